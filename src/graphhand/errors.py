@@ -1,0 +1,29 @@
+"""Errors a user can act on: one line that names the file, what is wrong with it, and what to do next."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+
+class GraphHandError(Exception):
+    """Base of every error that GraphHand raises on purpose; its text is fit to print without a traceback."""
+
+
+class InputError(GraphHandError):
+    """A file or value from the user that cannot be used.
+
+    Args:
+        source: the file, or the name of the option or field, at fault.
+        problem: what is wrong with it.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, source: str | PathLike[str], problem: str, remedy: str) -> None:
+        self.source = fspath(source)
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{self.source}: {problem}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        # Exceptions pickle their args, which here are the joined text: data-loading workers need the parts.
+        return InputError, (self.source, self.problem, self.remedy)

@@ -1,0 +1,40 @@
+"""Rotations, cameras, crops and alignment. Torch functions take any number of leading batch dimensions."""
+
+from graphhand.geometry.alignment import root_align, similarity_align
+from graphhand.geometry.cameras import (
+    flip_intrinsics,
+    flip_points_cam,
+    flip_points_px,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+    project_perspective,
+    project_weak_perspective,
+    unproject,
+)
+from graphhand.geometry.crops import CropCamera, crop_camera, square_box
+from graphhand.geometry.rotations import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
+)
+
+__all__ = [
+    "CropCamera",
+    "axis_angle_to_matrix",
+    "crop_camera",
+    "flip_intrinsics",
+    "flip_points_cam",
+    "flip_points_px",
+    "intrinsics_from_fov",
+    "intrinsics_matrix",
+    "matrix_to_axis_angle",
+    "matrix_to_rotation_6d",
+    "project_perspective",
+    "project_weak_perspective",
+    "root_align",
+    "rotation_6d_to_matrix",
+    "similarity_align",
+    "square_box",
+    "unproject",
+]

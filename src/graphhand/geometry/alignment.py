@@ -1,0 +1,40 @@
+"""Aligning one set of points with another: by a root joint, or by the best similarity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def root_align(joints_m: Tensor, root: int = 0) -> Tensor:
+    """Joints ``(..., N, 3)`` relative to joint ``root``."""
+    return joints_m - joints_m[..., root : root + 1, :]
+
+
+def similarity_align(source: Tensor, target: Tensor, *, scale: bool = True) -> Tensor:
+    """Procrustes: the source moved by the rotation, translation and (optionally) scale that best fit the target.
+
+    Least squares over proper rotations only (Umeyama 1991): a mirrored hand stays a mirrored hand.
+
+    Args:
+        source: ``(..., N, 3)``.
+        target: ``(..., N, 3)``.
+        scale: fit a scale too; False fits a rigid motion.
+
+    Returns:
+        ``(..., N, 3)``, the source in the target's frame. A source whose points coincide lands on the target's mean.
+    """
+    mean_source = source.mean(-2, keepdim=True)
+    mean_target = target.mean(-2, keepdim=True)
+    s, t = source - mean_source, target - mean_target
+    u, singular, vh = torch.linalg.svd(s.transpose(-1, -2) @ t)
+    sign = torch.linalg.det(u @ vh).sign()
+    sign = torch.where(sign == 0, torch.ones_like(sign), sign)
+    flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), dim=-1)
+    rotation = (u * flip[..., None, :]) @ vh
+    aligned = s @ rotation
+    if scale:
+        energy = s.square().sum((-1, -2))
+        factor = (singular * flip).sum(-1) / energy.clamp(min=torch.finfo(energy.dtype).tiny)
+        aligned = aligned * factor[..., None, None]
+    return aligned + mean_target

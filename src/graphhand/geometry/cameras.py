@@ -1,0 +1,93 @@
+"""Pinhole and weak-perspective cameras, and mirroring.
+
+Camera frame: x right, y down, z forward. Pixels: u right, v down; the centre of the top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MIN_DEPTH_M = 1e-3
+"""Points nearer than this, or behind the camera, project as if they stood here: finite, and far off the picture."""
+
+
+def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+    """``(3, 3)`` float64 pinhole matrix from focal lengths and principal point in pixels."""
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> Tensor:
+    """``(3, 3)`` float64 intrinsics of a picture whose longer side spans ``fov_deg`` degrees.
+
+    Raises:
+        ValueError: the field of view is not strictly between 0 and 180 degrees.
+    """
+    if not 0.0 < fov_deg < 180.0:
+        raise ValueError(f"a field of view lies between 0 and 180 degrees, not {fov_deg}")
+    focal = max(width, height) / (2 * math.tan(math.radians(fov_deg) / 2))
+    return intrinsics_matrix(focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def project_perspective(points_cam_m: Tensor, K: Tensor) -> Tensor:
+    """Pinhole projection.
+
+    Args:
+        points_cam_m: ``(..., N, 3)`` in the camera frame; any length unit.
+        K: ``(..., 3, 3)`` intrinsics, broadcast over N.
+
+    Returns:
+        ``(..., N, 2)`` pixels.
+    """
+    depth = points_cam_m[..., 2:].clamp(min=MIN_DEPTH_M)
+    return (points_cam_m / depth) @ K[..., :2, :].transpose(-1, -2)
+
+
+def project_weak_perspective(points_m: Tensor, scale_px_per_m: Tensor, translation_px: Tensor) -> Tensor:
+    """Scaled orthographic projection ``uv = s (x, y) + t``.
+
+    Args:
+        points_m: ``(..., N, 3)``.
+        scale_px_per_m: ``(...)``.
+        translation_px: ``(..., 2)``, where the origin lands.
+
+    Returns:
+        ``(..., N, 2)`` pixels.
+    """
+    return scale_px_per_m[..., None, None] * points_m[..., :2] + translation_px[..., None, :]
+
+
+def unproject(points_px: Tensor, depth_m: Tensor, K: Tensor) -> Tensor:
+    """The camera points that project to given pixels at given depths.
+
+    Args:
+        points_px: ``(..., N, 2)``.
+        depth_m: ``(..., N)``.
+        K: ``(..., 3, 3)``.
+
+    Returns:
+        ``(..., N, 3)``.
+    """
+    ones = torch.ones_like(points_px[..., :1])
+    rays = torch.cat((points_px, ones), -1) @ torch.linalg.inv(K).transpose(-1, -2)
+    return rays * depth_m[..., None]
+
+
+def flip_intrinsics(K: Tensor, width: int) -> Tensor:
+    """Intrinsics ``(..., 3, 3)`` of the picture mirrored left to right: ``cx' = W - 1 - cx``."""
+    flipped = K.clone()
+    flipped[..., 0, 1] = -K[..., 0, 1]
+    flipped[..., 0, 2] = width - 1 - K[..., 0, 2]
+    return flipped
+
+
+def flip_points_px(points_px: Tensor, width: int) -> Tensor:
+    """Pixels ``(..., 2)`` in the mirrored picture: ``u' = W - 1 - u``."""
+    return torch.stack((width - 1 - points_px[..., 0], points_px[..., 1]), dim=-1)
+
+
+def flip_points_cam(points_cam_m: Tensor) -> Tensor:
+    """Camera points ``(..., 3)`` of the mirrored scene: ``x' = -x``."""
+    return points_cam_m * points_cam_m.new_tensor([-1.0, 1.0, 1.0])

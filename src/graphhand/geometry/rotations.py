@@ -1,0 +1,109 @@
+"""Conversions between axis-angle, 6D and matrix rotations, with finite gradients at 0 and at pi.
+
+A matrix ``R (..., 3, 3)`` turns column vectors: ``y = R x``. Angles are radians.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _skew(v: Tensor) -> Tensor:
+    """Cross-product matrices: ``_skew(v) @ x == v x x``."""
+    zero = torch.zeros_like(v[..., 0])
+    x, y, z = v.unbind(-1)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+
+
+def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
+    """Rodrigues' formula.
+
+    Args:
+        axis_angle: ``(..., 3)``, the axis times the angle.
+
+    Returns:
+        ``(..., 3, 3)``. Value and gradient are exact to machine precision at the zero vector too.
+    """
+    square = axis_angle.square().sum(-1)[..., None, None]
+    # sin(t)/t and (1-cos t)/t^2 by their series near 0. `where` also needs a harmless value in the branch not
+    # taken, or its gradient turns into NaN.
+    small = square < 1e-4
+    safe = torch.where(small, torch.ones_like(square), square)
+    angle = safe.sqrt()
+    a = torch.where(small, 1 - square / 6 * (1 - square / 20), angle.sin() / angle)
+    b = torch.where(small, 0.5 - square / 24 * (1 - square / 30), (1 - angle.cos()) / safe)
+    k = _skew(axis_angle)
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return identity + a * k + b * (k @ k)
+
+
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """The inverse of :func:`axis_angle_to_matrix`, with the angle in [0, pi].
+
+    Goes through the quaternion whose largest component is taken from the diagonal, which stays accurate where
+    the antisymmetric part vanishes (near pi). At exactly pi the axis is one of the two valid ones.
+
+    Args:
+        matrix: ``(..., 3, 3)`` rotations.
+
+    Returns:
+        ``(..., 3)``.
+    """
+    m = matrix.flatten(-2)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
+    # Row i is the quaternion (w, x, y, z) times four times its i-th component.
+    candidates = torch.stack(
+        (
+            torch.stack((1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01), -1),
+            torch.stack((m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20), -1),
+            torch.stack((m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21), -1),
+            torch.stack((m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22), -1),
+        ),
+        dim=-2,
+    )
+    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    quaternion = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    w, v = quaternion[..., :1], quaternion[..., 1:]
+    square = v.square().sum(-1, keepdim=True)
+    small = square < 1e-8
+    sine = torch.where(small, torch.ones_like(square), square).sqrt()
+    # angle / sin(angle / 2), by series where the sine vanishes.
+    scale = torch.where(
+        small, 2 / w.clamp(min=0.5) * (1 - square / (3 * w.clamp(min=0.5) ** 2)), 2 * torch.atan2(sine, w) / sine
+    )
+    return v * scale
+
+
+def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
+    """Gram-Schmidt on two 3-vectors (Zhou et al., CVPR 2019); the continuous representation networks learn best.
+
+    Args:
+        rotation_6d: ``(..., 6)``, the first two columns of a matrix, not necessarily orthonormal.
+
+    Returns:
+        ``(..., 3, 3)``. Zero or parallel vectors give a valid rotation about an arbitrary axis, never NaN.
+    """
+    a, b = rotation_6d[..., :3], rotation_6d[..., 3:]
+    x = _unit(a, torch.tensor([1.0, 0.0, 0.0], dtype=a.dtype, device=a.device))
+    b = b - (x * b).sum(-1, keepdim=True) * x
+    # Fallback: the coordinate axis least aligned with x, made orthogonal to it.
+    axis = torch.nn.functional.one_hot(x.detach().abs().argmin(-1), 3).to(x.dtype)
+    y = _unit(b, axis - (x * axis).sum(-1, keepdim=True) * x)
+    y = y / y.norm(dim=-1, keepdim=True)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+
+
+def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
+    """The first two columns of ``(..., 3, 3)`` rotations as ``(..., 6)``."""
+    return matrix[..., :2].transpose(-1, -2).flatten(-2)
+
+
+def _unit(v: Tensor, fallback: Tensor) -> Tensor:
+    """``v`` scaled to length one, or ``fallback`` where ``v`` has no direction."""
+    square = v.square().sum(-1, keepdim=True)
+    degenerate = square < 1e-16
+    length = torch.where(degenerate, torch.ones_like(square), square).sqrt()
+    return torch.where(degenerate, fallback.expand_as(v), v / length)

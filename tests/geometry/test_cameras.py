@@ -1,0 +1,73 @@
+"""Projection, fields of view and mirroring."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphhand.geometry import (
+    flip_intrinsics,
+    flip_points_cam,
+    flip_points_px,
+    intrinsics_from_fov,
+    intrinsics_matrix,
+    project_perspective,
+    project_weak_perspective,
+    unproject,
+)
+
+K = intrinsics_matrix(500.0, 510.0, 160.0, 119.5)
+
+
+def test_perspective_by_hand():
+    point = torch.tensor([[0.1, -0.2, 0.5]], dtype=torch.float64)
+    torch.testing.assert_close(project_perspective(point, K)[0], torch.tensor([260.0, -84.5], dtype=torch.float64))
+
+
+def test_unproject_inverts_project_for_a_batch_of_cameras():
+    points = torch.randn(4, 21, 3, dtype=torch.float64) * 0.1 + torch.tensor([0.0, 0.0, 0.6], dtype=torch.float64)
+    Ks = K + torch.rand(4, 1, 1, dtype=torch.float64) * torch.tensor(
+        [[1.0, 0, 1], [0, 1, 1], [0, 0, 0]], dtype=torch.float64
+    )
+    torch.testing.assert_close(unproject(project_perspective(points, Ks), points[..., 2], Ks), points)
+
+
+def test_points_behind_the_camera_stay_finite():
+    assert project_perspective(torch.tensor([[0.1, 0.1, -1.0], [0.0, 0.0, 0.0]]), K.float()).isfinite().all()
+
+
+def test_weak_perspective_is_the_limit_of_a_long_lens():
+    points = torch.randn(21, 3, dtype=torch.float64) * 0.08
+    distance = 1e5
+    long_lens = intrinsics_matrix(1000 * distance, 1000 * distance, 64.0, 64.0)
+    far = points + torch.tensor([0, 0, distance], dtype=torch.float64)
+    weak = project_weak_perspective(points, torch.tensor(1000.0), torch.tensor([64.0, 64.0], dtype=torch.float64))
+    torch.testing.assert_close(project_perspective(far, long_lens), weak, atol=1e-2, rtol=0)
+
+
+def test_mirrored_scene_in_mirrored_camera_is_the_mirrored_picture():
+    width = 320
+    points = torch.randn(21, 3, dtype=torch.float64) * 0.1 + torch.tensor([0.05, 0.0, 0.6], dtype=torch.float64)
+    mirrored = project_perspective(flip_points_cam(points), flip_intrinsics(K, width))
+    torch.testing.assert_close(mirrored, flip_points_px(project_perspective(points, K), width))
+
+
+def test_flips_are_involutions():
+    torch.testing.assert_close(flip_intrinsics(flip_intrinsics(K, 320), 320), K)
+    points = torch.randn(5, 2)
+    torch.testing.assert_close(flip_points_px(flip_points_px(points, 100), 100), points)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640)])
+def test_field_of_view_spans_the_longer_side(width, height):
+    k = intrinsics_from_fov(width, height, 60.0)
+    longer = max(width, height)
+    half = torch.rad2deg(torch.atan(longer / 2 / k[0, 0]))
+    assert float(half) == pytest.approx(30.0)
+    assert k[0, 2] == (width - 1) / 2
+
+
+@pytest.mark.parametrize("fov", [0.0, 180.0, -5.0])
+def test_impossible_fields_of_view_are_refused(fov):
+    with pytest.raises(ValueError, match="field of view"):
+        intrinsics_from_fov(640, 480, fov)

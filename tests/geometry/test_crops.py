@@ -1,0 +1,83 @@
+"""The virtual crop camera: picture, pixels, joints and intrinsics stay consistent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from graphhand.geometry import crop_camera, project_perspective, square_box
+
+K = np.array([[600.0, 0, 330.0], [0, 620.0, 225.0], [0, 0, 1]])
+BOXES = {
+    "centred": (280.0, 175.0, 100.0, 100.0),
+    "corner": (0.0, 0.0, 150.0, 150.0),
+    "tall": (500.0, 100.0, 80.0, 200.0),
+    "past the edge": (-50.0, 400.0, 160.0, 160.0),
+}
+
+
+@pytest.mark.parametrize("roll", [0.0, 35.0, -120.0])
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_projecting_turned_joints_equals_warping_their_pixels(box, roll):
+    crop = crop_camera(K, box, 224, roll_deg=roll)
+    rng = np.random.default_rng(0)
+    joints = rng.normal(size=(21, 3)) * 0.05 + np.linalg.inv(K) @ [box[0] + box[2] / 2, box[1] + box[3] / 2, 1] * 0.6
+    pixels = project_perspective(torch.from_numpy(joints), torch.from_numpy(K)).numpy()
+    through_camera = project_perspective(torch.from_numpy(joints @ crop.R_crop_cam.T), torch.from_numpy(crop.K)).numpy()
+    np.testing.assert_allclose(crop.project_points(pixels), through_camera, atol=1e-9)
+    np.testing.assert_allclose(crop.unproject_points(crop.project_points(pixels)), pixels, atol=1e-9)
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_box_middle_is_the_crop_middle_at_the_stated_scale(box):
+    crop = crop_camera(K, box, 128)
+    middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+    np.testing.assert_allclose(crop.project_points(middle), [63.5, 63.5], atol=1e-9)
+    square = middle + 0.01 * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    x, y = crop.project_points(square).T
+    area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    assert np.sqrt(area) / 0.01 == pytest.approx(128 / max(box[2:]), rel=1e-3)
+
+
+def test_rotation_is_proper_and_least():
+    crop = crop_camera(K, BOXES["corner"], 128)
+    R = crop.R_crop_cam
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(R) == pytest.approx(1)
+    ray = np.linalg.solve(K, [75.0, 75.0, 1.0])
+    ray /= np.linalg.norm(ray)
+    assert np.trace(R) == pytest.approx(1 + 2 * ray[2])  # no turn about the ray itself
+
+
+@pytest.mark.parametrize("side", [40, 90, 400])
+def test_warp_moves_a_bright_spot_to_its_projected_pixel(side):
+    image = np.zeros((480, 640, 3), np.uint8)
+    spot = np.array([410.0, 150.0])
+    radius = max(2, side // 30)
+    image[150 - radius : 151 + radius, 410 - radius : 411 + radius] = 255
+    crop = crop_camera(K, (400 - side / 2, 160 - side / 2, side, side), 96)
+    warped = crop.warp(image)[..., 0].astype(float)
+    v, u = np.indices(warped.shape)
+    centroid = np.array([(u * warped).sum(), (v * warped).sum()]) / warped.sum()
+    np.testing.assert_allclose(centroid, crop.project_points(spot), atol=0.35)
+
+
+def test_shrinking_does_not_alias():
+    # A one-pixel checkerboard has mean 127.5 everywhere: aliasing would show as contrast.
+    image = (np.indices((480, 640)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, -1)
+    crop = crop_camera(K, (100, 0, 460, 460), 64).warp(image)
+    assert crop[8:-8, 8:-8].astype(float).std() < 10
+
+
+def test_square_box_holds_the_points_and_ignores_missing_ones():
+    points = np.array([[10.0, 20.0], [30.0, 25.0], [np.nan, 0.0]])
+    np.testing.assert_allclose(square_box(points, margin=2.0), [0.0, 2.5, 40.0, 40.0])
+    with pytest.raises(ValueError, match="finite"):
+        square_box(np.full((3, 2), np.nan), 2.0)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 10), (0, 0, -5, 10), (np.nan, 0, 10, 10)])
+def test_empty_boxes_are_refused(box):
+    with pytest.raises(ValueError, match="box"):
+        crop_camera(K, box, 64)
