@@ -1,0 +1,136 @@
+"""What the training loop and the evaluation see: crops with labels, one by one and stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class HandExample:
+    """One crop of one hand, shown as a right hand: a row of a :class:`HandBatch`, in numpy.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        joints_m: (21, 3) float32 metres from the wrist, in the frame of the ray through the crop's centre.
+            Zero where unknown.
+        joints_px: (21, 2) float32 crop pixels; zero where unlabelled.
+        labelled, visible: (21,) bool.
+        K: (3, 3) float32 intrinsics of the crop.
+        root_depth_m: z of the wrist in the crop's frame; zero where unknown.
+        has_3d, has_camera: whether the pose, and the true intrinsics, are known.
+        is_right: False for a mirrored negative: a picture of a *left* hand, there for the handedness head alone.
+            Its ``labelled`` and ``has_3d`` are False, so no pose loss can use it by mistake.
+        R_crop_cam: (3, 3) float32, from the frame of the (possibly mirrored) camera to the crop's frame.
+        flipped: True where a left hand was mirrored into a right one.
+        name: the sample's name.
+    """
+
+    image: npt.NDArray[np.uint8]
+    joints_m: npt.NDArray[np.float32]
+    joints_px: npt.NDArray[np.float32]
+    labelled: npt.NDArray[np.bool_]
+    visible: npt.NDArray[np.bool_]
+    K: npt.NDArray[np.float32]
+    root_depth_m: float
+    has_3d: bool
+    has_camera: bool
+    is_right: bool
+    R_crop_cam: npt.NDArray[np.float32]
+    flipped: bool
+    name: str
+
+
+@dataclass(eq=False)
+class HandBatch:
+    """A stack of :class:`HandExample`.
+
+    Attributes:
+        image: (B, 3, S, S) float32 RGB in [0, 1].
+        joints_m: (B, 21, 3) float32 metres from the wrist, crop-ray frame, right hands.
+        joints_px: (B, 21, 2) float32 crop pixels.
+        labelled, visible: (B, 21) bool.
+        K: (B, 3, 3) float32 crop intrinsics.
+        root_depth_m: (B,) float32.
+        has_3d, has_camera, is_right, flipped: (B,) bool.
+        R_crop_cam: (B, 3, 3) float32.
+        names: B sample names.
+        skipped: one line for each corrupt sample that was passed over while this batch was made.
+    """
+
+    image: Tensor
+    joints_m: Tensor
+    joints_px: Tensor
+    labelled: Tensor
+    visible: Tensor
+    K: Tensor
+    root_depth_m: Tensor
+    has_3d: Tensor
+    has_camera: Tensor
+    is_right: Tensor
+    R_crop_cam: Tensor
+    flipped: Tensor
+    names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> HandBatch:
+        """The same batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> HandBatch:
+        """The same batch in page-locked memory; DataLoader calls this by name."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: object) -> HandBatch:
+        assert callable(change)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: change(v) for k, v in tensors.items() if isinstance(v, Tensor)})
+
+
+def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> HandBatch:
+    """Stack examples of one size.
+
+    Raises:
+        ValueError: with no example, or with crops of several sizes.
+    """
+    if not examples:
+        raise ValueError("cannot collate zero examples")
+    sizes = {e.image.shape for e in examples}
+    if len(sizes) > 1:
+        raise ValueError(f"cannot collate crops of several sizes: {sorted(sizes)}")
+
+    def stack(name: str, dtype: npt.DTypeLike | None = None) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(getattr(e, name), dtype=dtype) for e in examples]))
+
+    return HandBatch(
+        image=_stack_images([e.image for e in examples]),
+        joints_m=stack("joints_m"),
+        joints_px=stack("joints_px"),
+        labelled=stack("labelled"),
+        visible=stack("visible"),
+        K=stack("K"),
+        root_depth_m=stack("root_depth_m", np.float32),
+        has_3d=stack("has_3d", np.bool_),
+        has_camera=stack("has_camera", np.bool_),
+        is_right=stack("is_right", np.bool_),
+        R_crop_cam=stack("R_crop_cam"),
+        flipped=stack("flipped", np.bool_),
+        names=tuple(e.name for e in examples),
+        skipped=tuple(skipped),
+    )
+
+
+def _stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """(S, S, 3) uint8 pictures -> (B, 3, S, S) float32 in [0, 1]."""
+    batch = torch.empty((len(images), 3, *images[0].shape[:2]), dtype=torch.float32)
+    for row, image in zip(batch, images):
+        row.copy_(torch.from_numpy(image).permute(2, 0, 1))  # casts and transposes in one pass
+    return batch.mul_(1.0 / 255.0)

@@ -1,0 +1,129 @@
+"""From a labelled picture to what the network sees: a square crop of one hand, shown as a right hand.
+
+A left hand is mirrored (``u' = W - 1 - u``, ``x' = -x``, ``cx' = W - 1 - cx``). The crop is the view of a camera turned
+towards the hand (``graphhand.geometry.crop_camera``), and the labels are turned with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from graphhand.data.augmentation import Augmentation
+from graphhand.data.batch import HandExample
+from graphhand.data.sample import HandSample
+from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov, square_box
+
+CROP_MARGIN = 1.4
+"""Side of the crop over the longer side of the hand's tight box: room for fingertips' flesh and for a loose box."""
+
+ASSUMED_FOV_DEG = 60.0
+"""Field of view across the longer side of a picture whose camera is unknown: about a phone's main camera."""
+
+
+def make_example(
+    sample: HandSample,
+    size: int,
+    augmentation: Augmentation | None = None,
+    rng: np.random.Generator | None = None,
+    *,
+    margin: float = CROP_MARGIN,
+) -> HandExample:
+    """Cut, mirror, turn and (optionally) augment one sample.
+
+    Args:
+        sample: the labelled hand.
+        size: side of the crop in pixels.
+        augmentation: random changes; None for the plain crop.
+        rng: their source; needed with ``augmentation``.
+        margin: crop side over the longer side of the hand's box (the sample's own box, or that of its joints).
+
+    Raises:
+        ValueError: the sample has neither a box nor a labelled joint, or ``augmentation`` came without ``rng``.
+    """
+    if augmentation is not None and rng is None:
+        raise ValueError("augmentation needs an rng")
+    negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.mirror)
+    view = _mirrored(sample) if (sample.side == "left") != negative else _plain(sample)
+
+    box = _hand_box(view.box_px, view.joints_px, margin)
+    roll_deg = 0.0
+    if augmentation is not None and rng is not None:
+        jitter = augmentation.crop_jitter(rng)
+        middle = box[:2] + box[2:] / 2 + jitter.shift * box[2:]
+        side = box[2] * jitter.scale
+        box = np.array([*(middle - side / 2), side, side])
+        roll_deg = jitter.roll_deg
+    camera = crop_camera(view.K, box, size, roll_deg)
+    joints_px = camera.project_points(view.joints_px)
+    image = replace(camera, homography=camera.homography @ view.mirror).warp(sample.image)
+
+    visible = sample.visible & ((joints_px > -0.5) & (joints_px < size - 0.5)).all(axis=1)
+    if augmentation is not None and rng is not None:
+        image, covered = augmentation.change_pixels(image, joints_px, rng)
+        visible &= ~covered
+
+    labelled = np.asarray(np.isfinite(joints_px).all(axis=1) & (not negative))
+    has_3d = sample.has_3d and not negative
+    joints_m, root_depth_m = _crop_pose(view.joints_cam_m, camera) if has_3d else (np.zeros((21, 3), np.float32), 0.0)
+    return HandExample(
+        image=image,
+        joints_m=joints_m,
+        joints_px=np.where(labelled[:, None], joints_px, 0.0).astype(np.float32),
+        labelled=labelled,
+        visible=visible & labelled,
+        K=camera.K.astype(np.float32),
+        root_depth_m=root_depth_m,
+        has_3d=has_3d,
+        has_camera=sample.K is not None,
+        is_right=not negative,
+        R_crop_cam=camera.R_crop_cam.astype(np.float32),
+        flipped=sample.side == "left" and not negative,
+        name=sample.name,
+    )
+
+
+class _View:
+    """A sample's geometry in the picture the crop is cut from: as it is, or mirrored."""
+
+    def __init__(self, sample: HandSample, sign: float, offset: float) -> None:
+        height, width = sample.image.shape[:2]
+        K = sample.K if sample.K is not None else intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy()
+        # u' = sign u + offset; the mirror is its own inverse, so one matrix serves both directions.
+        self.mirror = np.array([[sign, 0.0, offset], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        self.K = self.mirror @ K @ np.diag([sign, 1.0, 1.0])
+        self.joints_px = sample.joints_px.astype(np.float64) * [sign, 1.0] + [offset, 0.0]
+        self.joints_cam_m = None if sample.joints_cam_m is None else sample.joints_cam_m * np.array([sign, 1.0, 1.0])
+        self.box_px = sample.box_px
+        if sample.box_px is not None and sign < 0:
+            x, y, w, h = sample.box_px
+            self.box_px = np.array([offset - x - w, y, w, h])
+
+
+def _plain(sample: HandSample) -> _View:
+    return _View(sample, 1.0, 0.0)
+
+
+def _mirrored(sample: HandSample) -> _View:
+    return _View(sample, -1.0, sample.image.shape[1] - 1.0)
+
+
+def _hand_box(
+    box_px: npt.NDArray[np.float64] | None, joints_px: npt.NDArray[np.float64], margin: float
+) -> npt.NDArray[np.float64]:
+    """The square (4,) box to crop: around the given box, or around the labelled joints."""
+    if box_px is None:
+        return square_box(joints_px, margin)
+    x, y, w, h = box_px
+    return square_box([[x, y], [x + w, y + h]], margin)
+
+
+def _crop_pose(
+    joints_cam_m: npt.NDArray[np.float64] | None, camera: CropCamera
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Root-relative joints (21, 3) in the crop's axes, and the root's depth there."""
+    assert joints_cam_m is not None
+    joints = joints_cam_m @ camera.R_crop_cam.T
+    return (joints - joints[0]).astype(np.float32), float(joints[0, 2])

@@ -1,0 +1,49 @@
+"""What is known about a data set before it is opened: for the readiness check, the docs and error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from graphhand.errors import InputError
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Facts about one data set.
+
+    Attributes:
+        name: what commands call it.
+        title: what papers call it.
+        tree: the files the loader expects, as a drawing.
+        splits: the splits it can be opened with, the training split first.
+        counts: published number of hands in each split, where one is published.
+        licence: terms in a few words; the set's own page decides.
+    """
+
+    name: str
+    title: str
+    tree: str
+    splits: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    licence: str = ""
+
+    def require_split(self, split: str) -> str:
+        """Return ``split`` if it exists; raise InputError naming the ones that do."""
+        if split not in self.splits:
+            raise InputError(f"{self.name} split", f"no split {split!r}", f"choose from {', '.join(self.splits)}")
+        return split
+
+    def require(self, path: str | PathLike[str]) -> Path:
+        """Return ``path`` if it exists.
+
+        Raises:
+            InputError: it does not; the remedy is the check that draws the expected tree.
+        """
+        path = Path(path)
+        if not path.exists():
+            remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
+            raise InputError(path, "no such file or folder", remedy)
+        return path

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from graphhand.data import Augmentation, make_example
+
+OFF = {f.name: 0.0 for f in fields(Augmentation)}
+SIZE = 96
+
+
+@pytest.fixture
+def textured(dotted_sample):
+    """A sample over colourful, smooth texture."""
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(40, 216, (12, 16, 3)).astype(np.uint8)
+    sample = dotted_sample(0)
+    sample.image[:] = np.kron(coarse, np.ones((40, 40, 1), np.uint8))
+    return sample
+
+
+def test_with_everything_off_the_crop_is_the_plain_one(textured):
+    plain = make_example(textured, SIZE)
+    off = make_example(textured, SIZE, Augmentation(**OFF), np.random.default_rng(0))
+    np.testing.assert_array_equal(plain.image, off.image)
+    np.testing.assert_array_equal(plain.joints_px, off.joints_px)
+
+
+@pytest.mark.parametrize("name", sorted(OFF))
+def test_every_change_changes_the_picture(textured, name):
+    strength = 40.0 if name == "rotation_deg" else 1.0
+    plain = make_example(textured, SIZE)
+    changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: strength}), np.random.default_rng(1))
+    assert np.abs(plain.image.astype(int) - changed.image).mean() > 0.3
+
+
+@pytest.mark.parametrize("name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "mirror", "occlusion"}))
+def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
+    plain = make_example(textured, SIZE)
+    changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: 1.0}), np.random.default_rng(1))
+    np.testing.assert_array_equal(plain.joints_px, changed.joints_px)
+    np.testing.assert_array_equal(plain.joints_m, changed.joints_m)
+    np.testing.assert_array_equal(plain.visible, changed.visible)
+
+
+def test_the_same_rng_gives_the_same_example_and_another_gives_another(textured):
+    everything = Augmentation(blur=0.5, noise=0.5, occlusion=0.5, mirror=0.3)
+    for seed in range(20):
+        a, b, c = (make_example(textured, SIZE, everything, np.random.default_rng(s)) for s in (seed, seed, seed + 100))
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.joints_m, b.joints_m)
+        assert (a.image != c.image).any()
+
+
+def test_scale_shift_and_roll_stay_within_their_ranges():
+    augmentation = Augmentation(scale=0.25, shift=0.1, rotation_deg=30)
+    jitters = [augmentation.crop_jitter(np.random.default_rng(seed)) for seed in range(500)]
+    scales = np.array([j.scale for j in jitters])
+    assert scales.min() >= 1 / 1.25
+    assert scales.max() <= 1.25
+    assert abs(np.log(scales).mean()) < 0.02
+    assert max(np.abs(j.shift).max() for j in jitters) <= 0.1
+    rolls = np.array([j.roll_deg for j in jitters])
+    assert 28 < np.abs(rolls).max() <= 30
+    assert abs(rolls.mean()) < 2
+
+
+def test_roll_turns_the_pose_about_the_viewing_axis(dotted_sample):
+    sample = dotted_sample(0)
+    only_roll = Augmentation(**{**OFF, "rotation_deg": 90.0})
+    plain, rolled = make_example(sample, SIZE), make_example(sample, SIZE, only_roll, np.random.default_rng(2))
+    np.testing.assert_allclose(plain.joints_m[:, 2], rolled.joints_m[:, 2], atol=1e-6)
+    assert np.abs(plain.joints_m[:, :2] - rolled.joints_m[:, :2]).max() > 0.02
+
+
+def test_occluders_cover_joints_and_say_so(dotted_sample):
+    """A joint counts as covered exactly where its dot is gone (colour fills only hide dots; patches may copy some)."""
+    sample = dotted_sample(1)
+    only = Augmentation(**{**OFF, "occlusion": 1.0})
+    plain = make_example(sample, SIZE)
+    hidden = 0
+    for seed in range(30):
+        example = make_example(sample, SIZE, only, np.random.default_rng(seed))
+        assert example.labelled.all()
+        newly = plain.visible & ~example.visible
+        hidden += newly.sum()
+        pixels = np.rint(plain.joints_px).astype(int)
+        kept = example.visible
+        np.testing.assert_array_equal(
+            example.image[pixels[kept, 1], pixels[kept, 0]], plain.image[pixels[kept, 1], pixels[kept, 0]]
+        )
+    assert hidden > 30
+
+
+def test_a_sample_whose_joints_are_unlabelled_can_be_occluded(dotted_sample):
+    sample = dotted_sample(0, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, box_px=[200, 100, 200, 200])
+    example = make_example(sample, SIZE, Augmentation(**{**OFF, "occlusion": 1.0}), np.random.default_rng(0))
+    assert not example.labelled.any()
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", -0.1), ("rotation_deg", 181), ("blur", 1.5), ("mirror", -1)])
+def test_senseless_settings_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=name):
+        Augmentation(**{name: value})

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from graphhand.data import collate, make_example
+
+
+def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
+    examples = [make_example(dotted_sample(seed, side), 64) for seed, side in enumerate(("left", "right", "left"))]
+    batch = collate(examples)
+    assert len(batch) == 3
+    assert batch.names == ("left-0", "right-1", "left-2")
+    for row, example in enumerate(examples):
+        np.testing.assert_allclose(batch.image[row].numpy() * 255, example.image.transpose(2, 0, 1), atol=1e-4)
+        for field in ("joints_m", "joints_px", "labelled", "visible", "K", "R_crop_cam"):
+            np.testing.assert_array_equal(getattr(batch, field)[row].numpy(), getattr(example, field))
+        for field in ("has_3d", "has_camera", "is_right", "flipped"):
+            assert bool(getattr(batch, field)[row]) == getattr(example, field)
+        assert batch.root_depth_m[row].item() == pytest.approx(example.root_depth_m)
+
+
+def test_types_and_range_are_as_documented(dotted_sample):
+    batch = collate([make_example(dotted_sample(0), 64)])
+    assert batch.image.shape == (1, 3, 64, 64)
+    assert 0.0 <= batch.image.min() < batch.image.max() <= 1.0
+    floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m, batch.R_crop_cam)
+    assert {t.dtype for t in floats} == {torch.float32}
+    bools = (batch.labelled, batch.visible, batch.has_3d, batch.has_camera, batch.is_right, batch.flipped)
+    assert {t.dtype for t in bools} == {torch.bool}
+
+
+def test_moving_a_batch_moves_every_tensor_and_keeps_the_names(dotted_sample):
+    batch = collate([make_example(dotted_sample(0), 64)], skipped=["a.png: broken; remove it"])
+    moved = batch.to("meta")
+    assert all(v.device.type == "meta" for v in vars(moved).values() if isinstance(v, torch.Tensor))
+    assert moved.names == batch.names
+    assert moved.skipped == batch.skipped
+
+
+def test_nothing_and_mixed_sizes_cannot_be_stacked(dotted_sample):
+    with pytest.raises(ValueError, match="zero"):
+        collate([])
+    with pytest.raises(ValueError, match="sizes"):
+        collate([make_example(dotted_sample(0), 64), make_example(dotted_sample(0), 32)])
