@@ -1,0 +1,6 @@
+"""The parametric hand: one linear-blend-skinning layer for the shipped CC0 hand and for a user's MANO files."""
+
+from graphhand.hand_model.arrays import HandArrays
+from graphhand.hand_model.layer import HandModel, HandOutput, SkinningTransforms, mirror_pose, pose_matrices
+
+__all__ = ["HandArrays", "HandModel", "HandOutput", "SkinningTransforms", "mirror_pose", "pose_matrices"]
