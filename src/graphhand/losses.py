@@ -1,0 +1,128 @@
+"""The training losses, Eqs. 4-7 and the adversarial ones.
+
+The paper's weights balance only when poses are in millimetres and projections in pixels of its 224-pixel crop. Poses
+come in as metres and pixels as pixels of whatever crop is used; the conversion happens here and nowhere else.
+
+Every loss is a mean over the samples it applies to, and zero (with zero gradient) where it applies to none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphhand.skeleton import BONES
+
+MM_PER_M = 1000.0
+REFERENCE_CROP_PX = 224.0
+_PARENT = [parent for parent, _ in BONES]
+_CHILD = [child for _, child in BONES]
+
+
+def bone_vectors(joints: Tensor) -> Tensor:
+    """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
+    return joints[..., _CHILD, :] - joints[..., _PARENT, :]
+
+
+def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
+    """L_pose: mean Euclidean distance over the joints, in millimetres.
+
+    Args:
+        predicted_m: ``(B, 21, 3)`` metres.
+        target_m: ``(B, 21, 3)`` metres, relative to its wrist.
+        has_3d: ``(B,)`` bool, which samples have a pose.
+    """
+    distance = _norm(predicted_m - target_m) * MM_PER_M
+    return _mean_over(distance.mean(-1), has_3d)
+
+
+def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, crop_size: int) -> Tensor:
+    """L_proj: mean distance over the labelled joints, in pixels of a 224-pixel crop.
+
+    Args:
+        predicted_px: ``(B, 21, 2)`` crop pixels.
+        target_px: ``(B, 21, 2)`` crop pixels; anything where unlabelled.
+        labelled: ``(B, 21)`` bool.
+        crop_size: side of the crop, pixels.
+    """
+    difference = torch.where(labelled[..., None], predicted_px - target_px, predicted_px.new_zeros(()))
+    distance = _norm(difference) * (REFERENCE_CROP_PX / crop_size)
+    count = labelled.sum(-1)
+    return _mean_over(distance.sum(-1) / count.clamp(min=1), count > 0)
+
+
+def bone_length_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
+    """Eq. 5, L_len: sum over the bones of the difference in length, in millimetres."""
+    lengths = _norm(bone_vectors(predicted_m)), _norm(bone_vectors(target_m))
+    return _mean_over((lengths[0] - lengths[1]).abs().sum(-1) * MM_PER_M, has_3d)
+
+
+def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
+    """Eq. 6, L_dir: sum over the bones of the distance between their unit vectors."""
+    directions = [F.normalize(bone_vectors(x), dim=-1, eps=1e-8) for x in (predicted_m, target_m)]
+    return _mean_over(_norm(directions[0] - directions[1]).sum(-1), has_3d)
+
+
+def critic_loss(real: Tensor, fake: Tensor, kind: Literal["wasserstein", "hinge"] = "wasserstein") -> Tensor:
+    """What the discriminator minimises.
+
+    Args:
+        real: ``(B,)`` scores of true poses with their own pictures.
+        fake: ``(B,)`` scores of generated poses with theirs.
+        kind: ``E[D(fake)] - E[D(real)]`` (the paper), or SNGAN's hinge.
+    """
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return fake.mean() - real.mean()
+
+
+def adversarial_loss(fake: Tensor) -> Tensor:
+    """L_Wass of Eq. 7, the generator's part: ``-E[D(fake)]``; the hinge's generator minimises the same."""
+    return -fake.mean()
+
+
+def handedness_loss(right_logit: Tensor, is_right: Tensor) -> Tensor:
+    """Binary cross-entropy of the handedness head; not in the paper, which is told the side."""
+    return F.binary_cross_entropy_with_logits(right_logit, is_right.to(right_logit.dtype))
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The terms of Eq. 7 before weighting; each a scalar."""
+
+    pose: Tensor
+    projection: Tensor
+    bone_length: Tensor
+    bone_direction: Tensor
+
+
+def pose_terms(
+    predicted_m: Tensor,
+    predicted_px: Tensor,
+    target_m: Tensor,
+    target_px: Tensor,
+    labelled: Tensor,
+    has_3d: Tensor,
+    crop_size: int,
+) -> LossTerms:
+    """Every non-adversarial term of Eq. 7; shapes as in the single losses."""
+    return LossTerms(
+        pose=pose_loss(predicted_m, target_m, has_3d),
+        projection=projection_loss(predicted_px, target_px, labelled, crop_size),
+        bone_length=bone_length_loss(predicted_m, target_m, has_3d),
+        bone_direction=bone_direction_loss(predicted_m, target_m, has_3d),
+    )
+
+
+def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:
+    kept = torch.where(applies, per_sample, per_sample.new_zeros(()))
+    return kept.sum() / applies.sum().clamp(min=1)
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Euclidean norm over the last axis whose gradient at zero is zero, not NaN."""
+    return torch.linalg.vector_norm(vectors, dim=-1)

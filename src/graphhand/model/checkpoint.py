@@ -1,0 +1,166 @@
+"""Generators on disk: weights as safetensors, everything else as JSON beside them. Nothing in either can execute.
+
+A trained generator is a folder::
+
+    model.safetensors   parameters and buffers, float32 or float16
+    model.json          {"format", "graphhand", "generator": GeneratorConfig, "card": how it was trained, its scores}
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from graphhand._version import __version__
+from graphhand.errors import InputError
+from graphhand.files import replacing, write_text_atomically
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.generator import Generator
+
+FORMAT = "graphhand-generator-1"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+
+def bundled_weights() -> dict[str, Path]:
+    """The weights that ship with the package, by name."""
+    root = Path(str(files("graphhand") / "weights"))
+    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{WEIGHTS_FILE}"))}
+
+
+def save_generator(
+    folder: str | PathLike[str],
+    generator: Generator,
+    card: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write a generator's folder, each file complete or not at all.
+
+    Args:
+        folder: made if need be.
+        generator: what to write.
+        card: anything JSON that says where the weights come from.
+        dtype: precision of the stored weights; float16 halves the file and costs no measurable accuracy.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in generator.state_dict().items()
+    }
+    with replacing(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary)
+    header = {
+        "format": FORMAT,
+        "graphhand": __version__,
+        "generator": generator.config.model_dump(mode="json"),
+        "hand_model": generator.hand_model_module.hand_model.fingerprint,
+        "card": card or {},
+    }
+    write_text_atomically(folder / CARD_FILE, json.dumps(header, indent=2) + "\n")
+    return folder
+
+
+def load_generator(
+    weights: str | PathLike[str] = "default", device: str | torch.device = "cpu"
+) -> tuple[Generator, dict[str, Any]]:
+    """Read a generator, ready for inference.
+
+    Args:
+        weights: a name among :func:`bundled_weights`, a generator's folder, or the safetensors file in it.
+        device: where to put it.
+
+    Returns:
+        The generator in evaluation mode, and its card.
+
+    Raises:
+        InputError: no such weights, a damaged file, or a file whose tensors do not fit its configuration.
+    """
+    folder = _find(weights)
+    header = _read_header(folder / CARD_FILE)
+    try:
+        config = GeneratorConfig.model_validate(header.get("generator"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "generator"
+        raise InputError(
+            folder / CARD_FILE, f"generator.{where}: {first['msg']}", "was it written by another version of GraphHand?"
+        ) from None
+    generator = Generator(config)
+    path = folder / WEIGHTS_FILE
+    load_state(generator, read_tensors(path), path)
+    return generator.to(device).eval(), header.get("card", {})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "give a folder that save_generator or a training run wrote") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, f"not a readable safetensors file ({error})", "copy or download it again") from None
+
+
+def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Fill a module's parameters and buffers, refusing missing, left-over or misshapen tensors by name.
+
+    Raises:
+        InputError: the tensors are not this module's.
+    """
+    expected = module.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    surplus = [name for name in tensors if name not in expected]
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    faults = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in surplus] + misshapen
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InputError(source, f"does not fit its configuration: {faults[0]}{more}", "use the .json written with it")
+    module.load_state_dict(tensors)
+
+
+def _find(weights: str | PathLike[str]) -> Path:
+    bundled = bundled_weights()
+    if str(weights) in bundled:
+        return bundled[str(weights)]
+    path = Path(weights)
+    if path.is_file() and path.name == WEIGHTS_FILE:
+        return path.parent
+    if (path / WEIGHTS_FILE).is_file():
+        return path
+    names = ", ".join(bundled) or "none in this build"
+    raise InputError(
+        path, f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}", "check --weights or train some"
+    )
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "missing", f"it stands beside every {WEIGHTS_FILE}; copy both") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(path, f"not JSON ({error})", "copy or download it again") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(path, f"not a {FORMAT} file", "is it from another program or version?")
+    return header

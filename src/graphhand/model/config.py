@@ -1,0 +1,55 @@
+"""What a network is made of. A checkpoint stores this beside its weights, so a file rebuilds its own network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class StrictModel(BaseModel):
+    """A configuration section: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorConfig(StrictModel):
+    """The generator: hand model module (Eq. 1) and refinement (Eq. 2). Defaults are the paper's, where it speaks."""
+
+    image_size: int = Field(224, ge=32, le=1024, description="side of the square crop the network sees, pixels")
+    backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="feature extractor")
+    backbone_width: int = Field(64, ge=8, description="channels after its first convolution; 64 is standard")
+    shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")
+    hand_model: str = Field("default", description="'default' or the path of a .npz or MANO .pkl hand")
+    pose: Literal["axis_angle", "rotation_6d", "pca"] = Field("axis_angle", description="how theta is predicted")
+    pca_components: int = Field(45, ge=1, le=45, description="components of theta when pose is 'pca'")
+    rotation: Literal["axis_angle", "rotation_6d"] = Field("axis_angle", description="how c_r is predicted")
+    projection: Literal["perspective", "weak"] = Field("perspective", description="camera that projects the joints")
+    refinement: Literal["gcn", "fc", "none"] = Field("gcn", description="refinement module; Table II compares them")
+    refinement_blocks: int = Field(4, ge=1, description="residual blocks (unpublished; SemGCN's 4)")
+    refinement_width: int = Field(128, ge=4, description="channels per joint (unpublished; SemGCN's 128)")
+    refinement_norm: Literal["batch", "layer"] = Field("batch", description="N of Eq. 3")
+    refinement_features: Literal["pooled", "sampled"] = Field(
+        "pooled", description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel"
+    )
+    adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> GeneratorConfig:
+        if self.pose != "pca" and self.pca_components != 45:
+            raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
+        return self
+
+
+class DiscriminatorConfig(StrictModel):
+    """The discriminator: three sources (the paper) or the pose alone (Table III)."""
+
+    sources: Literal["multi", "single"] = Field("multi", description="image, pose and bones; or the pose alone")
+    image_size: int = Field(64, ge=16, description="side to which its pictures are reduced, pixels")
+    image_width: int = Field(32, ge=4, description="channels of its first convolution, doubled at each of four")
+    pose_width: int = Field(64, ge=4, description="channels per joint of its pose GCN; 4x that for the pose alone")
+    pose_blocks: int = Field(2, ge=1, description="residual graph blocks of its pose GCN")
+    bone_width: int = Field(128, ge=4, description="width of its bone layer")
+    bones: Literal["vectors", "gram"] = Field(
+        "vectors", description="bone features: B = P C (the paper's words), or RepNet's B^T B"
+    )

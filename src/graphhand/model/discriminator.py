@@ -1,0 +1,117 @@
+"""The discriminator D: does this pose belong to this picture? Every layer is spectrally normalised (SNGAN)."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from graphhand.model.config import DiscriminatorConfig
+from graphhand.model.graph import GraphConv, bones_to_features
+from graphhand.model.refinement import POSE_UNIT_M
+from graphhand.skeleton import NUM_JOINTS, incidence_matrix
+
+SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks
+
+
+class ImageEncoder(nn.Module):
+    """A small strided CNN on the picture, ``(B, 3, S, S)`` in [0, 1] -> ``(B, 8 width)``."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        channels = [3, width, 2 * width, 4 * width, 8 * width]
+        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in itertools.pairwise(channels))
+        self.num_features = channels[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool2d(image, self.size) * 2 - 1
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+        return x.mean((2, 3))
+
+
+class PoseEncoder(nn.Module):
+    """A GCN on the pose, ``(B, 21, 3)`` -> ``(B, 21 width)``: residual blocks of spectrally normalised layers.
+
+    No batch normalisation: it would couple the scores of a batch and undo the Lipschitz bound that the spectral norms
+    buy.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        widths = [3] + [width] * blocks
+        self.blocks = nn.ModuleList()
+        for a, b in itertools.pairwise(widths):
+            layers = nn.ModuleDict({"conv1": GraphConv(a, b), "conv2": GraphConv(b, b), "skip": GraphConv(a, b)})
+            for layer in layers.values():
+                spectral_norm(layer.get_submodule("linear"))
+            self.blocks.append(layers)
+        self.num_features = NUM_JOINTS * width
+
+    def forward(self, pose: Tensor) -> Tensor:
+        x = pose
+        for layers in self.blocks:
+            assert isinstance(layers, nn.ModuleDict)
+            y = F.leaky_relu(layers["conv1"](x), SLOPE)
+            x = F.leaky_relu(layers["conv2"](y) + layers["skip"](x), SLOPE)
+        return x.flatten(1)
+
+
+class MultiSourceDiscriminator(nn.Module):
+    """The paper's discriminator: picture, pose and bones, each through its encoder, concatenated, one FC to a score.
+
+    Bones are the KCS matrix ``B = P C``; they, too, come from the pose.
+    """
+
+    incidence: Tensor
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config.image_size, config.image_width)
+        self.pose_encoder = PoseEncoder(config.pose_width, config.pose_blocks)
+        self.register_buffer("incidence", incidence_matrix(), persistent=False)
+        num_bones = self.incidence.shape[1]
+        bone_features = 3 * num_bones if config.bones == "vectors" else num_bones**2
+        self.bone_encoder = spectral_norm(nn.Linear(bone_features, config.bone_width))
+        features = self.image_encoder.num_features + self.pose_encoder.num_features + config.bone_width
+        self.score = spectral_norm(nn.Linear(features, 1))
+
+    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
+        """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* pictures."""
+        pose = pose_m / POSE_UNIT_M
+        bones = bones_to_features(pose, self.incidence, self.config.bones)
+        sources = (
+            self.image_encoder(image).float(),
+            self.pose_encoder(pose),
+            F.leaky_relu(self.bone_encoder(bones), SLOPE),
+        )
+        return self.score(torch.cat(sources, dim=1)).squeeze(1)
+
+
+class SingleSourceDiscriminator(nn.Module):
+    """Table III's comparison: a fully connected network that sees the pose alone."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        width = 4 * config.pose_width
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Linear(a, b)) for a, b in ((3 * NUM_JOINTS, width), (width, width), (width, width))
+        )
+        self.score = spectral_norm(nn.Linear(width, 1))
+
+    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
+        """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the picture is taken for the interface's sake alone."""
+        x = (pose_m / POSE_UNIT_M).flatten(1)
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+        return self.score(x).squeeze(1)
+
+
+def build_discriminator(config: DiscriminatorConfig) -> MultiSourceDiscriminator | SingleSourceDiscriminator:
+    """The discriminator that a configuration names."""
+    return MultiSourceDiscriminator(config) if config.sources == "multi" else SingleSourceDiscriminator(config)

@@ -1,0 +1,147 @@
+"""The generator G: a crop of a right hand -> latent code -> prior pose (Eq. 1) -> refined pose (Eq. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from graphhand.geometry import project_perspective, project_weak_perspective, unproject
+from graphhand.model.backbone import ResNet
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.hand_model_module import HandModelModule, LatentCode
+from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_features
+from graphhand.skeleton import NUM_JOINTS, Joint
+
+
+@dataclass(frozen=True)
+class GeneratorOutput:
+    """What the generator says of a batch of crops, in the crop camera's axes.
+
+    Attributes:
+        prior_m: ``(B, 21, 3)`` P~, metres; the origin is where the wrist is meant to be.
+        refined_m: ``(B, 21, 3)`` P^, metres, or None where the refinement did not run.
+        joints_px: ``(B, 21, 2)`` the final pose projected, crop pixels.
+        wrist_cam_m: ``(B, 3)`` the origin of the poses in the crop camera, metres. Its depth is as good as the
+            hand's predicted size and the given focal length.
+        right_logit: ``(B,)`` log-odds that the crop shows a right hand.
+        code: the latent code.
+    """
+
+    prior_m: Tensor
+    refined_m: Tensor | None
+    joints_px: Tensor
+    wrist_cam_m: Tensor
+    right_logit: Tensor
+    code: LatentCode
+
+    @property
+    def pose_m(self) -> Tensor:
+        """The final pose ``(B, 21, 3)`` as the network states it: refined where there is a refinement."""
+        return self.prior_m if self.refined_m is None else self.refined_m
+
+    @property
+    def joints_m(self) -> Tensor:
+        """The final pose ``(B, 21, 3)`` in metres from its own wrist."""
+        return self.pose_m - self.pose_m[:, Joint.WRIST : Joint.WRIST + 1]
+
+    @property
+    def joints_cam_m(self) -> Tensor:
+        """The final pose ``(B, 21, 3)`` in metres in the crop camera."""
+        return self.pose_m + self.wrist_cam_m[:, None, :]
+
+
+class Generator(nn.Module):
+    """Hand model module and refinement module, each with its own backbone as in the paper, or sharing one.
+
+    It is given what a user has: the crop, and the crop's intrinsics as far as they are known.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = GeneratorConfig() if config is None else config
+        self.backbone = ResNet(config.backbone, config.backbone_width)
+        num_features = self.backbone.num_features
+        self.hand_model_module = HandModelModule(config, num_features)
+        self.right_head = nn.Linear(num_features, 1)
+        self.refinement_backbone: ResNet | None = None
+        self.refinement: GCNRefinement | FCRefinement | None = None
+        if config.refinement != "none":
+            if not config.shared_backbone:
+                self.refinement_backbone = ResNet(config.backbone, config.backbone_width)
+            if config.refinement == "gcn":
+                self.refinement = GCNRefinement(config, num_features * self._features_per_joint())
+            else:
+                self.refinement = FCRefinement(config, num_features)
+
+    def _features_per_joint(self) -> int:
+        return 2 if self.config.refinement_features == "sampled" else 1
+
+    def hand_model_parameters(self) -> list[nn.Parameter]:
+        """The parameters that stage I trains."""
+        modules = (self.backbone, self.hand_model_module, self.right_head)
+        return [p for m in modules for p in m.parameters() if p.requires_grad]
+
+    def forward(self, image: Tensor, K: Tensor | None = None, refine: bool = True) -> GeneratorOutput:
+        """Estimate the pose of right hands.
+
+        Args:
+            image: ``(B, 3, S, S)`` RGB in [0, 1], S = ``config.image_size``.
+            K: ``(B, 3, 3)`` intrinsics of the crops. Without them a perspective network assumes the long lens under
+                which perspective and weak perspective agree.
+            refine: False stops after the prior pose, as in stage I.
+
+        Returns:
+            Poses, projection and latent code.
+        """
+        size = self.config.image_size
+        if image.shape[-2:] != (size, size):
+            raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
+        feature_map = self.backbone(image)
+        features = feature_map.mean((2, 3))
+        prior, code = self.hand_model_module(features)
+        K = _long_lens(image) if K is None else K.float()
+        # The hand's metric size and its span in pixels fix how far away it is under this camera.
+        wrist_cam = unproject(code.wrist_px[:, None], (K[:, 0, 0] / code.px_per_m)[:, None], K)[:, 0]
+        refined = None
+        if refine and self.refinement is not None:
+            refined = prior + self._deformation(image, feature_map, prior, code, wrist_cam, K)
+        return GeneratorOutput(
+            prior_m=prior,
+            refined_m=refined,
+            joints_px=self._project(prior if refined is None else refined, code, wrist_cam, K),
+            wrist_cam_m=wrist_cam,
+            right_logit=self.right_head(features).float().squeeze(1),
+            code=code,
+        )
+
+    def _deformation(
+        self, image: Tensor, feature_map: Tensor, prior: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor
+    ) -> Tensor:
+        """GCN(P~ (+) f) of Eq. 2."""
+        if self.refinement_backbone is not None:
+            feature_map = self.refinement_backbone(image)
+        features = feature_map.mean((2, 3))
+        if isinstance(self.refinement, GCNRefinement):
+            features = features[:, None, :].expand(-1, NUM_JOINTS, -1)
+            if self.config.refinement_features == "sampled":
+                joints_px = self._project(prior, code, wrist_cam, K)
+                local = sample_features(feature_map, joints_px, self.config.image_size)
+                features = torch.cat((features, local.to(features.dtype)), dim=-1)
+        assert self.refinement is not None
+        deformation: Tensor = self.refinement(prior, features)
+        return deformation
+
+    def _project(self, pose_m: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor) -> Tensor:
+        if self.config.projection == "weak":
+            return project_weak_perspective(pose_m, code.px_per_m, code.wrist_px)
+        return project_perspective(pose_m + wrist_cam[:, None], K)
+
+
+def _long_lens(image: Tensor) -> Tensor:
+    """Intrinsics ``(B, 3, 3)`` of a lens so long that depth hardly changes a hand's scale."""
+    size = image.shape[-1]
+    middle = (size - 1) / 2
+    K = torch.tensor([[50.0 * size, 0.0, middle], [0.0, 50.0 * size, middle], [0.0, 0.0, 1.0]], device=image.device)
+    return K.expand(len(image), 3, 3)

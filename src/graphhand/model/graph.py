@@ -1,0 +1,94 @@
+"""Graph convolution over the hand's joints: the layer, the residual block (Eq. 3), and their stack."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphhand.skeleton import adjacency
+
+
+class GraphConv(nn.Module):
+    """Kipf & Welling's layer ``g(X) = A X W + b``, A the normalised adjacency with self loops.
+
+    Args:
+        in_channels: channels per joint coming in.
+        out_channels: channels per joint going out.
+        normalization: see :func:`graphhand.skeleton.adjacency`.
+
+    Shapes:
+        ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
+    """
+
+    adjacency: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, normalization: Literal["symmetric", "row"] = "symmetric"
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+        self.register_buffer("adjacency", adjacency(normalization), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A (X W) costs less than (A X) W whenever the layer narrows, and the bias comes after A as in the paper.
+        weight, bias = self.linear.weight, self.linear.bias
+        return self.adjacency.to(x.dtype) @ F.linear(x, weight) + bias
+
+
+class JointNorm(nn.Module):
+    """N of Eq. 3 over ``(B, 21, C)``: batch normalisation per channel, or layer normalisation per joint."""
+
+    def __init__(self, channels: int, kind: Literal["batch", "layer"]) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.BatchNorm1d(channels) if kind == "batch" else nn.LayerNorm(channels)
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "layer":
+            return self.norm(x)
+        return self.norm(x.flatten(0, 1)).view_as(x)
+
+
+class GraphResBlock(nn.Module):
+    """Eq. 3: ``X' = N(g(N(g(X)))) + skip(X)``, skip itself a graph convolution.
+
+    As printed the equation has no activation, which would make any stack of blocks a linear map; a ReLU follows each
+    normalisation, as in SemGCN, the nearest published relative.
+
+    Shapes:
+        ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        normalization: Literal["symmetric", "row"] = "symmetric",
+        norm: Literal["batch", "layer"] = "batch",
+    ) -> None:
+        super().__init__()
+        self.conv1 = GraphConv(in_channels, out_channels, normalization)
+        self.norm1 = JointNorm(out_channels, norm)
+        self.conv2 = GraphConv(out_channels, out_channels, normalization)
+        self.norm2 = JointNorm(out_channels, norm)
+        self.skip = GraphConv(in_channels, out_channels, normalization)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y))) + self.skip(x)
+
+
+def bones_to_features(joints: Tensor, incidence: Tensor, kind: Literal["vectors", "gram"]) -> Tensor:
+    """The KCS layer: bone vectors ``B = P C``, flattened, or RepNet's ``B^T B``.
+
+    Args:
+        joints: ``(B, 21, 3)``.
+        incidence: ``C (21, 20)``.
+        kind: ``"vectors"`` gives ``(B, 60)``, which keeps lengths and directions; ``"gram"`` ``(B, 400)``.
+    """
+    bones = joints.transpose(1, 2) @ incidence
+    if kind == "gram":
+        bones = bones.transpose(1, 2) @ bones
+    return bones.flatten(1)

@@ -1,0 +1,128 @@
+"""The hand model module: image features -> latent code z -> prior pose (Eq. 1), and the camera that sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from graphhand.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
+from graphhand.hand_model import HandModel
+from graphhand.model.config import GeneratorConfig
+
+NUM_POSE_JOINTS = 15
+TYPICAL_SPAN_M = 0.15
+"""A hand spans about this much: the camera head starts from a hand that fills two thirds of the crop."""
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """The latent code ``z`` of Eq. 1, decoded.
+
+    Attributes:
+        theta: ``(B, 15, 3, 3)`` local joint rotations.
+        beta: ``(B, S)`` shape coefficients, in standard deviations.
+        rotation: ``(B, 3, 3)``, c_r.
+        translation_m: ``(B, 3)``, c_t.
+        scale: ``(B,)``, c_s, positive.
+        wrist_px: ``(B, 2)``, where the camera sees the wrist, crop pixels.
+        px_per_m: ``(B,)``, crop pixels per metre at the wrist, positive.
+    """
+
+    theta: Tensor
+    beta: Tensor
+    rotation: Tensor
+    translation_m: Tensor
+    scale: Tensor
+    wrist_px: Tensor
+    px_per_m: Tensor
+
+
+class HandModelModule(nn.Module):
+    """Latent code and prior pose from pooled image features.
+
+    The paper's z = (theta, beta, c_r, c_t, c_s) says where the joints are among themselves. To project them it takes a
+    camera too: where the wrist is in the crop and how many pixels a metre spans there, three more numbers of the code.
+
+    Args:
+        config: the generator's configuration.
+        num_features: length of the feature vector.
+    """
+
+    neutral_pose: Tensor
+
+    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.hand_model = HandModel.default() if config.hand_model == "default" else HandModel.load(config.hand_model)
+        self.hand_model.requires_grad_(False)
+        per_joint = 6 if config.pose == "rotation_6d" else 3
+        sizes = {
+            "theta": config.pca_components if config.pose == "pca" else NUM_POSE_JOINTS * per_joint,
+            "beta": self.hand_model.num_shape,
+            "rotation": 6 if config.rotation == "rotation_6d" else 3,
+            "translation": 3,
+            "scale": 1,
+            "wrist": 2,
+            "px_per_m": 1,
+        }
+        self.sizes = sizes
+        self.fc = nn.Linear(num_features, sum(sizes.values()))
+        # Start near the rest pose: a random code is a crumpled hand, and its gradients are wild.
+        nn.init.normal_(self.fc.weight, std=1e-3)
+        nn.init.zeros_(self.fc.bias)
+        with torch.no_grad():
+            start = 0
+            for name, size in sizes.items():
+                identity = torch.tensor([1.0, 0, 0, 0, 1, 0])
+                if size % 6 == 0 and (
+                    (name == "theta" and config.pose == "rotation_6d")
+                    or (name == "rotation" and config.rotation == "rotation_6d")
+                ):
+                    self.fc.bias[start : start + size] = identity.repeat(size // 6)
+                start += size
+
+    def encode(self, features: Tensor) -> LatentCode:
+        """Decode pooled features ``(B, C)`` into the latent code."""
+        z = self.fc(features).float()
+        theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
+        size = self.config.image_size
+        return LatentCode(
+            theta=self._local_rotations(theta),
+            beta=beta,
+            rotation=_to_matrix(rotation),
+            translation_m=translation * TYPICAL_SPAN_M,
+            scale=scale.squeeze(1).exp(),
+            wrist_px=(size - 1) / 2 + wrist * size / 2,
+            px_per_m=size * (2 / 3) / TYPICAL_SPAN_M * px_per_m.squeeze(1).exp(),
+        )
+
+    def decode(self, code: LatentCode) -> Tensor:
+        """Eq. 1: ``P~ = c_s R(P(theta, beta), c_r) + c_t``.
+
+        P is taken relative to its wrist, so that c_r turns the hand about the wrist wherever the file's origin lies.
+
+        Returns:
+            ``(B, 21, 3)`` metres, crop-camera axes; the wrist of the target is the origin.
+        """
+        identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(len(code.theta), 1, 3, 3)
+        joints = self.hand_model(torch.cat((identity, code.theta), dim=1), code.beta)
+        joints = joints - joints[:, :1]
+        turned = joints @ code.rotation.transpose(1, 2)
+        return code.scale[:, None, None] * turned + code.translation_m[:, None, :]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, LatentCode]:
+        """Prior pose ``(B, 21, 3)`` in metres, and the code it came from."""
+        code = self.encode(features)
+        return self.decode(code), code
+
+    def _local_rotations(self, theta: Tensor) -> Tensor:
+        if self.config.pose == "pca":
+            components = self.hand_model.hands_components[: self.config.pca_components]
+            theta = theta @ components + self.hand_model.hands_mean
+        return _to_matrix(theta.unflatten(1, (NUM_POSE_JOINTS, -1)))
+
+
+def _to_matrix(rotation: Tensor) -> Tensor:
+    return rotation_6d_to_matrix(rotation) if rotation.shape[-1] == 6 else axis_angle_to_matrix(rotation)

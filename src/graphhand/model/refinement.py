@@ -1,0 +1,88 @@
+"""The refinement module (Eq. 2): ``P^ = P~ + GCN(P~ (+) f)``, and its fully connected counterpart of Table II."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.graph import GraphConv, GraphResBlock
+from graphhand.skeleton import NUM_JOINTS
+
+POSE_UNIT_M = 0.1
+"""Networks read and write poses in this unit, so that their inputs are of order one."""
+
+
+class GCNRefinement(nn.Module):
+    """Graph Res-blocks that predict the deformation of the prior pose.
+
+    Args:
+        config: the generator's configuration.
+        num_features: channels of the image features per joint.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+        super().__init__()
+        width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
+        widths = [3 + num_features] + [width] * config.refinement_blocks
+        self.blocks = nn.Sequential(*(GraphResBlock(a, b, kind, norm) for a, b in itertools.pairwise(widths)))
+        self.head = GraphConv(width, 3, kind)
+        _start_at_zero(self.head.linear)
+
+    def forward(self, prior_m: Tensor, features: Tensor) -> Tensor:
+        """The deformation ``(B, 21, 3)`` in metres of ``prior_m (B, 21, 3)`` given ``features (B, 21, C)``."""
+        x = torch.cat((prior_m / POSE_UNIT_M, features), dim=-1)
+        return self.head(self.blocks(x)).float() * POSE_UNIT_M
+
+
+class FCRefinement(nn.Module):
+    """The same role with fully connected layers only: the joints are one flat vector, their graph unknown.
+
+    It has as many residual blocks as the GCN, eight times as wide as one of its joints, so that neither is starved.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+        super().__init__()
+        width = 8 * config.refinement_width
+        norm = nn.BatchNorm1d if config.refinement_norm == "batch" else nn.LayerNorm
+        widths = [NUM_JOINTS * 3 + num_features] + [width] * config.refinement_blocks
+        self.blocks = nn.ModuleList()
+        self.skips = nn.ModuleList()
+        for a, b in itertools.pairwise(widths):
+            self.blocks.append(nn.Sequential(nn.Linear(a, b), norm(b), nn.ReLU(), nn.Linear(b, b), norm(b), nn.ReLU()))
+            self.skips.append(nn.Linear(a, b))
+        self.head = nn.Linear(width, NUM_JOINTS * 3)
+        _start_at_zero(self.head)
+
+    def forward(self, prior_m: Tensor, features: Tensor) -> Tensor:
+        """The deformation ``(B, 21, 3)`` in metres of ``prior_m (B, 21, 3)`` given ``features (B, C)``."""
+        x = torch.cat(((prior_m / POSE_UNIT_M).flatten(1), features), dim=-1)
+        for block, skip in zip(self.blocks, self.skips, strict=True):
+            x = block(x) + skip(x)
+        return self.head(x).float().unflatten(1, (NUM_JOINTS, 3)) * POSE_UNIT_M
+
+
+def sample_features(feature_map: Tensor, joints_px: Tensor, image_size: int) -> Tensor:
+    """The feature map read bilinearly at each joint's pixel.
+
+    Args:
+        feature_map: ``(B, C, h, w)`` of a crop of ``image_size`` pixels.
+        joints_px: ``(B, 21, 2)`` crop pixels; outside the crop, the nearest edge counts.
+        image_size: side of the crop.
+
+    Returns:
+        ``(B, 21, C)``.
+    """
+    # With align_corners=False, -1 and +1 are the outer edges of the first and last pixel.
+    grid = (joints_px + 0.5) / image_size * 2 - 1
+    sampled = F.grid_sample(feature_map.float(), grid[:, :, None, :], padding_mode="border", align_corners=False)
+    return sampled.squeeze(-1).transpose(1, 2)
+
+
+def _start_at_zero(layer: nn.Linear) -> None:
+    """Refinement begins as the identity: stage II starts exactly where stage I ended."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
