@@ -3,6 +3,8 @@
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandBatch, HandExample, collate
 from graphhand.data.example import ASSUMED_FOV_DEG, CROP_MARGIN, make_example
+from graphhand.data.loading import HandLoader, SkippedSamples
+from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.data.plain import PlainHands
 from graphhand.data.sample import HandDataset, HandSample
 
@@ -13,8 +15,12 @@ __all__ = [
     "HandBatch",
     "HandDataset",
     "HandExample",
+    "HandLoader",
     "HandSample",
+    "MixedHands",
     "PlainHands",
+    "SkippedSamples",
+    "WeightedSet",
     "collate",
     "make_example",
 ]

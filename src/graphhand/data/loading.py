@@ -1,0 +1,225 @@
+"""Batches for training and evaluation: which samples, in which order, made by how many processes.
+
+An example is a function of (seed, epoch, position in the epoch): the number of workers, a resume in the middle of an
+epoch, or another machine changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from graphhand.data.augmentation import Augmentation
+from graphhand.data.batch import HandBatch, HandExample, collate
+from graphhand.data.example import CROP_MARGIN, make_example
+from graphhand.data.mixing import MixedHands, walk
+from graphhand.data.sample import HandDataset
+from graphhand.errors import InputError
+
+_MAX_REPLACEMENTS = 20
+
+
+class SampleKey(NamedTuple):
+    """What one example depends on, besides the seed."""
+
+    epoch: int
+    position: int
+    sample: int
+
+
+@dataclass
+class SkippedSamples:
+    """The corrupt samples passed over so far: each error line, and how often it came."""
+
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def add(self, line: str) -> None:
+        self.lines[line] = self.lines.get(line, 0) + 1
+
+    def __len__(self) -> int:
+        """Different samples skipped."""
+        return len(self.lines)
+
+    def __str__(self) -> str:
+        if not self.lines:
+            return "no sample skipped"
+        first = next(iter(self.lines))
+        return f"{len(self)} corrupt sample{'s' * (len(self) > 1)} skipped; the first: {first}"
+
+
+class _Made(NamedTuple):
+    example: HandExample | None
+    errors: tuple[InputError, ...]
+
+
+class Examples(Dataset[_Made]):
+    """Examples by key; an unreadable sample is replaced by another (training) or left out (evaluation)."""
+
+    def __init__(
+        self,
+        samples: HandDataset,
+        size: int,
+        augmentation: Augmentation | None,
+        seed: int,
+        margin: float,
+        replace: bool,
+    ) -> None:
+        self.samples, self.size, self.augmentation = samples, size, augmentation
+        self.seed, self.margin, self.replace = seed, margin, replace
+
+    def __getitem__(self, key: SampleKey) -> _Made:
+        rng = np.random.default_rng((self.seed, key.epoch, key.position))
+        index, errors = key.sample, []
+        for _ in range(_MAX_REPLACEMENTS if self.replace else 1):
+            try:
+                sample = self.samples[index]
+            except InputError as error:
+                errors.append(error)
+                index = int(rng.integers(len(self.samples)))
+                continue
+            return _Made(make_example(sample, self.size, self.augmentation, rng, margin=self.margin), tuple(errors))
+        return _Made(None, tuple(errors))
+
+
+@dataclass(frozen=True)
+class _MadeBatch:
+    batch: HandBatch | None
+    errors: tuple[InputError, ...]
+
+    def pin_memory(self) -> _MadeBatch:
+        return _MadeBatch(self.batch.pin_memory() if self.batch else None, self.errors)
+
+
+def _collate(made: list[_Made]) -> _MadeBatch:
+    errors = tuple(error for item in made for error in item.errors)
+    examples = [item.example for item in made if item.example is not None]
+    batch = collate(examples, skipped=[str(error) for error in errors]) if examples else None
+    return _MadeBatch(batch, errors)
+
+
+class HandLoader:
+    """Epochs of :class:`HandBatch` from a data set or a mixture.
+
+    With ``training=True`` the order is shuffled anew each epoch, every batch is full, and a corrupt sample is replaced
+    by another one; otherwise the order is the data set's, the last batch may be smaller, and a corrupt sample is left
+    out. Either way it is counted in ``skipped``.
+
+    Args:
+        samples: a data set, or a :class:`MixedHands` (whose shares rule the training order).
+        size: side of the crops in pixels.
+        batch_size: hands in a batch, on this process.
+        training: see above.
+        augmentation: random changes, or None.
+        seed: of the order and of the augmentation.
+        margin: see :func:`graphhand.data.make_example`.
+        workers: processes that read and cut; 0 does it here.
+        rank, world_size: this process's number, and how many share each epoch.
+        strict: raise on the first corrupt sample.
+        pin_memory: put batches in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        samples: HandDataset,
+        *,
+        size: int,
+        batch_size: int,
+        training: bool,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        margin: float = CROP_MARGIN,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        strict: bool = False,
+        pin_memory: bool = False,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size} processes")
+        self.samples, self.training, self.strict, self.seed = samples, training, strict, seed
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self.skipped = SkippedSamples()
+        self._keys: list[list[SampleKey]] = []
+        self._loader = DataLoader(
+            Examples(samples, size, augmentation, seed, margin, replace=training),
+            batch_sampler=_KeyBatches(self),
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            worker_init_fn=_quiet_worker,
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch, on this process."""
+        count = self._epoch_size()
+        if self.training:
+            return count // (self.batch_size * self.world_size)
+        mine = len(range(self.rank, count, self.world_size))
+        return -(-mine // self.batch_size)
+
+    def __iter__(self) -> Iterator[HandBatch]:
+        return self.epoch(0)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
+        """The batches of one epoch, from ``start_batch`` on.
+
+        Raises:
+            InputError: a sample is corrupt and ``strict`` is set, or so many are that no replacement was found.
+        """
+        self._keys = self.epoch_keys(epoch)[start_batch:]
+        for made in self._loader:
+            for error in made.errors:
+                if self.strict:
+                    raise error
+                self.skipped.add(str(error))
+            if made.batch is not None and (len(made.batch) == self.batch_size or not self.training):
+                yield made.batch
+            elif self.training:
+                raise InputError("data set", f"{_MAX_REPLACEMENTS} corrupt samples in a row", str(self.skipped))
+
+    def epoch_keys(self, epoch: int) -> list[list[SampleKey]]:
+        """The keys of every batch of an epoch, for this process."""
+        count = self._epoch_size()
+        if not self.training:
+            keys = [SampleKey(epoch, i, i) for i in range(self.rank, count, self.world_size)]
+            return [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+        if isinstance(self.samples, MixedHands):
+            order = self.samples.epoch_order(self.seed, epoch)
+        else:
+            order = walk(count, epoch * count, count, (self.seed,))
+        batches = []
+        for number in range(len(self)):
+            first = (number * self.world_size + self.rank) * self.batch_size
+            batches.append([SampleKey(epoch, p, int(order[p])) for p in range(first, first + self.batch_size)])
+        return batches
+
+    def _epoch_size(self) -> int:
+        if self.training and isinstance(self.samples, MixedHands):
+            return self.samples.epoch_size
+        return len(self.samples)
+
+
+class _KeyBatches:
+    """Hands the loader's current keys to DataLoader, which keeps one sampler for its lifetime."""
+
+    def __init__(self, loader: HandLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(self._loader._keys)
+
+    def __len__(self) -> int:
+        return len(self._loader._keys)
+
+
+def _quiet_worker(_: int) -> None:
+    # One thread a worker: the workers themselves are the parallelism.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

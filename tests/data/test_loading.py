@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from graphhand.data import Augmentation
+from graphhand.data.loading import HandLoader
+from graphhand.data.mixing import MixedHands, WeightedSet
+from graphhand.errors import InputError
+
+
+class Dotted:
+    """A small data set in memory; the indices in ``corrupt`` cannot be read."""
+
+    def __init__(self, make, length=12, corrupt=()):
+        self.samples = [make(i, ("left", "right")[i % 2], size=(120, 160)) for i in range(length)]
+        self.corrupt = corrupt
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        if index in self.corrupt:
+            raise InputError(f"{index}.png", "is cut short", "copy it again")
+        return self.samples[index]
+
+
+OPTIONS = {"size": 32, "batch_size": 4, "training": True, "augmentation": Augmentation(mirror=0.2), "seed": 7}
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values()) if isinstance(x, torch.Tensor))
+
+
+def test_the_number_of_workers_changes_nothing(dotted_sample):
+    data = Dotted(dotted_sample)
+    plain, parallel = (HandLoader(data, **OPTIONS, workers=workers) for workers in (0, 2))
+    for epoch in (0, 1):
+        a, b = list(plain.epoch(epoch)), list(parallel.epoch(epoch))
+        assert len(a) == len(b) == len(plain) == 3
+        assert all(same(x, y) for x, y in zip(a, b))
+        assert [x.names for x in a] == [y.names for y in b]
+
+
+def test_resuming_inside_an_epoch_gives_the_rest_of_it(dotted_sample):
+    data = Dotted(dotted_sample)
+    whole = list(HandLoader(data, **OPTIONS).epoch(5))
+    rest = list(HandLoader(data, **OPTIONS).epoch(5, start_batch=1))
+    assert len(rest) == len(whole) - 1
+    assert all(same(x, y) for x, y in zip(whole[1:], rest))
+
+
+def test_an_epoch_sees_every_sample_and_the_next_another_order(dotted_sample):
+    loader = HandLoader(Dotted(dotted_sample), **OPTIONS)
+    first, second = ([name for batch in loader.epoch(e) for name in batch.names] for e in (0, 1))
+    assert sorted(first) == sorted(second) == sorted(s.name for s in loader.samples.samples)
+    assert first != second
+
+
+def test_processes_share_an_epoch_without_overlap(dotted_sample):
+    data = Dotted(dotted_sample)
+    for training in (True, False):
+        options = {**OPTIONS, "training": training, "batch_size": 2}
+        parts = [HandLoader(data, **options, rank=rank, world_size=3) for rank in range(3)]
+        names = [[n for batch in part.epoch(2) for n in batch.names] for part in parts]
+        assert sorted(name for part in names for name in part) == sorted(s.name for s in data.samples)
+        assert [len(part) for part in parts] == [2, 2, 2]
+
+
+def test_evaluation_keeps_the_order_and_the_short_last_batch(dotted_sample):
+    loader = HandLoader(Dotted(dotted_sample, 10), size=32, batch_size=4, training=False)
+    names = [batch.names for batch in loader]
+    assert [len(n) for n in names] == [4, 4, 2]
+    assert len(loader) == 3
+    assert sum(names, ()) == tuple(s.name for s in loader.samples.samples)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_replaces_corrupt_samples_and_counts_them(dotted_sample, workers):
+    loader = HandLoader(Dotted(dotted_sample, corrupt=(3, 8)), **OPTIONS, workers=workers)
+    batches = [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
+    assert all(len(batch) == 4 for batch in batches)
+    assert len(loader.skipped) == 2
+    assert sum(loader.skipped.lines.values()) >= 4
+    assert "8.png: is cut short; copy it again" in loader.skipped.lines
+    assert "2 corrupt samples skipped" in str(loader.skipped)
+    assert sum(len(batch.skipped) for batch in batches) == sum(loader.skipped.lines.values())
+
+
+def test_evaluation_leaves_corrupt_samples_out_and_counts_them(dotted_sample):
+    loader = HandLoader(Dotted(dotted_sample, 6, corrupt=(0, 1, 2, 5)), size=32, batch_size=3, training=False)
+    assert [batch.names for batch in loader] == [("right-3", "left-4")]
+    assert len(loader.skipped) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_raises_the_error_itself(dotted_sample, workers):
+    loader = HandLoader(Dotted(dotted_sample, corrupt=(3,)), **OPTIONS, workers=workers, strict=True)
+    with pytest.raises(InputError, match=r"^3\.png: is cut short; copy it again$"):
+        list(loader.epoch(0))
+
+
+def test_a_wholly_corrupt_set_ends_in_an_error_not_a_loop(dotted_sample):
+    loader = HandLoader(Dotted(dotted_sample, corrupt=range(12)), **OPTIONS)
+    with pytest.raises(InputError, match="in a row"):
+        list(loader.epoch(0))
+
+
+def test_a_mixture_sets_the_shares_of_training_batches(dotted_sample):
+    rights = Dotted(dotted_sample, 8)
+    flat = Dotted(lambda i, side, size: dotted_sample(100 + i, side, size=size, depth=False), 4)
+    mixed = MixedHands([WeightedSet(rights, 1, "3d"), WeightedSet(flat, 3, "2d")], epoch_size=32)
+    batches = list(HandLoader(mixed, **{**OPTIONS, "augmentation": None}).epoch(0))
+    has_3d = torch.cat([batch.has_3d for batch in batches])
+    assert len(has_3d) == 32
+    assert has_3d.sum() == 8
+
+
+def test_impossible_ranks_are_refused(dotted_sample):
+    with pytest.raises(ValueError, match="rank"):
+        HandLoader(Dotted(dotted_sample, 2), **OPTIONS, rank=2, world_size=2)
+
+
+def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample):
+    loader = HandLoader(Dotted(dotted_sample, 4), **OPTIONS)
+    (first,), (second,) = loader.epoch(0), loader.epoch(1)
+    row = second.names.index(first.names[0])
+    assert np.abs((first.joints_px[0] - second.joints_px[row]).numpy()).max() > 1

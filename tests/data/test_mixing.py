@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphhand.data.mixing import MixedHands, WeightedSet, walk
+
+
+class Numbers:
+    """A stand-in data set whose samples are (name, index)."""
+
+    def __init__(self, name, length):
+        self.name, self.length = name, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return (self.name, index)
+
+
+def mixture(*parts, **options):
+    return MixedHands([WeightedSet(Numbers(name, n), weight, name) for name, n, weight in parts], **options)
+
+
+def test_flat_indices_run_through_the_sets_in_turn():
+    mixed = mixture(("a", 3, 1), ("b", 2, 1))
+    assert [mixed[i] for i in range(len(mixed))] == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+    with pytest.raises(IndexError):
+        mixed[5]
+
+
+@pytest.mark.parametrize(
+    ("weights", "size", "quotas"),
+    [
+        ((1, 1), 10, [5, 5]),
+        ((3, 1), 8, [6, 2]),
+        ((1, 1, 1), 10, [4, 3, 3]),
+        ((0.9, 0.1), 5, [5, 0]),
+        ((1, 2), 0, [0, 0]),
+    ],
+)
+def test_each_set_gets_its_share_of_an_epoch(weights, size, quotas):
+    mixed = mixture(*((f"s{k}", 4, w) for k, w in enumerate(weights)), epoch_size=size)
+    assert mixed.quotas == quotas
+    order = mixed.epoch_order(seed=0, epoch=3)
+    assert len(order) == size
+    drawn = [mixed.locate(int(i))[0] for i in order]
+    assert [drawn.count(k) for k in range(len(weights))] == quotas
+
+
+def test_an_order_depends_on_seed_and_epoch_and_on_nothing_else():
+    mixed = mixture(("a", 30, 1), ("b", 20, 1))
+    np.testing.assert_array_equal(mixed.epoch_order(1, 2), mixed.epoch_order(1, 2))
+    assert (mixed.epoch_order(1, 2) != mixed.epoch_order(1, 3)).any()
+    assert (mixed.epoch_order(1, 2) != mixed.epoch_order(2, 2)).any()
+
+
+def test_nothing_repeats_before_everything_was_seen_even_across_epochs():
+    mixed = mixture(("big", 40, 1), ("small", 7, 1), epoch_size=20)
+    seen = [i for epoch in range(4) for i in mixed.epoch_order(5, epoch) if i < 40]
+    assert sorted(seen) == list(range(40))
+    small = [i for epoch in range(7) for i in mixed.epoch_order(5, epoch) if i >= 40]
+    assert {small.count(i) for i in set(small)} == {10}
+
+
+def test_sets_are_interleaved():
+    order = mixture(("a", 500, 1), ("b", 500, 1)).epoch_order(0, 0)
+    halves = order[:500] < 500
+    assert 200 < halves.sum() < 300
+
+
+def test_a_walk_is_a_window_on_one_endless_series():
+    whole = walk(7, 0, 40, (3,))
+    for start, count in [(0, 7), (5, 10), (13, 1), (14, 26), (39, 1)]:
+        np.testing.assert_array_equal(walk(7, start, count, (3,)), whole[start : start + count])
+    assert sorted(whole[7:14]) == list(range(7))
+
+
+@pytest.mark.parametrize("parts", [(), (("a", 0, 1),), (("a", 1, 0),), (("a", 1, -1),), (("a", 1, float("nan")),)])
+def test_senseless_mixtures_are_refused(parts):
+    with pytest.raises(ValueError, match=r"set|weight"):
+        mixture(*parts)
