@@ -1,0 +1,326 @@
+"""The estimator: pictures in, hands out, with all that lies between a photo and the network's square crop.
+
+One crop is one view of a virtual camera turned towards the box (``graphhand.geometry.crop_camera``). The network knows
+right hands only, so a left hand's crop is mirrored on the way in and its joints on the way out. That mirrored crop is
+exactly the crop of the mirrored picture with mirrored intrinsics, because the virtual camera's principal point is the
+crop's middle and the turn of the mirrored camera is the mirror of the turn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from graphhand.errors import InputError
+from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov
+from graphhand.images import read_image
+from graphhand.inference.localisation import crop_box, overlap, recrop_box, whole_image_box
+from graphhand.inference.results import Camera, Hand, Side
+
+FloatArray = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+ASSUMED_FOV_DEG = 60.0
+"""Field of view across a picture's longer side where the camera is unknown: about a phone's main camera."""
+
+MAX_RECROPS = 3
+"""How often the crop is renewed around the joints just found."""
+
+SETTLED_OVERLAP = 0.9
+"""Intersection over union of two successive crops from which on another look brings nothing."""
+
+_LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
+
+
+class GeneratorOutput(Protocol):
+    """The part of the network's output that inference reads; B crops, each showing a right hand."""
+
+    @property
+    def joints_m(self) -> Tensor:
+        """(B, 21, 3) metres in the axes of the crop's camera; any origin."""
+
+    @property
+    def joints_px(self) -> Tensor:
+        """(B, 21, 2) crop pixels."""
+
+    @property
+    def root_cam_m(self) -> Tensor:
+        """(B, 3) wrist in the crop's camera."""
+
+    @property
+    def right_logit(self) -> Tensor:
+        """(B,) log-odds that the crop shows a right hand."""
+
+
+class HandPoseEstimator:
+    """Estimates the 21 joints of a hand in a colour photo.
+
+    >>> hands = HandPoseEstimator()("photo.jpg")          # doctest: +SKIP
+    >>> hands[0].side, hands[0]["index_tip"].px           # doctest: +SKIP
+    """
+
+    def __init__(self, weights: str | os.PathLike[str] = "default", device: str | torch.device | None = None) -> None:
+        """Load a trained network.
+
+        Args:
+            weights: ``"default"`` for the weights that ship, the name of others that do, or a checkpoint's path.
+            device: where to run; None takes the first CUDA device if there is one, else the CPU.
+
+        Raises:
+            InputError: there are no such weights, or they cannot be loaded; or the device does not exist.
+        """
+        from graphhand.model.checkpoint import load_generator
+
+        self.device = _device(device)
+        generator, card = load_generator(weights, self.device)
+        self._set(generator, card.name)
+
+    @classmethod
+    def from_generator(
+        cls, generator: nn.Module, name: str, device: str | torch.device | None = None
+    ) -> HandPoseEstimator:
+        """Around a network that is already in memory, for instance during training.
+
+        Args:
+            generator: as :class:`graphhand.model.Generator`: ``forward(image (B, 3, S, S) in [0, 1], K (B, 3, 3))``,
+                with ``config.image_size``.
+            name: what results call the model.
+            device: as above; the network is moved there and set to evaluation mode.
+        """
+        self = cls.__new__(cls)
+        self.device = _device(device)
+        self._set(generator.to(self.device).eval(), name)
+        return self
+
+    def _set(self, generator: nn.Module, name: str) -> None:
+        self.generator = generator
+        self.image_size = int(generator.config.image_size)  # type: ignore[union-attr, arg-type]
+        self.model = name
+
+    def __call__(
+        self,
+        image: Image | str | os.PathLike[str],
+        *,
+        box: ArrayLike | None = None,
+        whole_image: bool = False,
+        side: Literal["left", "right", "auto"] = "auto",
+        K: ArrayLike | None = None,
+        focal_px: float | None = None,
+        fov_deg: float | None = None,
+    ) -> list[Hand]:
+        """The hand in one picture.
+
+        By default the whole picture is looked at first, then again more closely around the joints found, until the
+        crop settles.
+
+        Args:
+            image: (H, W, 3) uint8 **RGB**, or a picture file.
+            box: (4,) x, y, width, height of the hand in the image's pixels, as detectors give it (the crop takes
+                1.4 times its longer side); it is used as it stands.
+            whole_image: look once at the whole picture: for pictures already cut to one hand.
+            side: the hand's side if known; ``"auto"`` tries both and keeps the likelier.
+            K: (3, 3) intrinsics of the image, if known; or
+            focal_px: its focal length in pixels, the principal point being the middle; or
+            fov_deg: its field of view across the longer side. With none of the three, 60 degrees are assumed and
+                the result's camera says so.
+
+        Returns:
+            A list of one :class:`Hand` (a list, because finding several hands belongs to the interface).
+
+        Raises:
+            InputError: the file cannot be read.
+            ValueError: a contradiction between the arguments, or one of them has the wrong shape or range.
+        """
+        boxes = None if box is None else [box]
+        return self.predict_many(
+            [image], boxes=boxes, whole_image=whole_image, side=side, K=K, focal_px=focal_px, fov_deg=fov_deg
+        )[0]
+
+    def predict_many(
+        self,
+        images: Sequence[Image | str | os.PathLike[str]],
+        *,
+        boxes: Sequence[ArrayLike] | None = None,
+        whole_image: bool = False,
+        side: Literal["left", "right", "auto"] = "auto",
+        K: ArrayLike | None = None,
+        focal_px: float | None = None,
+        fov_deg: float | None = None,
+    ) -> list[list[Hand]]:
+        """Several pictures in one batch; arguments as in a single call, applied to every picture.
+
+        All pictures are held in memory at once: give thousands in portions.
+
+        Args:
+            images: as in a single call.
+            boxes: one box for each picture.
+
+        Returns:
+            For each picture its hands, equal to what single calls give.
+
+        Raises:
+            InputError, ValueError: as a single call.
+        """
+        if side not in ("left", "right", "auto"):
+            raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
+        if boxes is not None and whole_image:
+            raise ValueError("a box and whole_image exclude each other")
+        if boxes is not None and len(boxes) != len(images):
+            raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
+        sides: tuple[Side, ...] = ("right", "left") if side == "auto" else (side,)
+
+        looks: list[list[_Look]] = []
+        for index, item in enumerate(images):
+            picture = _checked(item)
+            height, width = picture.shape[:2]
+            camera = _camera(width, height, K, focal_px, fov_deg)
+            box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index])
+            looks.append([_Look(picture, camera, s, box) for s in sides])
+
+        found = self._look([look for group in looks for look in group])
+        if boxes is None and not whole_image:
+            for _ in range(MAX_RECROPS):
+                closer = {i: look for i, estimate in enumerate(found) if (look := estimate.closer()) is not None}
+                if not closer:
+                    break
+                for i, estimate in zip(closer, self._look(list(closer.values()))):
+                    found[i] = estimate
+        n = len(sides)
+        groups = [found[i : i + n] for i in range(0, len(found), n)]
+        return [[max(group, key=lambda estimate: estimate.right_logit).hand(self.model)] for group in groups]
+
+    @torch.inference_mode()
+    def _look(self, looks: Sequence[_Look]) -> list[_Estimate]:
+        """One pass of the network over crops; joints come back in the looks' own pictures."""
+        if not looks:
+            return []
+        size = self.image_size
+        cameras = [crop_camera(look.camera.K, look.box, size) for look in looks]
+        crops = np.stack([_crop(look, camera) for look, camera in zip(looks, cameras)])
+        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+        K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
+        output = cast(GeneratorOutput, self.generator(image, K))
+        joints_m, joints_px, root_cam_m, right_logit = (
+            value.double().cpu().numpy()
+            for value in (output.joints_m, output.joints_px, output.root_cam_m, output.right_logit)
+        )
+        return [
+            _Estimate.in_picture(look, camera, joints_m[i], joints_px[i], root_cam_m[i], float(right_logit[i]))
+            for i, (look, camera) in enumerate(zip(looks, cameras))
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One crop to be looked at as if it showed a hand of one side."""
+
+    image: Image
+    camera: Camera
+    side: Side
+    box: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    """What one look found: pixels of the picture, metres in its camera's axes."""
+
+    look: _Look
+    right_logit: float
+    joints_px: FloatArray
+    joints_rel_m: FloatArray
+    root_cam_m: FloatArray
+
+    @classmethod
+    def in_picture(
+        cls,
+        look: _Look,
+        camera: CropCamera,
+        joints_m: FloatArray,
+        joints_px: FloatArray,
+        root_cam_m: FloatArray,
+        right_logit: float,
+    ) -> _Estimate:
+        """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the picture."""
+        joints_m = joints_m - joints_m[0]
+        if look.side == "left":
+            joints_m, root_cam_m = joints_m * _LEFT_TO_RIGHT, root_cam_m * _LEFT_TO_RIGHT
+            joints_px = np.stack([camera.size - 1 - joints_px[:, 0], joints_px[:, 1]], axis=1)
+        # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the picture's.
+        return cls(
+            look,
+            right_logit,
+            camera.unproject_points(joints_px),
+            joints_m @ camera.R_crop_cam,
+            root_cam_m @ camera.R_crop_cam,
+        )
+
+    def closer(self) -> _Look | None:
+        """The look to take next, or None where this one is as good as the next."""
+        height, width = self.look.image.shape[:2]
+        box = recrop_box(self.joints_px, width, height)
+        if box is None or overlap(box, self.look.box) >= SETTLED_OVERLAP:
+            return None
+        return replace(self.look, box=box)
+
+    def hand(self, model: str) -> Hand:
+        low, high = self.joints_px.min(0), self.joints_px.max(0)
+        placed = bool(np.isfinite(self.root_cam_m).all() and self.root_cam_m[2] > 0)
+        return Hand(
+            side=self.look.side,
+            score=float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0)))),
+            box_px=np.concatenate((low, high - low)),
+            joints_px=self.joints_px,
+            joints_rel_m=self.joints_rel_m,
+            joints_cam_m=self.joints_rel_m + self.root_cam_m if placed else None,
+            camera=self.look.camera,
+            model=model,
+        )
+
+
+def _crop(look: _Look, camera: CropCamera) -> Image:
+    crop = camera.warp(look.image)
+    return crop[:, ::-1] if look.side == "left" else crop
+
+
+def _checked(image: Image | str | os.PathLike[str]) -> Image:
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        described = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image is an (H, W, 3) uint8 RGB array or a path, not {described}")
+    if image.size == 0:
+        raise ValueError("the image has no pixels")
+    return image
+
+
+def _camera(width: int, height: int, K: ArrayLike | None, focal_px: float | None, fov_deg: float | None) -> Camera:
+    if sum(value is not None for value in (K, focal_px, fov_deg)) > 1:
+        raise ValueError("K, focal_px and fov_deg exclude each other")
+    if K is not None:
+        return Camera.from_matrix(K, assumed=False)
+    if focal_px is not None:
+        matrix = [[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]]
+        return Camera.from_matrix(matrix, assumed=False)
+    fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
+    return Camera.from_matrix(intrinsics_from_fov(width, height, fov).numpy(), assumed=fov_deg is None)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
+        ) from error
+    return chosen

@@ -1,0 +1,64 @@
+"""Where to look: the first crop of a picture of unknown content, and the next one around a first estimate.
+
+Boxes are (4,) x, y, width, height in pixels whose top-left centre is (0, 0), so the whole picture is
+(-0.5, -0.5, width, height).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graphhand.geometry import square_box
+
+FloatArray = NDArray[np.float64]
+
+CROP_MARGIN = 1.4
+"""Side of a crop over the longer side of the hand's box; what the networks are trained on."""
+
+_SMALLEST_SIDE_PX = 8.0
+_LARGEST_SIDE = 2.0
+"""Times the picture's longer side: hands that are partly outside need some room, a broken estimate asks for more."""
+
+
+def whole_image_box(width: int, height: int) -> FloatArray:
+    """The smallest square (4,) around a picture, with the same middle."""
+    side = float(max(width, height))
+    return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
+
+
+def crop_box(hand_box_px: ArrayLike) -> FloatArray:
+    """The square (4,) to crop for a hand's own box: its longer side times :data:`CROP_MARGIN`.
+
+    Raises:
+        ValueError: the box is not four finite numbers with positive width and height.
+    """
+    box = np.asarray(hand_box_px, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
+        raise ValueError("a box is x, y, width, height: finite, width and height positive")
+    x, y, w, h = box
+    return square_box([[x, y], [x + w, y + h]], CROP_MARGIN)
+
+
+def recrop_box(joints_px: ArrayLike, width: int, height: int) -> FloatArray | None:
+    """The square (4,) to crop next, around estimated (21, 2) joints; None where they make no sense.
+
+    An estimate whose middle lies outside the picture, or of absurd size, is one to leave alone, not to zoom into.
+    """
+    joints = np.asarray(joints_px, dtype=np.float64)
+    if not np.isfinite(joints).all():
+        return None
+    box = square_box(joints, CROP_MARGIN)
+    middle = box[:2] + box[2:] / 2
+    inside = (middle > -0.5).all() and (middle < np.array([width, height]) - 0.5).all()
+    sensible = _SMALLEST_SIDE_PX <= box[2] <= _LARGEST_SIDE * max(width, height)
+    return box if inside and sensible else None
+
+
+def overlap(a: ArrayLike, b: ArrayLike) -> float:
+    """Intersection over union of two boxes, in [0, 1]."""
+    ax, ay, aw, ah = np.asarray(a, dtype=np.float64)
+    bx, by, bw, bh = np.asarray(b, dtype=np.float64)
+    w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
+    h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
+    return float(w * h / (aw * ah + bw * bh - w * h))

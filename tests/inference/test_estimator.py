@@ -1,0 +1,260 @@
+"""Between a photo and the network's crop nothing is lost: not the side, not the turn, not half a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphhand.errors import InputError
+from graphhand.images import write_image
+from graphhand.inference import HandPoseEstimator
+from graphhand.inference.estimator import ASSUMED_FOV_DEG, MAX_RECROPS
+from graphhand.inference.localisation import CROP_MARGIN
+
+# The oracle reads 8-bit colours: what is left is its own rounding.
+PX = 0.1
+METRE = 1e-4
+
+CENTRES = [(0.5, 0.5), (0.2, 0.3), (0.85, 0.75), (0.1, 0.9)]
+
+
+def hand_box(joints_px: np.ndarray) -> np.ndarray:
+    low, high = joints_px.min(0), joints_px.max(0)
+    return np.concatenate([low, high - low])
+
+
+@pytest.mark.parametrize("mode", ["box", "whole_image", "recrop"])
+@pytest.mark.parametrize("asked", ["auto", "known"])
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("centre", CENTRES)
+def test_a_perfect_network_gives_perfect_results(
+    make_scene: Callable[..., Any], make_oracle: Callable[..., Any], centre: Any, side: str, asked: str, mode: str
+) -> None:
+    scene = make_scene(CENTRES.index(centre), side=side, centre=centre)
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    where: dict[str, Any] = {"box": {"box": hand_box(scene.joints_px)}, "whole_image": {"whole_image": True}}.get(
+        mode, {}
+    )
+    hands = estimator(scene.image, K=scene.K, side=side if asked == "known" else "auto", **where)
+    assert len(hands) == 1
+    hand = hands[0]
+    assert hand.side == side
+    assert hand.score == pytest.approx(1 / (1 + np.exp(-4.0)))
+    np.testing.assert_allclose(hand.joints_px, scene.joints_px, atol=PX)
+    np.testing.assert_allclose(hand.joints_rel_m, scene.joints_rel_m, atol=METRE)
+    np.testing.assert_allclose(hand.joints_cam_m, scene.joints_cam_m, atol=2 * METRE)
+    np.testing.assert_allclose(hand.box_px, hand_box(scene.joints_px), atol=2 * PX)
+    np.testing.assert_allclose(hand.camera.K, scene.K)
+    assert not hand.camera.assumed
+    assert hand.model == "oracle"
+
+
+def test_the_wrong_side_scores_low(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
+    scene = make_scene(1, side="left")
+    hand = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")(scene.image, K=scene.K, side="right")[0]
+    assert hand.side == "right"
+    assert hand.score < 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_guessed_lens_keeps_pixels_and_says_so(
+    make_scene: Callable[..., Any], make_oracle: Callable[..., Any], seed: int
+) -> None:
+    scene = make_scene(seed, centre=(0.3, 0.6))
+    hand = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")(scene.image)[0]
+    np.testing.assert_allclose(hand.joints_px, scene.joints_px, atol=PX)
+    assert hand.camera.assumed
+    focal = scene.width / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
+    assert hand.camera.fx == pytest.approx(focal)
+    assert (hand.camera.cx, hand.camera.cy) == ((scene.width - 1) / 2, (scene.height - 1) / 2)
+
+
+def test_the_three_ways_to_name_a_camera_agree(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
+    scene = make_scene(3)
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    fov = 50.0
+    focal = scene.width / 2 / np.tan(np.radians(fov) / 2)
+    K = [[focal, 0, (scene.width - 1) / 2], [0, focal, (scene.height - 1) / 2], [0, 0, 1]]
+    hands = [estimator(scene.image, **how)[0] for how in ({"fov_deg": fov}, {"focal_px": focal}, {"K": K})]
+    for hand in hands:
+        assert not hand.camera.assumed
+        np.testing.assert_allclose(hand.joints_rel_m, hands[0].joints_rel_m, atol=1e-9)
+    assert not np.allclose(hands[0].joints_rel_m, estimator(scene.image)[0].joints_rel_m, atol=1e-4)
+
+
+class Pixels(nn.Module):
+    """An arbitrary but smooth network: its answers depend on every pixel, and it is wrong about everything."""
+
+    def __init__(self, image_size: int = 64) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.config = SimpleNamespace(image_size=image_size)
+        self.weight = nn.Parameter(torch.randn(3 * 64, 21 * 5 + 4, generator=generator) / 20)
+
+    def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+        size = self.config.image_size
+        pooled = nn.functional.adaptive_avg_pool2d(image, 8).flatten(1) + K[:, 0, :1] / 1000
+        out = (pooled @ self.weight).tanh()
+        joints = out[:, :63].reshape(-1, 21, 3) * 0.1
+        pixels = (size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3
+        return SimpleNamespace(
+            joints_m=joints,
+            joints_px=pixels,
+            root_cam_m=out[:, 105:108] + torch.tensor([0, 0, 2.0]),
+            right_logit=out[:, 108],
+        )
+
+
+def noise_picture(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3))
+    return np.kron(coarse, np.ones((10, 10, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("where", [{"box": [20, 30, 60, 50]}, {"whole_image": True}, {}])
+@pytest.mark.parametrize("side", ["left", "right", "auto"])
+def test_mirroring_the_picture_mirrors_the_result(side: str, where: dict[str, Any]) -> None:
+    image = noise_picture(1)
+    width = image.shape[1]
+    K = np.array([[150.0, 0, 70], [0, 155, 66], [0, 0, 1]])
+    K_mirrored = K.copy()
+    K_mirrored[0, 2] = width - 1 - K[0, 2]
+    other = {"left": "right", "right": "left", "auto": "auto"}[side]
+    where_mirrored = dict(where)
+    if "box" in where:
+        x, y, w, h = where["box"]
+        where_mirrored["box"] = [width - 1 - x - w, y, w, h]
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    hand = estimator(image, side=side, K=K, **where)[0]
+    twin = estimator(np.ascontiguousarray(image[:, ::-1]), side=other, K=K_mirrored, **where_mirrored)[0]
+    assert {hand.side, twin.side} == {"left", "right"}
+    # Interpolation weights are quantised, hence not quite zero.
+    np.testing.assert_allclose(twin.joints_px, hand.joints_px * [-1, 1] + [width - 1, 0], atol=0.3)
+    np.testing.assert_allclose(twin.joints_rel_m, hand.joints_rel_m * [-1, 1, 1], atol=1e-3)
+    np.testing.assert_allclose(twin.joints_cam_m, hand.joints_cam_m * [-1, 1, 1], atol=1e-2)
+    assert twin.score == pytest.approx(hand.score, abs=1e-2)
+
+
+def test_auto_keeps_the_likelier_side() -> None:
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    for seed in range(4):
+        image = noise_picture(seed)
+        auto, left, right = (estimator(image, whole_image=True, side=side)[0] for side in ("auto", "left", "right"))
+        best = max(left, right, key=lambda hand: hand.score)
+        assert auto.side == best.side
+        np.testing.assert_array_equal(auto.joints_px, best.joints_px)
+
+
+def test_a_batch_equals_its_pictures_one_by_one(tmp_path: Path) -> None:
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    images: list[Any] = [noise_picture(1), noise_picture(2, 90, 200), noise_picture(3, 400, 300)]
+    write_image(tmp_path / "photo.png", noise_picture(4))
+    images.append(tmp_path / "photo.png")
+    together = estimator.predict_many(images)
+    assert len(together) == len(images)
+    for hands, image in zip(together, images):
+        alone = estimator(image)
+        np.testing.assert_allclose(hands[0].joints_px, alone[0].joints_px, atol=1e-2)
+        np.testing.assert_allclose(hands[0].joints_rel_m, alone[0].joints_rel_m, atol=1e-4)
+        assert hands[0].side == alone[0].side
+    assert estimator.predict_many([]) == []
+
+
+def test_both_sides_of_all_pictures_share_a_batch(
+    make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
+) -> None:
+    scene = make_scene(0)
+    oracle = make_oracle(scene)
+    HandPoseEstimator.from_generator(oracle, "oracle").predict_many([scene.image] * 3, whole_image=True)
+    assert oracle.batches == [6]
+
+
+def test_looking_closer_stops_when_the_crop_settles(
+    make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
+) -> None:
+    scene = make_scene(0, width=640, height=480)
+    oracle = make_oracle(scene)
+    HandPoseEstimator.from_generator(oracle, "oracle")(scene.image, K=scene.K, side="right")
+    assert oracle.batches == [1, 1]  # the whole picture, the hand; the third crop would be the second again
+
+
+def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
+    class Wandering(Pixels):
+        def __init__(self, answer: float) -> None:
+            super().__init__()
+            self.answer, self.calls = answer, 0
+
+        def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+            self.calls += 1
+            output = super().forward(image, K)
+            output.joints_px = output.joints_px * 0.5 if self.answer == 0 else output.joints_px * self.answer
+            return output
+
+    for answer in (0.0, float("nan"), 1e9, -50.0):
+        network = Wandering(answer)
+        hands = HandPoseEstimator.from_generator(network, "wandering")(noise_picture(0, 640, 480), side="right")
+        assert len(hands) == 1
+        assert network.calls <= 1 + MAX_RECROPS
+        if answer != 0:
+            assert network.calls == 1  # nonsense is not zoomed into
+
+
+def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
+    class Behind(Pixels):
+        def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+            output = super().forward(image, K)
+            output.root_cam_m = -output.root_cam_m
+            return output
+
+    assert HandPoseEstimator.from_generator(Behind(), "behind")(noise_picture(0))[0].joints_cam_m is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"box": [0, 0, 10, 10], "whole_image": True}, "exclude"),
+        ({"box": [0, 0, 0, 10]}, "positive"),
+        ({"box": [0, 0, 10]}, "x, y, width, height"),
+        ({"box": [0, float("nan"), 10, 10]}, "finite"),
+        ({"side": "both"}, "side is"),
+        ({"focal_px": 500, "fov_deg": 60}, "exclude"),
+        ({"fov_deg": 180}, "field of view"),
+        ({"focal_px": -3}, "positive"),
+        ({"K": np.eye(2)}, "matrix"),
+        ({"K": [[500, 3, 80], [0, 500, 60], [0, 0, 1]]}, "skew"),
+    ],
+)
+def test_contradictions_are_refused(arguments: dict[str, Any], complaint: str) -> None:
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    with pytest.raises(ValueError, match=complaint):
+        estimator(noise_picture(0), **arguments)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8), [[1, 2]], None]
+)
+def test_only_rgb_bytes_are_pictures(image: Any) -> None:
+    with pytest.raises(ValueError, match="image"):
+        HandPoseEstimator.from_generator(Pixels(), "pixels")(image)
+
+
+def test_an_unreadable_file_and_a_missing_device_are_input_errors(tmp_path: Path) -> None:
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    with pytest.raises(InputError, match="no such file"):
+        estimator(tmp_path / "none.jpg")
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(InputError, match="cannot be used"):
+            HandPoseEstimator.from_generator(Pixels(), "pixels", device=device)
+
+
+def test_crops_are_what_the_networks_are_trained_on() -> None:
+    from graphhand.data import example
+
+    assert CROP_MARGIN == example.CROP_MARGIN
+    assert ASSUMED_FOV_DEG == example.ASSUMED_FOV_DEG

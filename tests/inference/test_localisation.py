@@ -1,0 +1,48 @@
+"""Boxes: the first covers the picture, the next hold the hand, and nonsense is not followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphhand.inference.localisation import CROP_MARGIN, crop_box, overlap, recrop_box, whole_image_box
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
+def test_the_first_box_is_the_smallest_square_around_the_picture(width: int, height: int) -> None:
+    x, y, w, h = whole_image_box(width, height)
+    assert w == h == max(width, height)
+    assert (x + w / 2, y + h / 2) == ((width - 1) / 2, (height - 1) / 2)
+
+
+def test_a_crop_has_the_middle_of_the_box_and_room_around_it() -> None:
+    np.testing.assert_allclose(crop_box([10, 20, 100, 40]), [60 - 70, 40 - 70, 140, 140])
+    assert CROP_MARGIN > 1
+
+
+def test_the_next_box_holds_all_joints() -> None:
+    joints = np.random.default_rng(0).uniform([100, 50], [180, 210], (21, 2))
+    box = recrop_box(joints, 320, 240)
+    assert box is not None
+    assert (joints > box[:2]).all()
+    assert (joints < box[:2] + box[2:]).all()
+    assert box[2] == pytest.approx(np.ptp(joints, axis=0).max() * CROP_MARGIN)
+
+
+@pytest.mark.parametrize("change", ["nan", "outside", "tiny", "huge"])
+def test_nonsense_is_not_followed(change: str) -> None:
+    joints = np.random.default_rng(0).uniform([100, 50], [180, 210], (21, 2))
+    broken = {
+        "nan": np.where(np.arange(21)[:, None] == 3, np.nan, joints),
+        "outside": joints + np.array([320, 0]),
+        "tiny": joints / 1000 + 100,
+        "huge": joints * 20 - 2500,
+    }[change]
+    assert recrop_box(joints, 320, 240) is not None
+    assert recrop_box(broken, 320, 240) is None
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    assert overlap([0, 0, 10, 10], [0, 0, 10, 10]) == 1
+    assert overlap([0, 0, 10, 10], [5, 0, 10, 10]) == pytest.approx(1 / 3)
+    assert overlap([0, 0, 10, 10], [20, 0, 10, 10]) == 0
