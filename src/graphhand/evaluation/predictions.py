@@ -1,0 +1,284 @@
+"""Reading other people's predictions (and our own) from files.
+
+Formats: ``graphhand predict --json`` lines; FreiHAND-style JSON (``[joints, vertices]``, one entry a sample);
+``.npz`` (as :meth:`PoseRecords.save` writes it); ``.mat`` with ground truth and estimate (as Ge et al.'s code writes).
+The last two carry their own ground truth; the first two need the data set they were made on.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from graphhand.errors import InputError
+from graphhand.evaluation.records import Float, PoseRecords, Skipped
+
+Unit = Literal["m", "cm", "mm"]
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+
+_MAT_PAIRS = (("est_pose_xyz", "gt_pose_xyz"), ("est", "gt"), ("pred", "gt"), ("pose_est", "pose_gt"))
+
+
+@dataclass(frozen=True)
+class LooseHand:
+    """One predicted hand of one picture, not yet tied to a sample."""
+
+    side: str | None
+    score: float
+    joints_m: Float
+    absolute: bool
+    joints_px: Float | None
+
+
+@dataclass(frozen=True)
+class TruthSample:
+    """What a data set knows about one hand: the labels that predictions are tied to."""
+
+    index: int
+    name: str
+    side: str
+    joints_m: Float
+    joints_px: Float
+    visible: Any
+
+
+def read_with_truth(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
+    """Predictions and ground truth from one ``.npz`` or ``.mat`` file.
+
+    Raises:
+        InputError: not such a file, or arrays are missing or do not fit.
+    """
+    path = Path(path)
+    records = read_npz(path, unit) if path.suffix == ".npz" else read_mat(path, unit)
+    records.require_metres(path)
+    return records
+
+
+def read_npz(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
+    """``predicted_m`` and ``truth_m`` ``(N, 21, 3)``; optional: the other fields of :class:`PoseRecords`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(path, f"not a readable .npz ({error})", "write one with numpy.savez") from None
+    missing = {"predicted_m", "truth_m"} - arrays.keys()
+    if missing:
+        remedy = "store predictions and ground truth as predicted_m and truth_m, (N, 21, 3)"
+        raise InputError(path, f"no array {', '.join(sorted(missing))}", remedy)
+    fields = {name: arrays[name] for name in PoseRecords.__dataclass_fields__ if name in arrays}
+    for name in ("predicted_m", "truth_m"):
+        fields[name] = fields[name] * METRES[unit]
+    return _built(path, **fields)
+
+
+def read_mat(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
+    """A MATLAB file with an estimate and a ground truth ``(N, 21, 3)`` (``est_pose_xyz`` and ``gt_pose_xyz``, ...)."""
+    import scipy.io
+
+    try:
+        arrays = scipy.io.loadmat(path)
+    except Exception as error:  # scipy raises whatever its parser meets
+        raise InputError(path, f"not a readable .mat ({error})", "save it as MATLAB version 7 or older") from None
+    for estimate, truth in _MAT_PAIRS:
+        if estimate in arrays and truth in arrays:
+            scale = METRES[unit]
+            return _built(path, predicted_m=arrays[estimate] * scale, truth_m=arrays[truth] * scale)
+    known = ", ".join("/".join(pair) for pair in _MAT_PAIRS)
+    found = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
+    raise InputError(path, f"no pair of estimate and truth among {found}", f"name the two arrays one of {known}")
+
+
+def read_freihand_json(path: str | PathLike[str], truth: Sequence[TruthSample], unit: Unit = "m") -> PoseRecords:
+    """``[joints, vertices]``: joints of the whole data set in its order; the vertices are not read.
+
+    Raises:
+        InputError: not JSON of that form, or another number of hands than the data set has.
+    """
+    data = _load_json(path)
+    try:
+        joints = np.asarray(data[0], dtype=np.float64) * METRES[unit]
+    except (TypeError, ValueError, IndexError, KeyError):
+        joints = np.empty(0)
+    if joints.ndim != 3 or joints.shape[1:] != (21, 3):
+        raise InputError(path, "its first entry is not a list of 21x3 joints", "write [[joints...], [vertices...]]")
+    if len(joints) != len(truth):
+        raise InputError(path, f"{len(joints)} hands for a data set of {len(truth)}", "use the split it was made on")
+    records = tie(truth, [LooseHand(None, 1.0, j, True, None) for j in joints])
+    records.require_metres(path)
+    return records
+
+
+def read_json_lines(
+    path: str | PathLike[str], truth: Sequence[TruthSample]
+) -> tuple[PoseRecords, list[Skipped], dict[str, int]]:
+    """``graphhand predict --json`` lines, tied to samples by picture name.
+
+    Where a picture has several predicted hands, a sample gets the nearest one of its own side in the picture (by the
+    mean distance of labelled joints), or of either side where there is none of its own.
+
+    Returns:
+        Records of the samples that have a prediction; the samples without one; and counts: ``wrong_side`` (tied to a
+        hand called the other side), ``error_lines`` (pictures the predictor could not read).
+
+    Raises:
+        InputError: a line is not such an object, or no line matches any sample.
+    """
+    by_picture: dict[str, list[LooseHand]] = {}
+    counts = {"wrong_side": 0, "error_lines": 0}
+    with _open(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            record = _parse_line(line, f"{path}:{number}")
+            counts["error_lines"] += "error" in record
+            hands = [_loose_hand(hand, f"{path}:{number}") for hand in record.get("hands", [])]
+            by_picture.setdefault(picture_key(record["image"]), []).extend(hands)
+    find = _picture_finder(by_picture)
+    tied: list[tuple[TruthSample, LooseHand]] = []
+    skipped = []
+    matched = False
+    for sample in truth:
+        hands_here = find(sample.name)
+        matched |= hands_here is not None
+        if not hands_here:
+            reason = "no line for its picture" if hands_here is None else "no hand was found in its picture"
+            skipped.append(Skipped(sample.index, sample.name, reason))
+            continue
+        hand = _nearest(sample, hands_here)
+        counts["wrong_side"] += hand.side not in (None, sample.side)
+        tied.append((sample, hand))
+    if not matched:
+        raise InputError(path, "no line names a picture of this data set", "predict on the data set's own pictures")
+    if not tied:
+        return PoseRecords.empty(), skipped, counts
+    records = tie([sample for sample, _ in tied], [hand for _, hand in tied])
+    records.require_metres(path)
+    return records, skipped, counts
+
+
+def tie(truth: Sequence[TruthSample], hands: Sequence[LooseHand]) -> PoseRecords:
+    """Records from samples and the hands predicted for them, pair by pair."""
+    nowhere = np.full((21, 2), np.nan)
+    return PoseRecords.build(
+        index=[sample.index for sample in truth],
+        names=[sample.name for sample in truth],
+        predicted_m=np.stack([hand.joints_m for hand in hands]),
+        absolute=[hand.absolute for hand in hands],
+        predicted_px=np.stack([nowhere if hand.joints_px is None else hand.joints_px for hand in hands]),
+        truth_m=np.stack([sample.joints_m for sample in truth]),
+        truth_px=np.stack([sample.joints_px for sample in truth]),
+        visible=np.stack([sample.visible for sample in truth]),
+    )
+
+
+def picture_key(name: str) -> str:
+    """A picture's path, or a sample's name, without suffix and without a ``#side`` at its end."""
+    path = PurePosixPath(name.replace("\\", "/").split("#")[0])
+    return str(path.with_suffix("")) if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp", ".webp"} else str(path)
+
+
+def _picture_finder(by_picture: dict[str, list[LooseHand]]) -> Any:
+    """A look-up from sample name to hands: equal keys, or the one picture whose path ends in the sample's key."""
+    tails: dict[str, list[str]] = {}
+    for key in by_picture:
+        parts = key.split("/")
+        for start in range(len(parts)):
+            tails.setdefault("/".join(parts[start:]), []).append(key)
+
+    def find(name: str) -> list[LooseHand] | None:
+        key = picture_key(name)
+        if key in by_picture:
+            return by_picture[key]
+        candidates = tails.get(key, [])
+        return by_picture[candidates[0]] if len(candidates) == 1 else None
+
+    return find
+
+
+def _nearest(sample: TruthSample, hands: Sequence[LooseHand]) -> LooseHand:
+    own = [hand for hand in hands if hand.side in (None, sample.side)] or list(hands)
+    labelled = np.isfinite(sample.joints_px).all(axis=-1)
+
+    def distance(hand: LooseHand) -> float:
+        if hand.joints_px is None or not labelled.any():
+            return -hand.score
+        return float(np.linalg.norm(hand.joints_px - sample.joints_px, axis=-1)[labelled].mean())
+
+    return min(own, key=distance)
+
+
+def _loose_hand(hand: Any, source: str) -> LooseHand:
+    try:
+        absolute = hand.get("joints_cam_m") is not None
+        joints_m = np.asarray(hand["joints_cam_m" if absolute else "joints_rel_m"], dtype=np.float64)
+        joints_px = np.asarray(hand["joints_px"], dtype=np.float64)
+        side, score = str(hand["side"]), float(hand.get("score", 1.0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        remedy = "write the lines with graphhand predict --json"
+        raise InputError(source, f"a hand is not as expected ({error})", remedy) from None
+    if joints_m.shape != (21, 3) or joints_px.shape != (21, 2):
+        raise InputError(source, "a hand does not have 21 joints", "write the lines with graphhand predict --json")
+    return LooseHand(side, score, joints_m, absolute, joints_px)
+
+
+def _parse_line(line: str, source: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(source, f"not JSON ({error})", "write the lines with graphhand predict --json") from None
+    if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+        raise InputError(source, "no 'image' in the line", "write the lines with graphhand predict --json")
+    return record
+
+
+def _load_json(path: str | PathLike[str]) -> Any:
+    with _open(path) as file:
+        try:
+            return json.loads("".join(file))
+        except (ValueError, RecursionError) as error:
+            raise InputError(path, f"not JSON ({error})", "write [[joints...], [vertices...]]") from None
+
+
+def _open(path: str | PathLike[str]) -> Any:
+    try:
+        return Path(path).open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from None
+
+
+def _built(path: str | PathLike[str], **fields: Any) -> PoseRecords:
+    try:
+        return PoseRecords.build(**fields)
+    except (ValueError, TypeError) as error:
+        raise InputError(path, str(error), "store N hands of 21 joints, x y z") from None
+
+
+def sniff(path: str | PathLike[str]) -> Literal["with truth", "json lines", "freihand"]:
+    """Which reader a file wants, by its suffix and first character.
+
+    Raises:
+        InputError: none of them.
+    """
+    path = Path(path)
+    if path.suffix in (".npz", ".mat"):
+        return "with truth"
+    if path.suffix in (".json", ".jsonl"):
+        with _open(path) as file:
+            first = _first_character(file)
+        if first in "[{":
+            return "freihand" if first == "[" else "json lines"
+    raise InputError(path, "not a predictions file", "give .jsonl, .json (FreiHAND style), .npz or .mat")
+
+
+def _first_character(lines: Iterable[str]) -> str:
+    for line in lines:
+        if line.strip():
+            return line.strip()[0]
+    return " "

@@ -1,0 +1,225 @@
+"""Running a network over a data set: one record a sample, the same ones however many processes share the work.
+
+Under ``torch.distributed`` every process takes whole batches of the one list of batches, so that each batch is made
+of the same samples whatever the number of processes, and the raw predictions are gathered, not means of them. The
+numbers are then taken once, from all records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from graphhand.data.batch import HandExample, collate
+from graphhand.data.example import ASSUMED_FOV_DEG, CROP_MARGIN, make_example
+from graphhand.data.sample import HandDataset, HandSample
+from graphhand.errors import InputError
+from graphhand.evaluation.predictions import TruthSample
+from graphhand.evaluation.records import Float, PoseRecords, Skipped
+from graphhand.geometry import intrinsics_from_fov
+
+CropRule = Literal["truth", "image"]
+PoseStage = Literal["final", "prior"]
+Progress = Callable[[int, int], None]
+
+
+class Output(Protocol):
+    """What is read of a network's output: the crop camera's frame, right hands (``graphhand.model.generator``)."""
+
+    @property
+    def joints_cam_m(self) -> Tensor:
+        """``(B, 21, 3)``."""
+
+    @property
+    def joints_px(self) -> Tensor:
+        """``(B, 21, 2)`` crop pixels."""
+
+
+Network = Callable[..., Any]
+"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool)`` -> :class:`Output`."""
+
+
+@dataclass(frozen=True)
+class CropChoice:
+    """Which part of the picture the network sees.
+
+    Attributes:
+        rule: ``truth`` cuts around the data set's box, or its 2D labels where it gives none: the hand's place is
+            known. ``image`` shows the whole picture, as ``graphhand predict --whole-image`` does.
+        margin: side of the crop over the longer side of the box, for ``truth``.
+    """
+
+    rule: CropRule = "truth"
+    margin: float = CROP_MARGIN
+
+    def describe(self) -> str:
+        """In words."""
+        if self.rule == "image":
+            return "crop: the whole picture"
+        return f"crop: true box or labels' box x {self.margin:g}"
+
+    def cut(self, sample: HandSample, size: int) -> HandExample:
+        """The example the network sees."""
+        if self.rule == "truth":
+            return make_example(sample, size, None, margin=self.margin)
+        height, width = sample.image.shape[:2]
+        return make_example(replace(sample, box_px=np.array([-0.5, -0.5, width, height])), size, None, margin=1.0)
+
+
+class _Cut(NamedTuple):
+    """An example with its labels in the picture, and the way back from the crop."""
+
+    example: HandExample
+    truth: TruthSample
+    to_camera: Float  # (3, 3): crop axes, right hand -> camera axes, true side
+    K: Float  # (3, 3): the picture's, or the assumed
+
+
+class _Cuts(Dataset[Any]):
+    def __init__(self, samples: HandDataset, size: int, crop: CropChoice) -> None:
+        self.samples, self.size, self.crop = samples, size, crop
+
+    def __getitem__(self, index: int) -> _Cut | Skipped:
+        try:
+            sample = self.samples[index]
+        except InputError as error:
+            return Skipped(index, "", str(error), unreadable=True)
+        if not sample.labelled.any():
+            return Skipped(index, sample.name, "has no labelled joint")
+        example = self.crop.cut(sample, self.size)
+        height, width = sample.image.shape[:2]
+        K = intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy() if sample.K is None else sample.K
+        mirror = np.array([-1.0, 1.0, 1.0]) if example.flipped else np.ones(3)
+        return _Cut(example, truth_of(sample, index), mirror[:, None] * example.R_crop_cam.astype(np.float64).T, K)
+
+
+def truth_of(sample: HandSample, index: int) -> TruthSample:
+    """A sample's labels."""
+    joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
+    return TruthSample(index, sample.name, sample.side, joints_m, sample.joints_px.astype(np.float64), sample.visible)
+
+
+def read_truth(
+    samples: HandDataset, limit: int | None = None, progress: Progress | None = None
+) -> tuple[list[TruthSample], list[Skipped]]:
+    """The labels of a whole data set, for predictions that come from a file."""
+    count = len(samples) if limit is None else min(limit, len(samples))
+    truth, skipped = [], []
+    for index in range(count):
+        try:
+            truth.append(truth_of(samples[index], index))
+        except InputError as error:
+            skipped.append(Skipped(index, "", str(error), unreadable=True))
+        if progress:
+            progress(index + 1, count)
+    return truth, skipped
+
+
+def predict_dataset(
+    network: Network,
+    samples: HandDataset,
+    *,
+    size: int,
+    crop: CropChoice | None = None,
+    pose: PoseStage = "final",
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[PoseRecords, list[Skipped]]:
+    """Predict every sample of a data set; every process returns the records of all of them.
+
+    Args:
+        network: a generator in evaluation mode, on ``device``.
+        samples: the data set; unreadable samples are skipped and returned.
+        size: side of the crops the network sees.
+        crop: which part of the picture it sees.
+        pose: the final pose, or the hand model module's prior (stage I).
+        batch_size: part of what makes results reproduce to the last bit; the metrics hardly feel it.
+        workers: processes that read pictures.
+        limit: the first so many samples only.
+        progress: called with (samples done, samples in all) of this process.
+
+    Raises:
+        ValueError: the data set is empty.
+    """
+    count = len(samples) if limit is None else min(limit, len(samples))
+    if count == 0:
+        raise ValueError("the data set has no samples")
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
+    batches = [list(range(first, min(first + batch_size, count))) for first in range(0, count, batch_size)]
+    mine = batches[rank::world_size]
+    loader = DataLoader(
+        _Cuts(samples, size, crop or CropChoice()),
+        batch_sampler=mine,  # type: ignore[arg-type]  # any sized iterable of index lists serves
+        num_workers=workers,
+        collate_fn=_keep_list,
+        worker_init_fn=_quiet_worker,
+    )
+    parts, skipped, done = [PoseRecords.empty()], [], 0
+    for items in loader:
+        cuts = [item for item in items if isinstance(item, _Cut)]
+        skipped += [item for item in items if isinstance(item, Skipped)]
+        if cuts:
+            parts.append(_predict(network, cuts, device, pose))
+        done += len(items)
+        if progress:
+            progress(done, sum(map(len, mine)))
+    return gather(PoseRecords.merge(parts), skipped)
+
+
+def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, list[Skipped]]:
+    """All processes' records and skipped samples, in data set order; without ``torch.distributed``, the same ones."""
+    if not _distributed():
+        return records, sorted(skipped, key=lambda s: s.index)
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, (records, skipped))
+    everyone = [s for _, theirs in parts for s in theirs]
+    return PoseRecords.merge([part for part, _ in parts]), sorted(everyone, key=lambda s: s.index)
+
+
+@torch.inference_mode()
+def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
+    batch = collate([cut.example for cut in cuts]).to(device)
+    output: Output = network(batch.image, batch.K, refine=pose == "final")
+    joints_crop = output.joints_cam_m.double().cpu().numpy()
+    joints_crop_px = output.joints_px.double().cpu().numpy()
+    to_camera = np.stack([cut.to_camera for cut in cuts])
+    K_crop = batch.K.double().cpu().numpy()
+    rays = np.concatenate((joints_crop_px, np.ones((*joints_crop_px.shape[:2], 1))), axis=-1)
+    # Pixels go back as rays: x_image ~ K T K_crop^-1 x_crop, with T the turn (and mirror) that poses go back with.
+    back = np.stack([cut.K for cut in cuts]) @ to_camera @ np.linalg.inv(K_crop)
+    pixels = np.einsum("bij,bnj->bni", back, rays)
+    return PoseRecords.build(
+        index=[cut.truth.index for cut in cuts],
+        names=[cut.truth.name for cut in cuts],
+        predicted_m=np.einsum("bij,bnj->bni", to_camera, joints_crop),
+        absolute=True,
+        predicted_px=pixels[..., :2] / pixels[..., 2:],
+        truth_m=np.stack([cut.truth.joints_m for cut in cuts]),
+        truth_px=np.stack([cut.truth.joints_px for cut in cuts]),
+        visible=np.stack([cut.truth.visible for cut in cuts]),
+    )
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _keep_list(items: list[Any]) -> list[Any]:
+    return items
+
+
+def _quiet_worker(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

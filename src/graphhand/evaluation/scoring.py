@@ -1,0 +1,252 @@
+"""From records and a protocol to numbers: the only place where a protocol's choices are carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphhand import metrics
+from graphhand.evaluation.protocol import Protocol
+from graphhand.evaluation.records import Float, PoseRecords
+from graphhand.skeleton import FINGERS, JOINT_NAMES, Joint
+
+_PALM_PARTNER = {"palm_middle": Joint.MIDDLE_MCP, "palm_ring": Joint.RING_MCP}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one protocol says about one set of records.
+
+    Attributes:
+        protocol: how the numbers were taken.
+        samples: how many samples count.
+        left_out: for each reason, how many samples could not be aligned or had nothing to count.
+        mean_mm, median_mm, p95_mm: of the joint errors (the mean in the protocol's order of averaging).
+        auc: in [0, 1].
+        thresholds_mm, pck: the curve, ``(T,)`` each.
+        per_joint_mm: ``(21,)``; NaN where a joint does not count.
+        errors_mm: ``(N, 21)``, a row for every record; NaN where nothing counts.
+        aligned_m: ``(N, 21, 3)`` predictions as they were compared, in the frame of ``truth_m``.
+        truth_m: ``(N, 21, 3)`` with joint 0 as the protocol has it.
+    """
+
+    protocol: Protocol
+    samples: int
+    left_out: dict[str, int]
+    mean_mm: float
+    median_mm: float
+    p95_mm: float
+    auc: float
+    thresholds_mm: Float
+    pck: Float
+    per_joint_mm: Float
+    errors_mm: Float
+    aligned_m: Float
+    truth_m: Float
+
+    @property
+    def per_finger_mm(self) -> dict[str, float]:
+        """Mean over each finger's counted joints, and the wrist; NaN where none counts."""
+        groups = {"wrist": (0,), **FINGERS}
+        return {name: _mean_or_nan(self.per_joint_mm[list(joints)]) for name, joints in groups.items()}
+
+    @property
+    def sample_mm(self) -> Float:
+        """``(N,)`` mean error of each sample; NaN where it has none."""
+        return np.array([_mean_or_nan(row) for row in self.errors_mm])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the arrays that are as long as the data set."""
+        return {
+            "protocol": self.protocol.model_dump(mode="json"),
+            "protocol_line": self.protocol.describe(),
+            "samples": self.samples,
+            "left_out": self.left_out,
+            "mean_mm": self.mean_mm,
+            "median_mm": self.median_mm,
+            "p95_mm": self.p95_mm,
+            "auc": self.auc,
+            "pck": {"thresholds_mm": self.thresholds_mm.tolist(), "share": self.pck.tolist()},
+            "per_joint_mm": {n: _none_if_nan(v) for n, v in zip(JOINT_NAMES, self.per_joint_mm.tolist())},
+            "per_finger_mm": {name: _none_if_nan(value) for name, value in self.per_finger_mm.items()},
+        }
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """Errors in the picture.
+
+    Attributes:
+        samples, joints: how many count.
+        mean_px, median_px: over all labelled joints at once.
+        relative: mean error in units of the hand in the picture: the longer side of the box of its counted labels.
+        hidden_too: whether hidden joints count.
+    """
+
+    samples: int
+    joints: int
+    mean_px: float
+    median_px: float
+    relative: float
+    hidden_too: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dict(self.__dict__)
+
+
+def score(records: PoseRecords, protocol: Protocol) -> Scores:
+    """Errors of 3D joints under a protocol.
+
+    Alignments use every labelled joint, hidden or not; visibility decides only what counts afterwards.
+
+    Raises:
+        ValueError: no record can be scored.
+    """
+    predicted, truth = _with_joint_zero(records.predicted_m, protocol), _with_joint_zero(records.truth_m, protocol)
+    valid = np.asarray(np.isfinite(truth).all(axis=-1))
+    counted = valid & np.isin(np.arange(21), protocol.counted)
+    if protocol.visibility == "visible":
+        counted &= records.visible
+    reasons = _reasons_to_leave_out(records, predicted, valid, counted, protocol)
+    usable = np.array([reason is None for reason in reasons], dtype=bool)
+    left_out: dict[str, int] = {}
+    for reason in reasons:
+        if reason is not None:
+            left_out[reason] = left_out.get(reason, 0) + 1
+    if not usable.any():
+        listed = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are none"
+        raise ValueError(f"no sample can be scored under protocol {protocol.name}: {listed}")
+
+    aligned = np.full_like(predicted, np.nan)
+    aligned[usable] = _align(predicted[usable], truth[usable], valid[usable], protocol)
+    errors = np.full(valid.shape, np.nan)
+    errors[usable] = metrics.joint_errors_mm(aligned[usable], truth[usable], valid[usable])
+    errors[~counted] = np.nan
+
+    scored, pooled = errors[usable], errors[np.isfinite(errors)]
+    pck = metrics.pck(scored, protocol.grid_mm, protocol.average)
+    return Scores(
+        protocol=protocol,
+        samples=int(usable.sum()),
+        left_out=left_out,
+        mean_mm=metrics.average_error(scored, protocol.average),
+        median_mm=float(np.median(pooled)),
+        p95_mm=float(np.percentile(pooled, 95)),
+        auc=metrics.auc(protocol.grid_mm, pck),
+        thresholds_mm=protocol.grid_mm,
+        pck=pck,
+        per_joint_mm=np.array([_mean_or_nan(column) for column in scored.T]),
+        errors_mm=errors,
+        aligned_m=aligned,
+        truth_m=truth,
+    )
+
+
+def score_pixels(records: PoseRecords, *, visible_only: bool = False) -> PixelScores | None:
+    """Errors of 2D joints over all labelled joints at once; None where nothing has both a label and a prediction."""
+    counted = records.labelled_2d & np.isfinite(records.predicted_px).all(axis=-1)
+    if visible_only:
+        counted &= records.visible
+    if not counted.any():
+        return None
+    errors = metrics.joint_errors_px(records.predicted_px, records.truth_px, counted)
+    low, high = np.nanmin(_masked(records.truth_px, counted), 1), np.nanmax(_masked(records.truth_px, counted), 1)
+    size = np.maximum((high - low).max(axis=-1), 1.0)
+    return PixelScores(
+        samples=int(counted.any(axis=1).sum()),
+        joints=int(counted.sum()),
+        mean_px=float(errors[counted].mean()),
+        median_px=float(np.median(errors[counted])),
+        relative=float((errors / size[:, None])[counted].mean()),
+        hidden_too=not visible_only,
+    )
+
+
+def definition_lengths_mm(records: PoseRecords) -> dict[str, tuple[float, float]]:
+    """Mean length of two telling bones, predicted and true, in millimetres.
+
+    Data sets place "the same" joint at different points of the hand; where these pairs differ by more than noise,
+    part of every unscaled error is a difference of definition.
+    """
+    lengths = {}
+    for first, second in (metrics.MIDDLE_PROXIMAL_BONE, metrics.WRIST_MIDDLE_BONE):
+        pair = []
+        for joints in (records.predicted_m, records.truth_m):
+            values = metrics.bone_length_m(joints, (first, second)) * metrics.MM_PER_M
+            pair.append(_mean_or_nan(values))
+        lengths[f"{JOINT_NAMES[first]}-{JOINT_NAMES[second]}"] = (pair[0], pair[1])
+    return lengths
+
+
+def _with_joint_zero(joints_m: Float, protocol: Protocol) -> Float:
+    if protocol.joint_zero == "wrist":
+        return joints_m
+    joints = joints_m.copy()
+    joints[:, 0] = (joints_m[:, 0] + joints_m[:, _PALM_PARTNER[protocol.joint_zero]]) / 2
+    return joints
+
+
+def _reasons_to_leave_out(
+    records: PoseRecords,
+    predicted: Float,
+    valid: npt.NDArray[np.bool_],
+    counted: npt.NDArray[np.bool_],
+    protocol: Protocol,
+) -> list[str | None]:
+    """For each sample why it cannot be scored, or None."""
+    no_pose = np.asarray(~np.isfinite(predicted).all(axis=(-2, -1)))
+    tests: list[tuple[npt.NDArray[np.bool_], str]] = [
+        (no_pose, "without a finite predicted pose"),
+        (np.asarray(~counted.any(axis=1)), "without a joint that counts"),
+    ]
+    if protocol.alignment == "none":
+        tests.append((~records.absolute, "without a predicted position in the camera frame"))
+    if protocol.alignment == "root":
+        tests.append((~valid[:, protocol.root], f"without a 3D label of {JOINT_NAMES[protocol.root]}"))
+    if protocol.alignment == "procrustes":
+        tests.append((valid.sum(axis=1) < 3, "with fewer than 3 labelled joints"))
+    if protocol.scale == "bone":
+        lengths = metrics.bone_length_m(records.truth_m, protocol.bone)
+        tests.append((~(lengths > 0), "without a 3D label of the bone that sets the scale"))
+    reasons: list[str | None] = [None] * len(records)
+    for failed, reason in tests:
+        for row in np.flatnonzero(failed):
+            reasons[row] = reasons[row] or reason
+    return reasons
+
+
+def _align(predicted: Float, truth: Float, valid: npt.NDArray[np.bool_], protocol: Protocol) -> Float:
+    """Predictions moved onto the truth as the protocol says; the truth itself never moves."""
+    if protocol.alignment == "none":
+        return predicted
+    if protocol.alignment == "procrustes":
+        return metrics.procrustes_align(
+            predicted, truth, valid, scale=protocol.scale != "none", reflection=protocol.reflection
+        )
+    root = truth[:, protocol.root : protocol.root + 1]
+    moved, target = metrics.root_relative(predicted, protocol.root), truth - root
+    if protocol.scale == "bone":
+        moved = moved * metrics.scale_to_bone(moved, target, protocol.bone)[:, None, None]
+    elif protocol.scale == "least_squares":
+        moved = moved * metrics.scale_least_squares(moved, target, valid)[:, None, None]
+    return moved + root
+
+
+def _masked(points: Float, keep: npt.NDArray[np.bool_]) -> Float:
+    """Points with those not kept, and samples without any, made harmless for a nan-minimum."""
+    masked = np.where(keep[..., None], points, np.nan)
+    masked[~keep.any(axis=1)] = 0.0
+    return masked
+
+
+def _mean_or_nan(values: Float) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
