@@ -141,6 +141,7 @@ def write_image(path: str | os.PathLike[str], rgb: RGBImage) -> None:
     if not ok:
         raise InputError(os.fspath(path), f"cannot be encoded as {suffix}", "end it in .png")
     try:
+        # Not files.replacing: its two syncs to disk take longer than drawing a picture, which can be made again.
         temporary = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
             with temporary.open("xb") as stream:

@@ -69,10 +69,15 @@ class Oracle(nn.Module):
         assert 0 <= image.min() <= image.max() <= 1
         self.batches.append(len(image))
         answers = [self._answer(picture, k) for picture, k in zip(image.double().numpy(), K.double().numpy())]
-        joints_m, joints_px, root, logit = (torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*answers))
-        return SimpleNamespace(joints_m=joints_m, joints_px=joints_px, root_cam_m=root, right_logit=logit)
+        joints_cam_m, joints_px, logit = (torch.tensor(np.stack(part)) for part in zip(*answers))
+        return SimpleNamespace(
+            joints_m=joints_cam_m - joints_cam_m[:, :1],
+            joints_cam_m=joints_cam_m,
+            joints_px=joints_px,
+            right_logit=logit,
+        )
 
-    def _answer(self, crop: np.ndarray, K_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _answer(self, crop: np.ndarray, K_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scene = self.scene
         inside = crop[2] > 0.999  # across the picture's edge blue fades
         v_crop, u_crop = np.nonzero(inside)
@@ -86,7 +91,7 @@ class Oracle(nn.Module):
         joints = scene.joints_cam_m @ turn.T
         pixels = np.concatenate([scene.joints_px, np.ones((21, 1))], axis=1) @ _homography(spelt, seen).T
         appears_right = (scene.side == "right") == (np.linalg.det(turn) > 0)
-        return joints, pixels[:, :2] / pixels[:, 2:], joints[0], np.array(4.0 if appears_right else -4.0)
+        return joints, pixels[:, :2] / pixels[:, 2:], np.array(4.0 if appears_right else -4.0)
 
 
 def _rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -103,11 +103,12 @@ class Pixels(nn.Module):
         pooled = nn.functional.adaptive_avg_pool2d(image, 8).flatten(1) + K[:, 0, :1] / 1000
         out = (pooled @ self.weight).tanh()
         joints = out[:, :63].reshape(-1, 21, 3) * 0.1
-        pixels = (size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3
+        joints = joints - joints[:, :1]
+        wrist = out[:, 105:108] + torch.tensor([0.0, 0.0, 2.0])
         return SimpleNamespace(
             joints_m=joints,
-            joints_px=pixels,
-            root_cam_m=out[:, 105:108] + torch.tensor([0, 0, 2.0]),
+            joints_cam_m=joints + wrist[:, None],
+            joints_px=(size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3,
             right_logit=out[:, 108],
         )
 
@@ -209,7 +210,7 @@ def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
     class Behind(Pixels):
         def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
             output = super().forward(image, K)
-            output.root_cam_m = -output.root_cam_m
+            output.joints_cam_m = -output.joints_cam_m
             return output
 
     assert HandPoseEstimator.from_generator(Behind(), "behind")(noise_picture(0))[0].joints_cam_m is None

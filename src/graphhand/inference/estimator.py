@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, overlap, recrop_box, whole_image_box
 from graphhand.inference.results import Camera, Hand, Side
+from graphhand.skeleton import Joint
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -44,15 +46,15 @@ class GeneratorOutput(Protocol):
 
     @property
     def joints_m(self) -> Tensor:
-        """(B, 21, 3) metres in the axes of the crop's camera; any origin."""
+        """(B, 21, 3) metres from the wrist, in the axes of the crop's camera."""
 
     @property
     def joints_px(self) -> Tensor:
         """(B, 21, 2) crop pixels."""
 
     @property
-    def root_cam_m(self) -> Tensor:
-        """(B, 3) wrist in the crop's camera."""
+    def joints_cam_m(self) -> Tensor:
+        """(B, 21, 3) metres in the crop's camera."""
 
     @property
     def right_logit(self) -> Tensor:
@@ -80,7 +82,7 @@ class HandPoseEstimator:
 
         self.device = _device(device)
         generator, card = load_generator(weights, self.device)
-        self._set(generator, card.name)
+        self._set(generator, str(card.get("name") or Path(weights).name))
 
     @classmethod
     def from_generator(
@@ -207,12 +209,13 @@ class HandPoseEstimator:
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
         output = cast(GeneratorOutput, self.generator(image, K))
-        joints_m, joints_px, root_cam_m, right_logit = (
+        wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
+        joints_m, joints_px, wrist_m, right_logit = (
             value.double().cpu().numpy()
-            for value in (output.joints_m, output.joints_px, output.root_cam_m, output.right_logit)
+            for value in (output.joints_m, output.joints_px, wrist_cam_m, output.right_logit)
         )
         return [
-            _Estimate.in_picture(look, camera, joints_m[i], joints_px[i], root_cam_m[i], float(right_logit[i]))
+            _Estimate.in_picture(look, camera, joints_m[i], joints_px[i], wrist_m[i], float(right_logit[i]))
             for i, (look, camera) in enumerate(zip(looks, cameras))
         ]
 
@@ -235,7 +238,7 @@ class _Estimate:
     right_logit: float
     joints_px: FloatArray
     joints_rel_m: FloatArray
-    root_cam_m: FloatArray
+    wrist_cam_m: FloatArray
 
     @classmethod
     def in_picture(
@@ -244,13 +247,12 @@ class _Estimate:
         camera: CropCamera,
         joints_m: FloatArray,
         joints_px: FloatArray,
-        root_cam_m: FloatArray,
+        wrist_cam_m: FloatArray,
         right_logit: float,
     ) -> _Estimate:
         """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the picture."""
-        joints_m = joints_m - joints_m[0]
         if look.side == "left":
-            joints_m, root_cam_m = joints_m * _LEFT_TO_RIGHT, root_cam_m * _LEFT_TO_RIGHT
+            joints_m, wrist_cam_m = joints_m * _LEFT_TO_RIGHT, wrist_cam_m * _LEFT_TO_RIGHT
             joints_px = np.stack([camera.size - 1 - joints_px[:, 0], joints_px[:, 1]], axis=1)
         # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the picture's.
         return cls(
@@ -258,7 +260,7 @@ class _Estimate:
             right_logit,
             camera.unproject_points(joints_px),
             joints_m @ camera.R_crop_cam,
-            root_cam_m @ camera.R_crop_cam,
+            wrist_cam_m @ camera.R_crop_cam,
         )
 
     def closer(self) -> _Look | None:
@@ -271,14 +273,14 @@ class _Estimate:
 
     def hand(self, model: str) -> Hand:
         low, high = self.joints_px.min(0), self.joints_px.max(0)
-        placed = bool(np.isfinite(self.root_cam_m).all() and self.root_cam_m[2] > 0)
+        placed = bool(np.isfinite(self.wrist_cam_m).all() and self.wrist_cam_m[2] > 0)
         return Hand(
             side=self.look.side,
             score=float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0)))),
             box_px=np.concatenate((low, high - low)),
             joints_px=self.joints_px,
             joints_rel_m=self.joints_rel_m,
-            joints_cam_m=self.joints_rel_m + self.root_cam_m if placed else None,
+            joints_cam_m=self.joints_rel_m + self.wrist_cam_m if placed else None,
             camera=self.look.camera,
             model=model,
         )
