@@ -40,7 +40,7 @@ class HandArrays:
         side: "right" or "left".
         forearm_weight: (V,) the part of ``weights[:, 0]`` that belongs to the forearm; zeros where a file has none.
         hand_vertex_count: vertices ``[:hand_vertex_count]`` are the hand without its forearm.
-        uv, face_uv: (T, 2) texture coordinates and (F, 3) their indices per triangle corner; None where a file has none.
+        uv, face_uv: (T, 2) texture coordinates and (F, 3) their indices per triangle corner, or None.
         notices: what the reader changed or assumed, in words.
     """
 

@@ -1,8 +1,13 @@
-"""Reading and writing hands: the shipped asset, our .npz layout, and MANO's pickles."""
+"""Reading and writing hand files: the shipped asset, our .npz layout, and by its content a MANO pickle."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -10,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.hand_model.arrays import HandArrays
+from graphhand.hand_model.arrays import MANO_PARENTS, HandArrays
+from graphhand.hand_model.mano import REGISTER_AT, find_hand_file, read_mano
 
 ASSET = Path(__file__).parent / "assets" / "hand_cc0.npz"
 
-# Our names in the .npz are MANO's own, so that MANO tools find what they expect.
+# The .npz uses MANO's own key names, so that tools which know MANO find what they expect.
 _KEYS = {
     "v_template": "v_template",
     "shapedirs": "shapedirs",
@@ -27,6 +33,12 @@ _KEYS = {
     "hands_mean": "hands_mean",
     "forearm_weight": "forearm_weight",
 }
+_OPTIONAL_KEYS = {"uv": "uv", "face_uv": "face_uv"}
+
+MANO_NOTE = (
+    "Converted from a MANO file by graphhand. MANO's licence governs this copy too: it may not be passed on. "
+    f"See {REGISTER_AT}/license.html"
+)
 
 
 @lru_cache(maxsize=1)
@@ -35,9 +47,24 @@ def default_arrays() -> HandArrays:
     return read_npz(ASSET)
 
 
-def read_hand(path: str | PathLike[str]) -> HandArrays:
-    """Read a hand file."""
-    return read_npz(path)
+def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
+    """Read a hand, whichever of the two layouts the file has; a bare file name is also looked for where
+    `graphhand.hand_model.mano.find_hand_file` says.
+
+    Args:
+        path: .npz of ours, or a MANO pickle; the content decides, not the name.
+        tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
+
+    Raises:
+        InputError: missing, damaged, hostile, or not a hand in MANO's layout.
+    """
+    found = find_hand_file(path)
+    if not zipfile.is_zipfile(found):
+        return read_mano(found, tip_vertex_ids)
+    arrays = read_npz(found)
+    if tip_vertex_ids is not None:
+        arrays = replace(arrays, tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64)).check(str(found))
+    return arrays
 
 
 def read_npz(path: str | PathLike[str]) -> HandArrays:
@@ -52,19 +79,51 @@ def read_npz(path: str | PathLike[str]) -> HandArrays:
             stored = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise InputError(path, "no such file", remedy) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(path, f"not a readable .npz ({error})", remedy) from error
-    missing = [key for key in (*_KEYS, "side", "hand_vertex_count") if key not in stored]
+    missing = [key for key in (*_KEYS, "side", "hand_vertex_count", "kintree_table") if key not in stored]
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", remedy)
+    if tuple(stored["kintree_table"][0][1:]) != MANO_PARENTS[1:]:
+        raise InputError(path, "its kinematic tree is not a hand's", remedy)
     values = {name: _widened(stored[key]) for key, name in _KEYS.items()}
+    values |= {name: _widened(stored[key]) for key, name in _OPTIONAL_KEYS.items() if key in stored}
     return HandArrays(
         **values,  # type: ignore[arg-type]
         side=str(stored["side"]),
         hand_vertex_count=int(stored["hand_vertex_count"]),
-        uv=_widened(stored["uv"]) if "uv" in stored else None,
-        face_uv=_widened(stored["face_uv"]) if "face_uv" in stored else None,
+        notices=tuple(str(line) for line in stored.get("notices", ())),
     ).check(str(path))
+
+
+def write_npz(path: str | PathLike[str], arrays: HandArrays, note: str | None = None) -> None:
+    """Write a hand in our .npz layout; the file appears whole or not at all.
+
+    Args:
+        path: file to write; its folder must exist.
+        arrays: the hand, stored as float32.
+        note: text stored with it under "note", such as the licence it is under.
+    """
+    path = Path(path)
+    stored: dict[str, np.ndarray] = {}
+    for key, name in (_KEYS | _OPTIONAL_KEYS).items():
+        value = getattr(arrays, name)
+        if value is not None:
+            stored[key] = value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
+    stored["kintree_table"] = np.stack((MANO_PARENTS, np.arange(len(MANO_PARENTS))))
+    stored["side"] = np.array(arrays.side)
+    stored["hand_vertex_count"] = np.array(arrays.hand_vertex_count)
+    stored["notices"] = np.array(arrays.notices, dtype=np.str_)
+    if note is not None:
+        stored["note"] = np.array(note)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez_compressed(stream, **stored)  # type: ignore[arg-type]
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

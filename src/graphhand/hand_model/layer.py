@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from graphhand.geometry import axis_angle_to_matrix
 from graphhand.hand_model.arrays import MANO_PARENTS, NUM_FINGER_JOINTS, NUM_SKELETON_JOINTS, HandArrays
+from graphhand.hand_model.files import default_arrays, read_hand
 from graphhand.skeleton import to_graphhand_order
 
 # The kinematic tree by depth: the wrist alone, then the base, middle and last joint of each finger.
@@ -119,20 +121,27 @@ class HandModel(nn.Module):
     @classmethod
     def default(cls, dtype: torch.dtype = torch.float32) -> HandModel:
         """The CC0 right hand that ships with GraphHand (``docs/hand_model.md``)."""
-        from graphhand.hand_model.files import default_arrays
-
         return cls(default_arrays(), dtype)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], dtype: torch.dtype = torch.float32) -> HandModel:
-        """Read a hand from an .npz of ours or from MANO's .pkl.
+    def load(
+        cls,
+        path: str | PathLike[str],
+        dtype: torch.dtype = torch.float32,
+        tip_vertex_ids: Sequence[int] | None = None,
+    ) -> HandModel:
+        """Read a hand from an .npz of ours or from MANO's .pkl; the content decides, not the name.
+
+        Args:
+            path: the file. A bare name such as "MANO_RIGHT.pkl" is also looked for in ``$GRAPHHAND_MANO_DIR``, the
+                user data folder and the working directory (`graphhand.hand_model.mano.find_hand_file`).
+            dtype: of the floating-point buffers.
+            tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
 
         Raises:
-            InputError: the file is missing, damaged, or holds something other than a hand in MANO's layout.
+            InputError: the file is missing, damaged, hostile, or not a hand in MANO's layout.
         """
-        from graphhand.hand_model.files import read_hand
-
-        return cls(read_hand(path), dtype)
+        return cls(read_hand(path, tip_vertex_ids), dtype)
 
     def mirrored(self) -> HandModel:
         """The other hand (left for right): mirror image across x = 0, for poses given by :func:`mirror_pose`."""
