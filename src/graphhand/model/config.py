@@ -53,3 +53,7 @@ class DiscriminatorConfig(StrictModel):
     bones: Literal["vectors", "gram"] = Field(
         "vectors", description="bone features: B = P C (the paper's words), or RepNet's B^T B"
     )
+    fusion: Literal["mlp", "linear"] = Field(
+        "mlp", description="layers on the concatenated sources: one hidden layer, or the literal single layer"
+    )
+    fusion_width: int = Field(128, ge=4, description="width of the hidden layer when fusion is 'mlp'")

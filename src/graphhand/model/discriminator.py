@@ -62,9 +62,14 @@ class PoseEncoder(nn.Module):
 
 
 class MultiSourceDiscriminator(nn.Module):
-    """The paper's discriminator: picture, pose and bones, each through its encoder, concatenated, one FC to a score.
+    """The paper's discriminator: picture, pose and bones, each through its encoder, concatenated, then to a score.
 
     Bones are the KCS matrix ``B = P C``; they, too, come from the pose.
+
+    The paper puts one fully connected layer on the concatenation. Taken literally that is a sum of three scores, one
+    per source: its gradient with respect to the pose does not depend on the picture, so it cannot tell whether the two
+    belong together, the very reason given for the picture's presence. ``fusion="mlp"`` (the default) has one hidden
+    layer there; ``fusion="linear"`` is the literal reading.
     """
 
     incidence: Tensor
@@ -79,18 +84,26 @@ class MultiSourceDiscriminator(nn.Module):
         bone_features = 3 * num_bones if config.bones == "vectors" else num_bones**2
         self.bone_encoder = spectral_norm(nn.Linear(bone_features, config.bone_width))
         features = self.image_encoder.num_features + self.pose_encoder.num_features + config.bone_width
+        self.fusion: nn.Module | None = None
+        if config.fusion == "mlp":
+            self.fusion = spectral_norm(nn.Linear(features, config.fusion_width))
+            features = config.fusion_width
         self.score = spectral_norm(nn.Linear(features, 1))
 
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
         """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* pictures."""
-        pose = pose_m / POSE_UNIT_M
-        bones = bones_to_features(pose, self.incidence, self.config.bones)
-        sources = (
-            self.image_encoder(image).float(),
-            self.pose_encoder(pose),
-            F.leaky_relu(self.bone_encoder(bones), SLOPE),
-        )
-        return self.score(torch.cat(sources, dim=1)).squeeze(1)
+        with full_precision(pose_m):
+            pose = pose_m.float() / POSE_UNIT_M
+            bones = bones_to_features(pose, self.incidence, self.config.bones)
+            sources = (
+                self.image_encoder(image.float()),
+                self.pose_encoder(pose),
+                F.leaky_relu(self.bone_encoder(bones), SLOPE),
+            )
+            x = torch.cat(sources, dim=1)
+            if self.fusion is not None:
+                x = F.leaky_relu(self.fusion(x), SLOPE)
+            return self.score(x).squeeze(1)
 
 
 class SingleSourceDiscriminator(nn.Module):
@@ -106,10 +119,16 @@ class SingleSourceDiscriminator(nn.Module):
 
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
         """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the picture is taken for the interface's sake alone."""
-        x = (pose_m / POSE_UNIT_M).flatten(1)
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-        return self.score(x).squeeze(1)
+        with full_precision(pose_m):
+            x = (pose_m.float() / POSE_UNIT_M).flatten(1)
+            for layer in self.layers:
+                x = F.leaky_relu(layer(x), SLOPE)
+            return self.score(x).squeeze(1)
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Autocast switched off: power iteration in bfloat16 misses the largest singular value by half a per cent."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def build_discriminator(config: DiscriminatorConfig) -> MultiSourceDiscriminator | SingleSourceDiscriminator:

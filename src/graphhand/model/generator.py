@@ -81,7 +81,7 @@ class Generator(nn.Module):
     def hand_model_parameters(self) -> list[nn.Parameter]:
         """The parameters that stage I trains."""
         modules = (self.backbone, self.hand_model_module, self.right_head)
-        return [p for m in modules for p in m.parameters() if p.requires_grad]
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def forward(self, image: Tensor, K: Tensor | None = None, refine: bool = True) -> GeneratorOutput:
         """Estimate the pose of right hands.

@@ -1,0 +1,136 @@
+"""The whole state of a run in one safetensors file, so that resuming continues exactly and no file can be half new.
+
+Tensors: both networks, both optimisers, torch's random state. The header's JSON: where the run stands and its
+configuration. The file is written beside the old one, synced, and renamed over it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from graphhand.errors import GraphHandError, InputError
+from graphhand.files import replacing
+from graphhand.model.checkpoint import load_state
+
+FORMAT = "graphhand-training-1"
+HEADER_KEY = "graphhand"
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        stage: 1, 2 or 3.
+        step: optimiser steps done in this stage.
+        seconds: wall time spent training so far, over all sessions.
+    """
+
+    stage: int = 1
+    step: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back: its position, its configuration as JSON, and its tensors by prefixed name."""
+
+    path: Path
+    position: Position
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def restore(self, prefix: str, target: nn.Module | Optimizer) -> None:
+        """Put a network's or an optimiser's state back.
+
+        Raises:
+            InputError: the file holds another network's state, or none.
+        """
+        mine = {k.removeprefix(f"{prefix}/"): v for k, v in self.tensors.items() if k.startswith(f"{prefix}/")}
+        if isinstance(target, nn.Module):
+            load_state(target, mine, self.path)
+        else:
+            _restore_optimizer(target, mine, self.path)
+
+    def restore_random_state(self) -> None:
+        """Put torch's random state back."""
+        torch.set_rng_state(self.tensors["random/torch"])
+
+
+def save_checkpoint(
+    path: Path, position: Position, config: dict[str, Any], states: dict[str, nn.Module | Optimizer]
+) -> None:
+    """Write a checkpoint, complete or not at all.
+
+    Raises:
+        GraphHandError: the disk is full or the folder cannot be written; the previous checkpoint is untouched.
+    """
+    tensors = {"random/torch": torch.get_rng_state()}
+    for prefix, state in states.items():
+        for name, value in _tensors_of(state).items():
+            tensors[f"{prefix}/{name}"] = value.detach().cpu().contiguous().clone()
+    header = json.dumps({"format": FORMAT, "position": asdict(position), "config": config})
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={HEADER_KEY: header})
+    except (OSError, SafetensorError) as error:
+        raise GraphHandError(
+            f"{path}: the checkpoint could not be written ({error}); the previous one is intact: "
+            "make room, then run the same command with --resume auto"
+        ) from None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        InputError: missing, damaged, or not a training checkpoint.
+    """
+    if not path.is_file():
+        raise InputError(path, "no such checkpoint", "give a checkpoint.safetensors that a run wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(path, f"not a readable checkpoint ({error})", "delete it, or copy it again") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(path, "safetensors, but not a training checkpoint", "give a run's checkpoint.safetensors")
+    try:
+        position = Position(**header["position"])
+        config = dict(header["config"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(path, "its header lacks a position or a configuration", "use an intact checkpoint") from None
+    return Checkpoint(path, position, config, tensors)
+
+
+def _tensors_of(state: nn.Module | Optimizer) -> dict[str, Tensor]:
+    if isinstance(state, nn.Module):
+        return dict(state.state_dict())
+    # Adam's state is tensors only (its step counters too); learning rates follow from the position.
+    return {
+        f"{index}/{name}": torch.as_tensor(value)
+        for index, entries in state.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], source: Path) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition("/")
+        state.setdefault(int(number), {})[name] = value
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, entries in state.items():
+        if index >= len(parameters) or entries["exp_avg"].shape != parameters[index].shape:
+            raise InputError(source, "its optimiser belongs to another network", "resume with the run's own recipe")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

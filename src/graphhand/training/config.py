@@ -1,0 +1,222 @@
+"""The training configuration: validated, every unknown key refused with the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from graphhand.data.augmentation import Augmentation
+from graphhand.errors import InputError
+from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
+
+
+class RenderedSource(StrictModel):
+    """Hands drawn while training runs; nothing touches the disk."""
+
+    kind: Literal["rendered"] = "rendered"
+    seed: int = Field(0, ge=0, description="seed of the drawn set")
+    samples: int | None = Field(
+        None, ge=1, description="size of the set, drawn anew each epoch; null never shows a picture twice"
+    )
+    first: int = Field(0, ge=0, description="index of the first sample: disjoint ranges are disjoint sets")
+    switches: dict[str, Any] = Field(default_factory=dict, description="fields of RenderConfig to change")
+    weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
+
+
+class DatasetSource(StrictModel):
+    """A data set on disk."""
+
+    kind: Literal["dataset"] = "dataset"
+    name: str = Field(description="plain, rhd, stb, freihand, ...")
+    root: Path = Field(description="its folder")
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of its loader, such as split")
+    weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
+
+
+Source = Annotated[RenderedSource | DatasetSource, Field(discriminator="kind")]
+
+
+class LossWeights(StrictModel):
+    """The weights of Eq. 7, for poses in millimetres and projections in pixels of a 224-pixel crop. 0 switches off."""
+
+    pose: float = Field(1.0, ge=0)
+    projection: float = Field(0.1, ge=0)
+    bone_length: float = Field(0.01, ge=0)
+    bone_direction: float = Field(0.1, ge=0)
+    adversarial: float = Field(0.01, ge=0, description="lambda_Wass, stage III")
+    handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head; not in the paper")
+    pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles; not in the paper")
+    shape_prior: float = Field(0.0, ge=0, description="mean square of beta; not in the paper")
+
+
+class StageConfig(StrictModel):
+    """One of the three stages."""
+
+    epochs: float = Field(100, ge=0, description="passes over epoch_samples; may be fractional; 0 skips the stage")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="the paper's rate is constant")
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from nothing")
+    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; null does not clip")
+
+
+class HandModelStageConfig(StageConfig):
+    """Stage I, whose rate in the paper is ten times the others'."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's")
+
+
+class CriticConfig(StrictModel):
+    """How the discriminator is trained in stage III."""
+
+    loss: Literal["wasserstein", "hinge"] = "wasserstein"
+    steps: int = Field(1, ge=1, description="discriminator steps per generator step")
+    betas: tuple[float, float] = Field((0.0, 0.9), description="Adam's, as in SNGAN")
+    drift: float = Field(0.0, ge=0, description="penalty on the square of real scores, against their drift")
+
+
+class TrainConfig(StrictModel):
+    """Everything that a training run depends on."""
+
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="bf16-mixed: autocast to bfloat16")
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    train: tuple[Source, ...] = Field((RenderedSource(samples=41258),), min_length=1)
+    validation: Source = RenderedSource(seed=1, samples=512)
+    augmentation: Augmentation = Augmentation()
+    mirror: float = Field(
+        0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
+    )
+    batch_size: int = Field(64, ge=2, description="crops a step, over all processes")
+    epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
+    workers: int = Field(0, ge=0, description="processes that load data")
+    losses: LossWeights = LossWeights()
+    critic: CriticConfig = CriticConfig()
+    stage1: HandModelStageConfig = HandModelStageConfig()
+    stage2: StageConfig = StageConfig()
+    stage3: StageConfig = StageConfig()
+    log: Literal["csv", "tensorboard"] = Field("csv", description="tensorboard writes both")
+    log_every: int = Field(20, ge=1, description="steps between lines of the log")
+    checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0 checkpoints every step")
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> TrainConfig:
+        if self.generator.refinement == "none" and (self.stage2.epochs or self.stage3.epochs):
+            raise ValueError(
+                "generator.refinement is 'none': stages 2 and 3 have nothing to train, set their epochs to 0"
+            )
+        if self.epoch_samples < self.batch_size:
+            raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
+        if self.augmentation.mirror:
+            raise ValueError("set mirror at the top level, not augmentation.mirror: it holds for every source")
+        return self
+
+    def stage(self, number: int) -> StageConfig:
+        """Stage 1, 2 or 3."""
+        return (self.stage1, self.stage2, self.stage3)[number - 1]
+
+    def stage_steps(self, number: int) -> int:
+        """Optimiser steps of a stage."""
+        return round(self.stage(number).epochs * (self.epoch_samples // self.batch_size))
+
+
+def load_config(path: str | PathLike[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML recipe and apply ``key.subkey=value`` overrides.
+
+    Args:
+        path: the recipe; None for the defaults, which are the paper's.
+        overrides: values are YAML: ``stage1.epochs=2``, ``generator.backbone=resnet18``.
+
+    Raises:
+        InputError: unreadable, an unknown key (with the nearest valid one), a bad value or a contradiction.
+    """
+    source = "configuration" if path is None else str(path)
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(Path(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise InputError(path, "no such file", "give a recipe such as configs/cpu.yaml") from None
+        except (UnicodeDecodeError, OSError) as error:
+            raise InputError(path, f"cannot be read ({error})", "give a YAML text file") from None
+        except yaml.YAMLError as error:
+            raise InputError(path, f"not YAML ({' '.join(str(error).split())})", "mend it at that place") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InputError(source, "not a mapping of keys to values", "compare it with configs/cpu.yaml")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_config(data, source)
+
+
+def parse_config(data: dict[str, Any], source: str) -> TrainConfig:
+    """Validate a mapping.
+
+    Raises:
+        InputError: as :func:`load_config`.
+    """
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        raise InputError(source, *_explain(error)) from None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(override, "not key=value", "write for example stage1.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(override, "its value is not YAML", "quote it, or write a plain number or word") from None
+    *parents, last = key.split(".")
+    node: Any = data
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise InputError(override, f"{key} is not inside a section", "check the dots in its name")
+    node[last] = value
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """The first fault as (problem, remedy); an unknown key wins, since it often causes the others."""
+    faults = error.errors()
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    fault = next((f for f in faults if f["type"] in unknown), faults[0])
+    # A union's own tag stands in the location of a fault inside it; no key of the file is called so.
+    location = [str(part) for part in fault["loc"] if part not in ("rendered", "dataset")]
+    where = ".".join(location) or "the whole"
+    if fault["type"] in unknown:
+        valid = _valid_keys(fault["loc"])
+        close = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.0)
+        return f"unknown key {where}", f"did you mean {close[0]}? (valid here: {', '.join(valid)})"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}", "correct that value"
+
+
+def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section holding ``location`` knows."""
+    model: Any = TrainConfig
+    for part in location[:-1]:
+        if part in ("rendered", "dataset"):
+            model = RenderedSource if part == "rendered" else DatasetSource
+        elif isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _section(model.model_fields[part].annotation)
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return list(model.model_fields)
+    return list(getattr(model, "__dataclass_fields__", ()))
+
+
+def _section(annotation: Any) -> Any:
+    """The model inside an annotation such as ``tuple[Source, ...]``."""
+    arguments = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return arguments[0] if arguments else annotation

@@ -1,0 +1,241 @@
+"""Where training batches come from: hands drawn on the spot, data sets on disk, or a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet
+from graphhand.data.mixing import walk
+from graphhand.errors import InputError
+from graphhand.geometry import flip_intrinsics
+from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
+from graphhand.training.config import DatasetSource, RenderedSource, Source, TrainConfig
+
+
+class BatchSource(Protocol):
+    """Epochs of batches; the n-th batch of an epoch is a function of (seed, epoch, n)."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch, on this process."""
+        ...
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
+        """The batches of one epoch from ``start_batch`` on."""
+        ...
+
+
+def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, world_size: int = 1) -> BatchSource:
+    """The batches that a configuration asks for.
+
+    A single rendered source is drawn batch by batch (on the GPU where there is one); a mixture goes through the data
+    loader sample by sample.
+    """
+    local_batch = config.batch_size // world_size
+    if len(config.train) == 1 and isinstance(config.train[0], RenderedSource):
+        return RenderedBatches(config, config.train[0], local_batch, device, rank, world_size)
+    sets = [
+        WeightedSet(open_source(source, config.generator.image_size), source.weight, source_name(source))
+        for source in config.train
+    ]
+    return HandLoader(
+        MixedHands(sets, epoch_size=config.epoch_samples),
+        size=config.generator.image_size,
+        batch_size=local_batch,
+        training=True,
+        augmentation=replace(config.augmentation, mirror=config.mirror),
+        seed=config.seed,
+        workers=config.workers,
+        rank=rank,
+        world_size=world_size,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) -> HandLoader:
+    """The validation set, in order, without augmentation."""
+    size = config.generator.image_size
+    if isinstance(config.validation, RenderedSource) and config.validation.samples is None:
+        raise InputError("validation.samples", "null, an endless set", "give the number of samples to validate on")
+    return HandLoader(
+        open_source(config.validation, size),
+        size=size,
+        batch_size=max(1, config.batch_size // world_size),
+        training=False,
+        workers=config.workers,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def open_source(source: Source, image_size: int) -> HandDataset:
+    """One source as a data set of labelled pictures.
+
+    Raises:
+        InputError: no such data set, or an option its loader does not have.
+    """
+    if isinstance(source, RenderedSource):
+        return RenderedHands(source, image_size)
+    from graphhand.data import open_dataset
+
+    return open_dataset(source.name, source.root, **source.options)
+
+
+def source_name(source: Source) -> str:
+    """What to call a source in messages."""
+    return f"{source.name} ({source.root})" if isinstance(source, DatasetSource) else f"rendered (seed {source.seed})"
+
+
+def render_config(source: RenderedSource, image_size: int) -> RenderConfig:
+    """The engine's configuration for a source.
+
+    Raises:
+        InputError: ``switches`` names something the engine does not have.
+    """
+    try:
+        return RenderConfig(**{"seed": source.seed, "image_size": image_size, **source.switches})
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "switches of a rendered source", " ".join(str(error).split()), "see docs/rendering.md"
+        ) from None
+
+
+class RenderedHands:
+    """Drawn hands as a data set, one at a time: for validation and for mixtures.
+
+    Pictures are drawn half as large again as the network's crop, which the loader then cuts around the hand.
+    """
+
+    def __init__(self, source: RenderedSource, image_size: int) -> None:
+        if source.samples is None:
+            raise InputError("samples of a rendered source", "null in a mixture", "give it a size")
+        self.first, self.samples = source.first, source.samples
+        self.engine = RenderEngine(render_config(source, image_size * 3 // 2))
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> HandSample:
+        if not 0 <= index < self.samples:
+            raise IndexError(index)
+        drawn = self.engine.render([self.first + index])
+        image = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return HandSample(
+            image=image,
+            joints_px=drawn.joints_px[0].numpy().astype(np.float32),
+            visible=drawn.visible[0].numpy(),
+            side="right",
+            name=f"rendered-{self.first + index}",
+            joints_cam_m=drawn.joints_cam_m[0].numpy().astype(np.float32),
+            K=drawn.K[0].double().numpy(),
+        )
+
+
+class RenderedBatches:
+    """Batches drawn whole, in the picture the network sees: no file, no crop, no further augmentation."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: RenderedSource,
+        batch_size: int,
+        device: torch.device,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.config, self.source, self.batch_size = config, source, batch_size
+        self.rank, self.world_size = rank, world_size
+        on_gpu = device.type == "cuda"
+        self._drawer = _BatchDrawer(
+            render_config(source, config.generator.image_size), config.mirror, config.seed, device if on_gpu else None
+        )
+        self._keys: list[tuple[tuple[int, int], list[int]]] = []
+        # Processes draw ahead on a CPU; on a GPU drawing is part of the step.
+        self._loader = DataLoader(
+            self._drawer,
+            batch_size=None,
+            sampler=_Keys(self),  # type: ignore[arg-type]
+            num_workers=0 if on_gpu else config.workers,
+            persistent_workers=not on_gpu and config.workers > 0,
+            worker_init_fn=_single_thread,
+        )
+
+    def __len__(self) -> int:
+        return self.config.epoch_samples // (self.batch_size * self.world_size)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
+        count = self.config.epoch_samples
+        if self.source.samples is None:
+            order = np.arange(epoch * count, (epoch + 1) * count)
+        else:
+            order = walk(self.source.samples, epoch * count, count, (self.config.seed,))
+        order = order + self.source.first
+        self._keys = []
+        for number in range(start_batch, len(self)):
+            start = (number * self.world_size + self.rank) * self.batch_size
+            self._keys.append(((epoch, start), [int(i) for i in order[start : start + self.batch_size]]))
+        yield from self._loader
+
+
+class _BatchDrawer(Dataset[HandBatch]):
+    def __init__(self, config: RenderConfig, mirror: float, seed: int, device: torch.device | None) -> None:
+        self.config, self.mirror, self.seed = config, mirror, seed
+        self.device = device or torch.device("cpu")
+        self._engine: RenderEngine | None = None
+
+    def __getitem__(self, key: tuple[tuple[int, int], list[int]]) -> HandBatch:
+        place, indices = key
+        if self._engine is None:  # one engine a process
+            self._engine = RenderEngine(self.config, device=self.device)
+        mirrored = np.random.default_rng((self.seed, *place)).random(len(indices)) < self.mirror
+        return drawn_batch(self._engine.render(indices), torch.from_numpy(mirrored).to(self.device))
+
+
+class _Keys:
+    def __init__(self, owner: RenderedBatches) -> None:
+        self._owner = owner
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._owner._keys)
+
+    def __len__(self) -> int:
+        return len(self._owner._keys)
+
+
+def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
+    """A drawn batch as the training step wants it.
+
+    Args:
+        drawn: right hands, in the view of the crop camera.
+        mirrored: ``(B,)`` bool, rows to turn into left hands: they teach the handedness head and nothing else.
+    """
+    count, size = len(drawn.image), drawn.image.shape[-1]
+    device = drawn.image.device
+    root = drawn.joints_cam_m[:, :1]
+    posed = ~mirrored
+    flip = mirrored[:, None, None]
+    K = drawn.K.float()
+    return HandBatch(
+        image=torch.where(flip[..., None], drawn.image.flip(-1), drawn.image),
+        joints_m=torch.where(flip, 0.0, drawn.joints_cam_m - root),
+        joints_px=torch.where(flip, 0.0, drawn.joints_px),
+        labelled=posed[:, None].expand(count, drawn.visible.shape[1]),
+        visible=drawn.visible & posed[:, None],
+        K=torch.where(flip, flip_intrinsics(K, size), K),
+        root_depth_m=torch.where(mirrored, 0.0, root[:, 0, 2]),
+        has_3d=posed,
+        has_camera=torch.ones(count, dtype=torch.bool, device=device),
+        is_right=posed,
+        R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
+        flipped=torch.zeros(count, dtype=torch.bool, device=device),
+    )
+
+
+def _single_thread(_: int) -> None:
+    torch.set_num_threads(1)

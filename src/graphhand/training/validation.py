@@ -1,0 +1,70 @@
+"""How well a generator does on the validation set, in the few numbers worth watching while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from graphhand.data import HandBatch
+from graphhand.geometry import root_align, similarity_align
+from graphhand.losses import MM_PER_M, REFERENCE_CROP_PX
+from graphhand.model.generator import GeneratorOutput
+
+VALIDATION_COLUMNS = ("root_mm", "prior_root_mm", "pa_mm", "proj_px", "handedness", "samples")
+
+
+@torch.inference_mode()
+def validate(
+    generator: nn.Module,
+    batches: Iterable[HandBatch],
+    device: torch.device,
+    refine: bool,
+    reduce: Callable[[torch.Tensor], torch.Tensor] = lambda total: total,
+) -> dict[str, float]:
+    """Mean errors over a set of right hands.
+
+    Args:
+        generator: put into evaluation mode, and back as it was.
+        batches: validation crops.
+        device: where the generator is.
+        refine: judge the refined pose, or in stage I the prior.
+        reduce: sums a tensor over processes.
+
+    Returns:
+        ``root_mm`` (wrists aligned, 21 joints, no scale), ``prior_root_mm`` (the same of the prior pose), ``pa_mm``
+        (Procrustes), ``proj_px`` (pixels of a 224-pixel crop, labelled joints), ``handedness`` (share of right hands
+        called right, and of their mirror images called left), ``samples``.
+    """
+    was_training = generator.training
+    generator.eval()
+    sums = torch.zeros(6, dtype=torch.float64)
+    for cpu_batch in batches:
+        batch = cpu_batch.to(device)
+        output: GeneratorOutput = generator(batch.image, batch.K, refine=refine)
+        mirrored: GeneratorOutput = generator(batch.image.flip(-1), batch.K, refine=False)
+        called = torch.cat(((output.right_logit > 0) == batch.is_right, (mirrored.right_logit > 0) != batch.is_right))
+        truth = root_align(batch.joints_m)
+        pixels = torch.linalg.vector_norm(output.joints_px - batch.joints_px, dim=-1) * batch.labelled
+        pixels = pixels.sum(-1) / batch.labelled.sum(-1).clamp(min=1) * (REFERENCE_CROP_PX / batch.image.shape[-1])
+        posed = batch.has_3d
+        per_sample = torch.stack(
+            (
+                _mean_distance_mm(output.joints_m, truth) * posed,
+                _mean_distance_mm(root_align(output.prior_m), truth) * posed,
+                _mean_distance_mm(similarity_align(output.joints_m, truth), truth) * posed,
+                pixels,
+                called.view(2, -1).double().mean(0),
+                torch.ones_like(pixels),
+            )
+        )
+        sums += per_sample.double().sum(1).cpu()
+    generator.train(was_training)
+    sums = reduce(sums)
+    count = max(float(sums[-1]), 1.0)
+    return {name: float(value) / count for name, value in zip(VALIDATION_COLUMNS[:-1], sums)} | {"samples": count}
+
+
+def _mean_distance_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(a - b, dim=-1).mean(-1) * MM_PER_M

@@ -1,0 +1,71 @@
+"""Graph layers against slow twins, and Eq. 3 term by term."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphhand.model.graph import GraphConv, GraphResBlock, bones_to_features
+from graphhand.skeleton import BONES, adjacency, incidence_matrix
+
+
+@pytest.mark.parametrize("normalization", ["symmetric", "row"])
+def test_graph_conv_is_a_sum_over_neighbours(normalization):
+    layer = GraphConv(4, 5, normalization)
+    x = torch.randn(2, 21, 4)
+    neighbours = {j: {j} for j in range(21)}
+    for a, b in BONES:
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+    expected = torch.zeros(2, 21, 5)
+    for j in range(21):
+        for k in neighbours[j]:
+            d_j, d_k = len(neighbours[j]), len(neighbours[k])
+            weight = 1 / d_j if normalization == "row" else (d_j * d_k) ** -0.5
+            expected[:, j] += weight * (x[:, k] @ layer.linear.weight.T)
+    torch.testing.assert_close(layer(x), expected + layer.linear.bias)
+
+
+def test_information_travels_one_bone_a_layer():
+    layer = GraphConv(1, 1)
+    x = torch.zeros(1, 21, 1)
+    with torch.no_grad():
+        layer.linear.bias.zero_()
+        layer.linear.weight.fill_(1.0)
+        base = layer(x)
+        x[0, 8] = 1.0
+        reached = (layer(x) != base).squeeze().nonzero().squeeze(1).tolist()
+    assert reached == [7, 8]
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("training", [True, False])
+def test_res_block_is_equation_3(norm, training):
+    block = GraphResBlock(6, 8, norm=norm).train(training)
+    x = torch.randn(4, 21, 6)
+    a = adjacency()
+
+    def g(layer, value):
+        return a @ (value @ layer.linear.weight.T) + layer.linear.bias
+
+    def n(layer, value):
+        if norm == "layer":
+            mean, var = value.mean(-1, keepdim=True), value.var(-1, unbiased=False, keepdim=True)
+        elif training:
+            mean, var = value.mean((0, 1)), value.var((0, 1), unbiased=False)
+        else:
+            mean, var = torch.zeros(8), torch.ones(8)
+        return (value - mean) / (var + 1e-5).sqrt() * layer.norm.weight + layer.norm.bias
+
+    inner = n(block.norm1, g(block.conv1, x)).relu()
+    expected = n(block.norm2, g(block.conv2, inner)).relu() + g(block.skip, x)
+    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_bone_features_are_b_equals_pc():
+    joints = torch.randn(2, 21, 3)
+    vectors = bones_to_features(joints, incidence_matrix(), "vectors").view(2, 3, 20)
+    for k, (parent, child) in enumerate(BONES):
+        torch.testing.assert_close(vectors[:, :, k], joints[:, child] - joints[:, parent])
+    gram = bones_to_features(joints, incidence_matrix(), "gram").view(2, 20, 20)
+    torch.testing.assert_close(gram.diagonal(dim1=1, dim2=2), vectors.square().sum(1))

@@ -1,0 +1,147 @@
+"""Each loss of the paper against numbers worked by hand, and its behaviour at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from graphhand.geometry import axis_angle_to_matrix
+from graphhand.losses import (
+    adversarial_loss,
+    bone_direction_loss,
+    bone_length_loss,
+    bone_vectors,
+    critic_loss,
+    handedness_loss,
+    pose_loss,
+    pose_terms,
+    projection_loss,
+)
+from graphhand.skeleton import BONES, Joint
+
+ALL = torch.ones(2, dtype=torch.bool)
+LABELLED = torch.ones(2, 21, dtype=torch.bool)
+
+
+def _pose(seed: int = 0) -> torch.Tensor:
+    return torch.randn(2, 21, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.1
+
+
+def test_bone_vectors_point_from_parent_to_child():
+    joints = _pose()
+    for k, (parent, child) in enumerate(BONES):
+        torch.testing.assert_close(bone_vectors(joints)[:, k], joints[:, child] - joints[:, parent])
+
+
+def test_pose_loss_is_the_mean_distance_in_millimetres():
+    target = _pose()
+    predicted = target.clone()
+    predicted[0, Joint.INDEX_TIP] += torch.tensor([0.003, 0.0, 0.004])  # 5 mm, one joint of 42
+    assert pose_loss(predicted, target, ALL).item() == pytest.approx(5 / 42)
+
+
+def test_projection_loss_counts_labelled_joints_in_pixels_of_a_224_crop():
+    target = torch.zeros(2, 21, 2)
+    predicted = target.clone()
+    predicted[0, 4] = torch.tensor([3.0, 4.0])
+    predicted[0, 5] = 1e6
+    labelled = LABELLED.clone()
+    labelled[0, 5] = False
+    assert projection_loss(predicted, target, labelled, 224).item() == pytest.approx(5 / 20 / 2)
+    assert projection_loss(predicted, target, labelled, 112).item() == pytest.approx(2 * 5 / 20 / 2)
+
+
+def test_projection_loss_ignores_samples_without_labels():
+    predicted, target = torch.ones(2, 21, 2, requires_grad=True), torch.zeros(2, 21, 2)
+    labelled = LABELLED.clone()
+    labelled[1] = False
+    target[1] = math.nan
+    loss = projection_loss(predicted, target, labelled, 224)
+    assert loss.item() == pytest.approx(math.sqrt(2))
+    loss.backward()
+    assert predicted.grad is not None
+    assert (predicted.grad[1] == 0).all()
+
+
+def test_bone_length_loss_by_hand():
+    # Eq. 5: stretching one end bone by 2 mm in one of two samples; the sum over bones, the mean over samples.
+    target = _pose()
+    predicted = target.clone()
+    bone = target[0, Joint.RING_TIP] - target[0, Joint.RING_DIP]
+    predicted[0, Joint.RING_TIP] += bone / bone.norm() * 0.002
+    assert bone_length_loss(predicted, target, ALL).item() == pytest.approx(2 / 2)
+
+
+def test_bone_direction_loss_by_hand():
+    # Eq. 6: turning one end bone by an angle a moves its unit vector by 2 sin(a / 2).
+    target = _pose()
+    predicted = target.clone()
+    bone = target[1, Joint.THUMB_TIP] - target[1, Joint.THUMB_IP]
+    axis = torch.linalg.cross(bone, torch.tensor([0.3, 1.0, -0.5], dtype=torch.float64))
+    turned = axis_angle_to_matrix(axis / axis.norm() * 0.4) @ bone
+    predicted[1, Joint.THUMB_TIP] = target[1, Joint.THUMB_IP] + 3.0 * turned  # its length does not matter
+    assert bone_direction_loss(predicted, target, ALL).item() == pytest.approx(2 * math.sin(0.2) / 2)
+    assert bone_length_loss(predicted, target, ALL).item() == pytest.approx(2 * 1000 * bone.norm().item() / 2)
+
+
+def test_length_loss_is_blind_to_rotation_and_direction_loss_to_scale():
+    target = _pose()
+    R = axis_angle_to_matrix(torch.tensor([0.1, 0.5, -0.3], dtype=torch.float64))
+    assert bone_length_loss(target @ R.T, target, ALL).item() == pytest.approx(0, abs=1e-9)
+    assert bone_direction_loss(1.7 * target, target, ALL).item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
+def test_zero_at_the_truth_with_finite_gradient(loss):
+    target = _pose()
+    predicted = target.clone().requires_grad_()
+    value = loss(predicted, target, ALL)
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    value.backward()
+    assert predicted.grad is not None
+    assert predicted.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
+def test_samples_without_a_pose_do_not_count(loss):
+    target, predicted = _pose(), _pose(1)
+    only_first = torch.tensor([True, False])
+    expected = loss(predicted[:1], target[:1], ALL[:1])
+    torch.testing.assert_close(loss(predicted, target, only_first), expected)
+    assert loss(predicted, target, ~ALL).item() == 0
+
+
+@pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
+def test_collapsed_prediction_has_finite_gradient(loss):
+    predicted = torch.zeros(2, 21, 3, requires_grad=True)
+    loss(predicted, _pose().float(), ALL).backward()
+    assert predicted.grad is not None
+    assert predicted.grad.isfinite().all()
+
+
+def test_wasserstein_losses_by_hand():
+    real, fake = torch.tensor([2.0, 4.0]), torch.tensor([1.0, -2.0])
+    assert critic_loss(real, fake).item() == pytest.approx(-0.5 - 3.0)
+    assert adversarial_loss(fake).item() == pytest.approx(0.5)
+
+
+def test_hinge_loss_by_hand():
+    real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
+    assert critic_loss(real, fake, "hinge").item() == pytest.approx(0.25 + 0.75)
+
+
+def test_handedness_loss_rewards_the_right_sign():
+    is_right = torch.tensor([True, False])
+    assert handedness_loss(torch.tensor([5.0, -5.0]), is_right) < handedness_loss(torch.tensor([0.0, 0.0]), is_right)
+
+
+def test_pose_terms_are_the_single_losses():
+    predicted, target = _pose(1), _pose()
+    px = torch.rand(2, 21, 2, dtype=torch.float64)
+    terms = pose_terms(predicted, px, target, px + 1, LABELLED, ALL, 224)
+    torch.testing.assert_close(terms.pose, pose_loss(predicted, target, ALL))
+    torch.testing.assert_close(terms.bone_direction, bone_direction_loss(predicted, target, ALL))
+    torch.testing.assert_close(terms.bone_length, bone_length_loss(predicted, target, ALL))
+    assert terms.projection.item() == pytest.approx(math.sqrt(2))
