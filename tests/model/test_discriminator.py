@@ -52,8 +52,8 @@ def _pose_gradient(discriminator, pose, image):
 
 
 def test_literal_fusion_cannot_relate_pose_and_picture_and_ours_can():
-    pose = torch.randn(1, 21, 3) * 0.1
-    images = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
+    pose = torch.randn(64, 21, 3) * 0.1  # many, so that some sit near a kink of the hidden layer
+    images = torch.zeros(64, 3, 64, 64), torch.ones(64, 3, 64, 64)
     for fusion, related in (("linear", False), ("mlp", True)):
         discriminator = _discriminator(fusion=fusion).eval()
         with torch.no_grad():

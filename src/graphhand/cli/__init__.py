@@ -1,0 +1,48 @@
+"""The ``graphhand`` command. Each sub-command lives in a file of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from graphhand._version import __version__
+from graphhand.cli import data, evaluate, hand, predict, render, train
+from graphhand.errors import GraphHandError
+
+app = typer.Typer(
+    name="graphhand",
+    help="3D hand pose (21 joints) from one colour photograph, and the training system behind it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("predict")(predict.predict)
+app.command("render")(render.render)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data", help="Look at data sets before using them.")
+app.add_typer(hand.app, name="hand", help="Hand model files.")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"graphhand {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    try:
+        app()
+    except GraphHandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
