@@ -5,22 +5,46 @@ from graphhand.data.batch import HandBatch, HandExample, collate
 from graphhand.data.example import ASSUMED_FOV_DEG, CROP_MARGIN, make_example
 from graphhand.data.loading import HandLoader, SkippedSamples
 from graphhand.data.mixing import MixedHands, WeightedSet
-from graphhand.data.plain import PlainHands
+from graphhand.data.registry import (
+    DATASETS,
+    HO3D,
+    RHD,
+    STB,
+    CocoWholeBody,
+    DexYCB,
+    FreiHAND,
+    GeRealWorld,
+    InterHand,
+    NamedDataset,
+    PlainHands,
+    open_dataset,
+)
 from graphhand.data.sample import HandDataset, HandSample
 
 __all__ = [
     "ASSUMED_FOV_DEG",
     "CROP_MARGIN",
+    "DATASETS",
+    "HO3D",
+    "RHD",
+    "STB",
     "Augmentation",
+    "CocoWholeBody",
+    "DexYCB",
+    "FreiHAND",
+    "GeRealWorld",
     "HandBatch",
     "HandDataset",
     "HandExample",
     "HandLoader",
     "HandSample",
+    "InterHand",
     "MixedHands",
+    "NamedDataset",
     "PlainHands",
     "SkippedSamples",
     "WeightedSet",
     "collate",
     "make_example",
+    "open_dataset",
 ]

@@ -19,6 +19,7 @@ class DatasetInfo:
         title: what papers call it.
         tree: the files the loader expects, as a drawing.
         splits: the splits it can be opened with, the training split first.
+        test_split: the split that results are reported on.
         counts: published number of hands in each split, where one is published.
         licence: terms in a few words; the set's own page decides.
     """
@@ -27,6 +28,7 @@ class DatasetInfo:
     title: str
     tree: str
     splits: tuple[str, ...] = ()
+    test_split: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     licence: str = ""
 

@@ -1,0 +1,92 @@
+"""Hands of COCO-WholeBody (Jin et al., ECCV 2020): photographs from the web with 2D labels only, our joint order."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from graphhand.data.info import DatasetInfo
+from graphhand.data.labelfiles import as_array, read_json
+from graphhand.data.labels import require_plausible
+from graphhand.data.sample import HandSample, Side
+from graphhand.errors import InputError
+from graphhand.images import read_image
+from graphhand.skeleton import NUM_JOINTS
+
+
+class CocoWholeBody:
+    """One sample a labelled hand.
+
+    Args:
+        root: the folder with annotations/, train2017/ and val2017/ (pictures may also lie in images/train2017/).
+        split: "train" or "val".
+        min_side_px: leave out hands whose box's longer side is shorter: most hands in COCO are a few pixels wide.
+
+    Raises:
+        InputError: files are missing or malformed.
+    """
+
+    info = DatasetInfo(
+        name="coco-wholebody",
+        title="COCO-WholeBody, hands",
+        tree="""\
+DIR/
+  annotations/coco_wholebody_train_v1.0.json
+  annotations/coco_wholebody_val_v1.0.json
+  train2017/000000000009.jpg ...        or images/train2017/
+  val2017/...
+""",
+        splits=("train", "val"),
+        test_split="val",
+        licence="labels non-commercial; pictures under Flickr's terms",
+    )
+
+    def __init__(self, root: str | PathLike[str], split: str = "train", *, min_side_px: float = 32.0) -> None:
+        self.split = self.info.require_split(split)
+        self.min_side_px = min_side_px
+        self.root = Path(root)
+        self.file = self.info.require(self.root / "annotations" / f"coco_wholebody_{split}_v1.0.json")
+        folder = self.root / f"{split}2017"
+        self.pictures = folder if folder.is_dir() else self.info.require(self.root / "images" / f"{split}2017")
+        data = read_json(self.file)
+        try:
+            files = {image["id"]: str(image["file_name"]) for image in data["images"]}
+            self._hands: list[tuple[str, dict[str, Any], Side]] = [
+                (files[person["image_id"]], person, side)
+                for person in data["annotations"]
+                for side in get_args(Side)
+                if person.get(f"{side}hand_valid") and max(person[f"{side}hand_box"][2:]) >= min_side_px
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(self.file, f"malformed: no {error}", "copy or download it again") from None
+
+    def __len__(self) -> int:
+        return len(self._hands)
+
+    def __getitem__(self, index: int) -> HandSample:
+        """Read one hand.
+
+        Raises:
+            InputError: the picture is missing or damaged, or its labels are malformed or impossible.
+        """
+        picture, person, side = self._hands[index]
+        name = f"{Path(picture).stem}/{person.get('id', index)}-{side}"
+        raw = as_array(person[f"{side}hand_kpts"], (3 * NUM_JOINTS,), self.file, f"{name}, {side}hand_kpts")
+        points = raw.reshape(NUM_JOINTS, 3)
+        labelled = points[:, 2] > 0
+        sample = HandSample(
+            image=read_image(self.pictures / Path(picture).name),
+            joints_px=np.where(labelled[:, None], points[:, :2], np.nan).astype(np.float32),
+            visible=labelled,
+            side=side,
+            name=name,
+        )
+        return require_plausible(sample, self.file)
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """The choices that a number taken on this set depends on."""
+        return {"dataset": "coco-wholebody", "split": self.split, "min_side_px": f"{self.min_side_px:g}"}

@@ -1,0 +1,102 @@
+"""FreiHAND (FreiHAND_pub_v2; Zimmermann et al., ICCV 2019): right hands, metres, our joint order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from graphhand.data.info import DatasetInfo
+from graphhand.data.labelfiles import as_array, read_json
+from graphhand.data.labels import project, require_plausible
+from graphhand.data.sample import HandSample
+from graphhand.errors import InputError
+from graphhand.images import read_image
+from graphhand.skeleton import NUM_JOINTS
+
+VERSIONS = ("gs", "hom", "sample", "auto")
+"""The four post-processings of each training picture (backgrounds, colours); version k starts at k x 32,560."""
+
+
+class FreiHAND:
+    """One sample a picture.
+
+    Args:
+        root: the folder FreiHAND_pub_v2, or the one that holds it.
+        split: "training" or "evaluation" (whose labels came out in 2021, as evaluation_xyz.json).
+        versions: which post-processings of the training pictures; None takes those whose first picture is there.
+
+    Raises:
+        InputError: files are missing or malformed.
+    """
+
+    info = DatasetInfo(
+        name="freihand",
+        title="FreiHAND v2",
+        tree="""\
+DIR/                                    FreiHAND_pub_v2, or the folder that holds it
+  training_K.json  training_xyz.json
+  evaluation_K.json  evaluation_xyz.json
+  training/rgb/00000000.jpg ... 00130239.jpg      224x224
+  evaluation/rgb/00000000.jpg ... 00003959.jpg
+""",
+        splits=("training", "evaluation"),
+        test_split="evaluation",
+        counts={"training": 130240, "evaluation": 3960},
+        licence="research only, no commercial use",
+    )
+
+    def __init__(
+        self, root: str | PathLike[str], split: str = "training", *, versions: Sequence[str] | None = None
+    ) -> None:
+        self.split = self.info.require_split(split)
+        root = Path(root)
+        self.root = root if (root / f"{split}_K.json").exists() else root / "FreiHAND_pub_v2"
+        camera_file = self.info.require(self.root / f"{split}_K.json")
+        self.file = self.info.require(self.root / f"{split}_xyz.json")
+        self._K, self._xyz = read_json(camera_file), read_json(self.file)
+        if not isinstance(self._K, list) or not isinstance(self._xyz, list) or len(self._K) != len(self._xyz):
+            raise InputError(self.file, f"does not match {camera_file.name}", "copy or download both again")
+        self.versions = self._present_versions() if versions is None else tuple(versions)
+        for version in self.versions:
+            if version not in VERSIONS:
+                raise InputError("versions", f"no version {version!r}", f"choose from {', '.join(VERSIONS)}")
+
+    def __len__(self) -> int:
+        return len(self._xyz) * len(self.versions)
+
+    def __getitem__(self, index: int) -> HandSample:
+        """Read one picture.
+
+        Raises:
+            InputError: the picture is missing or damaged, or its labels are malformed or impossible.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        version, row = divmod(index, len(self._xyz))
+        number = row + len(self._xyz) * VERSIONS.index(self.versions[version])
+        joints = as_array(self._xyz[row], (NUM_JOINTS, 3), self.file, f"row {row}")
+        K = as_array(self._K[row], (3, 3), self.root / f"{self.split}_K.json", f"row {row}")
+        sample = HandSample(
+            image=read_image(self.root / self.split / "rgb" / f"{number:08d}.jpg"),
+            joints_px=project(joints, K).astype(np.float32),
+            visible=np.ones(NUM_JOINTS, dtype=np.bool_),  # FreiHAND does not label visibility
+            side="right",
+            name=f"{self.split}/{number:08d}",
+            joints_cam_m=joints.astype(np.float32),
+            K=K,
+        )
+        return require_plausible(sample, self.file)
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """The choices that a number taken on this set depends on."""
+        return {"dataset": "freihand", "split": self.split, "versions": "+".join(self.versions)}
+
+    def _present_versions(self) -> tuple[str, ...]:
+        if self.split == "evaluation":
+            return VERSIONS[:1]
+        first = (self.root / "training" / "rgb" / f"{k * len(self._xyz):08d}.jpg" for k in range(len(VERSIONS)))
+        return tuple(v for v, picture in zip(VERSIONS, first) if picture.exists()) or VERSIONS[:1]

@@ -1,0 +1,95 @@
+"""Label files of others, read without running anything in them, and with one-line errors."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+import yaml
+
+from graphhand.errors import InputError
+
+_COPY_AGAIN = "copy or download it again"
+
+
+def read_json(path: Path) -> Any:
+    """A parsed JSON file.
+
+    Raises:
+        InputError: it is unreadable or cut short.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"not readable as JSON ({_line(error)})", _COPY_AGAIN) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A parsed YAML file (plain values only).
+
+    Raises:
+        InputError: it is unreadable or not YAML.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(path, f"not readable as YAML ({_line(error)})", _COPY_AGAIN) from None
+
+
+def read_mat(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Named variables of a MATLAB file.
+
+    Raises:
+        InputError: it is unreadable, cut short, of version 7.3, or lacks a variable.
+    """
+    try:
+        content = scipy.io.loadmat(path, variable_names=list(names))
+    except NotImplementedError:
+        raise InputError(path, "a MATLAB 7.3 file", "save it with -v7") from None
+    except Exception as error:  # scipy raises whatever its parser stumbles on
+        raise InputError(path, f"not readable as a MATLAB file ({_line(error)})", _COPY_AGAIN) from None
+    for name in names:
+        if name not in content:
+            raise InputError(path, f"no variable '{name}'", "check that this is the right file")
+    return content
+
+
+def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of an .npz file; object arrays are refused.
+
+    Raises:
+        InputError: it is unreadable, cut short, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in names}
+    except KeyError as error:
+        raise InputError(path, f"no array {error}", "check that this is the right file") from None
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise InputError(path, f"not readable as .npz ({_line(error)})", _COPY_AGAIN) from None
+
+
+def as_array(value: Any, shape: tuple[int, ...], source: str | PathLike[str], field: str) -> npt.NDArray[np.float64]:
+    """``value`` as float64 of one shape.
+
+    Raises:
+        InputError: it is not numbers, or has another shape.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(source, f"{field} is not numbers", _COPY_AGAIN) from None
+    if array.shape != shape:
+        raise InputError(source, f"{field} has shape {array.shape}, not {shape}", "check the data set's version")
+    return array
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,57 @@
+"""The data sets by name."""
+
+from __future__ import annotations
+
+import inspect
+from os import PathLike
+from typing import Any, Protocol
+
+from graphhand.data.coco_wholebody import CocoWholeBody
+from graphhand.data.dexycb import DexYCB
+from graphhand.data.freihand import FreiHAND
+from graphhand.data.ge_real import GeRealWorld
+from graphhand.data.ho3d import HO3D
+from graphhand.data.info import DatasetInfo
+from graphhand.data.interhand import InterHand
+from graphhand.data.plain import PlainHands
+from graphhand.data.rhd import RHD
+from graphhand.data.sample import HandDataset
+from graphhand.data.stb import STB
+from graphhand.errors import InputError
+
+
+class NamedDataset(HandDataset, Protocol):
+    """A data set that says what it is."""
+
+    info: DatasetInfo
+
+    @property
+    def protocol(self) -> dict[str, str]: ...
+
+
+DATASETS: dict[str, Any] = {
+    cls.info.name: cls for cls in (RHD, STB, FreiHAND, HO3D, InterHand, DexYCB, CocoWholeBody, GeRealWorld, PlainHands)
+}
+
+
+def open_dataset(name: str, root: str | PathLike[str], split: str | None = None, **options: Any) -> NamedDataset:
+    """Open a data set by name.
+
+    Args:
+        name: a key of :data:`DATASETS`.
+        root: its folder.
+        split: one of its splits; None takes the first (training) one, and for plain folders all lines.
+        options: the class's own keyword arguments, such as ``wrist_rule`` or ``hand_rule``.
+
+    Raises:
+        InputError: unknown name, split or option, or files are missing or malformed.
+    """
+    if name not in DATASETS:
+        raise InputError("data set", f"no data set {name!r}", f"choose from {', '.join(DATASETS)}")
+    cls = DATASETS[name]
+    known = [p for p in inspect.signature(cls).parameters if p not in ("root", "split")]
+    for option in options:
+        if option not in known:
+            raise InputError(f"{name} option", f"no option {option!r}", f"choose from {', '.join(known) or 'none'}")
+    dataset: NamedDataset = cls(root, **options) if split is None else cls(root, split, **options)
+    return dataset
