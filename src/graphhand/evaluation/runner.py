@@ -62,8 +62,8 @@ class CropChoice:
     def describe(self) -> str:
         """In words."""
         if self.rule == "image":
-            return "crop: the whole picture"
-        return f"crop: true box or labels' box x {self.margin:g}"
+            return "the whole picture"
+        return f"the true box, or the labels' box where there is none, x {self.margin:g}"
 
     def cut(self, sample: HandSample, size: int) -> HandExample:
         """The example the network sees."""

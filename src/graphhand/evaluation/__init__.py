@@ -1,0 +1,34 @@
+"""Evaluation: protocols by name, exact accumulation over a data set, reports, figures, and other people's numbers."""
+
+from graphhand.evaluation.annotated_crops import AnnotatedCrops
+from graphhand.evaluation.presets import DEFAULT_PRESETS, PRESETS, preset
+from graphhand.evaluation.protocol import Protocol
+from graphhand.evaluation.published import load_curves, published_numbers
+from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.regressor import JointRegressor, fit_joint_regressor
+from graphhand.evaluation.report import Evaluation, assess, print_report
+from graphhand.evaluation.runner import CropChoice, predict_dataset
+from graphhand.evaluation.scoring import PixelScores, Scores, score, score_pixels
+
+__all__ = [
+    "DEFAULT_PRESETS",
+    "PRESETS",
+    "AnnotatedCrops",
+    "CropChoice",
+    "Evaluation",
+    "JointRegressor",
+    "PixelScores",
+    "PoseRecords",
+    "Protocol",
+    "Scores",
+    "Skipped",
+    "assess",
+    "fit_joint_regressor",
+    "load_curves",
+    "predict_dataset",
+    "preset",
+    "print_report",
+    "published_numbers",
+    "score",
+    "score_pixels",
+]

@@ -1,0 +1,217 @@
+"""Figures of an evaluation: PCK curves, errors by joint, published numbers beside ours, and cases to look at."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from graphhand.data.sample import HandDataset
+from graphhand.errors import InputError
+from graphhand.evaluation.published import Curve, published_numbers
+from graphhand.evaluation.records import Float
+from graphhand.evaluation.report import Evaluation
+from graphhand.evaluation.scoring import Scores
+from graphhand.files import replacing, write_text_atomically
+from graphhand.skeleton import FINGERS, JOINT_NAMES
+
+FINGER_COLOURS = {"thumb": "#d1495b", "index": "#edae49", "middle": "#00798c", "ring": "#30638e", "little": "#8d5a97"}
+_OURS = ("#003d5b", "#d1495b", "#2a9d8f", "#8d5a97", "#b5651d")
+_DPI = 130
+
+
+def write_figures(
+    folder: str | PathLike[str],
+    evaluation: Evaluation,
+    samples: HandDataset | None = None,
+    curves: Sequence[Curve] = (),
+    cases: int = 5,
+) -> list[Path]:
+    """Write all figures that the evaluation allows, and the numbers behind them.
+
+    Args:
+        folder: made if need be.
+        evaluation: with at least one protocol's scores; the first is drawn where only one can be.
+        samples: the data set, for pictures of cases; without it they show 3D only.
+        curves: other people's PCK curves to draw beside ours.
+        cases: how many worst and how many median samples to show.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [
+        _save(folder / "pck.png", draw_pck(evaluation.scores, curves)),
+        *_write_curves(folder, evaluation.scores),
+        _save(folder / "per_joint.png", draw_per_joint(evaluation.scores[0])),
+        _write_samples(folder / "per_sample.csv", evaluation),
+    ]
+    figure = draw_published(evaluation)
+    if figure is not None:
+        written.append(_save(folder / "published.png", figure))
+    order = np.argsort(evaluation.scores[0].sample_mm, kind="stable")
+    order = order[np.isfinite(evaluation.scores[0].sample_mm[order])]
+    middle = max(0, len(order) // 2 - cases // 2)
+    for name, rows in (("worst", order[::-1][:cases]), ("median", order[middle : middle + cases])):
+        title = f"{name} cases, {evaluation.scores[0].protocol.name}"
+        written.append(_save(folder / f"cases_{name}.png", draw_cases(evaluation, rows, title, samples)))
+    return written
+
+
+def draw_pck(scores: Sequence[Scores], curves: Sequence[Curve] = ()) -> Figure:
+    """Our curves (solid, one a protocol) over the widest of their ranges, other people's dashed."""
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axes = figure.subplots()
+    for k, one in enumerate(scores):
+        label = f"ours, {one.protocol.name}: AUC {one.auc:.3f}"
+        axes.plot(one.thresholds_mm, one.pck, color=_OURS[k % len(_OURS)], linewidth=2, label=label)
+    for k, curve in enumerate(curves):
+        colour = colormaps["tab20"](k % 20)
+        axes.plot(curve.thresholds_mm, curve.pck, "--", color=colour, linewidth=1, label=curve.name)
+    axes.set(xlabel="threshold (mm)", ylabel="share of joints within the threshold (3D PCK)", ylim=(None, 1.005))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8, ncols=1 if len(curves) < 8 else 2)
+    return figure
+
+
+def draw_per_joint(scores: Scores) -> Figure:
+    """Bars of the mean error of each counted joint, by finger."""
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    colours = {j: FINGER_COLOURS[finger] for finger, joints in FINGERS.items() for j in joints}
+    for joint, value in enumerate(scores.per_joint_mm):
+        if np.isfinite(value):
+            axes.bar(joint, value, color=colours.get(joint, "#555555"))
+    axes.axhline(scores.mean_mm, color="#222222", linewidth=1, linestyle=":")
+    axes.annotate(f"mean {scores.mean_mm:.1f}", (-0.5, scores.mean_mm), va="bottom", fontsize=8)
+    axes.set_xticks(range(21), [n.replace("_", " ") for n in JOINT_NAMES], rotation=55, ha="right", fontsize=8)
+    axes.set(ylabel="mean error (mm)", xlim=(-0.7, 20.7))
+    axes.set_title(scores.protocol.name, fontsize=9, loc="left")
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure
+
+
+def draw_published(evaluation: Evaluation) -> Figure | None:
+    """Dots of published mean errors and AUCs of this data set, ours among them; None where we know none."""
+    rows = published_numbers(evaluation.data.get("dataset", ""))
+    panels = [("mean_mm", "mean error (mm)"), ("auc", "AUC over 20-50 mm")]
+    panels = [(key, label) for key, label in panels if any(getattr(row, key) is not None for row in rows)]
+    if not panels or not evaluation.scores:
+        return None
+    most = max(sum(getattr(row, key) is not None for row in rows) for key, _ in panels) + len(evaluation.scores)
+    figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.27 * most), layout="constrained")
+    for axes, (key, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
+        dots = [(getattr(row, key), row.method, False) for row in rows if getattr(row, key) is not None]
+        for one in evaluation.scores:
+            if key == "mean_mm" or (20 <= one.thresholds_mm[0] < 22 and one.thresholds_mm[-1] == 50):
+                value = one.mean_mm if key == "mean_mm" else one.auc
+                dots.append((value, f"ours, {one.protocol.name}", True))
+        dots.sort(key=lambda dot: -dot[0] if key == "mean_mm" else dot[0])
+        for y, (value, _, ours) in enumerate(dots):
+            axes.plot(value, y, "o", color="#d1495b" if ours else "#30638e", markersize=7 if ours else 5)
+            axes.annotate(
+                f"{value:.3g}", (value, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=7
+            )
+        axes.set_yticks(range(len(dots)), [name for _, name, _ in dots], fontsize=8)
+        for tick, (_, _, ours) in zip(axes.get_yticklabels(), dots):
+            tick.set_fontweight("bold" if ours else "normal")
+        axes.set_xlabel(label)
+        axes.margins(x=0.12)
+        axes.grid(axis="x", alpha=0.3)
+    figure.suptitle("Protocols differ: see the published table before comparing", fontsize=9)
+    return figure
+
+
+def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDataset | None = None) -> Figure:
+    """One column a sample: its picture with both poses, and the aligned poses from the front and from the side."""
+    scores, records = evaluation.scores[0], evaluation.records
+    figure = Figure(figsize=(2.5 * max(len(rows), 1), 7.2), layout="constrained")
+    grid = figure.subplots(3, max(len(rows), 1), squeeze=False)
+    for column, row in enumerate(rows):
+        picture, front, side = grid[:, column]
+        _draw_picture(picture, evaluation, row, samples)
+        picture.set_title(f"{records.names[row]}\n{scores.sample_mm[row]:.1f} mm", fontsize=7)
+        truth, pose = scores.truth_m[row] * 1000, scores.aligned_m[row] * 1000
+        middle, reach = (
+            np.nanmean(truth, axis=0),
+            np.nanmax(np.abs(np.stack((truth, pose)) - np.nanmean(truth, 0))) * 1.1,
+        )
+        for axes, across, name in ((front, 0, "front"), (side, 2, "side")):
+            _draw_hand(axes, truth[:, [across, 1]], truth=True)
+            _draw_hand(axes, pose[:, [across, 1]], truth=False)
+            axes.set_xlim(middle[across] - reach, middle[across] + reach)
+            axes.set_ylim(middle[1] + reach, middle[1] - reach)  # y points down
+            axes.set_aspect("equal")
+            axes.tick_params(labelsize=6)
+            if column == 0:
+                axes.set_ylabel(f"{name}: y (mm)", fontsize=8)
+            axes.set_xlabel(f"{'xyz'[across]} (mm)", fontsize=7)
+    figure.suptitle(f"{title}: prediction in colours, labels dashed grey", fontsize=9)
+    return figure
+
+
+def _draw_picture(axes: Any, evaluation: Evaluation, row: int, samples: HandDataset | None) -> None:
+    records = evaluation.records
+    axes.set_axis_off()
+    if samples is None:
+        return
+    try:
+        image = samples[int(records.index[row])].image
+    except InputError:
+        return
+    axes.imshow(image)
+    _draw_hand(axes, records.truth_px[row], truth=True)
+    _draw_hand(axes, records.predicted_px[row], truth=False)
+    points = np.concatenate((records.truth_px[row], records.predicted_px[row]))
+    points = np.clip(points[np.isfinite(points).all(axis=1)], -0.5, np.array(image.shape[1::-1]) - 0.5)
+    if len(points):
+        middle, reach = (points.min(0) + points.max(0)) / 2, max(np.ptp(points, axis=0).max() * 0.65, 16)
+        axes.set_xlim(middle[0] - reach, middle[0] + reach)
+        axes.set_ylim(middle[1] + reach, middle[1] - reach)
+
+
+def _draw_hand(axes: Any, points: Float, *, truth: bool) -> None:
+    for finger, joints in FINGERS.items():
+        chain = points[[0, *joints]]
+        if truth:
+            axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)  # seen on pictures alone
+            axes.plot(*chain.T, "--", color="#555555", linewidth=1.2, zorder=1)
+        else:
+            axes.plot(*chain.T, "-o", color=FINGER_COLOURS[finger], linewidth=1.4, markersize=2, zorder=2)
+
+
+def _write_curves(folder: Path, scores: Sequence[Scores]) -> list[Path]:
+    paths = []
+    for one in scores:
+        lines = [f"threshold_mm,{one.protocol.name}"]
+        lines += [f"{t:.6g},{p:.8g}" for t, p in zip(one.thresholds_mm, one.pck)]
+        path = folder / f"pck_{one.protocol.name}.csv"
+        write_text_atomically(path, "\n".join(lines) + "\n")
+        paths.append(path)
+    return paths
+
+
+def _write_samples(path: Path, evaluation: Evaluation) -> Path:
+    """Each sample's mean error under every protocol: for paired comparisons of two models."""
+    columns = [scores.sample_mm for scores in evaluation.scores]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "name", *(f"{scores.protocol.name}_mm" for scores in evaluation.scores)])
+        for row, (index, name) in enumerate(zip(evaluation.records.index, evaluation.records.names)):
+            values = (column[row] for column in columns)
+            writer.writerow([index, name, *("" if np.isnan(value) else f"{value:.4f}" for value in values)])
+    return path
+
+
+def _save(path: Path, figure: Figure) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
+    return path

@@ -1,0 +1,189 @@
+"""Other people's numbers and curves, to stand beside ours.
+
+Numbers (``published_numbers.json``) are our transcription, each with its source and what is known of its protocol.
+PCK curves are other people's data and are not shipped: :func:`load_curves` reads them from a folder a user has.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphhand.errors import InputError
+from graphhand.evaluation.records import Float
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """One row of a published comparison.
+
+    Attributes:
+        dataset: ``stb``, ``rhd`` or ``freihand``.
+        method, year: who, when.
+        auc: over 20-50 mm on STB and RHD.
+        mean_mm: mean joint error; Procrustes-aligned on FreiHAND.
+        mean_vertex_mm, f_5, f_15: FreiHAND's mesh scores, Procrustes-aligned.
+        protocol: what is known about how it was taken.
+        source: where the number was read.
+    """
+
+    dataset: str
+    method: str
+    year: int | None
+    auc: float | None
+    mean_mm: float | None
+    mean_vertex_mm: float | None
+    f_5: float | None
+    f_15: float | None
+    protocol: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A PCK curve: shares ``(T,)`` in [0, 1] at ``thresholds_mm (T,)``."""
+
+    name: str
+    thresholds_mm: Float
+    pck: Float
+
+
+def published_numbers(dataset: str | None = None) -> list[PublishedNumber]:
+    """The table, or one data set's part of it, in the order of the file."""
+    content = json.loads((files("graphhand.evaluation") / "published_numbers.json").read_text("utf-8"))
+    empty = dict.fromkeys(PublishedNumber.__dataclass_fields__)
+    rows = [PublishedNumber(**{**empty, **row}) for row in content["rows"]]
+    return [row for row in rows if dataset in (None, row.dataset)]
+
+
+def load_curves(path: str | PathLike[str]) -> list[Curve]:
+    """Digitised PCK curves from a file or all files of a folder (not below it).
+
+    Formats: ``.csv`` with a header, thresholds in millimetres first (as ``graphhand evaluate --figures`` writes);
+    text columns without header, either ``threshold pck [pck ...]`` or a single column of PCK at 0, 1, 2, ... mm (the
+    ``PCK`` folder of Boukhayma et al.'s repository); Python files of classes that assign ``self.name``, ``self.x``
+    and ``self.y`` (``benchmarks`` of the Hand3DResearch list; read as text, never run). In a folder, files of other
+    kinds are passed over.
+
+    Raises:
+        InputError: the path does not exist, a named file has none of the formats, or a folder holds no curve.
+    """
+    path = Path(path)
+    if path.is_file():
+        curves = _read_curves(path)
+        if not curves:
+            raise InputError(path, "no PCK curve in this file", "docs/published_numbers.md shows the formats")
+        return curves
+    if not path.is_dir():
+        raise InputError(path, "no such file or folder", "give a folder of PCK curves")
+    curves = [curve for file in sorted(path.iterdir()) if file.is_file() for curve in _read_curves(file)]
+    if not curves:
+        raise InputError(path, "no PCK curve in this folder", "docs/published_numbers.md shows the formats")
+    return curves
+
+
+def _read_curves(path: Path) -> list[Curve]:
+    try:
+        text = path.read_text("utf-8")
+    except (UnicodeDecodeError, OSError):
+        return []
+    if path.suffix == ".py":
+        return [curve for curve in _from_python(text) if curve is not None]
+    if path.suffix == ".csv":
+        return _from_csv(text)
+    return _from_columns(text, path.name)
+
+
+def _from_csv(text: str) -> list[Curve]:
+    rows = list(csv.reader(text.splitlines()))
+    try:
+        table = np.array([[float(cell) for cell in row] for row in rows[1:]])
+    except ValueError:
+        return []
+    if table.ndim != 2 or not rows or table.shape[1] != len(rows[0]):
+        return []
+    found = [_curve(name, table[:, 0], table[:, k]) for k, name in enumerate(rows[0]) if k > 0]
+    return [curve for curve in found if curve is not None]
+
+
+def _from_columns(text: str, name: str) -> list[Curve]:
+    lines = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
+    try:
+        table = np.array([[float(cell) for cell in line] for line in lines])
+    except ValueError:
+        return []
+    if table.ndim != 2 or len(table) < 2:
+        return []
+    if table.shape[1] == 1:
+        table = np.column_stack((np.arange(len(table)), table))
+    columns = range(1, table.shape[1])
+    found = [_curve(name if len(columns) == 1 else f"{name} ({k})", table[:, 0], table[:, k]) for k in columns]
+    return [curve for curve in found if curve is not None]
+
+
+def _curve(name: str, thresholds: Any, shares: Any) -> Curve | None:
+    """A curve, or None if the numbers cannot be one."""
+    try:
+        x, y = np.asarray(thresholds, dtype=np.float64), np.asarray(shares, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
+        return None
+    rising = (np.diff(x) > 0).all() and (np.diff(y) > -0.02).all()  # digitised by hand: small dips happen
+    if not rising or y.min() < 0 or y.max() > 1 or x.min() < 0:
+        return None
+    return Curve(name, x, y)
+
+
+def _from_python(text: str) -> Iterator[Curve | None]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            fields: dict[str, Any] = {}
+            for statement in ast.walk(node):
+                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute):
+                    try:
+                        fields[statement.targets[0].attr] = _value(statement.value, fields)
+                    except (ValueError, TypeError, IndexError):
+                        continue  # not a number list: the class has no such curve
+            shares = fields.get("y", fields.get("aligned_joints"))
+            thresholds = fields.get("x")
+            if thresholds is None and isinstance(shares, list) and len(shares) == 100:
+                thresholds = np.linspace(0, 50, 100)  # FreiHAND's grid, which those files state once for all
+            if shares is not None and thresholds is not None:
+                yield _curve(node.name, thresholds, shares)
+
+
+def _value(node: ast.expr, fields: dict[str, Any]) -> Any:
+    """The value of the few expressions such files use; None for any other."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        pass
+    if isinstance(node, ast.Attribute):  # self.y
+        return fields.get(node.attr)
+    if not isinstance(node, ast.Call):
+        return None
+    function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    arguments = [_value(argument, fields) for argument in node.args]
+    if function == "str2float" and isinstance(arguments[0], str):
+        return [float(word) for word in arguments[0].split()]
+    if function == "len" and isinstance(arguments[0], list):
+        return len(arguments[0])
+    if function == "list" and len(arguments) == 1:
+        return arguments[0]
+    if function == "linspace" and len(arguments) == 3 and all(isinstance(a, int | float) for a in arguments):
+        return np.linspace(arguments[0], arguments[1], min(int(arguments[2]), 10_000)).tolist()
+    return None

@@ -1,0 +1,238 @@
+"""One evaluation as a whole, printed for people and as JSON: never a number without its protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from graphhand._version import __version__
+from graphhand.evaluation.protocol import Protocol
+from graphhand.evaluation.published import published_numbers
+from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.regressor import JointRegressor
+from graphhand.evaluation.scoring import PixelScores, Scores, definition_lengths_mm, score, score_pixels
+from graphhand.skeleton import FINGERS
+
+_SHOWN_SKIPPED = 5
+_SAME_DEFINITION = 0.05
+"""Relative difference of mean bone lengths up to which we do not warn of different joint definitions."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything one run of the evaluation found.
+
+    Attributes:
+        source: what made the predictions, and how: model, weights, crop, or file.
+        data: the data set's own choices (split, wrist rule, which hand, ...).
+        records: predictions and labels.
+        skipped: samples without a prediction.
+        scores: one for each protocol asked for, in that order; empty where the data set has no 3D labels.
+        pixels: errors in the picture, or None.
+        lengths_mm: see :func:`definition_lengths_mm`.
+        regressor: name of the joint regressor that was applied, or None.
+        notes: remarks for the reader.
+    """
+
+    source: Mapping[str, str]
+    data: Mapping[str, str]
+    records: PoseRecords
+    skipped: Sequence[Skipped]
+    scores: Sequence[Scores]
+    pixels: PixelScores | None
+    lengths_mm: Mapping[str, tuple[float, float]]
+    regressor: str | None = None
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def unreadable(self) -> int:
+        """How many samples were skipped because a file is at fault."""
+        return sum(sample.unreadable for sample in self.skipped)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "graphhand": __version__,
+            "source": dict(self.source),
+            "data": dict(self.data),
+            "samples": len(self.records),
+            "skipped": [asdict(sample) for sample in self.skipped],
+            "scores": [scores.to_json() for scores in self.scores],
+            "pixels": None if self.pixels is None else self.pixels.to_json(),
+            "bone_lengths_mm": {
+                bone: {"predicted": _number(predicted), "labelled": _number(true)}
+                for bone, (predicted, true) in self.lengths_mm.items()
+            },
+            "joint_regressor": self.regressor,
+            "notes": list(self.notes),
+        }
+
+
+def assess(
+    records: PoseRecords,
+    skipped: Sequence[Skipped],
+    protocols: Sequence[Protocol],
+    *,
+    source: Mapping[str, str],
+    data: Mapping[str, str],
+    regressor: JointRegressor | None = None,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Score records under several protocols.
+
+    Raises:
+        ValueError: the data set has 3D labels and a protocol cannot score any sample.
+    """
+    lengths = definition_lengths_mm(records)
+    if regressor is not None:
+        records = regressor.apply(records)
+    has_3d = bool(records.labelled_3d.any())
+    if not has_3d:
+        notes = [*notes, "no sample has a 3D label: only errors in the picture can be given"]
+    return Evaluation(
+        source=source,
+        data=data,
+        records=records,
+        skipped=skipped,
+        scores=[score(records, protocol) for protocol in protocols] if has_3d else [],
+        pixels=score_pixels(records),
+        lengths_mm=lengths,
+        regressor=None if regressor is None else regressor.describe(),
+        notes=notes,
+    )
+
+
+def print_report(evaluation: Evaluation, console: Console) -> None:
+    """Tables for a terminal."""
+    _line(console, "predictions", ", ".join(f"{k}: {v}" for k, v in evaluation.source.items()))
+    _line(console, "data", ", ".join(f"{k}: {v}" for k, v in evaluation.data.items()))
+    _line(console, "samples", _sample_counts(evaluation))
+    if evaluation.regressor:
+        _line(console, "joints", evaluation.regressor)
+    if evaluation.scores:
+        console.print(_overview(evaluation))
+        for scores in evaluation.scores:
+            _line(console, scores.protocol.name, scores.protocol.describe())
+            if scores.protocol.note:
+                _line(console, "", f"note: {scores.protocol.note}")
+            for reason, count in scores.left_out.items():
+                _line(console, "", f"left out: {count} {reason}")
+        console.print(_per_joint(evaluation.scores[0]))
+    if evaluation.pixels is not None:
+        pixels = evaluation.pixels
+        _line(
+            console,
+            "in the picture",
+            f"{pixels.mean_px:.2f} px mean, {pixels.median_px:.2f} px median of {pixels.joints} labelled joints "
+            f"({'hidden ones count too' if pixels.hidden_too else 'visible ones only'}); "
+            f"{100 * pixels.relative:.2f} % of the hand's box",
+        )
+    if evaluation.scores:
+        _line(console, "definitions", _definition_note(evaluation))
+    table = published_table(evaluation)
+    if table is not None:
+        console.print(table)
+    for note in evaluation.notes:
+        _line(console, "note", note)
+    for sample in evaluation.skipped[:_SHOWN_SKIPPED]:
+        _line(console, "skipped", f"{sample.index} {sample.name}: {sample.reason}")
+    if len(evaluation.skipped) > _SHOWN_SKIPPED:
+        _line(console, "skipped", f"... and {len(evaluation.skipped) - _SHOWN_SKIPPED} more (all of them with --json)")
+
+
+def published_table(evaluation: Evaluation) -> Table | None:
+    """Published numbers of the same data set beside ours; None where we know none."""
+    rows = published_numbers(evaluation.data.get("dataset", ""))
+    if not rows or not evaluation.scores:
+        return None
+    mesh = any(row.mean_vertex_mm is not None for row in rows)
+    table = Table(title="Published on this data set: compare only where the protocols agree", title_justify="left")
+    for column in ("method", "mean mm", *(("vertices mm",) if mesh else ("AUC 20-50",)), "protocol"):
+        table.add_column(column, justify="left" if column in ("method", "protocol") else "right")
+    for scores in evaluation.scores:
+        value = "" if mesh else _auc_20_50(scores)
+        table.add_row(f"ours, {scores.protocol.name}", f"{scores.mean_mm:.2f}", value, "above", style="bold")
+    for row in rows:
+        name = row.method if row.year is None else f"{row.method} {row.year}"
+        middle = row.mean_vertex_mm if mesh else row.auc
+        table.add_row(
+            escape(name), _cell(row.mean_mm, 2), _cell(middle, 1 if mesh else 3), escape(row.protocol), style="dim"
+        )
+    return table
+
+
+def _overview(evaluation: Evaluation) -> Table:
+    table = Table(title="Joint errors", title_justify="left")
+    table.add_column("protocol", no_wrap=True)
+    for column in ("mean mm", "median mm", "95th pct mm", "AUC", "range mm", "samples"):
+        table.add_column(column, justify="right")
+    for scores in evaluation.scores:
+        grid = scores.thresholds_mm
+        table.add_row(
+            scores.protocol.name,
+            f"{scores.mean_mm:.2f}",
+            f"{scores.median_mm:.2f}",
+            f"{scores.p95_mm:.2f}",
+            f"{scores.auc:.4f}",
+            f"{grid[0]:.4g}-{grid[-1]:.4g}",
+            str(scores.samples),
+        )
+    return table
+
+
+def _per_joint(scores: Scores) -> Table:
+    table = Table(title=f"Mean error of each joint, mm ({scores.protocol.name})", title_justify="left")
+    table.add_column("finger")
+    for column in ("base", "2nd", "3rd", "tip", "mean"):
+        table.add_column(column, justify="right")
+    fingers = scores.per_finger_mm
+    table.add_row("wrist", _cell(scores.per_joint_mm[0], 2), "", "", "", _cell(fingers["wrist"], 2))
+    for name, joints in FINGERS.items():
+        table.add_row(name, *(_cell(scores.per_joint_mm[j], 2) for j in joints), _cell(fingers[name], 2))
+    return table
+
+
+def _definition_note(evaluation: Evaluation) -> str:
+    parts, differ = [], False
+    for bone, (predicted, true) in evaluation.lengths_mm.items():
+        parts.append(f"{bone} {predicted:.1f} mm predicted, {true:.1f} mm labelled")
+        differ |= abs(predicted - true) > _SAME_DEFINITION * true
+    note = "; ".join(parts)
+    if evaluation.regressor:
+        return f"{note} (before the joint regressor)"
+    if differ:
+        return f"{note}: the two sides may not mean the same points of the hand; no joint regressor was used"
+    return f"{note}; no joint regressor was used"
+
+
+def _sample_counts(evaluation: Evaluation) -> str:
+    text = f"{len(evaluation.records)} predicted"
+    if evaluation.skipped:
+        text += f", {len(evaluation.skipped)} skipped ({evaluation.unreadable} unreadable)"
+    return text
+
+
+def _auc_20_50(scores: Scores) -> str:
+    """Our AUC where its range is the published tables' one."""
+    low, high = scores.thresholds_mm[[0, -1]]
+    return f"{scores.auc:.3f}" if 20 <= low < 22 and high == 50 else ""
+
+
+def _line(console: Console, label: str, text: str) -> None:
+    console.print(
+        f"[bold]{escape(label)}[/bold]{': ' if label else '  '}{escape(text)}", highlight=False, soft_wrap=True
+    )
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,227 @@
+"""What ``graphhand evaluate`` does between its options and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+
+from graphhand.data import HandDataset
+from graphhand.data.registry import DATASETS, open_dataset
+from graphhand.errors import InputError
+from graphhand.evaluation import predictions as readers
+from graphhand.evaluation.annotated_crops import AnnotatedCrops
+from graphhand.evaluation.presets import DEFAULT_PRESETS
+from graphhand.evaluation.presets import preset as named
+from graphhand.evaluation.protocol import Protocol
+from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.regressor import JointRegressor
+from graphhand.evaluation.report import Evaluation, assess
+from graphhand.evaluation.runner import CropChoice, PoseStage, Progress, predict_dataset, read_truth
+from graphhand.model.checkpoint import load_generator
+from graphhand.skeleton import JOINT_NAMES
+
+
+def choose_protocols(
+    presets: Sequence[str] | None,
+    *,
+    root_joint: str | None = None,
+    bone: str | None = None,
+    count_root: bool | None = None,
+    visible_only: bool | None = None,
+    **choices: Any,
+) -> list[Protocol]:
+    """Presets with switches applied to each of them.
+
+    Args:
+        presets: names; None is the default three, or, with any switch, plain root alignment with the switches applied.
+        root_joint: a joint's name.
+        bone: two joints' names, joined by a comma.
+        count_root: whether the aligned root counts.
+        visible_only: whether hidden joints do not count.
+        choices: fields of :class:`Protocol`; None leaves one as the preset has it. Dashes in values mean underscores.
+
+    Raises:
+        InputError: an unknown name, or choices that contradict each other.
+    """
+    changes: dict[str, Any] = {
+        **{k: v.replace("-", "_") if k in ("scale", "joint_zero") and v else v for k, v in choices.items()},
+        "root": None if root_joint is None else _joint(root_joint, "--root-joint"),
+        "bone": None if bone is None else _bone(bone),
+        "visibility": None if visible_only is None else ("visible" if visible_only else "all"),
+    }
+    switched = any(value is not None for value in (*changes.values(), count_root))
+    try:
+        if presets is None and switched:
+            bases = [Protocol(name="root")]  # switches alone describe one protocol, not changes to three
+        else:
+            bases = [named(name) for name in presets or DEFAULT_PRESETS]
+        chosen = []
+        for base in bases:
+            protocol = base.changed(**changes)
+            if count_root is not None:
+                rest = tuple(joint for joint in protocol.excluded if joint != protocol.root)
+                protocol = protocol.changed(excluded=rest if count_root else tuple(sorted((*rest, protocol.root))))
+            chosen.append(protocol)
+    except ValidationError as error:
+        raise InputError("protocol", error.errors()[0]["msg"].removeprefix("Value error, "), "see --help") from None
+    except ValueError as error:
+        raise InputError("--preset", str(error), "--list-presets explains them") from None
+    names = [protocol.name for protocol in chosen]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError("--preset", f"{', '.join(repeated)} chosen twice", "name each protocol once")
+    return chosen
+
+
+def open_samples(name: str, root: Path, split: str | None, options: Sequence[str] = ()) -> HandDataset:
+    """A data set by name, by default the split that results are reported on.
+
+    Args:
+        name: of the registry, or ``annotated-crops``.
+        root: its folder.
+        split: one of its splits.
+        options: ``KEY=VALUE`` with a YAML value, the data set's own choices.
+
+    Raises:
+        InputError: unknown name, split or option; files are missing or malformed.
+    """
+    chosen: dict[str, Any] = {}
+    for option in options:
+        key, separator, text = option.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            separator = ""
+        if not separator:
+            raise InputError("--data-option", f"{option!r} is not KEY=VALUE", "write for example wrist_rule=ge")
+        chosen[key] = tuple(value) if isinstance(value, list) else value
+    if name == "annotated-crops":
+        if chosen or split is not None:
+            raise InputError(name, "has neither splits nor options", "leave them out")
+        return AnnotatedCrops(root)
+    if name not in DATASETS:
+        known = ", ".join((*DATASETS, "annotated-crops"))
+        raise InputError("--dataset", f"no data set {name!r}", f"choose from {known}")
+    return open_dataset(name, root, split or DATASETS[name].info.test_split or None, **chosen)
+
+
+def predict_with(
+    weights: str,
+    samples: HandDataset,
+    *,
+    crop: CropChoice,
+    pose: PoseStage,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+    limit: int | None,
+    progress: Progress,
+) -> tuple[PoseRecords, list[Skipped], dict[str, str]]:
+    """Records, skipped samples, and what to say of how they came about.
+
+    Raises:
+        InputError: there are no such weights, or the data set is empty.
+    """
+    generator, card = load_generator(weights, device)
+    try:
+        records, skipped = predict_dataset(
+            generator,
+            samples,
+            size=generator.config.image_size,
+            crop=crop,
+            pose=pose,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            limit=limit,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise InputError("--dataset", str(error), "check --root, --split and --data-option") from None
+    stage = f"final ({generator.config.refinement} refinement)" if pose == "final" else "prior (hand model alone)"
+    source = {
+        "weights": str(weights),
+        "model": str(card.get("name", weights) if isinstance(card, dict) else getattr(card, "name", weights)),
+        "pose": stage,
+        "crop": crop.describe(),
+        "side": "as labelled",
+    }
+    return records, skipped, source
+
+
+def read_predictions(
+    path: Path, samples: HandDataset | None, unit: readers.Unit, limit: int | None, progress: Progress
+) -> tuple[PoseRecords, list[Skipped], dict[str, str], list[str]]:
+    """Records, skipped samples, what to say of the file, and remarks for the reader.
+
+    Raises:
+        InputError: the file cannot be used, or needs a data set.
+    """
+    kind = readers.sniff(path)
+    source = {"file": str(path), "format": kind}
+    if kind == "with truth":
+        records = readers.read_with_truth(path, unit)
+        return (records if limit is None else records.select(slice(limit))), [], source, []
+    if samples is None:
+        raise InputError(path, "holds no ground truth", "add --dataset NAME --root DIR")
+    truth, skipped = read_truth(samples, limit, progress)
+    if kind == "freihand":
+        if skipped:
+            raise InputError(path, f"sample {skipped[0].index} is unreadable: {skipped[0].reason}", "mend the data set")
+        return readers.read_freihand_json(path, truth, unit), [], source, []
+    records, unmatched, counts = readers.read_json_lines(path, truth)
+    notes = []
+    if counts["wrong_side"]:
+        notes.append(f"{counts['wrong_side']} hands were called the other side than they are")
+    if counts["error_lines"]:
+        notes.append(f"{counts['error_lines']} lines of the file are errors")
+    if unmatched:
+        notes.append(f"{len(unmatched)} samples have no prediction and do not count: this flatters the numbers")
+    return records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes
+
+
+def conclude(
+    records: PoseRecords,
+    skipped: Sequence[Skipped],
+    protocols: Sequence[Protocol],
+    *,
+    source: dict[str, str],
+    samples: HandDataset | None,
+    limit: int | None,
+    regressor: Path | None,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Score the records.
+
+    Raises:
+        InputError: nothing can be scored.
+    """
+    data = {"labels": "from the predictions file"} if samples is None else dict(getattr(samples, "protocol", {}))
+    if limit is not None:
+        data["limit"] = f"first {limit} samples"
+    if not len(records):
+        reason = f"; the first: {skipped[0].reason}" if skipped else ""
+        raise InputError(source.get("file", "data set"), f"no sample has a prediction{reason}", "check the paths")
+    mapping = None if regressor is None else JointRegressor.load(regressor)
+    try:
+        return assess(records, skipped, protocols, source=source, data=data, regressor=mapping, notes=notes)
+    except ValueError as error:
+        raise InputError("protocol", str(error), "choose another --preset or switch") from None
+
+
+def _joint(name: str, option: str) -> int:
+    if name not in JOINT_NAMES:
+        raise InputError(option, f"no joint {name!r}", f"choose from {', '.join(JOINT_NAMES)}")
+    return JOINT_NAMES.index(name)
+
+
+def _bone(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise InputError("--bone", f"{text!r} is not two joints", "write for example wrist,middle_mcp")
+    return _joint(parts[0], "--bone"), _joint(parts[1], "--bone")
