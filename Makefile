@@ -1,0 +1,51 @@
+# Needs Python 3.10 to 3.13 and make; everything else goes into .venv. PYTHON=python3.12 chooses another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-slow check format lock clean
+
+help:
+	@echo "make demo       predict on the bundled pictures with the bundled weights, into demo_out/"
+	@echo "make test       style, types and tests (under 10 minutes on 2 cores)"
+	@echo "make test-slow  the tests that take minutes each"
+	@echo "make format     format the code"
+	@echo "make lock       resolve requirements.lock anew"
+
+demo: .venv/installed
+	$(BIN)/graphhand predict examples/pictures --out demo_out --json demo_out/hands.jsonl
+	@echo "Look at demo_out/: a picture with the joints drawn for each input, and hands.jsonl."
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "GraphHand needs Python 3.10 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# uv resolves for every Python and platform at once; what CUDA needs is torch's business, not ours.
+lock:
+	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/python -m pip install --quiet uv
+	sed 's/"torch>=[0-9.]*"/"torch==2.13.0"/' pyproject.toml > .venv/lock/pyproject.toml
+	head -2 requirements.lock > .venv/lock/requirements.lock
+	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard \
+	  --no-header --no-annotate --quiet .venv/lock/pyproject.toml \
+	  | grep -vE '^(nvidia-|cuda-|triton)' >> .venv/lock/requirements.lock
+	mv .venv/lock/requirements.lock requirements.lock
+
+clean:
+	rm -rf .venv demo_out build dist
