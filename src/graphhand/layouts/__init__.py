@@ -1,0 +1,38 @@
+"""Drawn hands on disk, in the file layouts of public data sets, so that every loader and tool reads them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from graphhand.layouts.freihand import FreiHANDWriter
+from graphhand.layouts.plain import PlainWriter
+from graphhand.layouts.record import HandRecord
+from graphhand.layouts.rhd import RHDWriter
+from graphhand.layouts.stb import STBWriter
+
+
+class LayoutWriter(Protocol):
+    """What a layout offers; ``prepare`` and ``write`` go picture by picture, ``finish`` writes the label files."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The training and the test split, by the layout's own names."""
+        ...
+
+    def prepare(self, number: int, record: HandRecord) -> HandRecord: ...
+
+    def write(self, number: int, record: HandRecord) -> None: ...
+
+    def finish(self, labels: dict[str, npt.NDArray[Any]]) -> None: ...
+
+
+LAYOUTS: dict[str, Callable[[Path, str], LayoutWriter]] = {
+    "rhd": RHDWriter,
+    "stb": STBWriter,
+    "freihand": FreiHANDWriter,
+    "plain": PlainWriter,
+}
+
+__all__ = ["LAYOUTS", "FreiHANDWriter", "HandRecord", "LayoutWriter", "PlainWriter", "RHDWriter", "STBWriter"]

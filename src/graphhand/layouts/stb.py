@@ -1,0 +1,63 @@
+"""Writes the RealSense half of STB: 640x480 colour pictures in sequences, and their label files.
+
+Depth pictures are not written: STB's are seen from the depth camera, which stands 24 mm aside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+
+from graphhand.data.stb import BACKGROUNDS, K_SK_COLOR, MOTIONS, color_to_depth
+from graphhand.files import replacing
+from graphhand.images import write_image
+from graphhand.layouts.record import HandRecord
+from graphhand.skeleton import Joint, from_graphhand_order
+
+WIDTH, HEIGHT = 640, 480
+
+
+class STBWriter:
+    """Left hands before STB's colour camera; picture n goes to sequence n modulo their number.
+
+    The palm centre, which STB labels instead of the wrist, is put halfway between wrist and ring knuckle, so that the
+    rule of Ge et al. gives the wrist back.
+
+    Args:
+        root: receives ``images/`` and ``labels/``.
+        split: "train" (B2 to B6) or "test" (B1).
+    """
+
+    splits = ("train", "test")
+
+    def __init__(self, root: Path, split: str) -> None:
+        self.root = root
+        backgrounds = BACKGROUNDS[:1] if split == "test" else BACKGROUNDS[1:]
+        self.sequences = [background + motion for background in backgrounds for motion in MOTIONS]
+        (root / "labels").mkdir(parents=True, exist_ok=True)
+        for sequence in self.sequences:
+            (root / "images" / sequence).mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, number: int, record: HandRecord) -> HandRecord:
+        """The record as this layout holds it: a left hand seen by STB's colour camera."""
+        left = record if record.side == "left" else record.mirrored()
+        return left.seen_by(K_SK_COLOR, WIDTH, HEIGHT)
+
+    def write(self, number: int, record: HandRecord) -> None:
+        """Write the colour picture of a prepared record."""
+        frame, which = divmod(number, len(self.sequences))
+        write_image(self.root / "images" / self.sequences[which] / f"SK_color_{frame}.png", record.image)
+
+    def finish(self, labels: dict[str, npt.NDArray[Any]]) -> None:
+        """Write the label files from all labels (see LabelParts.read)."""
+        joints = np.array(labels["joints_cam_m"], dtype=np.float64)
+        joints[:, Joint.WRIST] = (joints[:, Joint.WRIST] + joints[:, Joint.RING_MCP]) / 2.0
+        raw_mm = from_graphhand_order(color_to_depth(joints), "stb") * 1000.0
+        for which, sequence in enumerate(self.sequences):
+            hand_para = raw_mm[which :: len(self.sequences)].transpose(2, 1, 0)
+            with replacing(self.root / "labels" / f"{sequence}_SK.mat") as temporary:
+                scipy.io.savemat(temporary, {"handPara": np.ascontiguousarray(hand_para)})
