@@ -1,0 +1,292 @@
+"""``graphhand predict``: hands in photos, as pictures to look at and JSON to compute with."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from graphhand.errors import InputError
+
+if TYPE_CHECKING:
+    from graphhand.inference import HandPoseEstimator, Prediction
+
+DEFAULT_OUT = Path("predictions")
+
+_VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+_PORTION = 8
+_PORTION_PIXELS = 60_000_000
+
+
+def predict(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER...", help="Photos, and folders of photos.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="The hand's box in pixels, in every photo given; else it is searched."),
+    ] = None,
+    whole_image: Annotated[
+        bool, typer.Option("--whole-image", help="Look once at the whole photo: for photos already cut to one hand.")
+    ] = False,
+    side: Annotated[
+        Literal["left", "right", "auto"], typer.Option(help="The hand's side; auto keeps the likelier.")
+    ] = "auto",
+    focal: Annotated[float | None, typer.Option(metavar="PX", help="Focal length in pixels, if known.")] = None,
+    fov: Annotated[
+        float | None,
+        typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else 60 is assumed."),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
+    ] = "default",
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Write one JSON object a photo; - is standard output.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
+    ] = None,
+) -> None:
+    """Estimate the 21 joints of the hand in each photo, in 2D and 3D.
+
+    A photo that cannot be read is reported in one line, the others are still done, and the exit code is 1.
+
+    \b
+    Examples:
+      graphhand predict photo.jpg
+      graphhand predict photos/ --out drawings --json hands.jsonl
+      graphhand predict photo.jpg --side left --focal 1450 --json -
+    """
+    how = _options(box, whole_image, side, focal, fov)
+    jobs = _jobs(images)
+    folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
+    from graphhand.inference import HandPoseEstimator
+
+    estimator = HandPoseEstimator(weights, device)
+    targets = _targets(jobs, folder)
+    failures = 0
+    with _json_lines(json) as emit, _progress(len(jobs)) as advance:
+        for job, prediction in _predictions(estimator, jobs, how):
+            problem = prediction.error or _draw(job, prediction, targets.get(job.index))
+            emit(prediction)
+            advance()
+            if problem:
+                failures += 1
+                typer.echo(problem, err=True)
+            elif json != "-":
+                typer.echo(_summary(prediction, targets.get(job.index)))
+    if len(jobs) > 1 and json != "-":
+        typer.echo(f"{len(jobs) - failures} of {len(jobs)} photos done" + (f"; drawings in {folder}" if folder else ""))
+    if failures:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One photo to do."""
+
+    index: int
+    path: Path
+    picture: NDArray[np.uint8] | InputError | None = None
+    """Its upright pixels once read, or why there are none."""
+
+
+def _options(box: str | None, whole_image: bool, side: str, focal: float | None, fov: float | None) -> dict[str, Any]:
+    """The estimator's arguments; refuses contradictions by the options' names."""
+    how: dict[str, Any] = {"side": side, "whole_image": whole_image}
+    if box is not None:
+        if whole_image:
+            raise InputError("--box", "contradicts --whole-image", "give one of them")
+        how["box"] = _parse_box(box)
+    if focal is not None and fov is not None:
+        raise InputError("--focal", "contradicts --fov", "give one of them")
+    if focal is not None:
+        if not 0 < focal < float("inf"):
+            raise InputError("--focal", f"{focal} is not a length", "give pixels, for instance 1400")
+        how["focal_px"] = focal
+    if fov is not None:
+        if not 0 < fov < 180:
+            raise InputError("--fov", f"{fov} is not between 0 and 180", "give degrees, for instance 65")
+        how["fov_deg"] = fov
+    return how
+
+
+def _parse_box(text: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 4 or not all(abs(value) < 1e6 for value in values) or min(values[2:]) <= 0:
+        raise InputError("--box", f"{text!r} is not a box", "give X,Y,W,H in pixels, for instance 120,80,300,300")
+    return values
+
+
+def _jobs(arguments: Iterable[str]) -> list[_Job]:
+    """The photos behind the arguments, in their order; folders give those directly inside."""
+    from graphhand.images import list_images
+
+    found: list[tuple[Path, InputError | None]] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            try:
+                inside = list_images(path)
+                problem = None if inside else InputError(path, "holds no pictures", "name a folder of photos")
+            except InputError as error:
+                inside, problem = [], error
+            found += [(path, problem)] if problem is not None else [(file, None) for file in inside]
+        elif path.suffix.lower() in _VIDEO_SUFFIXES or (argument.isdecimal() and not path.exists()):
+            found.append((path, InputError(argument, "videos and cameras are not read yet", "give single pictures")))
+        else:
+            found.append((path, None))
+    return [_Job(i, path, error) for i, (path, error) in enumerate(found)]
+
+
+def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
+    """Where each job's drawing goes: ``<name>_hands.jpg``, made distinct by folder, suffix and number where need be.
+
+    A drawing never takes the place of a photo that is to be read.
+    """
+    if folder is None:
+        return {}
+    jobs = [job for job in jobs if job.picture is None]
+    inputs = {job.path.resolve() for job in jobs}
+    spellings: list[Callable[[Path], str]] = [
+        lambda path: path.stem,
+        lambda path: f"{path.resolve().parent.name}_{path.stem}",
+        lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
+    ]
+    names = {job.index: spellings[0](job.path) for job in jobs}
+    for spelling in spellings[1:]:
+        counts = Counter(name.lower() for name in names.values())  # some file systems fold case
+        names = {job.index: spelling(job.path) if counts[n.lower()] > 1 else n for job, n in zip(jobs, names.values())}
+    targets: dict[int, Path] = {}
+    taken: set[str] = set()
+    for index, name in names.items():
+        number, candidate = 1, name
+        while candidate.lower() in taken or (folder / f"{candidate}_hands.jpg").resolve() in inputs:
+            number += 1
+            candidate = f"{name}_{number}"
+        taken.add(candidate.lower())
+        targets[index] = folder / f"{candidate}_hands.jpg"
+    return targets
+
+
+def _predictions(
+    estimator: HandPoseEstimator, jobs: list[_Job], how: dict[str, Any]
+) -> Iterator[tuple[_Job, Prediction]]:
+    """Every job once, in order, with what was found or why not."""
+    from graphhand.inference import Prediction
+
+    how = dict(how)
+    box = how.pop("box", None)
+    for portion in _portions(jobs):
+        pictures = [job.picture for job in portion if isinstance(job.picture, np.ndarray)]
+        found = iter(estimator.predict_many(pictures, boxes=None if box is None else [box] * len(pictures), **how))
+        for job in portion:
+            if isinstance(job.picture, np.ndarray):
+                height, width = job.picture.shape[:2]
+                yield job, Prediction(str(job.path), width, height, tuple(next(found)), estimator.model)
+            else:
+                yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
+
+
+def _portions(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
+    from graphhand.images import read_image
+
+    portion: list[_Job] = []
+    pixels = 0
+    for job in jobs:
+        if job.picture is None:
+            try:
+                image = read_image(job.path)
+                job = replace(job, picture=image)
+                pixels += image.shape[0] * image.shape[1]
+            except InputError as error:
+                job = replace(job, picture=error)
+        portion.append(job)
+        if len(portion) >= _PORTION or pixels >= _PORTION_PIXELS:
+            yield portion
+            portion, pixels = [], 0
+    if portion:
+        yield portion
+
+
+def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
+    """Write the drawing; what went wrong, if anything did."""
+    if target is None or not isinstance(job.picture, np.ndarray):
+        return None
+    from graphhand.images import write_image
+    from graphhand.visualize import draw_result
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, draw_result(job.picture, prediction.hands))
+    except OSError as error:
+        return str(InputError(target.parent, f"cannot be made a folder ({error.strerror})", "choose another --out"))
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _summary(prediction: Prediction, target: Path | None) -> str:
+    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands)
+    return f"{prediction.image}: {hands}" + (f" -> {target}" if target is not None else "")
+
+
+@contextmanager
+def _json_lines(target: str | None) -> Iterator[Callable[[Prediction], None]]:
+    """A function that writes a prediction's line at once, so that an interrupted run keeps what it has."""
+
+    def to(stream: TextIO) -> Callable[[Prediction], None]:
+        def emit(prediction: Prediction) -> None:
+            stream.write(prediction.to_json_line() + "\n")
+            stream.flush()
+
+        return emit
+
+    if target is None:
+        yield lambda prediction: None
+    elif target == "-":
+        yield to(sys.stdout)
+    else:
+        try:
+            stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from error
+        with stream:
+            yield to(stream)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, for several photos and a terminal; gives the function that moves it on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("photos"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=total < 2 or not console.is_terminal,
+        # Where standard output goes to a file or a pipe it must not pass through the bar's console.
+        redirect_stdout=sys.stdout.isatty(),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("photos", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,218 @@
+"""``graphhand predict`` does every photo it can, says in one line what it cannot, and keeps its JSON clean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from graphhand.cli.predict import predict
+from graphhand.errors import InputError
+from graphhand.images import read_image, write_image
+from graphhand.inference import HandPoseEstimator, Prediction
+from graphhand.model.checkpoint import save_generator
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.generator import Generator
+
+app = typer.Typer()
+app.command()(predict)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real network, tiny and untrained."""
+    torch.manual_seed(3)
+    config = GeneratorConfig(
+        image_size=64,
+        backbone="resnet18",
+        backbone_width=8,
+        shared_backbone=True,
+        refinement_blocks=1,
+        refinement_width=8,
+    )
+    return save_generator(tmp_path_factory.mktemp("weights") / "tiny", Generator(config), {"name": "tiny-untrained"})
+
+
+def picture(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3))
+    return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three readable pictures, one cut short, one no picture at all, and a file that is none of our business."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_image(folder / "a.jpg", picture(0))
+    write_image(folder / "b.png", picture(1, 48, 120))
+    write_image(folder / "d.webp", picture(2))
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "c.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    (folder / "e.jpg").write_text("not a picture")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def run(weights: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments), "--weights", str(weights)])
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_one_photo_gives_a_drawing(weights: Path, photos: Path, tmp_path: Path) -> None:
+    result = run(weights, photos / "a.jpg", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "a_hands.jpg"]
+    assert read_image(tmp_path / "out" / "a_hands.jpg").shape[0] == 384
+    assert f"{photos / 'a.jpg'}: " in result.stdout
+    assert "a_hands.jpg" in result.stdout
+
+
+def test_a_mixed_folder_goes_on_and_exits_1(weights: Path, photos: Path, tmp_path: Path) -> None:
+    result = run(weights, photos, "--out", tmp_path / "out", "--json", tmp_path / "hands.jsonl")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    complaints = result.stderr.splitlines()
+    assert len(complaints) == 2
+    assert complaints[0].startswith(f"{photos / 'c.jpg'}: is cut short")
+    assert complaints[1].startswith(f"{photos / 'e.jpg'}: is not a picture")
+    assert "3 of 5 photos done" in result.stdout
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_hands.jpg", "b_hands.jpg", "d_hands.jpg"]
+
+    records = lines((tmp_path / "hands.jsonl").read_text())
+    assert [Path(record["image"]).name for record in records] == ["a.jpg", "b.png", "c.jpg", "d.webp", "e.jpg"]
+    for record in records:
+        assert record["model"] == "tiny-untrained"
+        if Path(record["image"]).name in ("c.jpg", "e.jpg"):
+            assert record["error"] in complaints
+            assert "hands" not in record
+        else:
+            assert np.shape(record["hands"][0]["joints_px"]) == (21, 2)
+            assert record["hands"][0]["camera"]["assumed"] is True
+    assert [(record["width"], record["height"]) for record in records[:3]] == [(96, 72), (48, 120), (None, None)]
+
+
+def test_json_on_standard_output_is_nothing_but_json(weights: Path, photos: Path, tmp_path: Path) -> None:
+    result = run(weights, photos, "--json", "-", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert len(lines(result.stdout)) == 5
+    assert (tmp_path / "out" / "a_hands.jpg").exists()
+
+
+def test_drawings_have_a_default_folder_unless_json_is_wanted(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(weights, photos / "a.jpg", "--json", "-").exit_code == 0
+    assert not (tmp_path / "predictions").exists()
+    assert run(weights, photos / "a.jpg").exit_code == 0
+    assert (tmp_path / "predictions" / "a_hands.jpg").exists()
+
+
+def test_the_command_says_what_the_library_says(weights: Path, photos: Path) -> None:
+    estimator = HandPoseEstimator(weights)
+    for arguments, keywords in [
+        ([], {}),
+        (["--whole-image"], {"whole_image": True}),
+        (["--box", "10,8,40,30.5"], {"box": [10, 8, 40, 30.5]}),
+        (["--side", "left"], {"side": "left"}),
+        (["--side", "right", "--focal", "150"], {"side": "right", "focal_px": 150}),
+        (["--fov", "35"], {"fov_deg": 35}),
+        (["--device", "cpu"], {}),
+    ]:
+        result = run(weights, photos / "a.jpg", "--json", "-", *arguments)
+        assert result.exit_code == 0, result.output
+        hands = estimator(photos / "a.jpg", **keywords)
+        assert Prediction.from_json(result.stdout).hands[0].to_json() == hands[0].to_json()
+
+
+def test_every_option_changes_something(weights: Path, photos: Path) -> None:
+    options = [
+        [], ["--whole-image"], ["--box", "10,8,40,30"],
+        ["--side", "left"], ["--side", "right"], ["--focal", "60"], ["--fov", "30"],
+    ]  # fmt: skip
+    outputs = [run(weights, photos / "a.jpg", "--json", "-", *option).stdout for option in options]
+    auto, sides = outputs[0], outputs[3:5]
+    assert auto in sides
+    different = [outputs[1], outputs[2], *sides, *outputs[5:]]
+    assert len(set(different)) == len(different)
+    assert not {outputs[1], outputs[2], *outputs[5:]} & {auto}
+
+
+def test_names_that_clash_are_told_apart(weights: Path, tmp_path: Path) -> None:
+    for name in ("one/x.png", "two/x.png", "two/x.jpg", "two/y.png", "three/Y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_image(tmp_path / name, picture(5))
+    result = run(
+        weights, tmp_path / "one", tmp_path / "two", tmp_path / "three", tmp_path / "one/x.png", "--out", tmp_path / "o"
+    )
+    assert result.exit_code == 0, result.output
+    names = sorted(file.name for file in (tmp_path / "o").iterdir())
+    assert len(names) == 6
+    assert {"two_y_hands.jpg", "three_Y_hands.jpg", "two_x_jpg_hands.jpg", "two_x_png_hands.jpg"} < set(names)
+    assert sum(name.startswith("one_x") for name in names) == 2
+
+
+def test_a_photo_is_never_overwritten(weights: Path, tmp_path: Path) -> None:
+    for name in ("x.png", "x_hands.jpg"):
+        write_image(tmp_path / name, picture(6))
+    before = (tmp_path / "x_hands.jpg").read_bytes()
+    assert run(weights, tmp_path, "--out", tmp_path).exit_code == 0
+    assert (tmp_path / "x_hands.jpg").read_bytes() == before
+    assert (tmp_path / "x_2_hands.jpg").exists()
+
+
+@pytest.mark.parametrize("argument", ["missing.jpg", "clip.mp4", "0", "empty"])
+def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    result = run(weights, argument, photos / "a.jpg", "--json", "-")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"{argument}: ")
+    assert ["error" in record for record in lines(result.stdout)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source"),
+    [
+        (["--box", "1,2,3"], "--box"),
+        (["--box", "1,2,3,x"], "--box"),
+        (["--box", "0,0,0,5"], "--box"),
+        (["--box", "0,0,nan,5"], "--box"),
+        (["--box", "0,0,9,9", "--whole-image"], "--box"),
+        (["--focal", "-1"], "--focal"),
+        (["--focal", "900", "--fov", "60"], "--focal"),
+        (["--fov", "180"], "--fov"),
+        (["--device", "tpu9"], "device tpu9"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(
+    weights: Path, photos: Path, tmp_path: Path, arguments: list[str], source: str
+) -> None:
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("earlier results\n")
+    result = run(weights, photos, "--out", tmp_path / "out", "--json", kept, *arguments)
+    assert isinstance(result.exception, InputError)
+    assert result.exception.source == source
+    assert not (tmp_path / "out").exists()
+    assert kept.read_text() == "earlier results\n"
+
+
+def test_missing_weights_and_unwritable_targets_are_input_errors(weights: Path, photos: Path, tmp_path: Path) -> None:
+    assert isinstance(run(tmp_path / "none", photos).exception, InputError)
+    (tmp_path / "file").touch()
+    assert isinstance(run(weights, photos, "--json", tmp_path / "file" / "x.jsonl").exception, InputError)
+    result = run(weights, photos / "a.jpg", "--out", tmp_path / "file")
+    assert result.exit_code == 1
+    assert "choose another --out" in result.stderr
