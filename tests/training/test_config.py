@@ -1,0 +1,107 @@
+"""Recipes: every one in the repository is valid, and every mistake is answered in one line with a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graphhand.errors import InputError
+from graphhand.training.config import TrainConfig, load_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_recipe_is_valid(path):
+    config = load_config(path)
+    assert config.stage_steps(1) > 0
+
+
+def test_paper_recipe_has_the_papers_numbers():
+    config = load_config(next(p for p in CONFIGS if p.name == "paper.yaml"))
+    assert (config.generator.backbone, config.generator.image_size) == ("resnet50", 224)
+    assert not config.generator.shared_backbone
+    assert [config.stage(s).learning_rate for s in (1, 2, 3)] == [1e-3, 1e-4, 1e-4]
+    assert [config.stage(s).epochs for s in (1, 2, 3)] == [100, 100, 100]
+    weights = config.losses
+    assert (weights.pose, weights.projection, weights.bone_length) == (1.0, 0.1, 0.01)
+    assert (weights.bone_direction, weights.adversarial) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage1.epoch=3", r"unknown key stage1.epoch; did you mean epochs\?"),
+        ("generator.bakbone=resnet18", r"generator.bakbone; did you mean backbone\?"),
+        ("bach_size=3", r"did you mean batch_size\?"),
+        ("train=[{kind: rendered, sede: 1}]", r"train.0.sede; did you mean seed\?"),
+        ("train=[{kind: dataset, name: rhd, rot: /x}]", r"train.0.rot; did you mean root\?"),
+        ("augmentation.scal=1", r"augmentation.scal; did you mean scale\?"),
+        ("critic.step=2", r"did you mean steps\?"),
+        ("generator.backbone=vgg", "generator.backbone"),
+        ("batch_size=one", "batch_size"),
+        ("losses.pose=-1", "losses.pose"),
+        ("epoch_samples=3", "epoch_samples is smaller than batch_size"),
+        ("generator.refinement=none", "stages 2 and 3"),
+        ("generator.pca_components=5", "pca_components"),
+        ("augmentation.mirror=0.5", "top level"),
+        ("augmentation.scale=9", "augmentation.scale"),
+        ("validation={kind: film}", "film"),
+        ("seed", "key=value"),
+        ("=3", "key=value"),
+        ("seed.more=3", "section"),
+        ("seed={", "YAML"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path, override, message):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 3\n")
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(recipe, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed: [", "not YAML"),
+        (b"- 1\n- 2\n", "mapping"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"a: &x [*x]", "unknown key a"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, content, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    target = tmp_path / "ran"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"seed: !!python/object/apply:os.system ['touch {target}']\n")
+    with pytest.raises(InputError, match="not YAML"):
+        load_config(path)
+    assert not target.exists()
+
+
+def test_empty_recipe_is_the_default(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("# nothing\n")
+    assert load_config(path) == TrainConfig()
+
+
+def test_overrides_reach_into_sections():
+    config = load_config(None, ["stage2.epochs=0.5", "generator.backbone=resnet18", "seed=9", "batch_size=32"])
+    assert (config.stage2.epochs, config.generator.backbone, config.seed) == (0.5, "resnet18", 9)
+    assert config.stage2.learning_rate == 1e-4
+    assert config.stage_steps(2) == round(0.5 * (config.epoch_samples // 32))

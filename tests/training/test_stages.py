@@ -1,0 +1,208 @@
+"""The updates of the three stages: what moves, what stays, which triples the discriminator sees."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from graphhand.data import HandBatch
+from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.training.config import CriticConfig, LossWeights
+from graphhand.training.stages import (
+    Player,
+    rotation_size,
+    split_triples,
+    stage_one_step,
+    stage_three_step,
+    stage_two_step,
+    supervised_loss,
+)
+
+SIZE = 64
+CONFIG = GeneratorConfig(
+    backbone="resnet18", backbone_width=8, image_size=SIZE, refinement_width=16, refinement_blocks=1
+)
+
+
+def make_batch(count: int = 6, seed: int = 0) -> HandBatch:
+    draw = torch.Generator().manual_seed(seed)
+    joints = torch.randn(count, 21, 3, generator=draw) * 0.03
+    joints = joints - joints[:, :1]
+    yes = torch.ones(count, dtype=torch.bool)
+    K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]]).expand(count, 3, 3)
+    return HandBatch(
+        image=torch.rand(count, 3, SIZE, SIZE, generator=draw),
+        joints_m=joints,
+        joints_px=32 + 300 * joints[..., :2],
+        labelled=yes[:, None].expand(count, 21),
+        visible=yes[:, None].expand(count, 21),
+        K=K,
+        root_depth_m=torch.full((count,), 0.4),
+        has_3d=yes,
+        has_camera=yes,
+        is_right=yes,
+        R_crop_cam=torch.eye(3).expand(count, 3, 3),
+        flipped=~yes,
+    )
+
+
+def make_player(network: nn.Module, rate: float = 1e-3) -> Player:
+    return Player(
+        network, torch.optim.Adam([p for p in network.parameters() if p.requires_grad], rate), torch.Tensor.backward
+    )
+
+
+def moved(before: dict, network: nn.Module) -> set[str]:
+    return {name for name, value in network.named_parameters() if not torch.equal(before[name], value)}
+
+
+def snapshot(network: nn.Module) -> dict:
+    return {name: value.clone() for name, value in copy.deepcopy(network).named_parameters()}
+
+
+def test_stage_one_moves_the_hand_model_module_alone():
+    generator = Generator(CONFIG)
+    before = snapshot(generator)
+    stage_one_step(make_player(generator), make_batch(), LossWeights())
+    changed = moved(before, generator)
+    assert changed
+    assert not {n for n in changed if n.startswith("refinement")}
+
+
+def test_stage_two_moves_the_whole_generator():
+    generator = Generator(CONFIG)
+    player = make_player(generator)
+    # The refinement's last layer starts at zero, so the layers before it move from the second step on.
+    before = snapshot(generator)
+    for seed in range(2):
+        stage_two_step(player, make_batch(seed=seed), LossWeights())
+    assert {n.split(".")[0] for n in moved(before, generator)} == {
+        "backbone",
+        "hand_model_module",
+        "refinement",
+        "refinement_backbone",
+        "right_head",
+    }
+
+
+def test_stage_three_moves_both_players_and_reports_both_losses():
+    generator, discriminator = Generator(CONFIG), build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    before = snapshot(generator), snapshot(discriminator)
+    terms = stage_three_step(
+        make_player(generator), make_player(discriminator), make_batch(), LossWeights(), CriticConfig()
+    )
+    assert moved(before[0], generator)
+    assert moved(before[1], discriminator)
+    assert {"critic", "adversarial", "total", "pose"} <= terms.keys()
+
+
+def test_generator_update_leaves_the_discriminator_as_its_own_update_left_it():
+    generator, discriminator = Generator(CONFIG), build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    discriminator_player = make_player(discriminator)
+    after_own_update = {}
+
+    class Recording(torch.optim.Adam):
+        def step(self, closure=None):
+            after_own_update.update(snapshot(discriminator))
+            return super().step(closure)
+
+    generator_player = replace(make_player(generator), optimizer=Recording(generator.parameters(), 1e-3))
+    stage_three_step(generator_player, discriminator_player, make_batch(), LossWeights(), CriticConfig())
+    assert not moved(after_own_update, discriminator)
+
+
+class Spy(nn.Module):
+    """A discriminator that remembers which pose came with which picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def forward(self, pose_m, image):
+        self.calls.append((pose_m.detach(), image))
+        return pose_m.sum((1, 2)) * self.weight
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_real_and_fake_triples_share_no_picture_and_true_poses_keep_their_own(steps):
+    batch, spy = make_batch(7), Spy()
+    stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig(steps=steps))
+    row_of = {batch.image[i].sum().item(): i for i in range(7)}
+    assert len(row_of) == 7
+    assert len(spy.calls) == 2 * steps + 1
+    for step in range(steps):
+        (true_pose, real_images), (_, fake_images) = spy.calls[2 * step : 2 * step + 2]
+        real = [row_of[i.sum().item()] for i in real_images]
+        fake = [row_of[i.sum().item()] for i in fake_images]
+        assert not set(real) & set(fake)
+        assert len(real) == len(fake) == 3
+        for pose, row in zip(true_pose, real):
+            assert torch.equal(pose, batch.joints_m[row])
+
+
+def test_swapping_exchanges_the_halves():
+    rows = torch.tensor([0, 2, 3, 5, 6])
+    real, fake = split_triples(rows)
+    swapped = split_triples(rows, swap=True)
+    assert torch.equal(swapped[0], fake)
+    assert torch.equal(swapped[1], real)
+
+
+def test_samples_without_pose_never_reach_the_discriminator():
+    has_3d = torch.tensor([True, False, True, False, True, True])
+    batch, spy = replace(make_batch(), has_3d=has_3d), Spy()
+    stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig())
+    seen = {image.sum().item() for _, images in spy.calls for image in images}
+    assert seen == {batch.image[i].sum().item() for i in (0, 2, 4, 5)}
+
+
+def test_batch_of_2d_labels_trains_through_the_projection():
+    none = torch.zeros(6, dtype=torch.bool)
+    generator, spy = Generator(CONFIG), Spy()
+    before = snapshot(generator)
+    terms = stage_three_step(
+        make_player(generator), make_player(spy), replace(make_batch(), has_3d=none), LossWeights(), CriticConfig()
+    )
+    assert not spy.calls
+    assert terms["pose"] == 0
+    assert terms["projection"] > 0
+    assert moved(before, generator)
+
+
+def test_total_is_the_weighted_sum_of_equation_7():
+    generator = Generator(CONFIG)
+    batch = make_batch()
+    weights = LossWeights(pose_prior=0.5, shape_prior=0.25)
+    total, terms = supervised_loss(generator(batch.image, batch.K), batch, weights)
+    expected = sum(getattr(weights, name) * float(terms[name]) for name in terms if name != "total")
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pose", "projection", "bone_length", "bone_direction", "handedness"])
+def test_each_term_can_be_switched_off(name):
+    generator = Generator(CONFIG)
+    batch = make_batch()
+    output = generator(batch.image, batch.K)
+    total, terms = supervised_loss(output, batch, LossWeights())
+    without, _ = supervised_loss(output, batch, LossWeights(**{name: 0.0}))
+    weight = getattr(LossWeights(), name)
+    assert float(total - without) == pytest.approx(weight * float(terms[name]), rel=1e-3)
+
+
+def test_mirrored_negatives_teach_the_handedness_head_only():
+    generator = Generator(CONFIG)
+    batch = make_batch()
+    no = torch.zeros(6, dtype=torch.bool)
+    negatives = replace(batch, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
+    total, terms = supervised_loss(generator(batch.image, batch.K), negatives, LossWeights())
+    assert float(total) == pytest.approx(float(terms["handedness"]))
+
+
+def test_rotation_size_is_zero_at_rest_and_two_at_a_half_turn():
+    assert rotation_size(torch.eye(3).expand(4, 3, 3)) == 0
+    assert rotation_size(torch.diag(torch.tensor([1.0, -1.0, -1.0]))) == 2
