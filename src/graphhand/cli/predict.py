@@ -27,7 +27,7 @@ _PORTION_PIXELS = 60_000_000
 
 
 def predict(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER...", help="Photos, and folders of photos.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER", help="Photos, and folders of photos.")],
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json."),
