@@ -1,0 +1,6 @@
+"""Draws labelled pictures of hands: any number of them, each determined by a seed and an index."""
+
+from graphhand.rendering.config import RenderConfig
+from graphhand.rendering.engine import RenderedBatch, RenderEngine, mirror
+
+__all__ = ["RenderConfig", "RenderEngine", "RenderedBatch", "mirror"]

@@ -1,0 +1,183 @@
+"""What lies behind the hand: procedural scenes, or the user's own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphhand.errors import InputError
+from graphhand.rendering.counter_random import CounterRandom
+
+SHAPES = 14
+_STORED_SIDE = 256
+
+
+def _coordinates(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, S, S) column and row in [-1, 1]."""
+    line = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return x[None], y[None]
+
+
+def random_colours(random: CounterRandom, name: str, count: int) -> Tensor:
+    """(B, count, 3) linear colours: mostly muted, as indoors, with some strong ones."""
+    grey = random.triangular(f"{name}/grey", count, low=0.0, mode=0.25, high=1.0)[..., None].square()
+    hue = random.uniform(f"{name}/hue", count, 3)
+    strength = random.uniform(f"{name}/strength", count)[..., None].pow(3)
+    return (grey * (1 - strength) + strength * hue.square()) * (0.8 + 0.4 * hue)
+
+
+def octave_noise(random: CounterRandom, name: str, size: int, channels: int, cells: Sequence[int]) -> Tensor:
+    """(B, channels, S, S) sum of upsampled random grids; amplitude falls with the number of cells."""
+    total = torch.zeros(random.batch, channels, size, size, device=random.indices.device)
+    for n in cells:
+        grid = random.uniform(f"{name}/{n}", channels, n, n, low=-1, high=1)
+        mode = "bicubic" if n <= 16 else "bilinear"
+        total += F.interpolate(grid, (size, size), mode=mode, align_corners=False) * (cells[0] / n) ** 0.7
+    return total
+
+
+def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
+    """Scenes of a base gradient, shelves or stripes, boxes and blobs, people-like patches, and texture.
+
+    Args:
+        random: the batch's random numbers.
+        size: side in pixels.
+        skin: (B, 3) linear colour of the sample's skin: some blobs have it, so colour alone does not find the hand.
+    Returns:
+        (B, 3, S, S) linear RGB in [0, 1].
+    """
+    batch, device = random.batch, random.indices.device
+    x, y = _coordinates(size, device)
+
+    def per(value: Tensor) -> Tensor:
+        return value[:, None, None]
+
+    angle = random.uniform("ground/angle", low=0, high=6.2832)
+    ramp = 0.5 + 0.35 * (x * per(angle.cos()) + y * per(angle.sin()))
+    # half of the scenes have a wall and a floor with an edge between them
+    edge = random.chance("ground/edge", 0.5)
+    ramp = torch.where(per(edge), ((ramp - 0.5) * 60 + 0.5).clamp(0, 1) * 0.8 + 0.2 * ramp, ramp)
+    colour = random_colours(random, "ground", 2)
+    scene = torch.lerp(colour[:, 0, :, None, None], colour[:, 1, :, None, None], ramp[:, None])
+
+    # shelves, blinds, bricks: a periodic pattern along one direction, cut by one across
+    period = random.uniform("stripes/period", 2, low=3, high=22)
+    turn = random.uniform("stripes/angle", low=0, high=6.2832)
+    turn = torch.where(random.chance("stripes/level", 0.6), (turn * 0.05), turn)
+    a = (x * per(turn.sin()) + y * per(turn.cos())) * per(period[:, 0])
+    b = (x * per(turn.cos()) - y * per(turn.sin())) * per(period[:, 1])
+    duty = random.uniform("stripes/duty", 2, low=-0.9, high=0.9)
+    bars = ((torch.sin(a) - per(duty[:, 0])) * 4).clamp(0, 1) * (
+        (torch.sin(b + per(turn)) - per(duty[:, 1])) * 4
+    ).clamp(0, 1)
+    stripe = random_colours(random, "stripes", 1)[:, 0, :, None, None]
+    amount = random.uniform("stripes/amount") * random.chance("stripes", 0.4)
+    scene = torch.lerp(scene, stripe.expand_as(scene), (bars * per(amount))[:, None])
+
+    texture = octave_noise(random, "texture", size, 1, (4, 9, 20, 45))
+    shapes = random_colours(random, "shapes", SHAPES)
+    place = random.uniform("shapes/place", SHAPES, 2, low=-1.15, high=1.15)
+    half = 0.04 + 0.7 * random.uniform("shapes/half", SHAPES, 2).pow(2.2)
+    tilt = random.normal("shapes/tilt", SHAPES, std=0.5) * random.chance("shapes/tilted", 0.5, SHAPES)
+    round_ = random.chance("shapes/round", 0.4, SHAPES)
+    edge_width = 0.02 + 0.5 * random.uniform("shapes/soft", SHAPES).pow(4)
+    used = random.chance("shapes", 0.6, SHAPES)
+    skin_like = random.chance("shapes/skin", 0.14, SHAPES)
+    tint = 0.6 + 0.7 * random.uniform("shapes/tint", SHAPES)[..., None]
+    shapes = torch.where(skin_like[..., None], skin[:, None] * tint, shapes)
+    # a person now and then: head, hair, two eyes and a body of fixed layout, in the last six shapes
+    person = random.chance("person", 0.22)
+    head = random.uniform("person/place", 2, low=-0.8, high=0.8)
+    scale = random.uniform("person/scale", low=0.12, high=0.5)
+    layout = torch.tensor(
+        [[0, 2.6, 1.9, 1.6], [0, -0.2, 0.9, 1.12], [0, 0, 0.74, 1.0], [-0.3, -0.1, 0.14, 0.07], [0.3, -0.1, 0.14, 0.07],
+         [0, 0.45, 0.25, 0.07]], device=device
+    )  # fmt: skip
+    p = slice(SHAPES - 6, SHAPES)
+    chosen = person[:, None, None]
+    place[:, p] = torch.where(chosen, head[:, None] + layout[:, :2] * scale[:, None, None], place[:, p])
+    half[:, p] = torch.where(chosen, layout[:, 2:] * scale[:, None, None], half[:, p])
+    round_[:, p] |= person[:, None]
+    used[:, p] |= person[:, None]
+    tilt[:, p] *= ~person[:, None]
+    edge_width[:, p] = torch.where(person[:, None], edge_width[:, p].clamp(max=0.15), edge_width[:, p])
+    dark = random_colours(random, "person/hair", 1) * 0.3
+    face = torch.stack([shapes[:, -6], dark[:, 0], skin, dark[:, 0], dark[:, 0], skin * 0.6], 1)
+    shapes[:, p] = torch.where(chosen, face, shapes[:, p])
+
+    shade = random.normal("shapes/shade", SHAPES, 2, std=0.35)
+    for i in range(SHAPES):  # painter's order
+        cosine, sine = per(tilt[:, i].cos()), per(tilt[:, i].sin())
+        dx, dy = x - per(place[:, i, 0]), y - per(place[:, i, 1])
+        u = (dx * cosine + dy * sine) / per(half[:, i, 0])
+        v = (dy * cosine - dx * sine) / per(half[:, i, 1])
+        away = torch.where(per(round_[:, i]), torch.sqrt(u * u + v * v), torch.maximum(u.abs(), v.abs()))
+        cover = ((1 - away) / per(edge_width[:, i])).clamp_(0, 1) * per(used[:, i])
+        light = 1 + per(shade[:, i, 0]) * u.clamp(-1, 1) + per(shade[:, i, 1]) * v.clamp(-1, 1)
+        scene = scene + cover[:, None] * (shapes[:, i, :, None, None] * light[:, None] - scene)
+
+    strength = random.uniform("texture/strength").square() * 0.6
+    scene = scene * (1 + per(strength)[:, None] * texture)
+    coloured = random.uniform("colour noise/strength").pow(6) * 0.25
+    scene = scene + per(coloured)[:, None] * octave_noise(random, "colour noise", size, 3, (6, 14, 40))
+    return scene.clamp_(0, 1)
+
+
+class PictureStore:
+    """The user's background pictures, decoded once and kept as squares of 256 pixels.
+
+    Args:
+        sources: picture files and folders of them.
+        limit: at most this many are kept, evenly chosen.
+    Raises:
+        InputError: nothing readable was found.
+    """
+
+    def __init__(self, sources: Sequence[str | Path], limit: int = 2000) -> None:
+        from graphhand.images import IMAGE_SUFFIXES, read_image
+
+        files: list[Path] = []
+        for source in map(Path, sources):
+            if source.is_dir():
+                files += sorted(f for f in source.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+            else:
+                files.append(source)
+        step = max(1, -(-len(files) // limit))
+        pictures: list[Tensor] = []
+        self.refused: list[str] = []
+        for file in files[::step]:
+            try:
+                rgb = torch.from_numpy(read_image(file)).permute(2, 0, 1)[None].float()
+            except InputError as error:
+                self.refused.append(str(error))
+                continue
+            scale = _STORED_SIDE / min(rgb.shape[2:])
+            shape = [max(_STORED_SIDE, round(s * scale)) for s in rgb.shape[2:]]
+            rgb = F.interpolate(rgb, shape, mode="bilinear", antialias=True, align_corners=False)
+            top, left = (shape[0] - _STORED_SIDE) // 2, (shape[1] - _STORED_SIDE) // 2
+            pictures.append(rgb[0, :, top : top + _STORED_SIDE, left : left + _STORED_SIDE].round().to(torch.uint8))
+        if not pictures:
+            where = ", ".join(str(s) for s in sources)
+            raise InputError(where, "no readable background picture", "name picture files or a folder that holds some")
+        self.pictures = torch.stack(pictures)
+
+    def to(self, device: torch.device) -> PictureStore:
+        self.pictures = self.pictures.to(device)
+        return self
+
+    def draw(self, random: CounterRandom, size: int) -> Tensor:
+        """A random square of a random picture each, maybe flipped: (B, 3, S, S) linear RGB."""
+        which = (random.uniform("picture") * len(self.pictures)).long().clamp(max=len(self.pictures) - 1)
+        rgb = self.pictures[which].float() / 255
+        zoom = random.uniform("picture/zoom", low=0.35, high=1.0)
+        shift = (1 - zoom)[:, None] * random.uniform("picture/shift", 2, low=-1, high=1)
+        flip = torch.where(random.chance("picture/flip", 0.5), -1.0, 1.0)
+        theta = torch.zeros(random.batch, 2, 3, device=rgb.device)
+        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom * flip, zoom, shift
+        grid = F.affine_grid(theta, [random.batch, 3, size, size], align_corners=False)
+        return F.grid_sample(rgb, grid, padding_mode="border", align_corners=False).clamp(0, 1).pow(2.2)

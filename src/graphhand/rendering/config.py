@@ -1,0 +1,76 @@
+"""What the engine varies, and how often. Every kind of variation can be switched off by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Field(ge=0.0, le=1.0)
+
+
+class RenderConfig(BaseModel):
+    """Settings of a RenderEngine. Shares are probabilities per picture; 0 switches a variation off.
+
+    Together with an index they determine a picture completely: equal settings, equal pictures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(default=224, ge=16, le=2048)
+    """side of the square pictures, pixels"""
+    seed: int = 0
+    antialiasing: int = Field(default=2, ge=1, le=4)
+    """samples per pixel and axis"""
+    side: Literal["right", "left", "both"] = "right"
+    """which hands; left ones are mirrored right ones"""
+
+    pose_mixture: bool = True
+    """False: one relaxed pose"""
+    pose_blend: float = Field(default=0.15, ge=0.0, le=1.0)
+    """share of poses between two others"""
+    collision_rejection: bool = True
+    """take the first of several candidate poses without self-penetration; False: the first"""
+    wrist_articulation: bool = True
+    """False: the forearm continues the hand straight"""
+    shape_variation: float = Field(default=0.9, ge=0.0, le=2.0)
+    """standard deviation of the shape coefficients; 0: the mean hand"""
+    view_variation: bool = True
+    """False: palm to the camera, fingers up"""
+    upright: float = Field(default=0.25, ge=0.0, le=1.0)
+    """share of hands held up to the camera, palm or back first; the rest are uniform over the sphere of views"""
+    perspective_variation: bool = True
+    """False: every hand far away, as with a long lens"""
+
+    skin_tones: bool = True
+    """False: one medium skin"""
+    skin_detail: bool = True
+    """creases, lines, nails, veins, mottling; False: plain skin"""
+    light_variation: bool = True
+    """False: one white light over the camera's shoulder"""
+    shadows: bool = True
+    """shadows that the hand casts on itself"""
+    ambient_occlusion: bool = True
+    """darkened crevices"""
+    sleeves: float = Field(default=0.4, ge=0.0, le=1.0)
+    gloves: float = Field(default=0.03, ge=0.0, le=1.0)
+    wristbands: float = Field(default=0.12, ge=0.0, le=1.0)
+    rings: float = Field(default=0.12, ge=0.0, le=1.0)
+    nail_polish: float = Field(default=0.08, ge=0.0, le=1.0)
+    occluders: float = Field(default=0.15, ge=0.0, le=1.0)
+    """things in front of the hand"""
+
+    background_variation: bool = True
+    """False: plain grey"""
+    backgrounds: tuple[str, ...] = ()
+    """picture files and folders of the user's, beside the procedural scenes"""
+    background_pictures: float = Field(default=0.7, ge=0.0, le=1.0)
+    """share of pictures with one of `backgrounds`, where there are any"""
+
+    exposure_variation: bool = True
+    """exposure, white balance, contrast, saturation, gamma"""
+    noise: float = Field(default=0.7, ge=0.0, le=1.0)
+    blur: float = Field(default=0.5, ge=0.0, le=1.0)
+    motion_blur: float = Field(default=0.08, ge=0.0, le=1.0)
+    low_resolution: float = Field(default=0.12, ge=0.0, le=1.0)
+    jpeg: float = Field(default=0.5, ge=0.0, le=1.0)

@@ -1,0 +1,340 @@
+"""Numbers in, labelled pictures out: the one place where the parts of the renderer meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from graphhand.geometry import project_perspective
+from graphhand.hand_model import HandModel
+from graphhand.rendering import backgrounds, lights, poses, sensor, shading, skin, views
+from graphhand.rendering import skin_texture as tex
+from graphhand.rendering.collision import CapsuleCollider
+from graphhand.rendering.config import RenderConfig
+from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.mesh import FOREARM_PART, RenderMesh, vertex_normals
+from graphhand.rendering.occluders import sample_occluders
+from graphhand.rendering.posing import HandPoser
+from graphhand.rendering.rasterizer import Fragments, interpolate, rasterize, resolve
+
+# cloth stands off the arm by this much
+_SLEEVE_M = 0.004
+# beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
+_VISIBLE_SLACK_M = 0.004
+_CPU_CHUNK = 8
+
+
+@dataclass
+class RenderedBatch:
+    """Pictures with exact labels. Camera frame: x right, y down, z forward; pixel (0, 0) is the top-left's centre.
+
+    Attributes:
+        image: (B, 3, S, S) float32 in [0, 1], RGB as a camera would store it; whole multiples of 1/255.
+        joints_cam_m: (B, 21, 3) metres; joints_px: (B, 21, 2) their projections by K.
+        K: (B, 3, 3) intrinsics of the picture.
+        visible: (B, 21) bool: in the picture, and nothing but the joint's own flesh in front of it.
+        mask: (B, S, S) uint8: 0 background or occluder, 1 hand, 2 forearm.
+        part: (B, S, S) uint8: 0, 1 palm, 2-4 thumb, 5-7 index ... 14-16 little (base to tip), 17 forearm.
+        depth_m: (B, S, S) float32, z of the hand or forearm; 0 elsewhere.
+        is_right: (B,) bool.
+        angles_deg: (B, 5, 5) anatomical angles (`rendering.posing`); wrist_deg: (B, 2) flexion, deviation.
+        shape: (B, S) coefficients of the hand model; overlap_m: (B,) deepest self-overlap.
+        rotation_cam_hand: (B, 3, 3) from the model's frame to the camera's (before any mirroring).
+        indices: (B,) int64.
+    """
+
+    image: Tensor
+    joints_cam_m: Tensor
+    joints_px: Tensor
+    K: Tensor
+    visible: Tensor
+    mask: Tensor
+    part: Tensor
+    depth_m: Tensor
+    is_right: Tensor
+    angles_deg: Tensor
+    wrist_deg: Tensor
+    shape: Tensor
+    overlap_m: Tensor
+    rotation_cam_hand: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def to(self, device: torch.device | str) -> RenderedBatch:
+        """Copy on another device."""
+        return RenderedBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    @property
+    def image_uint8(self) -> Tensor:
+        """(B, S, S, 3) uint8, as image files hold it."""
+        return (self.image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+@dataclass
+class Scene:
+    """Geometry of a batch before any light falls on it; lengths in metres, camera frame."""
+
+    joints_cam_m: Tensor
+    vertices_cam_m: Tensor
+    normals_cam: Tensor
+    view: views.View
+    angles_deg: Tensor
+    wrist_deg: Tensor
+    shape: Tensor
+    overlap_m: Tensor
+    skin: skin.Skin
+
+
+class RenderEngine:
+    """Draws the sample of any index.
+
+    Args:
+        config: what varies, how often; picture size and seed.
+        device: where to compute; the code is the same on a CPU and a GPU.
+        hand: the hand to draw, a right one; None: the default model.
+
+    Example:
+        >>> engine = RenderEngine(RenderConfig(image_size=128))
+        >>> batch = engine.render([0, 1, 2, 3])
+        >>> batch.image.shape, batch.joints_cam_m.shape
+        (torch.Size([4, 3, 128, 128]), torch.Size([4, 21, 3]))
+    """
+
+    def __init__(
+        self, config: RenderConfig | None = None, device: torch.device | str = "cpu", hand: HandModel | None = None
+    ) -> None:
+        self.config = config or RenderConfig()
+        self.device = torch.device(device)
+        self.hand = (hand or HandModel.default()).to(self.device).float()
+        with torch.no_grad():
+            self.mesh = RenderMesh(self.hand)
+            self.poser = HandPoser(self.mesh.rest_joints_m)
+            collider = CapsuleCollider(
+                self.mesh.rest_vertices_m[: self.hand.num_vertices], self.mesh.rest_joints_m, self.mesh.skin_weights
+            )
+            candidates = 8 if self.config.collision_rejection else 1
+            self.pose_sampler = poses.PoseSampler(self.poser, collider, candidates)
+            self.texels = tex.bake(self.mesh, self.poser)
+        self.store = None
+        if self.config.backgrounds:
+            self.store = backgrounds.PictureStore(self.config.backgrounds).to(self.device)
+
+    @torch.no_grad()
+    def render(self, indices: Sequence[int] | Tensor) -> RenderedBatch:
+        """Draw the samples of these indices (B,), any int64 numbers in any order."""
+        index = torch.as_tensor(indices, dtype=torch.int64).to(self.device)
+        # small batches keep the CPU's caches warm; the result does not depend on the split
+        chunk = _CPU_CHUNK if self.device.type == "cpu" else 256
+        parts = [self._render_chunk(piece) for piece in index.split(chunk)]
+        if len(parts) == 1:
+            return parts[0]
+        return RenderedBatch(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(RenderedBatch)})
+
+    def compose(self, random: CounterRandom) -> Scene:
+        """Pose, shape, skin and camera of a batch: everything that the labels depend on."""
+        config, batch = self.config, random.batch
+        shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
+        eye = torch.eye(3, device=self.device)
+        rest = self.hand.joints(eye.expand(batch, 16, 3, 3), shape)
+        sample = self.pose_sampler(random, rest, config.pose_blend)
+        angles, overlap = sample.angles, sample.depth_m
+        wrist = torch.stack(poses.sample_wrist(random), 1)
+        if not config.pose_mixture:
+            angles = poses.RELAXED_POSE.to(self.device).expand(batch, 5, 5)
+            overlap = self.pose_sampler.collider.depth(self.poser.joints(angles, rest))
+        if not config.wrist_articulation:
+            wrist = torch.zeros_like(wrist)
+        pose = self.poser.model_pose(angles)
+        forearm = views.forearm_rotation(wrist[:, 0], wrist[:, 1])
+        elbow = forearm[:, :, 0]
+        joints = self.hand.joints(pose, shape)
+        vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]
+        joints = joints - joints[:, :1]
+        if config.view_variation:
+            rotation = views.sample_rotation(random, elbow, config.upright)
+        else:
+            rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
+        view = views.place(random, joints, rotation, config.image_size, config.perspective_variation)
+
+        def to_camera(points: Tensor) -> Tensor:
+            return points @ view.rotation.transpose(1, 2) + view.translation_m[:, None]
+
+        joints, vertices = to_camera(joints), to_camera(vertices)
+        elbow = (view.rotation @ elbow[..., None])[..., 0]
+        vertices = self.mesh.extend(vertices, elbow, self.mesh.arm_length_m(vertices, elbow))
+        normals = vertex_normals(vertices, self.mesh.faces)
+        look = skin.sample_skin(random, config)
+        cloth = self.mesh.rest_vertices_m[:, 0] > look.cuff_x_m[:, None]
+        band = self.mesh.rest_vertices_m[:, 0][None]
+        strap = (band > look.band_x_m[:, :1]) & (band < look.band_x_m[:, 1:])
+        vertices = vertices + normals * (_SLEEVE_M * cloth + 0.0015 * strap)[..., None]
+        return Scene(joints, vertices, normals, view, angles, wrist, shape, overlap, look)
+
+    def _background(self, random: CounterRandom, base: Tensor) -> Tensor:
+        config, size = self.config, self.config.image_size
+        if not config.background_variation:
+            return torch.full((random.batch, 3, size, size), 0.2, device=self.device)
+        scene = backgrounds.procedural(random, size, base)
+        if self.store is not None:
+            own = random.chance("own picture", config.background_pictures)[:, None, None, None]
+            scene = torch.where(own, self.store.draw(random, size), scene)
+        sigma = random.uniform("background blur").square() * size / 40
+        return sensor.separable(scene, sensor.gaussian_matrix(size, sigma))
+
+    def _render_chunk(self, index: Tensor) -> RenderedBatch:
+        config, size, batch = self.config, self.config.image_size, len(index)
+        random = CounterRandom(config.seed, index)
+        scene = self.compose(random)
+        background = self._background(random, scene.skin.base)
+        half = size // 2
+        ends = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
+        light = lights.sample_lights(random, config.light_variation, ends)
+
+        # z-buffer at `antialiasing` samples per pixel and axis
+        s = config.antialiasing
+        joints_px = project_perspective(scene.joints_cam_m, scene.view.K)
+        points = torch.cat(
+            [(project_perspective(scene.vertices_cam_m, scene.view.K) + 0.5) * s, scene.vertices_cam_m[..., 2:]], 2
+        )
+        identity = rasterize(points, self.mesh.faces, batch, size * s, size * s)
+        fragments = resolve(identity, points, self.mesh.faces)
+        colour = self._surface(scene, light, fragments)
+
+        samples = batch * size * s * size * s
+        rgb = colour.new_zeros(samples, 3)
+        rgb[fragments.pixel] = colour
+        depth = colour.new_full((samples,), torch.inf)
+        depth[fragments.pixel] = fragments.depth_m
+        part = torch.zeros(samples, dtype=torch.uint8, device=self.device)
+        part[fragments.pixel] = self.mesh.face_part.index_select(0, fragments.face)
+        rgb = avg_pool2d(rgb.view(batch, size * s, size * s, 3).permute(0, 3, 1, 2), s)
+        cells = (batch, size, s, size, s)
+        by_pixel = depth.view(cells).transpose(2, 3).reshape(batch, size, size, s * s)
+        near, which = by_pixel.min(-1)
+        cover = by_pixel.isfinite().float().mean(-1)
+        part = part.view(cells).transpose(2, 3).reshape(batch, size, size, s * s).gather(-1, which[..., None])[..., 0]
+        if config.ambient_occlusion:
+            rgb = rgb * _crevices(near, cover, scene.view.K[:, 0, 0])[:, None]
+
+        low, high = joints_px.amin(1), joints_px.amax(1)
+        front, thing = sample_occluders(random, size, config.occluders, torch.cat([low, high - low], 1))
+        amount = cover.sum((1, 2)).clamp(min=1)
+        hand_light = (rgb * rgb.new_tensor([0.21, 0.72, 0.07])[None, :, None, None]).sum((1, 2, 3)) / amount
+        picture = rgb + background * (1 - cover)[:, None]
+        picture = torch.lerp(picture, thing, front[:, None])
+        picture = self._develop(random, picture, hand_light)
+
+        seen = (cover >= 0.5) & (front < 0.5)
+        part = torch.where(seen, part, torch.zeros_like(part))
+        mask = (part > 0).to(torch.uint8) + (part == FOREARM_PART).to(torch.uint8)
+        visible = self._visible(scene.joints_cam_m, joints_px, depth.view(batch, size * s, size * s), front)
+        result = RenderedBatch(
+            image=picture,
+            joints_cam_m=scene.joints_cam_m,
+            joints_px=joints_px,
+            K=scene.view.K,
+            visible=visible,
+            mask=mask,
+            part=part,
+            depth_m=torch.where(seen, near, torch.zeros_like(near)),
+            is_right=torch.ones(batch, dtype=torch.bool, device=self.device),
+            angles_deg=scene.angles_deg,
+            wrist_deg=scene.wrist_deg,
+            shape=scene.shape,
+            overlap_m=scene.overlap_m,
+            rotation_cam_hand=scene.view.rotation,
+            indices=index,
+        )
+        if config.side == "right":
+            return result
+        left = random.chance("left", 1.0 if config.side == "left" else 0.5)
+        return mirror(result, left)
+
+    def _surface(self, scene: Scene, light: lights.Lights, fragments: Fragments) -> Tensor:
+        """Linear radiance of the fragments, (N, 3)."""
+        config, faces, instance = self.config, self.mesh.faces, fragments.instance
+        attributes = interpolate(fragments, faces, torch.cat([scene.normals_cam, scene.vertices_cam_m], -1))
+        normal = torch.nn.functional.normalize(attributes[:, :3], dim=1)
+        position = attributes[:, 3:]
+        cell = (fragments.weights[:, :2] * tex.GRID).long().clamp_(0, tex.GRID - 1)
+        variant = scene.skin.variant.index_select(0, instance)
+        row = ((variant * len(faces) + fragments.face) * tex.GRID + cell[:, 0]) * tex.GRID + cell[:, 1]
+        texel = self.texels.index_select(0, row)
+        drawn_out = fragments.face >= self.mesh.hand_face_count
+        colour, gloss, relief = skin.reflectance(scene.skin, texel, instance, drawn_out)
+        if config.skin_detail:
+            strength = relief * scene.skin.relief.index_select(0, instance)
+            normal = shading.bumped_normal(normal, fragments, scene.vertices_cam_m, faces, texel, strength)
+        lit = None
+        if config.shadows:
+            shadow = shading.ShadowMap(scene.vertices_cam_m, faces, light.key, self.hand.hand_vertex_count)
+            lit = shadow.lit(position + normal * 3e-3, instance, light.softness.index_select(0, instance))
+        gloss = gloss * scene.skin.gloss.index_select(0, instance)
+        shininess = scene.skin.shininess.index_select(0, instance)
+        return shading.shade(normal, position, colour, gloss, shininess, light, instance, lit)
+
+    def _develop(self, random: CounterRandom, picture: Tensor, hand_light: Tensor) -> Tensor:
+        config = self.config
+        picture = sensor.expose(random, picture, hand_light, config.exposure_variation)
+        picture = sensor.blur(random, picture, config)
+        if config.noise > 0:
+            picture = sensor.add_noise(random, picture, config.noise)
+        if config.jpeg > 0:
+            picture = sensor.compress(random, picture, config.jpeg)
+        return (picture * 255).round_().clamp_(0, 255).div_(255)
+
+    def _visible(self, joints_cam_m: Tensor, joints_px: Tensor, depth: Tensor, front: Tensor) -> Tensor:
+        """Whether each joint can be seen through no more than its own flesh, (B, 21)."""
+        size, s = self.config.image_size, self.config.antialiasing
+        sample = ((joints_px + 0.5) * s).floor().long()
+        inside = ((sample >= 0) & (sample < size * s)).all(-1)
+        sample = sample.clamp(0, size * s - 1)
+        row = torch.arange(len(depth), device=depth.device)[:, None]
+        surface = depth[row, sample[..., 1], sample[..., 0]]
+        near = surface > joints_cam_m[..., 2] - self.mesh.flesh_m - _VISIBLE_SLACK_M
+        hidden = front[row, sample[..., 1] // s, sample[..., 0] // s] >= 0.5
+        return inside & near & ~hidden
+
+
+def _crevices(depth: Tensor, cover: Tensor, focal: Tensor) -> Tensor:
+    """Light lost between fingers: pixels that lie deeper than their surroundings (Luft et al. 2006), (B, S, S).
+
+    Args:
+        depth: (B, S, S) metres, infinite where nothing is; cover: (B, S, S) in [0, 1]; focal: (B,) pixels.
+    """
+    known = depth.isfinite().float()
+    finite = torch.where(known > 0, depth, torch.zeros_like(depth))
+    mean_depth = finite.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    size = depth.shape[-1]
+    sigma = 0.007 * focal / mean_depth.clamp(min=0.05)  # 7 mm on the hand
+    kernel = sensor.gaussian_matrix(size, sigma.clamp(0.5, size / 8))
+    both = sensor.separable(torch.stack([finite * known, known], 1), kernel)
+    around = both[:, 0] / both[:, 1].clamp(min=1e-3)
+    deeper = ((finite - around) / 0.012).clamp(0, 1.5) * (cover > 0)
+    return torch.exp(-0.55 * deeper)
+
+
+def mirror(batch: RenderedBatch, rows: Tensor) -> RenderedBatch:
+    """Turn some samples (B,) bool into their mirror images: left hands for right ones."""
+    width = batch.image.shape[-1]
+    pick = {n: rows.view(-1, *[1] * (getattr(batch, n).ndim - 1)) for n in ("image", "mask", "part", "depth_m")}
+    joints_cam = batch.joints_cam_m * batch.joints_cam_m.new_tensor([-1.0, 1.0, 1.0])
+    joints_px = torch.stack([width - 1 - batch.joints_px[..., 0], batch.joints_px[..., 1]], -1)
+    K = batch.K.clone()
+    K[:, 0, 2] = width - 1 - K[:, 0, 2]
+    turned = rows[:, None, None]
+    flipped = {n: torch.where(where, getattr(batch, n).flip(-1), getattr(batch, n)) for n, where in pick.items()}
+    return replace(
+        batch,
+        joints_cam_m=torch.where(turned, joints_cam, batch.joints_cam_m),
+        joints_px=torch.where(turned, joints_px, batch.joints_px),
+        K=torch.where(turned, K, batch.K),
+        is_right=batch.is_right & ~rows,
+        **flipped,
+    )

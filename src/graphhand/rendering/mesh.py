@@ -1,0 +1,143 @@
+"""The hand's mesh made ready for drawing: a longer arm, a closed end, and what part each triangle belongs to."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from graphhand.errors import InputError
+from graphhand.hand_model import HandModel
+from graphhand.rendering.posing import MODEL_CHAIN
+
+# part ids: 0 background, 1 palm and wrist, then 2-4 thumb, 5-7 index, ... 14-16 little (base to tip), 17 forearm
+PALM_PART, FOREARM_PART = 1, 17
+ARM_EXTENSION_M = 0.30
+NEAREST_M = 0.06  # no part of the arm comes nearer to the camera
+
+
+def boundary_loop(faces: np.ndarray) -> list[int]:
+    """Vertices of the one open edge loop of a triangle mesh (F, 3), in the direction opposite to its triangles."""
+    directed = {(int(t[i]), int(t[(i + 1) % 3])) for t in faces for i in range(3)}
+    following = {b: a for a, b in directed if (b, a) not in directed}
+    if not following:
+        return []
+    start = min(following)
+    loop, vertex = [start], following[start]
+    while vertex != start:
+        loop.append(vertex)
+        vertex = following[vertex]
+    if len(loop) != len(following):
+        raise InputError(
+            "hand model", "its mesh has more than one open edge", "use a hand that is open at the arm only"
+        )
+    return loop
+
+
+class RenderMesh:
+    """Topology and per-face facts of a right hand, with the arm drawn out by `ARM_EXTENSION_M` and capped.
+
+    Attributes:
+        faces: (F, 3) int64 over the V + R + 1 drawn vertices (the model's, a ring of R, the cap's centre).
+        rest_vertices_m: (V', 3) and rest_joints_m (21, 3), weights (V', 16): rest pose of all drawn vertices.
+        face_part: (F,) uint8 part ids.
+        flesh_m: (21,) how far under the skin each joint lies at most, seen from any side.
+    """
+
+    def __init__(self, hand: HandModel) -> None:
+        if hand.side != "right":
+            raise InputError("hand model", "it is a left hand", "load the right hand; left pictures are mirrored ones")
+        arrays = hand.arrays
+        device = hand.faces.device
+        self.hand = hand
+        self.rest_joints_m = hand.joints(torch.eye(3, device=device).expand(16, 3, 3)).float()
+        rest = torch.from_numpy(np.asarray(arrays.v_template, dtype=np.float32)).to(device)
+        weights = torch.from_numpy(np.asarray(arrays.weights, dtype=np.float32)).to(device)
+        self.skin_weights = weights
+
+        loop = boundary_loop(np.asarray(arrays.faces))
+        self.loop = torch.tensor(loop, dtype=torch.int64, device=device)
+        count, ring = len(rest), len(loop)
+        extra: list[tuple[int, int, int]] = []
+        for i in range(ring):
+            a, b = loop[i], loop[(i + 1) % ring]
+            c, d = count + i, count + (i + 1) % ring
+            extra += [(a, b, d), (a, d, c), (c, d, count + ring)]
+        more = torch.tensor(extra, dtype=torch.int64, device=device).reshape(-1, 3)
+        self.faces = torch.cat([hand.faces.long(), more])
+        self.hand_face_count = len(hand.faces)
+
+        forearm = hand.forearm_weight.float() if hand.forearm_weight is not None else weights.new_zeros(count)
+        tail = weights.new_zeros(ring + 1, 16)
+        tail[:, 0] = 1
+        self.weights = torch.cat([weights, tail])
+        self.forearm_weight = torch.cat([forearm, forearm.new_ones(ring + 1)])
+        elbow = torch.tensor([1.0, 0.0, 0.0], device=device)
+        self.rest_vertices_m = self.extend(rest[None], elbow[None], rest.new_full((1,), ARM_EXTENSION_M))[0]
+        self.rest_normals = vertex_normals(self.rest_vertices_m[None], self.faces)[0]
+
+        part_of_bone = torch.full((16,), PALM_PART, dtype=torch.int64, device=device)
+        for finger, chain in enumerate(MODEL_CHAIN):
+            for k, bone in enumerate(chain):
+                part_of_bone[bone] = 2 + 3 * finger + k
+        face_weights = self.weights[self.faces].sum(1)
+        part = part_of_bone[face_weights.argmax(1)]
+        arm = self.forearm_weight[self.faces].mean(1) > 0.5
+        self.face_part = torch.where(arm, torch.full_like(part, FOREARM_PART), part).to(torch.uint8)
+        self.flesh_m = self._flesh()
+
+    def _flesh(self) -> Tensor:
+        """Furthest skin around each joint, in the plane across its bone."""
+        rest, joints = self.rest_vertices_m, self.rest_joints_m
+        depth = torch.zeros(21, device=rest.device)
+        for j in range(21):
+            if j == 0:
+                away = rest - joints[0]
+                depth[0] = torch.linalg.vector_norm(away[away[:, 0].abs() < 0.006][:, 1:], dim=1).max()
+                continue
+            finger, k = divmod(j - 1, 4)
+            if k == 3:
+                depth[j] = 0.006  # a tip lies on the skin: the tolerance is for the depth of the pixel beside it
+                continue
+            bone = normalize(joints[j + 1] - joints[j], dim=0)
+            own = self.weights[:, MODEL_CHAIN[finger][k]] > 0.3
+            away = rest[own] - joints[j]
+            along = (away @ bone).abs() < 0.006
+            across = away - (away @ bone)[:, None] * bone
+            depth[j] = torch.linalg.vector_norm(across, dim=1)[along].quantile(0.9)
+        return depth
+
+    def extend(self, vertices_m: Tensor, elbow: Tensor, length_m: Tensor) -> Tensor:
+        """Append the arm's ring and cap.
+
+        Args:
+            vertices_m: (B, V, 3) posed vertices of the model.
+            elbow: (B, 3) direction of the forearm, from wrist to elbow.
+            length_m: (B,) how far to draw the arm out.
+        Returns:
+            (B, V + R + 1, 3).
+        """
+        ring = vertices_m[:, self.loop]
+        centre = ring.mean(1, keepdim=True)
+        shift = (elbow * length_m[:, None])[:, None]
+        wider = centre + 1.12 * (ring - centre) + shift
+        return torch.cat([vertices_m, wider, centre + shift], 1)
+
+    def arm_length_m(self, vertices_cam_m: Tensor, elbow_cam: Tensor) -> Tensor:
+        """How far the arm can be drawn out before it comes too near to the camera; (B,) at most `ARM_EXTENSION_M`."""
+        nearest = vertices_cam_m[:, self.loop, 2].amin(1)
+        towards = (-elbow_cam[:, 2]).clamp(min=1e-4)
+        return ((nearest - NEAREST_M) / towards).clamp(0.0, ARM_EXTENSION_M)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted unit normals, (B, V, 3); faces (F, 3) anticlockwise from outside."""
+    batch, count = vertices.shape[:2]
+    index = (faces.reshape(1, -1) + torch.arange(batch, device=faces.device)[:, None] * count).reshape(-1)
+    corner = vertices.reshape(-1, 3).index_select(0, index).view(-1, 3, 3)
+    normal = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    total = torch.zeros(batch * count, 3, dtype=vertices.dtype, device=vertices.device)
+    for k in range(3):
+        total.index_add_(0, index[k::3], normal)
+    return normalize(total, dim=-1).view(batch, count, 3)

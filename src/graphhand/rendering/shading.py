@@ -1,0 +1,120 @@
+"""Light on skin: relief, wrapped diffuse light with a reddened terminator, highlights and cast shadows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from graphhand.rendering import skin_texture as tex
+from graphhand.rendering.lights import Lights
+from graphhand.rendering.rasterizer import Fragments, interpolate, rasterize, resolve
+
+# light that enters skin leaves it again a little way off, red furthest: how far it wraps around the edge of shade
+_WRAP = (0.34, 0.17, 0.12)
+SHADOW_SIZE = 112
+_SHADOW_BIAS_M = 3e-3
+
+
+class ShadowMap:
+    """Orthographic depth from the key light, over the hand and the near part of its arm.
+
+    Args:
+        points_cam_m: (M, V, 3) meshes; faces (F, 3); light: (M, 3) unit vectors to the light.
+        near: the first this many vertices set the map's extent.
+        group: (M,) which map each mesh is drawn in, or None: its own.
+    """
+
+    def __init__(self, points_cam_m: Tensor, faces: Tensor, light: Tensor, near: int, mirrored: Tensor | None = None):
+        z = -light
+        helper = torch.where(z[:, :1].abs() < 0.9, z.new_tensor([[1.0, 0, 0]]), z.new_tensor([[0, 1.0, 0]]))
+        x = normalize(torch.linalg.cross(helper, z), dim=1)
+        self.turn = torch.stack([x, torch.linalg.cross(z, x), z], 1)
+        seen = points_cam_m @ self.turn.transpose(1, 2)
+        low, high = seen[:, :near].amin(1), seen[:, :near].amax(1)
+        low = torch.cat([low[:, :2], seen[..., 2].amin(1, keepdim=True)], 1)
+        scale = (SHADOW_SIZE - 4) / (high - low)[:, :2].amax(1).clamp(min=1e-3)
+        self.scale = torch.stack([scale, scale, torch.ones_like(scale)], 1)
+        self.shift = torch.tensor([2.0, 2.0, 0.5], device=z.device) - low * self.scale
+        texels = seen * self.scale[:, None] + self.shift[:, None]
+        found = rasterize(texels, faces, len(texels), SHADOW_SIZE, SHADOW_SIZE, None, mirrored)
+        fragments = resolve(found, texels, faces, perspective=False)
+        self.depth = texels.new_full((found.numel(),), 1e3)
+        self.depth[fragments.pixel] = fragments.depth_m
+
+    def lit(self, points_cam_m: Tensor, instance: Tensor, softness: Tensor) -> Tensor:
+        """Share of the light that reaches points (N, 3), in [0, 1]."""
+        turn = self.turn.index_select(0, instance)
+        seen = torch.bmm(turn, points_cam_m[..., None])[..., 0]
+        seen = seen * self.scale.index_select(0, instance) + self.shift.index_select(0, instance)
+        base = instance * (SHADOW_SIZE * SHADOW_SIZE)
+        near = seen[:, 2] - _SHADOW_BIAS_M
+        total = torch.zeros_like(near)
+        for dx, dy in ((0.0, 0.0), (1.0, 0.4), (-1.0, -0.4), (-0.4, 1.0), (0.4, -1.0)):
+            column = (seen[:, 0] + dx * softness).long().clamp_(0, SHADOW_SIZE - 1)
+            row = (seen[:, 1] + dy * softness).long().clamp_(0, SHADOW_SIZE - 1)
+            total += self.depth.index_select(0, base + row * SHADOW_SIZE + column) > near
+        return total / 5
+
+
+def bumped_normal(
+    normal: Tensor, fragments: Fragments, points_cam_m: Tensor, faces: Tensor, texel: Tensor, strength: Tensor
+) -> Tensor:
+    """Tilt normals (N, 3) by the relief's slope (Blinn 1978): n' = n - grad h, with grad h in the triangle's plane."""
+    vertices = points_cam_m.shape[1]
+    index = (faces.index_select(0, fragments.face) + (fragments.instance * vertices)[:, None]).reshape(-1)
+    corner = points_cam_m.reshape(-1, 3).index_select(0, index).view(-1, 3, 3)
+    a, b = corner[:, 0] - corner[:, 2], corner[:, 1] - corner[:, 2]
+    aa, bb, ab = (a * a).sum(1), (b * b).sum(1), (a * b).sum(1)
+    inverse = strength / (aa * bb - ab * ab).clamp(min=1e-14)
+    s0, s1 = texel[:, tex.SLOPE_0], texel[:, tex.SLOPE_1]
+    gradient = ((bb * s0 - ab * s1) * inverse)[:, None] * a + ((aa * s1 - ab * s0) * inverse)[:, None] * b
+    return normalize(normal - gradient, dim=1)
+
+
+def shade(
+    normal: Tensor,
+    position_cam_m: Tensor,
+    colour: Tensor,
+    gloss: Tensor,
+    shininess: Tensor,
+    lights: Lights,
+    sample: Tensor,
+    lit: Tensor | None,
+) -> Tensor:
+    """Linear radiance (N, 3) towards the camera.
+
+    Args:
+        normal, position_cam_m, colour: (N, 3); gloss, shininess: (N,) of the highlight.
+        lights: of the batch; sample: (N,) which of it.
+        lit: (N,) share of the key light that arrives, None: all.
+    """
+    wrap = colour.new_tensor(_WRAP)
+    view = -normalize(position_cam_m, dim=1)
+
+    def take(value: Tensor) -> Tensor:
+        return value.index_select(0, sample)
+
+    sky_share = 0.5 + 0.5 * (normal * take(lights.up)).sum(1, keepdim=True)
+    light = torch.lerp(take(lights.ground), take(lights.sky), sky_share)
+    key = take(lights.key)
+    cosine = (normal * key).sum(1, keepdim=True)
+    diffuse = ((cosine + wrap) / (1 + wrap)).clamp_(min=0)
+    half = normalize(key + view, dim=1)
+    highlight = (normal * half).sum(1).clamp_(min=0).pow(shininess) * (cosine[:, 0] > 0)
+    if lit is not None:
+        # shade on skin is tinged red as well
+        diffuse = diffuse * (lit[:, None] + (1 - lit[:, None]) * lit[:, None] * wrap)
+        highlight = highlight * lit
+    key_colour = take(lights.key_colour)
+    light = light + key_colour * diffuse
+    fill = ((normal * take(lights.fill)).sum(1, keepdim=True) + wrap) / (1 + wrap)
+    light = light + take(lights.fill_colour) * fill.clamp_(min=0)
+    # grazing skin shines more (Schlick 1994) and mirrors the sky a little
+    facing = (normal * view).sum(1).clamp(0, 1)
+    rim = (1 - facing).pow(4)
+    shine = gloss * (highlight * (1 + shininess * 0.12) * (0.6 + 2.0 * rim))
+    return colour * light + shine[:, None] * key_colour + (0.06 * rim * gloss.clamp(max=1))[:, None] * take(lights.sky)
+
+
+__all__ = ["SHADOW_SIZE", "ShadowMap", "bumped_normal", "interpolate", "shade"]

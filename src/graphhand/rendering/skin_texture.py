@@ -1,0 +1,248 @@
+"""Creases, palm lines, nails, veins and mottling, computed once on the rest hand.
+
+Each triangle carries an 8 x 8 grid of texels over its barycentric coordinates (after Burley and Lacewell's Ptex, 2008), so
+no texture atlas is needed and any hand in MANO's layout gets its skin. A bake holds several variants; a sample picks one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.mesh import RenderMesh
+from graphhand.rendering.posing import FINGER_NAMES, MODEL_CHAIN, THUMB, HandPoser
+
+GRID = 8
+VARIANTS = 4
+# channels of a texel
+CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U = range(12)
+CHANNELS = 12
+_BUMP_STEP_M = 2.5e-4
+
+# palm lines as polylines (x, z) in metres on the default hand: heart, head, life
+_PALM_LINES = (
+    ((-0.057, -0.037), (-0.064, -0.020), (-0.069, -0.003), (-0.079, 0.012)),
+    ((-0.066, 0.031), (-0.060, 0.014), (-0.052, -0.004), (-0.040, -0.021)),
+    ((-0.067, 0.031), (-0.057, 0.017), (-0.042, 0.009), (-0.025, 0.006), (-0.008, 0.009)),
+)
+
+
+def value_noise(points: Tensor, scale_m: float, seed: int) -> Tensor:
+    """Smooth noise in [-1, 1] at points (N, 3): hashed lattice values, blended with smoothstep weights."""
+    grid = points / scale_m
+    cell = grid.floor()
+    part = grid - cell
+    part = part * part * (3 - 2 * part)
+    cell = cell.long()
+    total = torch.zeros(len(points), device=points.device)
+    for corner in range(8):
+        offset = [(corner >> k) & 1 for k in range(3)]
+        h = (
+            (cell[:, 0] + offset[0]) * 73856093
+            ^ (cell[:, 1] + offset[1]) * 19349663
+            ^ (cell[:, 2] + offset[2]) * 83492791
+            ^ (seed * 2654435761)
+        ) & 0xFFFFFFFF
+        h = ((h ^ (h >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
+        h = ((h ^ (h >> 12)) * 0x297A2D39) & 0xFFFFFFFF
+        value = ((h ^ (h >> 15)) & 0xFFFF).float() / 32767.5 - 1
+        weight = torch.ones_like(total)
+        for k in range(3):
+            weight = weight * (part[:, k] if offset[k] else 1 - part[:, k])
+        total += weight * value
+    return total
+
+
+def _line(distance: Tensor, width_m: float) -> Tensor:
+    return torch.exp(-0.5 * (distance / width_m).square())
+
+
+class SkinAnatomy:
+    """Where on the rest hand things lie: functions of points (N, 3), normals (N, 3), skinning weights (N, 16)."""
+
+    def __init__(self, mesh: RenderMesh, poser: HandPoser) -> None:
+        self.joints = mesh.rest_joints_m
+        self.poser = poser
+        # palm lines follow the hand's own size
+        self.scale = float(torch.linalg.vector_norm(self.joints[9] - self.joints[0])) / 0.0844
+
+    def finger(self, f: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """At joint k of finger f: the joint, the mean direction of its bones, and the palmar direction."""
+        bone = self.poser.bone[f]
+        along = normalize(bone[max(k - 1, 0)] + bone[min(k, 2)], dim=0)
+        palmar = normalize(torch.linalg.cross(self.poser.bend[f], along), dim=0)
+        return self.joints[1 + 4 * f + k], along, palmar
+
+    def creases(self, points: Tensor, normals: Tensor, weights: Tensor, seed: int) -> Tensor:
+        """Depth of the skin's creases, 0 to about 1."""
+        wiggle = 7e-4 * value_noise(points, 0.006, seed) + 3e-4 * value_noise(points, 0.0025, seed + 1)
+        depth = torch.zeros(len(points), device=points.device)
+        for f in range(5):
+            own = weights[:, list(MODEL_CHAIN[f])].sum(1).clamp(0, 1)
+            for k in (0, 1, 2):
+                joint, along, palmar = self.finger(f, k)
+                away = points - joint
+                near = torch.exp(-0.5 * (torch.linalg.vector_norm(away, dim=1) / 0.013).square())
+                s = away @ along + wiggle
+                front = ((normals @ palmar) * 2.5 + 0.6).clamp(0, 1)
+                rear = (-(normals @ palmar) * 2.5 - 0.4).clamp(0, 1)
+                if k == 0 and f != THUMB:
+                    # the web crease lies halfway along the first phalanx; the knuckle itself only wrinkles softly
+                    length = torch.linalg.vector_norm(self.joints[2 + 4 * f] - joint)
+                    middle = points - joint - 0.48 * length * along
+                    near_web = torch.exp(-0.5 * (torch.linalg.vector_norm(middle, dim=1) / 0.013).square())
+                    web = _line(middle @ along + wiggle, 7e-4) + 0.5 * _line(middle @ along + wiggle - 2.2e-3, 6e-4)
+                    depth += own * near_web * front * web
+                    depth += 0.3 * near * rear * sum(_line(s - o, 9e-4) for o in (-4e-3, 0.0, 4e-3))
+                    continue
+                if k == 0:
+                    continue
+                double = k == 1
+                folds = (-1.4e-3, 1.4e-3) if double else (0.0,)
+                depth += own * near * front * sum(_line(s - o, 6e-4) for o in folds)
+                across = away @ self.poser.bend[f]
+                ring = s * torch.sqrt(1 + (across / 0.007).square())
+                wrinkles = (-3.6e-3, -1.9e-3, -0.3e-3, 1.4e-3, 3.1e-3) if double else (-1.2e-3, 0.4e-3, 1.8e-3)
+                depth += (0.65 if double else 0.45) * own * near * rear * sum(_line(ring - o, 5e-4) for o in wrinkles)
+        depth += self._palm_lines(points, normals, wiggle, seed)
+        wrist = (-normals[:, 1] * 2).clamp(0, 1)
+        for offset in (0.004, 0.011):
+            depth += 0.7 * wrist * _line(points[:, 0] - offset * self.scale + 2 * wiggle, 6e-4)
+        return depth.clamp(0, 1.3)
+
+    def _palm_lines(self, points: Tensor, normals: Tensor, wiggle: Tensor, seed: int) -> Tensor:
+        random = CounterRandom(seed, torch.zeros(1, dtype=torch.int64, device=points.device))
+        flat = points[:, [0, 2]] + 1.2 * wiggle[:, None]
+        facing = (-normals[:, 1] * 2 - 0.3).clamp(0, 1)
+        total = torch.zeros(len(points), device=points.device)
+        lines = [torch.tensor(line, device=points.device) for line in _PALM_LINES]
+        for i in range(9):  # short lines of no fixed place
+            start = random.uniform(f"minor {i}", 2)[0] * torch.tensor([0.055, 0.055], device=points.device)
+            start = start + torch.tensor([-0.075, -0.028], device=points.device)
+            step = random.normal(f"minor step {i}", 2)[0] * 0.010
+            lines.append(torch.stack([start, start + step]))
+        for i, line in enumerate(lines):
+            main = i < len(_PALM_LINES)
+            line = line + (0.0022 if main else 0.0) * random.normal(f"line {i}", *line.shape)[0]
+            line = line * self.scale
+            distance = torch.full((len(points),), 1.0, device=points.device)
+            for a, b in zip(line[:-1], line[1:]):
+                t = (((flat - a) @ (b - a)) / (b - a).square().sum()).clamp(0, 1)
+                distance = torch.minimum(distance, torch.linalg.vector_norm(flat - a - t[:, None] * (b - a), dim=1))
+            total = torch.maximum(total, (1.0 if main else 0.35) * _line(distance, 7.5e-4 if main else 5e-4))
+        return total * facing
+
+    def height(self, points: Tensor, normals: Tensor, weights: Tensor, seed: int) -> Tensor:
+        """Relief of the skin in metres, outwards."""
+        relief = -4.5e-4 * self.creases(points, normals, weights, seed)
+        relief = relief + 1.2e-4 * value_noise(points, 0.004, seed + 2) + 5e-5 * value_noise(points, 0.0016, seed + 3)
+        vein = self.veins(points, normals, seed)
+        return relief + 3e-4 * vein + 1e-4 * self.nails(points, normals, weights)[0]
+
+    def veins(self, points: Tensor, normals: Tensor, seed: int) -> Tensor:
+        """Network on the back of the hand and the inner forearm, 0 to 1."""
+        stretched = points * torch.tensor([0.45, 1.0, 1.0], device=points.device)
+        bent = stretched + 0.004 * value_noise(points, 0.02, seed + 4)[:, None]
+        ridge = 1 - value_noise(bent, 0.014, seed + 5).abs() * 5
+        back = (normals[:, 1] * 2 - 0.6).clamp(0, 1)
+        back = back * ((points[:, 0] + 0.085) / 0.02).clamp(0, 1)
+        inner = (-normals[:, 1] * 2 - 0.6).clamp(0, 1) * ((points[:, 0] - 0.01) / 0.02).clamp(0, 1) * 0.6
+        return ridge.clamp(0, 1) * (back + inner)
+
+    def nails(self, points: Tensor, normals: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Nail plate (0 to 1) and its free edge and moon (0 to 1)."""
+        plate = torch.zeros(len(points), device=points.device)
+        pale = torch.zeros_like(plate)
+        widths = (0.0066, 0.0052, 0.0054, 0.0050, 0.0042)
+        for f in range(5):
+            last, tip = self.joints[3 + 4 * f], self.joints[4 + 4 * f]
+            bone = tip - last
+            length = torch.linalg.vector_norm(bone)
+            along = bone / length
+            dorsal = -normalize(torch.linalg.cross(self.poser.bend[f], along), dim=0)
+            side = torch.linalg.cross(along, dorsal)
+            away = points - last
+            t = (away @ along) / length
+            # squircle around the middle of the plate
+            u = (t - 0.72) / 0.27
+            v = (away @ side) / (widths[f] * self.scale)
+            inside = 1 - (u.abs().pow(3.5) + v.abs().pow(3.5))
+            own = weights[:, MODEL_CHAIN[f][2]]
+            mask = (inside * 6).clamp(0, 1) * ((normals @ dorsal) * 5 - 1.0).clamp(0, 1) * (own > 0.3)
+            plate = torch.maximum(plate, mask)
+            edge = ((t - 0.93) * 40).clamp(0, 1) * 0.8
+            moon = _line((u + 0.85) + 0.3 * v.square(), 0.16) * 0.35
+            pale = torch.maximum(pale, mask * torch.maximum(edge, moon))
+        return plate, pale
+
+    def redness(self, points: Tensor, normals: Tensor, weights: Tensor) -> Tensor:
+        """Where blood shows: tips, knuckles, the edge of the palm; 0 to about 1."""
+        red = torch.zeros(len(points), device=points.device)
+        for f in range(len(FINGER_NAMES)):
+            last, tip = self.joints[3 + 4 * f], self.joints[4 + 4 * f]
+            t = ((points - last) @ (tip - last)) / (tip - last).square().sum()
+            red += weights[:, MODEL_CHAIN[f][2]] * ((t - 0.2) * 1.4).clamp(0, 1) * 0.9
+            for k, strength in ((0, 0.8), (1, 0.7), (2, 0.4)):
+                joint, _, palmar = self.finger(f, k)
+                near = torch.exp(-(torch.linalg.vector_norm(points - joint, dim=1) / 0.012).square())
+                red += strength * near * (-(normals @ palmar)).clamp(0, 1)
+        facing = (-normals[:, 1]).clamp(0, 1)
+        for x, z in ((-0.035, 0.026), (-0.03, -0.026), (-0.078, 0.0)):
+            spot = torch.tensor([x, z], device=points.device) * self.scale
+            red += 0.5 * facing * torch.exp(-((points[:, [0, 2]] - spot).norm(dim=1) / 0.016).square())
+        return red.clamp(0, 1.2)
+
+
+def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor:
+    """Texels of the rest hand, (variants * F * GRID * GRID, CHANNELS) float32."""
+    device = mesh.faces.device
+    anatomy = SkinAnatomy(mesh, poser)
+    steps = (torch.arange(GRID, device=device) + 0.5) / GRID
+    b0, b1 = torch.meshgrid(steps, steps, indexing="ij")
+    b0, b1 = b0.flatten(), b1.flatten()
+    over = (b0 + b1).clamp(min=1)  # the grid's far half lies outside the triangle: fold it onto the edge
+    b0, b1 = b0 / over, b1 / over
+    weights = torch.stack([b0, b1, 1 - b0 - b1], 1)
+
+    def spread(values: Tensor) -> Tensor:
+        return torch.einsum("tk,fkc->ftc", weights, values[mesh.faces]).flatten(0, 1)
+
+    points, normals = spread(mesh.rest_vertices_m), normalize(spread(mesh.rest_normals), dim=1)
+    skin = spread(mesh.weights)
+    arm = spread(mesh.forearm_weight[:, None])[:, 0]
+    corner = mesh.rest_vertices_m[mesh.faces]
+    edges = (corner[:, :2] - corner[:, 2:]).repeat_interleave(GRID * GRID, 0)  # b0 and b1 run along these
+    lengths = torch.linalg.vector_norm(edges, dim=2).clamp(min=1e-6)
+
+    palm = (-normals[:, 1] * 1.3 + 0.15).clamp(0, 1) * (1 - 1.4 * arm).clamp(0, 1)
+    thumb = skin[:, list(MODEL_CHAIN[THUMB])].sum(1)
+    _, _, thumb_palmar = anatomy.finger(THUMB, 1)
+    palm = torch.lerp(palm, ((normals @ thumb_palmar) * 1.3 + 0.15).clamp(0, 1), thumb)
+    red = anatomy.redness(points, normals, skin)
+    nail, pale = anatomy.nails(points, normals, skin)
+    code = torch.zeros(len(points), device=device)
+    for f in range(5):
+        chain = anatomy.joints[1 + 4 * f : 5 + 4 * f]
+        bones = chain[1:] - chain[:-1]
+        t = ((points[:, None] - chain[:-1]) * bones).sum(-1) / bones.square().sum(-1)
+        along = t[:, 0].clamp(0, 1) + t[:, 1].clamp(0, 1) + t[:, 2].clamp(0, 1)
+        own = skin[:, list(MODEL_CHAIN[f])].sum(1) > 0.5
+        code = torch.where(own, 10.0 * (f + 1) + along, code)
+
+    rows = []
+    for variant in range(variants):
+        seed = 1000 * (variant + 1)
+        slopes = []
+        base = anatomy.height(points, normals, skin, seed)
+        for k in range(2):
+            direction = edges[:, k] / lengths[:, k, None]
+            moved = anatomy.height(points + _BUMP_STEP_M * direction, normals, skin, seed)
+            slopes.append((moved - base) / _BUMP_STEP_M * lengths[:, k])  # height per unit of barycentric coordinate
+        mottle = 0.6 * value_noise(points, 0.011, seed + 6) + 0.4 * value_noise(points, 0.005, seed + 7)
+        fine = 0.6 * value_noise(points, 0.0022, seed + 8) + 0.4 * value_noise(points, 0.0012, seed + 9)
+        crease = anatomy.creases(points, normals, skin, seed)
+        vein = anatomy.veins(points, normals, seed)
+        rows.append(torch.stack([crease, palm, red, nail, pale, vein, mottle, fine, *slopes, points[:, 0], code], 1))
+    return torch.cat(rows)

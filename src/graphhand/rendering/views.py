@@ -1,0 +1,124 @@
+"""Where the camera stands: orientation of the hand, distance, focal length and place of the hand in the picture."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.posing import turn
+
+# z component (away from the camera) of the unit vector from wrist to elbow. Nearer than this the arm would hide the
+# hand and pass the camera; further, it hides behind the hand and is harmless up to the end of the arm.
+ELBOW_NEAREST, ELBOW_FURTHEST = -0.5, 0.93
+DISTANCE_M = (0.25, 1.5)
+MAX_FIELD_OF_VIEW_DEG = 50.0
+
+
+# fingers (-x) up in the picture (-y), palm (-y) to the camera (-z), and so the right thumb (+z) to the right (+x)
+PALM_VIEW = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+class View(NamedTuple):
+    """Cameras of a batch.
+
+    Attributes:
+        rotation: (B, 3, 3) from the hand's frame (fingers -x, back +y, thumb +z) to the camera's.
+        translation_m: (B, 3) the hand's origin in the camera frame.
+        K: (B, 3, 3) intrinsics, principal point at the picture's centre, square pixels.
+    """
+
+    rotation: Tensor
+    translation_m: Tensor
+    K: Tensor
+
+
+def forearm_rotation(flexion: Tensor, deviation: Tensor) -> Tensor:
+    """Rotation (B, 3, 3) of the forearm in the hand's frame for a bent wrist; degrees (B,).
+
+    The hand is the frame that stays, so the forearm turns the other way.
+    """
+    axes = torch.eye(3, device=flexion.device)
+    batch = (*flexion.shape, 3)
+    return turn(axes[2].expand(batch), -flexion) @ turn(axes[1].expand(batch), deviation)
+
+
+def sample_rotation(random: CounterRandom, elbow: Tensor, upright: float, name: str = "view") -> Tensor:
+    """Orientations, uniform over the sphere but for arms that point into (or straight away from) the camera.
+
+    Args:
+        random: the batch's random numbers.
+        elbow: (B, 3) unit vector from the wrist to the elbow in the hand's frame.
+        upright: share of the samples with fingers roughly up and palm or back to the camera, as people hold up hands.
+        name: prefix of the random streams.
+    Returns:
+        (B, 3, 3) from the hand's frame to the camera's.
+    """
+    tries = 12
+    uniform = random.rotation(name, tries)
+    z = (uniform @ elbow[:, None, :, None])[..., 2, 0]
+    excess = torch.maximum(ELBOW_NEAREST - z, z - ELBOW_FURTHEST)
+    # the first good try, else the least bad
+    score = torch.where(excess <= 0, torch.zeros_like(z), 1 + excess) + 1e-4 * torch.arange(tries, device=z.device)
+    rotation = uniform[torch.arange(len(z), device=z.device), score.argmin(1)]
+
+    axes = torch.eye(3, device=z.device).expand(len(z), 3, 3)
+    about_arm = torch.where(random.chance(f"{name}/back", 0.5), 180.0, 0.0) + random.normal(f"{name}/yaw", std=32.0)
+    held = (
+        turn(axes[:, 2], random.normal(f"{name}/roll", std=28.0))
+        @ turn(axes[:, 0], random.normal(f"{name}/pitch", std=20.0).clamp(-45, 45))
+        @ turn(axes[:, 1], about_arm)
+        @ PALM_VIEW.to(z.device)
+    )
+    # a bent wrist can turn the arm of a held-up hand into the camera
+    reach = (held @ elbow[..., None])[:, 2, 0]
+    take = random.chance(f"{name}/upright", upright) & (reach > ELBOW_NEAREST) & (reach < ELBOW_FURTHEST)
+    return torch.where(take[:, None, None], held, rotation)
+
+
+def place(random: CounterRandom, joints_m: Tensor, rotation: Tensor, image_size: int, perspective: bool = True) -> View:
+    """Distance, focal length and offset for posed hands.
+
+    The longest side of the joints' box covers 35-92 % of the picture (one in eight 25-35 %), anywhere inside it or a
+    little over its edge. The distance is log-uniform in `DISTANCE_M`, larger where the field of view would exceed
+    `MAX_FIELD_OF_VIEW_DEG`.
+
+    Args:
+        random: the batch's random numbers.
+        joints_m: (B, 21, 3) in the hand's frame.
+        rotation: (B, 3, 3) from the hand's frame to the camera's.
+        image_size: side of the square picture, pixels.
+        perspective: False puts every hand at the far end of the range.
+    """
+    small = random.chance("small", 0.125)
+    share = torch.where(
+        small, random.uniform("size if small", low=0.25, high=0.35), random.uniform("size", low=0.35, high=0.92)
+    )
+    turned = joints_m @ rotation.transpose(1, 2)
+    low, high = turned.amin(1), turned.amax(1)
+    centre = 0.5 * (low + high)
+    extent = (high - low)[:, :2].amax(1)
+    log_near, log_far = math.log(DISTANCE_M[0]), math.log(DISTANCE_M[1])
+    distance = torch.exp(random.uniform("distance", low=log_near if perspective else log_far, high=log_far + 1e-6))
+    half = math.tan(math.radians(MAX_FIELD_OF_VIEW_DEG / 2))
+    distance = torch.maximum(distance, extent / (2 * half * share))
+
+    translation = -centre
+    translation[:, 2] += distance
+    point = turned + translation[:, None]
+    ray = point[..., :2] / point[..., 2:]
+    ray_low, ray_high = ray.amin(1), ray.amax(1)
+    focal = share * image_size / (ray_high - ray_low).amax(1)
+    # room for the box inside the picture, and a little over the edge
+    room = 0.5 * (1 - share[:, None]) * image_size + 0.05 * image_size
+    offset = room * random.triangular("offset", 2, low=-1, mode=0, high=1)
+    translation[:, :2] += (offset / focal[:, None] - 0.5 * (ray_low + ray_high)) * distance[:, None]
+
+    K = torch.zeros(len(focal), 3, 3, device=focal.device)
+    K[:, 0, 0] = K[:, 1, 1] = focal
+    K[:, 0, 2] = K[:, 1, 2] = 0.5 * (image_size - 1)
+    K[:, 2, 2] = 1
+    return View(rotation, translation, K)
