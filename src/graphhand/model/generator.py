@@ -15,7 +15,7 @@ from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_featu
 from graphhand.skeleton import NUM_JOINTS, Joint
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
 class GeneratorOutput:
     """What the generator says of a batch of crops, in the crop camera's axes.
 

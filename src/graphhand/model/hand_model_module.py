@@ -16,7 +16,7 @@ TYPICAL_SPAN_M = 0.15
 """A hand spans about this much: the camera head starts from a hand that fills two thirds of the crop."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
 class LatentCode:
     """The latent code ``z`` of Eq. 1, decoded.
 

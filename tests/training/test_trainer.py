@@ -1,0 +1,265 @@
+"""Whole runs on a tiny data set: stages in order, exact resume after every kind of end, nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from graphhand.errors import GraphHandError, InputError
+from graphhand.model import load_generator
+from graphhand.training import trainer as trainer_module
+from graphhand.training.checkpoint import read_checkpoint
+from graphhand.training.config import load_config, parse_config
+from graphhand.training.trainer import Trainer, learning_rate
+
+TINY = {
+    "seed": 3,
+    "device": "cpu",
+    "threads": 1,
+    "generator": {
+        "image_size": 32,
+        "backbone": "resnet18",
+        "backbone_width": 8,
+        "shared_backbone": True,
+        "refinement_blocks": 1,
+        "refinement_width": 8,
+    },
+    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
+    "batch_size": 4,
+    "epoch_samples": 12,
+    "mirror": 0.2,
+    "stage1": {"epochs": 2, "learning_rate": 1e-3},
+    "stage2": {"epochs": 2, "learning_rate": 1e-4, "schedule": "cosine"},
+    "stage3": {"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
+    "log_every": 1,
+    "checkpoint_minutes": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory) -> Path:
+    """Eight labelled pictures in the plain format."""
+    root = tmp_path_factory.mktemp("hands")
+    rng = np.random.default_rng(0)
+    lines = []
+    for k in range(8):
+        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
+        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+        camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
+        side = "left" if k % 3 == 0 else "right"
+        lines.append(json.dumps({"image": f"{k}.png", "side": side, "joints_cam_m": joints.tolist(), "camera": camera}))
+    (root / "hands.jsonl").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture
+def config(hands):
+    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    return parse_config(TINY | {"train": [source], "validation": source}, "test")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(hands, tmp_path_factory) -> Path:
+    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    out = tmp_path_factory.mktemp("run") / "whole"
+    assert Trainer(parse_config(TINY | {"train": [source], "validation": source}, "test"), out, quiet=True).run()
+    return out
+
+
+def test_run_leaves_what_explains_and_continues_it(uninterrupted):
+    names = {path.name for path in uninterrupted.iterdir()}
+    assert {"config.yaml", "environment.json", "train.csv", "validation.csv", "checkpoint.safetensors"} <= names
+    resolved = load_config(uninterrupted / "config.yaml")
+    assert resolved.stage2.schedule == "cosine"
+    environment = json.loads((uninterrupted / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    rows = list(csv.DictReader((uninterrupted / "train.csv").open()))
+    assert [(int(r["stage"]), int(r["step"])) for r in rows] == [(s, k) for s in (1, 2, 3) for k in range(1, 7)]
+    assert all(row["critic"] for row in rows if row["stage"] == "3")
+    assert len(list(csv.DictReader((uninterrupted / "validation.csv").open()))) == 6
+    for stage in (1, 2, 3):
+        _, card = load_generator(uninterrupted / f"stage{stage}")
+        assert card["stage"] == stage
+        assert card["validation"]["stage"] == str(stage)
+
+
+def test_stages_build_on_each_other(uninterrupted):
+    one, two = weights(uninterrupted / "stage1"), weights(uninterrupted / "stage2")
+    assert one["refinement.head.linear.weight"].abs().max() == 0
+    assert two["refinement.head.linear.weight"].abs().max() > 0
+
+
+def test_same_seed_same_weights(config, uninterrupted, tmp_path):
+    assert Trainer(config, tmp_path / "again", quiet=True).run()
+    assert_same(weights(tmp_path / "again" / "stage3"), weights(uninterrupted / "stage3"))
+
+
+def test_other_seed_other_weights(config, uninterrupted, tmp_path):
+    other = parse_config(config.model_dump(mode="json") | {"seed": 4}, "test")
+    assert Trainer(other, tmp_path / "other", quiet=True).run((1,))
+    a, b = weights(tmp_path / "other" / "stage1"), weights(uninterrupted / "stage1")
+    assert not torch.equal(a["backbone.conv1.weight"], b["backbone.conv1.weight"])
+
+
+@pytest.mark.parametrize("place", [(1, 2), (1, 6), (2, 1), (2, 4), (3, 3), (3, 5)])
+def test_stopped_run_resumes_to_the_same_bits(config, uninterrupted, tmp_path, monkeypatch, place):
+    out = tmp_path / "run"
+    first = Trainer(config, out, quiet=True)
+    monkeypatch.setattr(first, "_must_stop", lambda: (first.position.stage, first.position.step) == place)
+    first.run()
+    second = Trainer(config, out, quiet=True)
+    assert second.run()
+    assert_same(weights(out / "stage3"), weights(uninterrupted / "stage3"))
+    for log in ("train.csv", "validation.csv"):
+        places = [[row[k] for k in ("stage", "step")] for row in csv.DictReader((out / log).open())]
+        assert places == [[r[k] for k in ("stage", "step")] for r in csv.DictReader((uninterrupted / log).open())]
+
+
+def test_stage_by_stage_equals_all_at_once(config, uninterrupted, tmp_path):
+    for stage in (1, 2, 3):
+        assert Trainer(config, tmp_path / "run", quiet=True).run((stage,))
+    assert_same(weights(tmp_path / "run" / "stage3"), weights(uninterrupted / "stage3"))
+
+
+def test_workers_change_nothing(config, uninterrupted, tmp_path):
+    with_workers = parse_config(config.model_dump(mode="json") | {"workers": 2}, "test")
+    assert Trainer(with_workers, tmp_path / "run", quiet=True).run((1,))
+    assert_same(weights(tmp_path / "run" / "stage1"), weights(uninterrupted / "stage1"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path, number):
+    """The process is ended from outside in the middle of stage II; SIGKILL leaves it no time to save anything."""
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    program = textwrap.dedent(
+        f"""
+        import os, pathlib
+        from graphhand.training import trainer
+        from graphhand.training.config import load_config
+        update = trainer.Trainer._update
+        def watched(self, stage, players, batch):
+            if (stage, self.position.step) == (2, 3):
+                os.kill(os.getpid(), {int(number)})
+            return update(self, stage, players, batch)
+        trainer.Trainer._update = watched
+        trainer.Trainer(load_config({str(recipe)!r}), pathlib.Path({str(out)!r}), quiet=True).run()
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    assert ended.returncode == (-number if number == signal.SIGKILL else 0)
+    position = read_checkpoint(out / "checkpoint.safetensors").position
+    assert (position.stage, position.step) == (2, 3 if number == signal.SIGKILL else 4)
+    assert Trainer(config, out, quiet=True).run()
+    assert_same(weights(out / "stage3"), weights(uninterrupted / "stage3"))
+
+
+def test_minutes_run_out_with_a_checkpoint(config, tmp_path):
+    trainer = Trainer(config, tmp_path / "run", max_minutes=0.0, quiet=True)
+    assert not trainer.run()
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").position.step == 1
+
+
+def test_full_disk_keeps_the_last_good_checkpoint(config, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    first = Trainer(config, out, quiet=True)
+    monkeypatch.setattr(first, "_must_stop", lambda: first.position.step == 2)
+    first.run()
+    before = (out / "checkpoint.safetensors").read_bytes()
+
+    def no_room(tensors, path, metadata=None):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("graphhand.training.checkpoint.save_file", no_room)
+    with pytest.raises(GraphHandError, match="No space left"):
+        Trainer(config, out, quiet=True).run()
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert not list(out.glob("*.tmp*"))
+
+
+def test_resume_never_refuses_a_used_folder(config, uninterrupted):
+    with pytest.raises(InputError, match="already holds a run"):
+        Trainer(config, uninterrupted, resume="never", quiet=True)
+
+
+def test_resume_from_a_path_continues_elsewhere(config, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    first = Trainer(config, out, quiet=True)
+    assert first.run((1,))
+    assert Trainer(config, tmp_path / "elsewhere", resume=out / "checkpoint.safetensors", quiet=True).run()
+    assert_same(weights(tmp_path / "elsewhere" / "stage3"), weights(uninterrupted / "stage3"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"seed": 5}, "seed 3, not 5"), ({"losses": {"pose": 2.0}}, "losses.pose 1.0, not 2.0")],
+)
+def test_other_recipe_is_refused_by_name(config, uninterrupted, change, message):
+    other = parse_config(config.model_dump(mode="json") | change, "test")
+    with pytest.raises(InputError, match=message):
+        Trainer(other, uninterrupted, quiet=True)
+
+
+def test_later_stage_needs_the_earlier_one(config, tmp_path):
+    with pytest.raises(InputError, match="stage 2 starts from stage 1"):
+        Trainer(config, tmp_path / "run", quiet=True).run((2,))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
+def test_damaged_checkpoint_is_named(config, uninterrupted, tmp_path, damage):
+    path = tmp_path / "checkpoint.safetensors"
+    data = (uninterrupted / "checkpoint.safetensors").read_bytes()
+    foreign = (uninterrupted / "stage1" / "model.safetensors").read_bytes()
+    path.write_bytes({"truncated": data[:-100], "empty": b"", "foreign": foreign}[damage])
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors") as caught:
+        Trainer(config, tmp_path, quiet=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_diverging_loss_stops_the_run_and_spares_the_checkpoint(config, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    trainer = Trainer(config, out, quiet=True)
+    one = trainer_module.stage_one_step
+
+    def poisoned(player, batch, weights):
+        terms = one(player, batch, weights)
+        return terms | {"total": terms["total"] * float("nan")} if trainer.position.step == 2 else terms
+
+    monkeypatch.setattr(trainer_module, "stage_one_step", poisoned)
+    with pytest.raises(GraphHandError, match="total became nan"):
+        trainer.run()
+    assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
+
+
+def test_learning_rate_schedules():
+    stage = load_config(None, ["stage1.warmup_steps=4", "stage1.schedule=cosine"]).stage1
+    rates = [learning_rate(stage, step, 24) for step in range(24)]
+    assert rates[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+    assert rates[4] == pytest.approx(1e-3)
+    assert rates[14] == pytest.approx(0.5e-3)
+    assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
+    assert learning_rate(load_config(None).stage2, 10**6, 10**7) == 1e-4
