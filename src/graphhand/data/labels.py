@@ -33,12 +33,8 @@ def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSa
     Raises:
         InputError: names the sample, the field, and the likely mistake.
     """
-    for field, problem, remedy in (
-        _check_2d(sample),
-        _check_camera(sample),
-        _check_3d(sample),
-        _check_agreement(sample),
-    ):
+    for check in (_check_camera, _check_3d, _check_2d, _check_agreement):
+        field, problem, remedy = check(sample)
         if problem:
             raise InputError(source, f"sample {sample.name}, {field}: {problem}", remedy)
     return sample

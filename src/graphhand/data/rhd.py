@@ -74,10 +74,24 @@ DIR/                                    RHD_published_v2, or the folder that hol
         annotations = load_restricted(self.file)
         if not isinstance(annotations, dict) or not annotations:
             raise InputError(self.file, "not a dict of frames", "this is no RHD annotation file")
-        self._frames: list[tuple[int, Any]] = sorted(annotations.items())
-        self._hands: list[tuple[int, Side | None]] = [(i, None) for i in range(len(self._frames))]
+        # Stacked arrays, not 41,258 dicts: worker processes then share one copy.
+        self._numbers = sorted(annotations)
+        self._malformed: dict[int, InputError] = {}
+        count, joints = len(self._numbers), 2 * NUM_JOINTS
+        self._xyz = np.zeros((count, joints, 3), np.float32)
+        self._uv_vis = np.zeros((count, joints, 3), np.float32)
+        self._K = np.zeros((count, 3, 3))
+        for frame, number in enumerate(self._numbers):
+            try:
+                labels = annotations[number]
+                self._xyz[frame] = self._array(labels, number, "xyz", (joints, 3))
+                self._uv_vis[frame] = self._array(labels, number, "uv_vis", (joints, 3))
+                self._K[frame] = self._array(labels, number, "K", (3, 3))
+            except InputError as error:
+                self._malformed[frame] = error
+        self._hands: list[tuple[int, Side | None]] = [(i, None) for i in range(count)]
         if hand_rule == "both":
-            self._hands = [(i, side) for i in range(len(self._frames)) for side in self._visible_hands(i)]
+            self._hands = [(i, side) for i in range(count) for side, n in _visible_counts(self._uv_vis[i]).items() if n]
 
     def __len__(self) -> int:
         return len(self._hands)
@@ -90,20 +104,21 @@ DIR/                                    RHD_published_v2, or the folder that hol
                 degenerate (the chosen hand has neither a mask pixel nor a visible joint).
         """
         frame, side = self._hands[index]
-        number = self._frames[frame][0]
-        xyz, uv_vis, K = self._joints(frame)
+        if frame in self._malformed:
+            raise self._malformed[frame]
+        number, uv_vis = self._numbers[frame], self._uv_vis[frame]
         if side is None:
             side = self._choose(number, uv_vis)
         first = FIRST_JOINT[side]
         mine = slice(first, first + NUM_JOINTS)
         sample = HandSample(
             image=read_image(self.folder / "color" / f"{number:05d}.png"),
-            joints_px=to_graphhand_order(uv_vis[mine, :2], "rhd").astype(np.float32),
+            joints_px=to_graphhand_order(uv_vis[mine, :2], "rhd"),
             visible=to_graphhand_order(uv_vis[mine, 2:], "rhd")[:, 0] > 0.5,
             side=side,
             name=f"{self.split}/{number:05d}" + (f"-{side}" if self.hand_rule == "both" else ""),
-            joints_cam_m=to_graphhand_order(xyz[mine], "rhd").astype(np.float32),
-            K=K,
+            joints_cam_m=to_graphhand_order(self._xyz[frame][mine], "rhd"),
+            K=self._K[frame],
         )
         return require_plausible(sample, self.file)
 
@@ -112,26 +127,12 @@ DIR/                                    RHD_published_v2, or the folder that hol
         """The choices that a number taken on this set depends on."""
         return {"dataset": "rhd", "split": self.split, "hand_rule": self.hand_rule}
 
-    def _joints(self, frame: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The 42 joints' metres (42, 3), pixels with visibility (42, 3), and K of a frame."""
-        number, labels = self._frames[frame]
-        if not isinstance(labels, dict):
-            raise InputError(self.file, f"frame {number} is not a dict", "this is no RHD annotation file")
-        for key in ("xyz", "uv_vis", "K"):
-            if key not in labels:
-                raise InputError(self.file, f"frame {number} has no '{key}'", "copy or download it again")
-        both = 2 * NUM_JOINTS
-        return (
-            as_array(labels["xyz"], (both, 3), self.file, f"frame {number}, xyz"),
-            as_array(labels["uv_vis"], (both, 3), self.file, f"frame {number}, uv_vis"),
-            as_array(labels["K"], (3, 3), self.file, f"frame {number}, K"),
-        )
+    def _array(self, labels: Any, number: int, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        if not isinstance(labels, dict) or key not in labels:
+            raise InputError(self.file, f"frame {number} has no '{key}'", "copy or download it again")
+        return as_array(labels[key], shape, self.file, f"frame {number}, {key}")
 
-    def _visible_hands(self, frame: int) -> list[Side]:
-        counts = _visible_counts(self._joints(frame)[1])
-        return [side for side in FIRST_JOINT if counts[side] > 0]
-
-    def _choose(self, number: int, uv_vis: npt.NDArray[np.float64]) -> Side:
+    def _choose(self, number: int, uv_vis: npt.NDArray[np.float32]) -> Side:
         visible = _visible_counts(uv_vis)
         size = visible
         if self.hand_rule == "mask":
@@ -142,7 +143,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
         return side
 
 
-def _visible_counts(uv_vis: npt.NDArray[np.float64]) -> dict[Side, int]:
+def _visible_counts(uv_vis: npt.NDArray[np.float32]) -> dict[Side, int]:
     seen = uv_vis[:, 2] > 0.5
     return {side: int(seen[first : first + NUM_JOINTS].sum()) for side, first in FIRST_JOINT.items()}
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.io
+
+from graphhand.data import GeRealWorld
+from graphhand.errors import InputError
+from graphhand.images import write_image
+
+BOX = np.array([150.0, 60.0, 320.0, 320.0])
+
+
+@pytest.fixture
+def tree(tmp_path, dotted_sample):
+    """One crop of 256x256; its camera and box are those of the full frame."""
+    sample = dotted_sample(3, "left")
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "00000.jpg", sample.image[:256, :256])
+    camera = [sample.K[0, 0], sample.K[1, 1], sample.K[0, 2], sample.K[1, 2]]
+    scipy.io.savemat(
+        tmp_path / "params.mat", {"image_path": np.array(["images/00000.jpg"]), "cam_param": [camera], "bbox": [BOX]}
+    )
+    scipy.io.savemat(tmp_path / "pose_gt.mat", {"pose_gt": sample.joints_cam_m[None] * 100})
+    return tmp_path
+
+
+def test_centimetres_and_full_frame_cameras_become_metres_and_the_crops_camera(tree, dotted_sample):
+    dataset = GeRealWorld(tree)
+    (sample,) = (dataset[i] for i in range(len(dataset)))
+    full = dotted_sample(3, "left")
+    assert sample.side == "left"
+    np.testing.assert_allclose(sample.joints_cam_m, full.joints_cam_m, atol=1e-6)
+    np.testing.assert_allclose(sample.joints_px, (full.joints_px - BOX[:2]) * 256 / 320, atol=1e-2)
+
+
+def test_files_that_do_not_match_are_refused(tree):
+    scipy.io.savemat(tree / "pose_gt.mat", {"pose_gt": np.zeros((2, 21, 3))})
+    with pytest.raises(InputError, match=r"pose_gt has shape \(2, 21, 3\), not \(1, 21, 3\)"):
+        GeRealWorld(tree)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from graphhand.data import InterHand
+from graphhand.errors import InputError
+from graphhand.images import write_image
+
+WRIST_LAST = [4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17, 0]
+POSITION_MM = np.array([100.0, -200.0, 300.0])
+ROTATION = Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix()
+
+
+@pytest.fixture
+def tree(tmp_path, dotted_sample):
+    """A right hand, a left hand and a pair, seen by a camera that stands and looks askew in the world."""
+    annotations = tmp_path / "annotations" / "test"
+    annotations.mkdir(parents=True)
+    (tmp_path / "images" / "test" / "Capture0").mkdir(parents=True)
+    images, labels, joints = [], [], {}
+    for number, hand_type in enumerate(("right", "left", "interacting")):
+        pair = {side: dotted_sample(number, side) for side in ("right", "left")}
+        camera_m = np.concatenate([pair[side].joints_cam_m[WRIST_LAST] for side in ("right", "left")])
+        world_mm = camera_m * 1000.0 @ ROTATION + POSITION_MM
+        joints[str(number)] = {"world_coord": world_mm.tolist()}
+        file_name = f"Capture0/{number}.jpg"
+        write_image(tmp_path / "images" / "test" / file_name, pair["right"].image)
+        images.append({"id": number, "file_name": file_name, "capture": 0, "camera": "cam40", "frame_idx": number})
+        labels.append({"image_id": number, "hand_type": hand_type, "joint_valid": [[1]] * 42})
+    labels[1]["joint_valid"] = [1] * 21 + [0] + [1] * 20  # flat, and the left thumb's tip is not labelled
+    K = pair["right"].K
+    camera = {
+        "campos": {"cam40": POSITION_MM.tolist()},
+        "camrot": {"cam40": ROTATION.tolist()},
+        "focal": {"cam40": [K[0, 0], K[1, 1]]},
+        "princpt": {"cam40": [K[0, 2], K[1, 2]]},
+    }
+    for name, content in (
+        ("data", {"images": images, "annotations": labels}),
+        ("camera", {"0": camera}),
+        ("joint_3d", {"0": joints}),
+    ):
+        (annotations / f"InterHand2.6M_test_{name}.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_world_millimetres_become_camera_metres_in_our_order(tree, dotted_sample):
+    dataset = InterHand(tree, "test")
+    samples = [dataset[i] for i in range(len(dataset))]
+    assert [s.side for s in samples] == ["right", "left", "left", "right"]
+    for sample, seed in zip(samples, (0, 1, 2, 2)):
+        expected = dotted_sample(seed, sample.side)
+        known = sample.labelled
+        np.testing.assert_allclose(sample.joints_cam_m[known], expected.joints_cam_m[known], atol=1e-6)
+        np.testing.assert_allclose(sample.joints_px[known], expected.joints_px[known], atol=1e-2)
+
+
+def test_invalid_joints_are_unlabelled_and_make_the_pose_2d_only(tree):
+    sample = InterHand(tree, "test")[1]
+    assert np.flatnonzero(~sample.labelled).tolist() == [4]
+    assert not sample.visible[4]
+    assert not sample.has_3d
+
+
+def test_pairs_can_be_left_out(tree):
+    assert len(InterHand(tree, "test", interacting=False)) == 2
+
+
+def test_a_missing_camera_is_named(tree):
+    path = tree / "annotations/test/InterHand2.6M_test_camera.json"
+    path.write_text(path.read_text().replace("cam40", "cam41"))
+    with pytest.raises(InputError, match="image 0: no 'cam40'"):
+        InterHand(tree, "test")[0]
+
+
+def test_missing_files_are_named(tree):
+    (tree / "annotations/test/InterHand2.6M_test_joint_3d.json").unlink()
+    with pytest.raises(InputError, match="joint_3d"):
+        InterHand(tree, "test")
