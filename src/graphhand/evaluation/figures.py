@@ -20,8 +20,9 @@ from graphhand.evaluation.report import Evaluation
 from graphhand.evaluation.scoring import Scores
 from graphhand.files import replacing, write_text_atomically
 from graphhand.skeleton import FINGERS, JOINT_NAMES
+from graphhand.visualize import FINGER_COLOURS
 
-FINGER_COLOURS = {"thumb": "#d1495b", "index": "#edae49", "middle": "#00798c", "ring": "#30638e", "little": "#8d5a97"}
+_FINGER = {finger: tuple(c / 255 for c in colour) for finger, colour in FINGER_COLOURS.items()}
 _OURS = ("#003d5b", "#d1495b", "#2a9d8f", "#8d5a97", "#b5651d")
 _DPI = 130
 
@@ -85,7 +86,7 @@ def draw_per_joint(scores: Scores) -> Figure:
     """Bars of the mean error of each counted joint, by finger."""
     figure = Figure(figsize=(8.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    colours = {j: FINGER_COLOURS[finger] for finger, joints in FINGERS.items() for j in joints}
+    colours = {j: _FINGER[finger] for finger, joints in FINGERS.items() for j in joints}
     for joint, value in enumerate(scores.per_joint_mm):
         if np.isfinite(value):
             axes.bar(joint, value, color=colours.get(joint, "#555555"))
@@ -133,12 +134,14 @@ def draw_published(evaluation: Evaluation) -> Figure | None:
 def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDataset | None = None) -> Figure:
     """One column a sample: its picture with both poses, and the aligned poses from the front and from the side."""
     scores, records = evaluation.scores[0], evaluation.records
-    figure = Figure(figsize=(2.5 * max(len(rows), 1), 7.2), layout="constrained")
-    grid = figure.subplots(3, max(len(rows), 1), squeeze=False)
+    views = 2 if samples is None else 3
+    figure = Figure(figsize=(2.5 * max(len(rows), 1), 2.4 * views), layout="constrained")
+    grid = figure.subplots(views, max(len(rows), 1), squeeze=False)
     for column, row in enumerate(rows):
-        picture, front, side = grid[:, column]
-        _draw_picture(picture, evaluation, row, samples)
-        picture.set_title(f"{records.names[row]}\n{scores.sample_mm[row]:.1f} mm", fontsize=7)
+        front, side = grid[-2:, column]
+        if samples is not None:
+            _draw_picture(grid[0, column], evaluation, row, samples)
+        grid[0, column].set_title(f"{records.names[row]}\n{scores.sample_mm[row]:.1f} mm", fontsize=7)
         truth, pose = scores.truth_m[row] * 1000, scores.aligned_m[row] * 1000
         middle, reach = (
             np.nanmean(truth, axis=0),
@@ -158,11 +161,9 @@ def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDatas
     return figure
 
 
-def _draw_picture(axes: Any, evaluation: Evaluation, row: int, samples: HandDataset | None) -> None:
+def _draw_picture(axes: Any, evaluation: Evaluation, row: int, samples: HandDataset) -> None:
     records = evaluation.records
     axes.set_axis_off()
-    if samples is None:
-        return
     try:
         image = samples[int(records.index[row])].image
     except InputError:
@@ -185,7 +186,7 @@ def _draw_hand(axes: Any, points: Float, *, truth: bool) -> None:
             axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)  # seen on pictures alone
             axes.plot(*chain.T, "--", color="#555555", linewidth=1.2, zorder=1)
         else:
-            axes.plot(*chain.T, "-o", color=FINGER_COLOURS[finger], linewidth=1.4, markersize=2, zorder=2)
+            axes.plot(*chain.T, "-o", color=_FINGER[finger], linewidth=1.4, markersize=2, zorder=2)
 
 
 def _write_curves(folder: Path, scores: Sequence[Scores]) -> list[Path]:

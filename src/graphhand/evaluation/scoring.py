@@ -29,8 +29,8 @@ class Scores:
         thresholds_mm, pck: the curve, ``(T,)`` each.
         per_joint_mm: ``(21,)``; NaN where a joint does not count.
         errors_mm: ``(N, 21)``, a row for every record; NaN where nothing counts.
-        aligned_m: ``(N, 21, 3)`` predictions as they were compared, in the frame of ``truth_m``.
-        truth_m: ``(N, 21, 3)`` with joint 0 as the protocol has it.
+        aligned_m, truth_m: ``(N, 21, 3)`` the poses as they were compared: camera frame, or relative to the root
+            where the protocol aligns there; joint 0 as the protocol has it.
     """
 
     protocol: Protocol
@@ -122,6 +122,7 @@ def score(records: PoseRecords, protocol: Protocol) -> Scores:
         raise ValueError(f"no sample can be scored under protocol {protocol.name}: {listed}")
 
     aligned = np.full_like(predicted, np.nan)
+    truth = truth - truth[:, protocol.root : protocol.root + 1] if protocol.alignment == "root" else truth
     aligned[usable] = _align(predicted[usable], truth[usable], valid[usable], protocol)
     errors = np.full(valid.shape, np.nan)
     errors[usable] = metrics.joint_errors_mm(aligned[usable], truth[usable], valid[usable])
@@ -220,20 +221,19 @@ def _reasons_to_leave_out(
 
 
 def _align(predicted: Float, truth: Float, valid: npt.NDArray[np.bool_], protocol: Protocol) -> Float:
-    """Predictions moved onto the truth as the protocol says; the truth itself never moves."""
+    """Predictions moved onto the truth, which is relative to the root already where the protocol aligns there."""
     if protocol.alignment == "none":
         return predicted
     if protocol.alignment == "procrustes":
         return metrics.procrustes_align(
             predicted, truth, valid, scale=protocol.scale != "none", reflection=protocol.reflection
         )
-    root = truth[:, protocol.root : protocol.root + 1]
-    moved, target = metrics.root_relative(predicted, protocol.root), truth - root
+    moved = metrics.root_relative(predicted, protocol.root)
     if protocol.scale == "bone":
-        moved = moved * metrics.scale_to_bone(moved, target, protocol.bone)[:, None, None]
+        moved = moved * metrics.scale_to_bone(moved, truth, protocol.bone)[:, None, None]
     elif protocol.scale == "least_squares":
-        moved = moved * metrics.scale_least_squares(moved, target, valid)[:, None, None]
-    return moved + root
+        moved = moved * metrics.scale_least_squares(moved, truth, valid)[:, None, None]
+    return moved
 
 
 def _masked(points: Float, keep: npt.NDArray[np.bool_]) -> Float:

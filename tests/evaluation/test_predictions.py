@@ -1,0 +1,208 @@
+"""Readers of predictions: each format reaches the same records, and bad files are refused in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.io
+
+from graphhand.errors import InputError
+from graphhand.evaluation import predictions as readers
+from graphhand.evaluation import preset, score
+from graphhand.evaluation.predictions import TruthSample
+
+
+@pytest.fixture
+def truth(records):
+    return [
+        TruthSample(i, name, "left" if i % 2 else "right", records.truth_m[i], records.truth_px[i], records.visible[i])
+        for i, name in enumerate(records.names)
+    ]
+
+
+def line(records, i, *, side=None, name=None, absolute=True, shift_px=0.0):
+    pose = records.predicted_m[i]
+    return {
+        "image": name or f"/somewhere/{records.names[i]}",
+        "width": 128,
+        "height": 128,
+        "hands": [
+            {
+                "side": side or ("left" if i % 2 else "right"),
+                "score": 0.9,
+                "joints_px": (records.predicted_px[i] + shift_px).tolist(),
+                "joints_rel_m": (pose - pose[0]).tolist(),
+                "joints_cam_m": pose.tolist() if absolute else None,
+            }
+        ],
+        "model": "m",
+    }
+
+
+def write_lines(path, lines):
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return path
+
+
+def read(path, truth):
+    """By whichever reader the file asks for."""
+    kind = readers.sniff(path)
+    if kind == "with truth":
+        return readers.read_with_truth(path)
+    if kind == "freihand":
+        return readers.read_freihand_json(path, truth)
+    return readers.read_json_lines(path, truth)
+
+
+def test_npz_round_trip(records, tmp_path):
+    records.save(tmp_path / "p.npz")
+    again = readers.read_with_truth(tmp_path / "p.npz")
+    for name in type(records).__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(records, name), getattr(again, name))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1), ("cm", 100), ("mm", 1000)])
+def test_npz_and_mat_in_any_unit(records, tmp_path, unit, factor):
+    np.savez(tmp_path / "p.npz", predicted_m=records.predicted_m * factor, truth_m=records.truth_m * factor)
+    scipy.io.savemat(
+        tmp_path / "p.mat", {"est_pose_xyz": records.predicted_m * factor, "gt_pose_xyz": records.truth_m * factor}
+    )
+    expected = score(records, preset("root")).mean_mm
+    for file in ("p.npz", "p.mat"):
+        assert readers.sniff(tmp_path / file) == "with truth"
+        got = score(readers.read_with_truth(tmp_path / file, unit), preset("root")).mean_mm
+        assert got == pytest.approx(expected)
+
+
+def test_a_wrong_unit_is_noticed(records, tmp_path):
+    np.savez(tmp_path / "p.npz", predicted_m=records.predicted_m * 1000, truth_m=records.truth_m * 1000)
+    with pytest.raises(InputError, match="--unit"):
+        readers.read_with_truth(tmp_path / "p.npz")
+
+
+def test_freihand_style_json(records, truth, tmp_path):
+    path = tmp_path / "pred.json"
+    path.write_text(json.dumps([records.predicted_m.tolist(), []]))
+    assert readers.sniff(path) == "freihand"
+    again = readers.read_freihand_json(path, truth)
+    assert score(again, preset("freihand-unaligned")).mean_mm == score(records, preset("freihand-unaligned")).mean_mm
+    with pytest.raises(InputError, match="30 hands for a data set of 29"):
+        readers.read_freihand_json(path, truth[:29])
+
+
+def test_json_lines_are_tied_by_picture_in_any_order(records, truth, tmp_path):
+    path = write_lines(tmp_path / "p.jsonl", [line(records, i) for i in reversed(range(30))])
+    assert readers.sniff(path) == "json lines"
+    again, skipped, counts = readers.read_json_lines(path, truth)
+    assert not skipped
+    assert counts == {"wrong_side": 0, "error_lines": 0}
+    np.testing.assert_allclose(again.predicted_m, records.predicted_m)
+    np.testing.assert_allclose(again.predicted_px, records.predicted_px)
+    assert again.absolute.all()
+
+
+def test_missed_pictures_failed_lines_and_wrong_sides_are_counted(records, truth, tmp_path):
+    lines = [line(records, i) for i in range(1, 28)]
+    lines[0] = line(records, 1, side="right", absolute=False)
+    lines += [
+        {"image": f"x/{records.names[28]}", "error": "unreadable"},
+        {"image": f"x/{records.names[29]}", "hands": []},
+    ]
+    again, skipped, counts = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), truth)
+    assert len(again) == 27
+    assert [(s.index, s.reason) for s in skipped] == [
+        (0, "no line for its picture"),
+        (28, "no hand was found in its picture"),
+        (29, "no hand was found in its picture"),
+    ]
+    assert counts == {"wrong_side": 1, "error_lines": 1}
+    assert not again.absolute[0]
+    assert again.absolute[1:].all()
+    np.testing.assert_allclose(again.predicted_m[0, 0], 0)
+
+
+def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth, tmp_path):
+    one = line(records, 0)
+    one["hands"] += line(records, 0, side="left")["hands"]  # exact, but another side
+    one["hands"] += line(records, 0, shift_px=40)["hands"]
+    one["hands"][0]["joints_px"] = (records.predicted_px[0] + 5).tolist()
+    again, _, counts = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", [one]), truth[:1])
+    np.testing.assert_allclose(again.predicted_px[0], records.predicted_px[0] + 5)
+    assert counts["wrong_side"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sample", "picture", "same"),
+    [
+        ("images/00001.png", "/data/images/00001.png", True),
+        ("images/00001.png#left", "images/00001.png", True),
+        ("evaluation/00000001", "FreiHAND/evaluation/00000001.jpg", True),
+        ("a/1.png", "a\\1.png", True),
+        ("1.png", "dir/11.png", False),
+        ("b/1.png", "a/1.png", False),
+    ],
+)
+def test_pictures_match_by_the_end_of_their_path(records, truth, tmp_path, sample, picture, same):
+    renamed = TruthSample(0, sample, "right", truth[0].joints_m, truth[0].joints_px, truth[0].visible)
+    other = TruthSample(1, "other", "right", truth[1].joints_m, truth[1].joints_px, truth[1].visible)
+    lines = [line(records, 0, name=picture), line(records, 1, name="other.png")]
+    got, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), [renamed, other])
+    assert len(got) == (2 if same else 1)
+    assert len(skipped) == (0 if same else 1)
+
+
+def test_two_pictures_of_one_name_are_not_guessed_between(records, truth, tmp_path):
+    lines = [line(records, 0, name=f"{d}/1.png") for d in "ab"] + [line(records, 1, name="other.png")]
+    samples = [
+        TruthSample(0, "1.png", "right", *(getattr(truth[0], n) for n in ("joints_m", "joints_px", "visible"))),
+        TruthSample(1, "other", "right", *(getattr(truth[1], n) for n in ("joints_m", "joints_px", "visible"))),
+    ]
+    _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
+    assert [s.index for s in skipped] == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("p.jsonl", b"{", "not JSON"),
+        ("p.jsonl", b'{"hands": []}', "no 'image'"),
+        ("p.jsonl", b'{"image": "a", "hands": [{"side": "left"}]}', "a hand is not as expected"),
+        ("p.jsonl", b'{"image": "a", "hands": [{"side":"left","joints_rel_m":[[1]],"joints_px":[[1]]}]}', "21 joints"),
+        ("p.jsonl", b'{"image": "elsewhere", "hands": []}', "no line names a picture"),
+        ("p.json", b"[[[1, 2]]]", "21x3"),
+        ("p.json", b"[", "not JSON"),
+        ("p.json", b"[" * 100_000, "not JSON"),
+        ("p.json", b"7", "not a predictions file"),
+        ("p.txt", b"", "not a predictions file"),
+        ("p.npz", b"PK\x03\x04 cut short", "not a readable .npz"),
+        ("p.npz", b"", "not a readable .npz"),
+        ("p.mat", b"MATLAB 5.0 but not really", "not a readable .mat"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(truth, tmp_path, name, content, problem):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        read(path, truth)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_arrays_and_wrong_shapes_are_named(records, tmp_path):
+    np.savez(tmp_path / "a.npz", predicted_m=records.predicted_m)
+    with pytest.raises(InputError, match="truth_m"):
+        readers.read_with_truth(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", predicted_m=records.predicted_m[:, :5], truth_m=records.truth_m)
+    with pytest.raises(InputError, match="predicted_m must have shape"):
+        readers.read_with_truth(tmp_path / "b.npz")
+    scipy.io.savemat(tmp_path / "c.mat", {"something": records.truth_m})
+    with pytest.raises(InputError, match="among something"):
+        readers.read_with_truth(tmp_path / "c.mat")
+
+
+def test_a_pickled_npz_is_not_executed(tmp_path):
+    np.savez(tmp_path / "p.npz", predicted_m=np.array([print], dtype=object), truth_m=np.zeros(1))
+    with pytest.raises(InputError, match="not a readable"):
+        readers.read_with_truth(tmp_path / "p.npz")

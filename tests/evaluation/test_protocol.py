@@ -1,0 +1,116 @@
+"""A protocol names every choice that moves a number, and refuses choices that contradict each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from graphhand.evaluation import DEFAULT_PRESETS, PRESETS, Protocol, preset
+from graphhand.evaluation.protocol import thresholds_mm
+
+# For each choice: the words of which every description must contain one.
+WORDS = {
+    "alignment": ("aligned at ", "Procrustes-aligned", "no alignment"),
+    "scale": ("no scale correction", "true scale from bone", "least-squares scale"),
+    "joint_zero": ("joint 0 is the wrist", "joint 0 is the palm"),
+    "counted": ("joints count",),
+    "visibility": ("visible joints only", "hidden joints count too"),
+    "average": ("mean over",),
+    "thresholds": ("AUC over ",),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_names_every_choice(name):
+    line = preset(name).describe()
+    assert "\n" not in line
+    for choice, words in WORDS.items():
+        assert sum(word in line for word in words) == 1, choice
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_json(name):
+    assert Protocol.model_validate_json(preset(name).model_dump_json()) == preset(name)
+
+
+def test_no_two_descriptions_hide_a_difference():
+    """Presets that compute different things read differently."""
+    seen = {}
+    for name, protocol in PRESETS.items():
+        choices = protocol.model_dump(exclude={"name", "note"})
+        if protocol.alignment != "root":
+            choices.pop("root")
+        if protocol.scale != "bone":
+            choices.pop("bone")
+        line = protocol.describe()
+        assert seen.setdefault(line, choices) == choices, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragment"),
+    [
+        ({"root": 9}, "middle_mcp (joint 9)"),
+        ({"scale": "bone", "bone": (0, 9)}, "wrist-middle_mcp"),
+        ({"joint_zero": "palm_ring"}, "ring_mcp"),
+        ({"excluded": (0,)}, "without wrist"),
+        ({"visibility": "visible"}, "visible joints only"),
+        ({"average": "pooled"}, "at once"),
+        ({"thresholds": "5-40x8"}, "5-40 mm, 8 points"),
+        ({"alignment": "procrustes", "reflection": True}, "reflection admitted"),
+    ],
+)
+def test_a_changed_choice_shows_in_the_line_and_in_the_name(changes, fragment):
+    base = Protocol(name="base")
+    changed = base.changed(**changes)
+    assert fragment in changed.describe()
+    assert fragment not in base.describe()
+    assert changed.name.startswith("base+")
+
+
+def test_changing_nothing_keeps_the_name():
+    assert preset("paper").changed(alignment="root", root=None) is preset("paper")
+
+
+@pytest.mark.parametrize(
+    ("choices", "named"),
+    [
+        ({"alignment": "none", "scale": "bone"}, "scale=bone"),
+        ({"alignment": "procrustes", "scale": "bone"}, "alignment=procrustes"),
+        ({"reflection": True}, "reflection"),
+        ({"bone": (9, 9)}, "bone"),
+        ({"bone": (9, 30)}, "bone"),
+        ({"excluded": tuple(range(21))}, "at least one joint"),
+        ({"excluded": (21,)}, "0-20"),
+        ({"root": 21}, "root"),
+        ({"thresholds": "50-20x3"}, "thresholds"),
+        ({"aligment": "root"}, "aligment"),
+    ],
+)
+def test_contradictions_are_refused_by_name(choices, named):
+    with pytest.raises(ValidationError, match=named):
+        Protocol(**choices)
+
+
+def test_protocols_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError, match="frozen"):
+        preset("root").scale = "bone"
+
+
+def test_grids_by_range_and_points():
+    np.testing.assert_allclose(thresholds_mm("20-50x4"), [20, 30, 40, 50])
+    assert len(preset("zb-rhd").grid_mm) == 12
+    assert preset("zb-rhd").grid_mm[0] == pytest.approx(400 / 19)
+
+
+def test_the_published_conventions_differ_where_they_should():
+    assert preset("minimal-hand").root == preset("bihand").root == 9
+    assert preset("obman").counted == tuple(range(1, 21))
+    assert preset("freihand").reflection
+    assert not preset("procrustes").reflection
+    assert set(DEFAULT_PRESETS) <= set(PRESETS)
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(ValueError, match="paper"):
+        preset("papr")

@@ -1,0 +1,190 @@
+"""Running a network over a data set: poses come back in the picture's frame, however the work is cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import graphhand
+from graphhand.data import collate
+from graphhand.errors import InputError
+from graphhand.evaluation import CropChoice, PoseRecords, predict_dataset, preset, score, score_pixels
+from graphhand.evaluation.runner import gather, read_truth
+from graphhand.model.checkpoint import load_generator
+
+
+class Oracle:
+    """A network that knows the labels: it answers with the crop's own, in the crop's frame."""
+
+    def __init__(self, samples, crop, size):
+        self.batch = collate([crop.cut(samples[i], size) for i in range(len(samples))])
+
+    def __call__(self, image, K, refine):
+        rows = [next(i for i, known in enumerate(self.batch.image) if torch.equal(known, one)) for one in image]
+        pixels, depth = self.batch.joints_px[rows], self.batch.root_depth_m[rows]
+        wrist = torch.einsum("bij,bj->bi", torch.linalg.inv(K), torch.cat((pixels[:, 0], torch.ones(len(rows), 1)), 1))
+        joints = self.batch.joints_m[rows] + (wrist * depth[:, None])[:, None]
+        return SimpleNamespace(joints_cam_m=joints, joints_px=pixels)
+
+
+@pytest.mark.parametrize("rule", ["truth", "image"])
+def test_perfect_answers_in_the_crop_are_perfect_in_the_picture(crops, rule):
+    """The turn of the crop camera, the mirror of left hands and the warp are all undone."""
+    crop = CropChoice(rule)
+    records, skipped = predict_dataset(Oracle(crops, crop, 48), crops, size=48, crop=crop, batch_size=3)
+    assert not skipped
+    assert score(records, preset("dexycb-absolute")).mean_mm < 1e-2
+    assert score_pixels(records).mean_px < 1e-2
+    np.testing.assert_allclose(records.truth_m[3], crops[3].joints_cam_m, atol=1e-7)
+
+
+def test_results_do_not_depend_on_workers(crops, tiny_weights):
+    generator, _ = load_generator(tiny_weights)
+    one, _ = predict_dataset(generator, crops, size=32, batch_size=3)
+    two, _ = predict_dataset(generator, crops, size=32, batch_size=3, workers=1)
+    assert_same(one, two)
+
+
+def test_batch_size_hardly_matters(crops, tiny_weights):
+    generator, _ = load_generator(tiny_weights)
+    one, _ = predict_dataset(generator, crops, size=32, batch_size=1)
+    two, _ = predict_dataset(generator, crops, size=32, batch_size=7)
+    np.testing.assert_allclose(one.predicted_m, two.predicted_m, atol=1e-5)
+
+
+def test_the_prior_is_the_network_without_refinement(crops, tiny_weights):
+    generator, _ = load_generator(tiny_weights)
+    torch.nn.init.normal_(list(generator.refinement.parameters())[-1])
+    final, _ = predict_dataset(generator, crops, size=32)
+    prior, _ = predict_dataset(generator, crops, size=32, pose="prior")
+    with torch.inference_mode():
+        batch = collate([CropChoice().cut(crops[i], 32) for i in range(7)])
+        expected = generator(batch.image, batch.K).prior_m
+    bones = np.linalg.norm(np.diff(prior.predicted_m, axis=1), axis=-1)
+    np.testing.assert_allclose(bones, expected.diff(dim=1).norm(dim=-1), atol=1e-6)
+    assert np.abs(final.predicted_m - prior.predicted_m).max() > 1e-4
+
+
+def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_dir, tiny_weights):
+    (crops_dir / "images" / "00002.png").write_bytes(b"no picture")
+    generator, _ = load_generator(tiny_weights)
+    records, skipped = predict_dataset(generator, crops, size=32, batch_size=3)
+    assert list(records.index) == [0, 1, 3, 4, 5, 6]
+    assert [(s.index, s.unreadable) for s in skipped] == [(2, True)]
+    assert "00002.png" in skipped[0].reason
+    truth, also_skipped = read_truth(crops)
+    assert len(truth) == 6
+    assert also_skipped == skipped
+
+
+def test_limit_and_progress(crops, tiny_weights):
+    generator, _ = load_generator(tiny_weights)
+    seen = []
+    records, _ = predict_dataset(
+        generator, crops, size=32, batch_size=2, limit=5, progress=lambda done, total: seen.append((done, total))
+    )
+    assert len(records) == 5
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_an_empty_data_set_is_an_error(tiny_weights):
+    generator, _ = load_generator(tiny_weights)
+    with pytest.raises(ValueError, match="no samples"):
+        predict_dataset(generator, [], size=32)
+
+
+def test_alone_there_is_nothing_to_gather(records):
+    again, skipped = gather(records, [])
+    assert_same(again, records)
+    assert skipped == []
+
+
+def test_two_processes_give_the_numbers_of_one_exactly(crops_dir, tiny_weights, tmp_path):
+    """Three runs of the command itself: alone, and as a pair over gloo."""
+    (crops_dir / "images" / "00004.png").write_bytes(b"no picture")  # skipped samples are gathered, too
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    script = "from graphhand.cli.evaluate import evaluate; import typer; typer.run(evaluate)"
+
+    def start(name, rank=0, world_size=1):
+        arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir, "--batch-size", 2,
+                     "--device", "cpu", "--json", tmp_path / f"{name}.json",
+                     "--save-predictions", tmp_path / f"{name}.npz"]  # fmt: skip
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(Path(graphhand.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))),
+            "OMP_NUM_THREADS": "1",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)], env=environment, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    runs = [start("one"), start("two", 0, 2), start("two", 1, 2)]
+    outputs = [run.communicate(timeout=240) for run in runs]
+    # One sample is unreadable: the reporting processes say so with exit code 1.
+    assert [run.returncode for run in runs] == [1, 1, 0], outputs
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one == two
+    assert one["samples"] == 6
+    assert [sample["index"] for sample in one["skipped"]] == [4]
+    with np.load(tmp_path / "one.npz") as a, np.load(tmp_path / "two.npz") as b:
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+    assert outputs[2][0] == ""  # the second process reports nothing
+
+
+def test_annotated_crops_refuse_what_they_cannot_use(crops_dir):
+    from graphhand.evaluation import AnnotatedCrops
+
+    file = crops_dir / "annotations.json"
+    content = json.loads(file.read_text())
+    with pytest.raises(InputError, match=r"cannot be read"):
+        AnnotatedCrops(crops_dir / "nowhere")
+    file.write_text("{}")
+    with pytest.raises(InputError, match="no list of samples"):
+        AnnotatedCrops(crops_dir)
+    file.write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        AnnotatedCrops(crops_dir)
+    content["samples"][0].pop("K_crop")
+    content["samples"][1]["side"] = "middle"
+    content["samples"][2]["joints_cam_m"] = [[0, 0, 1 + 1000 * k] for k in range(21)]
+    file.write_text(json.dumps(content["samples"]))  # a plain list serves as well
+    for index, problem in enumerate(("missing", "'side'", "sample images/00002.png")):
+        with pytest.raises(InputError, match=problem):
+            AnnotatedCrops(crops_dir)[index]
+
+
+def test_real_pictures_load_with_labels_on_the_hand(shared_dir):
+    """Runs only where the developer's folder of real pictures exists."""
+    from graphhand.evaluation import AnnotatedCrops
+
+    if not (shared_dir / "real_hands").is_dir():
+        pytest.skip(f"no real_hands in {shared_dir}")
+    samples = AnnotatedCrops(shared_dir / "real_hands")
+    assert len(samples) == 94
+    sample = samples[0]
+    assert sample.side == "left"
+    assert ((sample.joints_px > 0) & (sample.joints_px < 256)).all()
+
+
+def assert_same(one: PoseRecords, two: PoseRecords) -> None:
+    for field in fields(PoseRecords):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
