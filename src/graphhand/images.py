@@ -391,7 +391,7 @@ def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> RGBImage:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2).astype(np.uint8)
-    rgb = pixels[:, :, 2::-1].astype(np.uint8)
+    rgb: RGBImage = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     if pixels.shape[2] == 4:
         alpha = pixels[:, :, 3:].astype(np.uint32)
         if alpha.min() < 255:

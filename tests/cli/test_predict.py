@@ -209,6 +209,15 @@ def test_wrong_options_are_refused_before_any_work(
     assert kept.read_text() == "earlier results\n"
 
 
+def test_a_box_outside_one_photo_leaves_the_others(weights: Path, photos: Path) -> None:
+    result = run(weights, photos / "a.jpg", photos / "b.png", "--box", "10,80,30,30", "--json", "-")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"{photos / 'a.jpg'}: --box lies outside its 96 x 72 pixels; give X,Y,W,H in it"
+    ]
+    assert ["error" in record for record in lines(result.stdout)] == [True, False]
+
+
 def test_missing_weights_and_unwritable_targets_are_input_errors(weights: Path, photos: Path, tmp_path: Path) -> None:
     assert isinstance(run(tmp_path / "none", photos).exception, InputError)
     (tmp_path / "file").touch()

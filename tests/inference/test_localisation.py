@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.inference.localisation import CROP_MARGIN, crop_box, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import CROP_MARGIN, crop_box, meets_image, overlap, recrop_box, whole_image_box
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
@@ -46,3 +46,10 @@ def test_overlap_is_intersection_over_union() -> None:
     assert overlap([0, 0, 10, 10], [0, 0, 10, 10]) == 1
     assert overlap([0, 0, 10, 10], [5, 0, 10, 10]) == pytest.approx(1 / 3)
     assert overlap([0, 0, 10, 10], [20, 0, 10, 10]) == 0
+
+
+def test_a_box_meets_the_picture_up_to_its_edge() -> None:
+    assert meets_image([-9, -9, 9, 9], 320, 240)
+    assert meets_image([319, 239, 5, 5], 320, 240)
+    for box in ([-10, 0, 9, 9], [0, -10, 9, 9], [320, 0, 9, 9], [0, 240, 9, 9]):
+        assert not meets_image(box, 320, 240)

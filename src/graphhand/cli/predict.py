@@ -190,7 +190,7 @@ def _predictions(
 
     how = dict(how)
     box = how.pop("box", None)
-    for portion in _portions(jobs):
+    for portion in _portions(jobs, box):
         pictures = [job.picture for job in portion if isinstance(job.picture, np.ndarray)]
         found = iter(estimator.predict_many(pictures, boxes=None if box is None else [box] * len(pictures), **how))
         for job in portion:
@@ -201,9 +201,10 @@ def _predictions(
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
 
 
-def _portions(jobs: list[_Job]) -> Iterator[list[_Job]]:
+def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]:
     """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
     from graphhand.images import read_image
+    from graphhand.inference.localisation import meets_image
 
     portion: list[_Job] = []
     pixels = 0
@@ -211,8 +212,13 @@ def _portions(jobs: list[_Job]) -> Iterator[list[_Job]]:
         if job.picture is None:
             try:
                 image = read_image(job.path)
+                height, width = image.shape[:2]
+                if box is not None and not meets_image(box, width, height):
+                    raise InputError(
+                        job.path, f"--box lies outside its {width} x {height} pixels", "give X,Y,W,H in it"
+                    )
                 job = replace(job, picture=image)
-                pixels += image.shape[0] * image.shape[1]
+                pixels += width * height
             except InputError as error:
                 job = replace(job, picture=error)
         portion.append(job)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from graphhand.errors import InputError
 from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
-from graphhand.inference.localisation import crop_box, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
@@ -183,6 +183,8 @@ class HandPoseEstimator:
             picture = _checked(item)
             height, width = picture.shape[:2]
             camera = _camera(width, height, K, focal_px, fov_deg)
+            if boxes is not None and not meets_image(boxes[index], width, height):
+                raise ValueError(f"box {list(np.asarray(boxes[index]))} lies outside the {width} x {height} image")
             box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index])
             looks.append([_Look(picture, camera, s, box) for s in sides])
 
@@ -205,7 +207,7 @@ class HandPoseEstimator:
             return []
         size = self.image_size
         cameras = [crop_camera(look.camera.K, look.box, size) for look in looks]
-        crops = np.stack([_crop(look, camera) for look, camera in zip(looks, cameras)])
+        crops = np.stack(_crops(looks, cameras))
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
         output = cast(GeneratorOutput, self.generator(image, K))
@@ -286,9 +288,30 @@ class _Estimate:
         )
 
 
-def _crop(look: _Look, camera: CropCamera) -> Image:
-    crop = camera.warp(look.image)
-    return crop[:, ::-1] if look.side == "left" else crop
+def _crops(looks: Sequence[_Look], cameras: Sequence[CropCamera]) -> list[Image]:
+    """What each look sees, (S, S, 3); the two sides of one box share the work."""
+    cut: dict[tuple[int, bytes], Image] = {}
+    crops = []
+    for look, camera in zip(looks, cameras):
+        key = (id(look.image), look.box.tobytes())
+        if key not in cut:
+            cut[key] = _cut(look.image, camera)
+        crops.append(cut[key][:, ::-1] if look.side == "left" else cut[key])
+    return crops
+
+
+def _cut(image: Image, camera: CropCamera) -> Image:
+    """``camera.warp`` of only the part of the picture that it sees: a large photo's small hand costs little."""
+    last = camera.size - 1
+    corners = camera.unproject_points([[0, 0], [last, 0], [0, last], [last, last]])
+    # Two crop pixels of margin, so that the cut's own edges stay out of sight.
+    margin = 2 * np.ptp(corners, axis=0).max() / camera.size + 2
+    limits = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(corners.min(0) - margin), 0, limits - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(0) + margin) + 1, low + 1, limits).astype(int)
+    shift = np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
+    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    return replace(camera, homography=camera.homography @ shift).warp(part)
 
 
 def _checked(image: Image | str | os.PathLike[str]) -> Image:

@@ -33,11 +33,18 @@ def crop_box(hand_box_px: ArrayLike) -> FloatArray:
     Raises:
         ValueError: the box is not four finite numbers with positive width and height.
     """
-    box = np.asarray(hand_box_px, dtype=np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
-        raise ValueError("a box is x, y, width, height: finite, width and height positive")
-    x, y, w, h = box
+    x, y, w, h = _checked(hand_box_px)
     return square_box([[x, y], [x + w, y + h]], CROP_MARGIN)
+
+
+def meets_image(hand_box_px: ArrayLike, width: int, height: int) -> bool:
+    """Whether any of a box lies in the picture.
+
+    Raises:
+        ValueError: as :func:`crop_box`.
+    """
+    x, y, w, h = _checked(hand_box_px)
+    return bool(x < width - 0.5 and y < height - 0.5 and x + w > -0.5 and y + h > -0.5)
 
 
 def recrop_box(joints_px: ArrayLike, width: int, height: int) -> FloatArray | None:
@@ -62,3 +69,10 @@ def overlap(a: ArrayLike, b: ArrayLike) -> float:
     w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
     h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
     return float(w * h / (aw * ah + bw * bh - w * h))
+
+
+def _checked(box_px: ArrayLike) -> FloatArray:
+    box = np.asarray(box_px, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
+        raise ValueError("a box is x, y, width, height: finite, width and height positive")
+    return box
