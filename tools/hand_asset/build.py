@@ -86,8 +86,6 @@ def build_hand(root: Path) -> tuple[dict[str, np.ndarray], MakeHumanHand]:
         "forearm_weight": weights17[:, 16].astype(np.float32),
         "hand_vertex_count": np.int64(source.hand_vertex_count),
         "side": np.array("right"),
-        "uv": source.uv.astype(np.float32),
-        "face_uv": source.face_uv.astype(np.int32),
         "makehuman_vertex": source.base_index.astype(np.int32),
     }
     return arrays, source

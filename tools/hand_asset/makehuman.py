@@ -59,37 +59,32 @@ _TO_METRES = 0.1 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 @dataclass
 class BaseMesh:
     vertices: np.ndarray  # (n, 3) metres
-    uv: np.ndarray  # (t, 2)
-    groups: dict[str, list[list[tuple[int, int]]]]  # polygons as (vertex, uv) corners, zero-based
+    groups: dict[str, list[list[int]]]  # polygons as vertex numbers, zero-based
 
     @classmethod
     def read(cls, path: Path) -> BaseMesh:
         vertices: list[list[float]] = []
-        uv: list[list[float]] = []
-        groups: dict[str, list[list[tuple[int, int]]]] = {}
-        polygons: list[list[tuple[int, int]]] = []
+        groups: dict[str, list[list[int]]] = {}
+        polygons: list[list[int]] = []
         for line in path.read_text().splitlines():
             kind, _, rest = line.partition(" ")
             if kind == "v":
                 vertices.append([float(x) for x in rest.split()])
-            elif kind == "vt":
-                uv.append([float(x) for x in rest.split()[:2]])
             elif kind == "g":
                 polygons = groups.setdefault(rest.strip(), [])
             elif kind == "f":
-                corners = [corner.split("/") for corner in rest.split()]
-                polygons.append([(int(c[0]) - 1, int(c[1]) - 1 if len(c) > 1 and c[1] else -1) for c in corners])
-        return cls(np.array(vertices) @ _TO_METRES.T, np.array(uv), groups)
+                polygons.append([int(corner.split("/")[0]) - 1 for corner in rest.split()])
+        return cls(np.array(vertices) @ _TO_METRES.T, groups)
 
     def group_vertices(self, name: str) -> np.ndarray:
-        return np.unique([vertex for polygon in self.groups[name] for vertex, _ in polygon])
+        return np.unique(self.groups[name])
 
 
 class MakeHumanHand:
     """Right hand with `forearm_m` metres of forearm, as a function of phenotype and local sliders.
 
     Attributes:
-        faces, face_uv: (F, 3) triangles over the mesh vertices and over `uv`.
+        faces: (F, 3) triangles over the mesh vertices, the hand's own first.
         weights: (V, len(BONES)) MakeHuman's skinning weights; all bones further up are folded into lowerarm02.
         base_index: (V,) each mesh vertex's number in the base mesh; the hand's own vertices come first.
         hand_vertex_count: how many those are.
@@ -107,8 +102,7 @@ class MakeHumanHand:
         wrist = base.vertices[joint_vertices["wrist"]].mean(0)
         elbow = base.vertices[base.group_vertices("joint-r-elbow")].mean(0)
 
-        polygons = np.array([[v for v, _ in p] for p in base.groups["body"]])
-        polygon_uv = np.array([[t for _, t in p] for p in base.groups["body"]])
+        polygons = np.array(base.groups["body"])
         along = (base.vertices - wrist) @ ((wrist - elbow) / np.linalg.norm(wrist - elbow))
         reach = np.linalg.norm(base.vertices - wrist, axis=1) < 0.45
         right_arm = reach & (base.vertices[:, 0] < -0.2)
@@ -125,9 +119,7 @@ class MakeHumanHand:
         number[self.base_index] = np.arange(len(self.base_index))
         # Hand triangles first too, so that a prefix of `faces` is the hand alone.
         order = np.concatenate((np.flatnonzero(hand), np.flatnonzero(kept & ~hand)))
-        self.faces, corner_uv = _triangulate(number[polygons[order]], polygon_uv[order], base.vertices[self.base_index])
-        used, inverse = np.unique(corner_uv, return_inverse=True)
-        self.uv, self.face_uv = base.uv[used], inverse.reshape(corner_uv.shape)
+        self.faces = _triangulate(number[polygons[order]], base.vertices[self.base_index])
         self.weights = self._weights(bone_weights, len(base.vertices))[self.base_index]
 
         # Targets are read for the mesh and for the little helper cubes that mark the joints.
@@ -224,13 +216,12 @@ def _corner_shares(value: float, anchors: np.ndarray, names: tuple[str, ...]) ->
     return {name: float(np.interp(value, anchors, np.eye(len(names))[k])) for k, name in enumerate(names)}
 
 
-def _triangulate(quads: np.ndarray, quad_uv: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _triangulate(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """Cut each quad along its shorter diagonal."""
     p = vertices[quads]
     first = np.linalg.norm(p[:, 0] - p[:, 2], axis=1) <= np.linalg.norm(p[:, 1] - p[:, 3], axis=1)
     corners = np.where(first[:, None, None], [[0, 1, 2], [0, 2, 3]], [[0, 1, 3], [1, 2, 3]])
-    rows = np.arange(len(quads))[:, None, None]
-    return quads[rows, corners].reshape(-1, 3), quad_uv[rows, corners].reshape(-1, 3)
+    return quads[np.arange(len(quads))[:, None, None], corners].reshape(-1, 3)
 
 
 def _boundary_vertices(polygons: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The parametric hand: one linear-blend-skinning layer for the shipped CC0 hand and for a user's MANO files."""
 
 from graphhand.hand_model.arrays import HandArrays
-from graphhand.hand_model.layer import HandModel, HandOutput, SkinningTransforms, mirror_pose, pose_matrices
+from graphhand.hand_model.layer import HandModel, HandOutput, SkinningTransforms
+from graphhand.hand_model.pose import mirror_pose
 
-__all__ = ["HandArrays", "HandModel", "HandOutput", "SkinningTransforms", "mirror_pose", "pose_matrices"]
+__all__ = ["HandArrays", "HandModel", "HandOutput", "SkinningTransforms", "mirror_pose"]

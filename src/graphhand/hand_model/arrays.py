@@ -40,7 +40,6 @@ class HandArrays:
         side: "right" or "left".
         forearm_weight: (V,) the part of ``weights[:, 0]`` that belongs to the forearm; zeros where a file has none.
         hand_vertex_count: vertices ``[:hand_vertex_count]`` are the hand without its forearm.
-        uv, face_uv: (T, 2) texture coordinates and (F, 3) their indices per triangle corner, or None.
         notices: what the reader changed or assumed, in words.
     """
 
@@ -56,8 +55,6 @@ class HandArrays:
     side: str
     forearm_weight: FloatArray
     hand_vertex_count: int
-    uv: FloatArray | None = None
-    face_uv: IntArray | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -96,8 +93,6 @@ class HandArrays:
             ids = getattr(self, name)
             if ids.size and (ids.min() < 0 or ids.max() >= num_vertices):
                 raise InputError(source, f"{name} points outside the {num_vertices} vertices", remedy)
-        if (self.uv is None) != (self.face_uv is None):
-            raise InputError(source, "uv and face_uv must come together", remedy)
         if np.abs(self.weights.sum(1) - 1.0).max() > 1e-3:
             raise InputError(source, "skinning weights do not sum to 1", remedy)
         return self
@@ -118,7 +113,6 @@ class HandArrays:
             shapedirs=self.shapedirs * flip[:, None],
             posedirs=self.posedirs * flip[:, None] * feature_sign,
             faces=self.faces[:, ::-1].copy(),
-            face_uv=None if self.face_uv is None else self.face_uv[:, ::-1].copy(),
             hands_components=self.hands_components * pose_sign,
             hands_mean=self.hands_mean * pose_sign,
             side="left" if self.side == "right" else "right",
@@ -129,7 +123,7 @@ class HandArrays:
         digest = hashlib.sha256()
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name == "notices" or value is None:
+            if spec.name == "notices":
                 continue
             if isinstance(value, np.ndarray):
                 value = value.astype("<f4" if value.dtype.kind == "f" else "<i4")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.errors import InputError
+from graphhand.files import replacing
 from graphhand.hand_model.arrays import MANO_PARENTS, HandArrays
 from graphhand.hand_model.mano import REGISTER_AT, find_hand_file, read_mano
 
@@ -33,7 +32,6 @@ _KEYS = {
     "hands_mean": "hands_mean",
     "forearm_weight": "forearm_weight",
 }
-_OPTIONAL_KEYS = {"uv": "uv", "face_uv": "face_uv"}
 
 MANO_NOTE = (
     "Converted from a MANO file by graphhand. MANO's licence governs this copy too: it may not be passed on. "
@@ -87,7 +85,6 @@ def read_npz(path: str | PathLike[str]) -> HandArrays:
     if tuple(stored["kintree_table"][0][1:]) != MANO_PARENTS[1:]:
         raise InputError(path, "its kinematic tree is not a hand's", remedy)
     values = {name: _widened(stored[key]) for key, name in _KEYS.items()}
-    values |= {name: _widened(stored[key]) for key, name in _OPTIONAL_KEYS.items() if key in stored}
     return HandArrays(
         **values,  # type: ignore[arg-type]
         side=str(stored["side"]),
@@ -104,26 +101,18 @@ def write_npz(path: str | PathLike[str], arrays: HandArrays, note: str | None = 
         arrays: the hand, stored as float32.
         note: text stored with it under "note", such as the licence it is under.
     """
-    path = Path(path)
     stored: dict[str, np.ndarray] = {}
-    for key, name in (_KEYS | _OPTIONAL_KEYS).items():
+    for key, name in _KEYS.items():
         value = getattr(arrays, name)
-        if value is not None:
-            stored[key] = value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
+        stored[key] = value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
     stored["kintree_table"] = np.stack((MANO_PARENTS, np.arange(len(MANO_PARENTS))))
     stored["side"] = np.array(arrays.side)
     stored["hand_vertex_count"] = np.array(arrays.hand_vertex_count)
     stored["notices"] = np.array(arrays.notices, dtype=np.str_)
     if note is not None:
         stored["note"] = np.array(note)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, **stored)  # type: ignore[arg-type]
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **stored)  # type: ignore[arg-type]
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
-from graphhand.geometry import axis_angle_to_matrix
-from graphhand.hand_model.arrays import MANO_PARENTS, NUM_FINGER_JOINTS, NUM_SKELETON_JOINTS, HandArrays
+from graphhand.hand_model.arrays import (
+    MANO_PARENTS,
+    NUM_FINGER_JOINTS,
+    NUM_SKELETON_JOINTS,
+    FloatArray,
+    HandArrays,
+    IntArray,
+)
 from graphhand.hand_model.files import default_arrays, read_hand
+from graphhand.hand_model.pose import holds_matrices, matrices_by_quaternion, quaternion_products
 from graphhand.skeleton import to_graphhand_order
 
-# The kinematic tree by depth: the wrist alone, then the base, middle and last joint of each finger.
-_LEVELS = ((1, 4, 7, 10, 13), (2, 5, 8, 11, 14), (3, 6, 9, 12, 15))
-# Where each skeleton joint stands in [wrist, level 1, level 2, level 3].
-_FROM_LEVELS = tuple((0, *_LEVELS[0], *_LEVELS[1], *_LEVELS[2]).index(j) for j in range(NUM_SKELETON_JOINTS))
+_NUM_FINGERS = 5
+_NUM_TIPS = 5
+# Where our joints stand among MANO's: 16 skeleton joints, then the tips.
+_FROM_MANO: IntArray = to_graphhand_order(np.arange(NUM_SKELETON_JOINTS + _NUM_TIPS)[:, None], "mano")[:, 0]
 
 
 class HandOutput(NamedTuple):
@@ -47,15 +56,24 @@ class SkinningTransforms(NamedTuple):
     joints_m: Tensor
 
 
+class _PosedSkeleton(NamedTuple):
+    """Rest and posed joints (..., 16, 3, 1), motion from rest to pose (..., 16, 3, 4), rest tips (..., 5, 3, 1)."""
+
+    rest: Tensor
+    joints: Tensor
+    motion: Tensor
+    tips: Tensor
+
+
 class HandModel(nn.Module):
-    """Linear blend skinning of a hand in MANO's layout (Romero et al. 2017, Eq. 1-4 of SMPL).
+    """Linear blend skinning of a hand in MANO's layout (Romero et al. 2017; the equations are SMPL's).
 
-    Frame: the file's own, for MANO and the default hand alike a right hand whose fingers point to -x, back of the
-    hand to +y and thumb to +z. The global rotation turns the hand about its wrist, which stays where the file
-    (and the shape) puts it. All methods take any number of leading batch dimensions, broadcast between pose and
-    shape, and are differentiable.
+    Frame: the file's own; for MANO and for the default hand a right hand whose fingers point to -x, back of the hand
+    to +y and thumb to +z. The global rotation turns the hand about its wrist, which stays where the file and the
+    shape put it. Pose and shape take any number of leading batch dimensions, broadcast against each other; both are
+    cast to the module's own precision, in which everything is computed even under autocast.
 
-    The arrays are buffers (so ``.to(device)`` and ``.double()`` work) but not part of ``state_dict``: MANO's licence
+    The arrays are buffers (so ``.to(device)`` and ``.double()`` work) but no part of ``state_dict``: MANO's licence
     forbids passing them on inside a checkpoint. Keep ``fingerprint`` beside the weights instead.
 
     Attributes:
@@ -66,7 +84,7 @@ class HandModel(nn.Module):
         num_vertices: V.
         hand_vertex_count: the first this many vertices are the hand, the rest its forearm.
         forearm_weight: (V,) share of the wrist's skinning weight that belongs to the forearm.
-        uv, face_uv: texture coordinates (T, 2) and their triangles (F, 3), or None.
+        hands_components, hands_mean: (45, 45) and (45,), the file's principal pose directions and mean finger pose.
         side: "right" or "left".
         notices: what the file reader changed or assumed.
     """
@@ -74,12 +92,18 @@ class HandModel(nn.Module):
     faces: Tensor
     tip_vertex_ids: Tensor
     forearm_weight: Tensor
-    uv: Tensor | None
-    face_uv: Tensor | None
     hands_components: Tensor
     hands_mean: Tensor
-    _rest_joints: Tensor
-    _rest_joint_dirs: Tensor
+    _rest_template: Tensor
+    _rest_dirs: Tensor
+    _tip_pose_dirs: Tensor
+    _tip_weights: Tensor
+    _mesh_template: Tensor
+    _mesh_dirs: Tensor
+    _mesh_weights: Tensor
+    _last_row: Tensor
+    _from_mano: Tensor
+    _quaternion_products: Tensor
 
     def __init__(self, arrays: HandArrays, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -92,31 +116,31 @@ class HandModel(nn.Module):
         self.notices = arrays.notices
         self.has_pose_offsets = arrays.posedirs.shape[2] > 0
 
-        def keep(name: str, array: np.ndarray | None) -> None:
-            if array is None:
-                self.register_buffer(name, None, persistent=False)
-                return
-            tensor = torch.from_numpy(np.ascontiguousarray(array))
-            self.register_buffer(name, tensor.to(dtype) if array.dtype.kind == "f" else tensor, persistent=False)
-
+        for name in ("faces", "tip_vertex_ids", "forearm_weight", "hands_components", "hands_mean"):
+            self._keep(name, getattr(arrays, name), dtype)
         tips = arrays.tip_vertex_ids
-        keep("faces", arrays.faces)
-        keep("tip_vertex_ids", tips)
-        keep("forearm_weight", arrays.forearm_weight)
-        keep("uv", arrays.uv)
-        keep("face_uv", arrays.face_uv)
-        keep("hands_components", arrays.hands_components)
-        keep("hands_mean", arrays.hands_mean)
-        # Joints are linear in the shape, so the regressor is applied once, here, in float64. Everything that is
-        # indexed by vertex is kept coordinate-major (3, V): the skinning product below then streams through memory.
-        regressor = arrays.joint_regressor
-        keep("_rest_joints", regressor @ arrays.v_template)
-        keep("_rest_joint_dirs", np.einsum("jv,vcs->sjc", regressor, arrays.shapedirs).reshape(self.num_shape, 48))
-        for prefix, rows in (("_tip", tips), ("_mesh", slice(None))):
-            keep(f"{prefix}_template", arrays.v_template[rows].T)
-            keep(f"{prefix}_shape_dirs", _directions(arrays.shapedirs[rows]))
-            keep(f"{prefix}_pose_dirs", _directions(arrays.posedirs[rows]))
-            keep(f"{prefix}_weights", arrays.weights[rows].T)
+        # The pose feature is R - I; here R alone is multiplied, and the constant part goes into the templates.
+        identity = np.tile(np.eye(3).reshape(-1), NUM_FINGER_JOINTS)[: arrays.posedirs.shape[2]]
+        template = arrays.v_template - arrays.posedirs @ identity
+        # Rest joints are linear in the shape, so the regressor is applied once, here, in float64; so are the bone
+        # vectors (each finger joint seen from its parent). With the fingertips they are one product per call.
+        joints = np.concatenate((arrays.v_template[..., None], arrays.shapedirs), axis=2)
+        joints = np.einsum("jv,vcs->jcs", arrays.joint_regressor, joints)
+        bones = joints[1:] - joints[list(MANO_PARENTS[1:])]
+        tip_rows = np.concatenate((template[tips][..., None], arrays.shapedirs[tips]), axis=2)
+        rest = np.concatenate((joints, bones, tip_rows))
+        self._keep("_rest_template", rest[..., 0].reshape(-1), dtype)
+        self._keep("_rest_dirs", _rows(rest[..., 1:]), dtype)
+        self._keep("_tip_pose_dirs", _rows(arrays.posedirs[tips]), dtype)
+        self._keep("_tip_weights", arrays.weights[tips], dtype)
+        # Vertices are kept coordinate-major, (3, V): skinning then streams through memory.
+        directions = np.concatenate((arrays.shapedirs, arrays.posedirs), axis=2)
+        self._keep("_mesh_template", template.T.reshape(-1), dtype)
+        self._keep("_mesh_dirs", _rows(directions.transpose(1, 0, 2)), dtype)
+        self._keep("_mesh_weights", arrays.weights.T, dtype)
+        self._keep("_last_row", np.eye(4)[3:], dtype)
+        self._keep("_from_mano", _FROM_MANO, dtype)
+        self._keep("_quaternion_products", quaternion_products(), dtype)
 
     @classmethod
     def default(cls, dtype: torch.dtype = torch.float32) -> HandModel:
@@ -144,74 +168,74 @@ class HandModel(nn.Module):
         return cls(read_hand(path, tip_vertex_ids), dtype)
 
     def mirrored(self) -> HandModel:
-        """The other hand (left for right): mirror image across x = 0, for poses given by :func:`mirror_pose`."""
-        twin = HandModel(self.arrays.mirrored())
-        return twin.to(self._rest_joints)
+        """The other hand (left for right): mirror image across x = 0, for poses given by `mirror_pose`."""
+        return HandModel(self.arrays.mirrored(), self._rest_template.dtype).to(self._rest_template.device)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 naming the file's contents."""
         return self.arrays.fingerprint()
 
+    @overload
+    def forward(self, pose: Tensor, shape: Tensor | None = ..., return_vertices: Literal[False] = ...) -> Tensor: ...
+    @overload
+    def forward(self, pose: Tensor, shape: Tensor | None = ..., *, return_vertices: Literal[True]) -> HandOutput: ...
+    @overload
+    def forward(self, pose: Tensor, shape: Tensor | None = ..., return_vertices: bool = ...) -> Tensor | HandOutput: ...
     def forward(self, pose: Tensor, shape: Tensor | None = None, return_vertices: bool = False) -> Tensor | HandOutput:
         """Pose the hand.
 
         Args:
             pose: (..., 16, 3) axis-angle, or (..., 16, 3, 3) rotations; global rotation first, then the finger joints
                 in MANO's order. Absolute: no mean pose is added (`pose_from_pca` can).
-            shape: (..., S) shape coefficients, at most ``num_shape`` of them; None is the mean hand.
+            shape: (..., n) shape coefficients, n <= ``num_shape``; None is the mean hand.
             return_vertices: whether to compute the mesh too.
 
         Returns:
-            (..., 21, 3) joints in metres; or a HandOutput. Without the mesh only the five fingertip vertices are
+            (..., 21, 3) joints in metres, or a HandOutput. Without the mesh only the five fingertip vertices are
             ever computed.
         """
-        rotations = pose_matrices(pose)
-        shape = self._shape(shape, rotations)
-        transforms = self._transforms(rotations, shape)
-        if not return_vertices:
-            tips = self._skin("_tip", rotations, shape, transforms).transpose(-1, -2)
-            return self._with_tips(transforms.joints_m, tips)
-        vertices = self._skin("_mesh", rotations, shape, transforms).transpose(-1, -2)
-        return HandOutput(self._with_tips(transforms.joints_m, vertices[..., self.tip_vertex_ids, :]), vertices)
-
-    def joints(self, pose: Tensor, shape: Tensor | None = None) -> Tensor:
-        """The 21 joints, (..., 21, 3) metres: the fast path of :meth:`forward`."""
-        out = self(pose, shape)
-        assert isinstance(out, Tensor)
-        return out
+        with _full_precision(pose.device):
+            rotations, shape = self._inputs(pose, shape)
+            skeleton = self._pose_skeleton(rotations, shape)
+            if return_vertices:
+                vertices = self._skin_mesh(rotations, shape, skeleton).transpose(-1, -2)
+                tips = vertices.index_select(-2, self.tip_vertex_ids)[..., None]
+            else:
+                tips = self._skin_tips(skeleton)
+            joints = torch.cat((skeleton.joints, tips), dim=-3).squeeze(-1).index_select(-2, self._from_mano)
+            return HandOutput(joints, vertices) if return_vertices else joints
 
     def vertices(self, pose: Tensor, shape: Tensor | None = None, forearm_rotation: Tensor | None = None) -> Tensor:
         """The mesh, (..., V, 3) metres.
 
         Args:
             pose, shape: as in :meth:`forward`.
-            forearm_rotation: (..., 3, 3) rotation of the forearm about the wrist, in the frame the global rotation
-                is given in. None: the forearm follows the hand rigidly, a straight wrist.
+            forearm_rotation: (..., 3, 3) rotation of the forearm about the wrist, in the frame the global rotation is
+                given in. None: the forearm follows the hand rigidly, a straight wrist.
         """
-        rotations = pose_matrices(pose)
-        shape = self._shape(shape, rotations)
-        transforms = self._transforms(rotations, shape)
-        skinned = self._skin("_mesh", rotations, shape, transforms)
-        if forearm_rotation is not None:
-            # w_0 T_hand becomes (w_0 - f) T_hand + f T_forearm: add f (T_forearm - T_hand), applied to the rest shape.
-            wrist = transforms.joints_m[..., 0, :, None]
-            centred = self._rest_vertices("_mesh", rotations, shape) - wrist
-            turned = (forearm_rotation - rotations[..., 0, :, :]) @ centred
-            skinned = skinned + self.forearm_weight * turned
-        return skinned.transpose(-1, -2)
+        with _full_precision(pose.device):
+            rotations, shape = self._inputs(pose, shape)
+            skeleton = self._pose_skeleton(rotations, shape)
+            vertices = self._skin_mesh(rotations, shape, skeleton)
+            if forearm_rotation is not None:
+                # The wrist's weight w splits into w - f on the hand and f on the forearm, so a vertex changes by
+                # f (T_forearm - T_hand) applied to its rest position; both turn about the wrist.
+                centred = self._shaped_mesh(rotations, shape) - skeleton.rest[..., 0, :, :]
+                turned = (forearm_rotation.to(centred) - rotations[..., 0, :, :]) @ centred
+                vertices = vertices + self.forearm_weight * turned
+            return vertices.transpose(-1, -2)
 
     def rest_joints(self, shape: Tensor | None = None) -> Tensor:
         """Skeleton joints of the unposed hand, (..., 16, 3) metres, MANO's order."""
-        if shape is None:
-            return self._rest_joints
-        directions = self._rest_joint_dirs[: shape.shape[-1]]
-        return self._rest_joints + (shape @ directions).unflatten(-1, (NUM_SKELETON_JOINTS, 3))
+        with _full_precision(self._rest_template.device):
+            return self._rest(self._cast(shape))[..., :NUM_SKELETON_JOINTS, :]
 
     def skinning_transforms(self, pose: Tensor, shape: Tensor | None = None) -> SkinningTransforms:
         """The rigid motion of each skeleton joint from rest to ``pose``; arguments as in :meth:`forward`."""
-        rotations = pose_matrices(pose)
-        return self._transforms(rotations, self._shape(shape, rotations))
+        with _full_precision(pose.device):
+            skeleton = self._pose_skeleton(*self._inputs(pose, shape))
+            return SkinningTransforms(skeleton.motion[..., :3], skeleton.motion[..., 3], skeleton.joints[..., 0])
 
     def pose_from_pca(
         self, coefficients: Tensor, global_rotation: Tensor | None = None, add_mean: bool = False
@@ -226,81 +250,101 @@ class HandModel(nn.Module):
         Returns:
             (..., 16, 3), for :meth:`forward`.
         """
-        fingers = coefficients @ self.hands_components[: coefficients.shape[-1]]
+        with _full_precision(coefficients.device):
+            coefficients = coefficients.to(self.hands_mean.dtype)
+            fingers = coefficients @ self.hands_components[: coefficients.shape[-1]]
         if add_mean:
             fingers = fingers + self.hands_mean
-        fingers = fingers.unflatten(-1, (NUM_FINGER_JOINTS, 3))
         if global_rotation is None:
-            global_rotation = torch.zeros_like(fingers[..., 0, :])
-        return torch.cat((global_rotation[..., None, :].expand_as(fingers[..., :1, :]), fingers), dim=-2)
+            global_rotation = fingers.new_zeros(*fingers.shape[:-1], 3)
+        return torch.cat((global_rotation, fingers), dim=-1).unflatten(-1, (NUM_SKELETON_JOINTS, 3))
 
-    def _shape(self, shape: Tensor | None, like: Tensor) -> Tensor:
+    def _keep(self, name: str, array: FloatArray | IntArray, dtype: torch.dtype) -> None:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        self.register_buffer(name, tensor.to(dtype) if tensor.is_floating_point() else tensor, persistent=False)
+
+    def _cast(self, shape: Tensor | None) -> Tensor | None:
+        """Shape coefficients in the module's precision, padded with zeros to all of them."""
         if shape is None:
-            return like.new_zeros(1, 0).expand(*like.shape[:-3], 0)
-        if shape.shape[-1] > self.num_shape:
+            return None
+        missing = self.num_shape - shape.shape[-1]
+        if missing < 0:
             raise ValueError(f"shape has {shape.shape[-1]} coefficients, this hand {self.num_shape}")
-        return shape
+        return (pad(shape, (0, missing)) if missing else shape).to(self._rest_template.dtype)
 
-    def _transforms(self, rotations: Tensor, shape: Tensor) -> SkinningTransforms:
-        """Forward kinematics, one batched product per level of the tree instead of one per joint."""
-        rest = self.rest_joints(shape)
-        rest = rest.expand(*torch.broadcast_shapes(rest.shape[:-2], rotations.shape[:-3]), NUM_SKELETON_JOINTS, 3)
-        turn, place = rotations[..., :1, :, :], rest[..., :1, :]
-        world_turn, world_place = [turn], [place]
-        rest_parent = rest[..., :1, :]
-        for level in _LEVELS:
-            rest_level = rest[..., level, :]
-            place = place + (turn @ (rest_level - rest_parent)[..., None])[..., 0]
-            turn = turn @ rotations[..., level, :, :]
-            rest_parent = rest_level
-            world_turn.append(turn)
-            world_place.append(place)
-        rotation = torch.cat(world_turn, dim=-3)[..., _FROM_LEVELS, :, :]
-        joints = torch.cat(world_place, dim=-2)[..., _FROM_LEVELS, :]
-        return SkinningTransforms(rotation, joints - (rotation @ rest[..., None])[..., 0], joints)
+    def _inputs(self, pose: Tensor, shape: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        rotations = pose.to(self._rest_template.dtype)
+        if not holds_matrices(pose):
+            rotations = matrices_by_quaternion(rotations, self._quaternion_products)
+        return rotations, self._cast(shape)
 
-    def _rest_vertices(self, part: str, rotations: Tensor, shape: Tensor) -> Tensor:
-        """Unposed vertices with shape and pose offsets, coordinate-major (..., 3, n)."""
-        template = getattr(self, f"{part}_template")
-        offsets = shape @ getattr(self, f"{part}_shape_dirs")[: shape.shape[-1]]
+    def _rest(self, shape: Tensor | None) -> Tensor:
+        """(..., 36, 3): 16 rest joints, 15 bone vectors, 5 fingertip vertices (these without their pose offsets)."""
+        flat = self._rest_template if shape is None else linear(shape, self._rest_dirs, self._rest_template)
+        return flat.unflatten(-1, (-1, 3))
+
+    def _pose_skeleton(self, rotations: Tensor, shape: Tensor | None) -> _PosedSkeleton:
+        """Forward kinematics: the five fingers side by side, three products instead of fifteen."""
+        frame = self._rest(shape)
+        if frame.shape[:-2] != rotations.shape[:-3]:
+            batch = torch.broadcast_shapes(frame.shape[:-2], rotations.shape[:-3])
+            frame, rotations = frame.expand(*batch, -1, -1), rotations.expand(*batch, -1, -1, -1)
+        columns = frame[..., None]
+        rest, bones, tips = columns.split((NUM_SKELETON_JOINTS, NUM_FINGER_JOINTS, _NUM_TIPS), dim=-3)
         if self.has_pose_offsets:
-            identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-            feature = (rotations[..., 1:, :, :] - identity).flatten(-3)
-            offsets = offsets + feature @ getattr(self, f"{part}_pose_dirs")
-        return template + offsets.unflatten(-1, template.shape)
+            offsets = linear(_pose_feature(rotations), self._tip_pose_dirs)
+            tips = tips + offsets.unflatten(-1, (_NUM_TIPS, 3, 1))
+        # Each joint seen from its parent, [R bone; 0 1], finger by finger and from base to tip.
+        upper = torch.cat((rotations[..., 1:, :, :], bones), dim=-1)
+        local = torch.cat((upper, self._last_row.expand(*upper.shape[:-2], 1, 4)), dim=-2)
+        first, second, third = local.unflatten(-3, (_NUM_FINGERS, 3)).unbind(-3)
+        root = torch.cat((rotations[..., :1, :, :], rest[..., :1, :, :]), dim=-1)
+        first = root @ first
+        second = first @ second
+        third = second @ third
+        fingers = torch.stack((first, second, third), dim=-3).flatten(-4, -3)
+        turn, joints = torch.cat((root, fingers), dim=-3).split((3, 1), dim=-1)
+        motion = torch.cat((turn, joints - turn @ rest), dim=-1)
+        return _PosedSkeleton(rest, joints, motion, tips)
 
-    def _skin(self, part: str, rotations: Tensor, shape: Tensor, transforms: SkinningTransforms) -> Tensor:
-        """Posed vertices, coordinate-major (..., 3, n)."""
-        rest = self._rest_vertices(part, rotations, shape)
-        stacked = torch.cat((transforms.rotation, transforms.translation[..., None]), dim=-1)
-        # (..., 3, 4, 16) @ (16, n): one matrix product for the whole batch.
-        blended = stacked.movedim(-3, -1) @ getattr(self, f"{part}_weights")
-        return (blended[..., :3, :] * rest[..., None, :, :]).sum(-2) + blended[..., 3, :]
+    def _skin_tips(self, skeleton: _PosedSkeleton) -> Tensor:
+        """(..., 5, 3, 1) posed fingertip vertices."""
+        blended = (self._tip_weights @ skeleton.motion.flatten(-2)).unflatten(-1, (3, 4))
+        return blended[..., :3] @ skeleton.tips + blended[..., 3:]
 
-    def _with_tips(self, skeleton: Tensor, tips: Tensor) -> Tensor:
-        return to_graphhand_order(torch.cat((skeleton, tips), dim=-2), "mano")
+    def _shaped_mesh(self, rotations: Tensor, shape: Tensor | None) -> Tensor:
+        """Unposed vertices with shape and pose offsets, coordinate-major (..., 3, V)."""
+        feature = _pose_feature(rotations) if self.has_pose_offsets else rotations.new_zeros(*rotations.shape[:-3], 0)
+        if shape is None:
+            shape = feature.new_zeros(*feature.shape[:-1], self.num_shape)
+        if shape.shape[:-1] != feature.shape[:-1]:
+            batch = torch.broadcast_shapes(shape.shape[:-1], feature.shape[:-1])
+            shape, feature = shape.expand(*batch, -1), feature.expand(*batch, -1)
+        flat = linear(torch.cat((shape, feature), dim=-1), self._mesh_dirs, self._mesh_template)
+        return flat.unflatten(-1, (3, self.num_vertices))
 
-
-def _directions(offsets: np.ndarray) -> np.ndarray:
-    """(n, 3, K) vertex offsets per coefficient as a (K, 3 n) matrix, coordinate-major."""
-    return offsets.transpose(2, 1, 0).reshape(offsets.shape[2], 3 * len(offsets))
-
-
-def pose_matrices(pose: Tensor) -> Tensor:
-    """(..., 16, 3, 3) rotations from the same, or from (..., 16, 3) axis-angle.
-
-    Raises:
-        ValueError: any other shape.
-    """
-    if pose.ndim >= 3 and pose.shape[-3:] == (NUM_SKELETON_JOINTS, 3, 3):
-        return pose
-    if pose.ndim >= 2 and pose.shape[-2:] == (NUM_SKELETON_JOINTS, 3):
-        return axis_angle_to_matrix(pose)
-    raise ValueError(f"pose is (..., 16, 3) axis-angle or (..., 16, 3, 3) rotations, not {tuple(pose.shape)}")
+    def _skin_mesh(self, rotations: Tensor, shape: Tensor | None, skeleton: _PosedSkeleton) -> Tensor:
+        """Posed vertices, coordinate-major (..., 3, V)."""
+        rest = self._shaped_mesh(rotations, shape)
+        # (..., 3, 4, 16) @ (16, V): one matrix product for the whole batch.
+        x_part, y_part, z_part, posed = (skeleton.motion.movedim(-3, -1) @ self._mesh_weights).unbind(-2)
+        for part, coordinate in zip((x_part, y_part, z_part), rest.split(1, dim=-2)):
+            posed = torch.addcmul(posed, part, coordinate)
+        return posed
 
 
-def mirror_pose(pose: Tensor) -> Tensor:
-    """The pose whose hand is the mirror image (x negated) on the other side's model; same shapes as ``forward``."""
-    if pose.shape[-2:] == (NUM_SKELETON_JOINTS, 3):
-        return pose * pose.new_tensor([1.0, -1.0, -1.0])
-    return pose * pose.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast off: in half precision the joints would be off by a millimetre."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _pose_feature(rotations: Tensor) -> Tensor:
+    """(..., 135) entries of the finger joints' rotations, which drive the pose offsets."""
+    return rotations[..., 1:, :, :].flatten(-3)
+
+
+def _rows(directions: FloatArray) -> FloatArray:
+    """(..., K) offsets per coefficient as the (N, K) matrix of a linear map."""
+    return directions.reshape(int(np.prod(directions.shape[:-1])), directions.shape[-1])
