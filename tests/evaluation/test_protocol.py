@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -114,3 +116,8 @@ def test_the_published_conventions_differ_where_they_should():
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ValueError, match="paper"):
         preset("papr")
+
+
+def test_the_docs_page_names_every_preset():
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    assert [name for name in PRESETS if f"`{name}`" not in page] == []

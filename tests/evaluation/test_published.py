@@ -10,6 +10,7 @@ import pytest
 
 from graphhand.errors import InputError
 from graphhand.evaluation import load_curves, published_numbers
+from graphhand.evaluation.published import markdown_table
 from graphhand.metrics import area_above_curve, auc
 
 
@@ -132,3 +133,9 @@ def test_a_published_curve_gives_back_the_published_mean():
     assert area_above_curve(curve.thresholds_mm, curve.pck) == pytest.approx(9.759, abs=5e-4)
     assert curve.pck[0] == pytest.approx(1 / 21)
     assert auc(curve.thresholds_mm[20:], curve.pck[20:]) == pytest.approx(0.994, abs=5e-4)
+
+
+@pytest.mark.parametrize("dataset", ["stb", "rhd", "freihand"])
+def test_the_docs_page_shows_the_table_that_ships(dataset):
+    page = Path(__file__).parents[2] / "docs" / "published_numbers.md"
+    assert markdown_table(dataset) in page.read_text("utf-8")

@@ -187,3 +187,22 @@ def _value(node: ast.expr, fields: dict[str, Any]) -> Any:
     if function == "linspace" and len(arguments) == 3 and all(isinstance(a, int | float) for a in arguments):
         return np.linspace(arguments[0], arguments[1], min(int(arguments[2]), 10_000)).tolist()
     return None
+
+
+def markdown_table(dataset: str) -> str:
+    """One data set's published numbers as the table that stands in ``docs/published_numbers.md``."""
+    rows = published_numbers(dataset)
+    columns = {
+        "auc": "AUC 20-50 mm",
+        "mean_mm": "mean mm",
+        "mean_vertex_mm": "vertices mm",
+        "f_5": "F@5 mm",
+        "f_15": "F@15 mm",
+    }
+    used = [key for key in columns if any(getattr(row, key) is not None for row in rows)]
+    lines = ["| " + " | ".join(["method", "year", *(columns[key] for key in used), "protocol", "source"]) + " |"]
+    lines.append("|" + "---|" * (len(used) + 4))
+    for row in rows:
+        values = ["" if getattr(row, key) is None else f"{getattr(row, key):g}" for key in used]
+        lines.append("| " + " | ".join([row.method, str(row.year or ""), *values, row.protocol, row.source]) + " |")
+    return "\n".join(lines)
