@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -31,13 +32,22 @@ def random_colours(random: CounterRandom, name: str, count: int) -> Tensor:
     return (grey * (1 - strength) + strength * hue.square()) * (0.8 + 0.4 * hue)
 
 
+@lru_cache(maxsize=64)
+def _upsampling(cells: int, size: int, device: torch.device) -> Tensor:
+    """(size, cells) matrix of cubic interpolation from a coarse grid."""
+    eye = torch.eye(cells, device=device)[None]
+    return F.interpolate(eye[:, None], (size, cells), mode="bicubic", align_corners=True)[0, 0]
+
+
 def octave_noise(random: CounterRandom, name: str, size: int, channels: int, cells: Sequence[int]) -> Tensor:
     """(B, channels, S, S) sum of upsampled random grids; amplitude falls with the number of cells."""
-    total = torch.zeros(random.batch, channels, size, size, device=random.indices.device)
+    total: Tensor | None = None
     for n in cells:
-        grid = random.uniform(f"{name}/{n}", channels, n, n, low=-1, high=1)
-        mode = "bicubic" if n <= 16 else "bilinear"
-        total += F.interpolate(grid, (size, size), mode=mode, align_corners=False) * (cells[0] / n) ** 0.7
+        grid = random.uniform(f"{name}/{n}", channels, n, n, low=-1, high=1) * (cells[0] / n) ** 0.7
+        up = _upsampling(n, size, random.indices.device)
+        octave = up @ grid @ up.T
+        total = octave if total is None else total.add_(octave)
+    assert total is not None
     return total
 
 
@@ -51,7 +61,7 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
     Returns:
         (B, 3, S, S) linear RGB in [0, 1].
     """
-    batch, device = random.batch, random.indices.device
+    device = random.indices.device
     x, y = _coordinates(size, device)
 
     def per(value: Tensor) -> Tensor:
@@ -111,15 +121,22 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
     shapes[:, p] = torch.where(chosen, face, shapes[:, p])
 
     shade = random.normal("shapes/shade", SHAPES, 2, std=0.35)
+    lines = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
+    cosine, sine = tilt.cos()[..., None], tilt.sin()[..., None]
+    dx, dy = lines - place[..., :1], lines - place[..., 1:]  # (B, SHAPES, S)
+    ux, uy = dx * cosine / half[..., :1], dy * sine / half[..., :1]
+    vx, vy = -dx * sine / half[..., 1:], dy * cosine / half[..., 1:]
     for i in range(SHAPES):  # painter's order
-        cosine, sine = per(tilt[:, i].cos()), per(tilt[:, i].sin())
-        dx, dy = x - per(place[:, i, 0]), y - per(place[:, i, 1])
-        u = (dx * cosine + dy * sine) / per(half[:, i, 0])
-        v = (dy * cosine - dx * sine) / per(half[:, i, 1])
-        away = torch.where(per(round_[:, i]), torch.sqrt(u * u + v * v), torch.maximum(u.abs(), v.abs()))
-        cover = ((1 - away) / per(edge_width[:, i])).clamp_(0, 1) * per(used[:, i])
-        light = 1 + per(shade[:, i, 0]) * u.clamp(-1, 1) + per(shade[:, i, 1]) * v.clamp(-1, 1)
-        scene = scene + cover[:, None] * (shapes[:, i, :, None, None] * light[:, None] - scene)
+        rows = used[:, i].nonzero().squeeze(1)
+        if not len(rows):
+            continue
+        u = ux[rows, i, None, :] + uy[rows, i, :, None]
+        v = vx[rows, i, None, :] + vy[rows, i, :, None]
+        away = torch.where(per(round_[rows, i]), torch.hypot(u, v), torch.maximum(u.abs(), v.abs()))
+        cover = away.neg_().add_(1).div_(per(edge_width[rows, i])).clamp_(0, 1)
+        light = u.mul_(per(shade[rows, i, 0])).addcmul_(v, per(shade[rows, i, 1])).add_(1)
+        painted = torch.lerp(scene[rows], shapes[rows, i, :, None, None] * light[:, None], cover[:, None])
+        scene = scene.index_copy(0, rows, painted)
 
     strength = random.uniform("texture/strength").square() * 0.6
     scene = scene * (1 + per(strength)[:, None] * texture)

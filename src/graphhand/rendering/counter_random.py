@@ -53,6 +53,15 @@ class CounterRandom:
         self.seed = int(seed)
         self.indices = indices.long()
         self._base = _mix(self.indices * _GAMMA + 1)
+        self._whole: CounterRandom | None = None
+        self._rows = slice(None)
+        self._drawn: dict[tuple[str, int], Tensor] = {}
+
+    def part(self, rows: slice) -> CounterRandom:
+        """The same streams for some of the samples. Parts share one draw of each stream for the whole batch."""
+        part = CounterRandom(self.seed, self.indices[rows])
+        part._whole, part._rows = self, rows
+        return part
 
     @property
     def batch(self) -> int:
@@ -66,8 +75,18 @@ class CounterRandom:
 
     def uniform(self, stream: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) float32 in the open interval (low, high)."""
-        unit = (_shift_right(self.bits(stream, math.prod(shape)), 41).to(torch.float32) + 0.5) * 2.0**-23
-        return (low + (high - low) * unit).view(self.batch, *shape)
+        unit = self._unit(stream, math.prod(shape))
+        if low != 0.0 or high != 1.0:
+            unit = unit * (high - low) + low
+        return unit.view(self.batch, *shape)
+
+    def _unit(self, stream: str, count: int) -> Tensor:
+        if self._whole is not None:
+            return self._whole._unit(stream, count)[self._rows]
+        key = (stream, count)
+        if key not in self._drawn:
+            self._drawn[key] = (_shift_right(self.bits(stream, count), 41).to(torch.float32) + 0.5) * 2.0**-23
+        return self._drawn[key]
 
     def normal(self, stream: str, *shape: int, mean: float = 0.0, std: float = 1.0) -> Tensor:
         """(B, *shape) float32, by Box and Muller's transform."""

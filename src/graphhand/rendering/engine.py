@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import normalize
 
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
@@ -19,13 +20,17 @@ from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.mesh import FOREARM_PART, RenderMesh, vertex_normals
 from graphhand.rendering.occluders import sample_occluders
 from graphhand.rendering.posing import HandPoser
-from graphhand.rendering.rasterizer import Fragments, interpolate, rasterize, resolve
+from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, rasterize, resolve
 
 # cloth stands off the arm by this much
 _SLEEVE_M = 0.004
 # beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
 _VISIBLE_SLACK_M = 0.004
+# samples of one pixel nearer together than this are lit as one
+_SAME_SURFACE_M = 0.004
 _CPU_CHUNK = 8
+# samples posed at once
+_COMPOSED = 64
 
 
 @dataclass
@@ -90,6 +95,61 @@ class Scene:
     overlap_m: Tensor
     skin: skin.Skin
 
+    def part(self, rows: slice) -> Scene:
+        """Some of the samples."""
+        taken: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            taken[f.name] = type(value)(*(v[rows] for v in value)) if isinstance(value, tuple) else value[rows]
+        return Scene(**taken)
+
+
+class ShadedSamples(NamedTuple):
+    """Which samples of a supersampled z-buffer are shaded, and how much each counts in its pixel.
+
+    Attributes:
+        identity, column, row: (N,) of the samples, the nearest of each pixel first; pixel: (N,) flat pixel index.
+        share: (N,) of the pixel's area; nearest_count: how many are the nearest of their pixel.
+        depth_m: (B, S, S) of the nearest sample, infinite where nothing is; cover: (B, S, S) area covered, in [0, 1].
+    """
+
+    identity: Tensor
+    column: Tensor
+    row: Tensor
+    pixel: Tensor
+    share: Tensor
+    nearest_count: int
+    depth_m: Tensor
+    cover: Tensor
+
+
+def _shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
+    """Shade once per pixel and surface: samples within `_SAME_SURFACE_M` of the pixel's nearest share its colour."""
+    batch, size = buffer.depth_m.shape[0], buffer.depth_m.shape[1] // s
+    # (s * s, B * S * S): sample 0 of all pixels, then sample 1, ...
+    depth = torch.stack([buffer.depth_m[:, a::s, b::s] for a in range(s) for b in range(s)]).flatten(1)
+    near, which = depth.min(0)
+    covered = depth < torch.inf
+    same = depth <= (near + _SAME_SURFACE_M)
+    pixel = (near < torch.inf).nonzero().squeeze(1)
+    other_cell, other = (covered & ~same).nonzero().unbind(1)
+    cell = torch.cat([which.index_select(0, pixel), other_cell])
+    every = torch.cat([pixel, other])
+    picture = torch.div(every, size * size, rounding_mode="floor")
+    place = every - picture * (size * size)
+    row = torch.div(place, size, rounding_mode="floor")
+    column = (place - row * size) * s
+    row = row * s
+    if s > 1:
+        down = torch.div(cell, s, rounding_mode="floor")
+        row, column = row + down, column + cell - down * s
+    found = buffer.identity.reshape(-1).index_select(0, (picture * (size * s) + row) * (size * s) + column)
+    alike = same.sum(0).index_select(0, pixel)
+    share = torch.cat([alike, torch.ones_like(other)]).to(depth.dtype) / (s * s)
+    shape = (batch, size, size)
+    cover = covered.sum(0).view(shape).to(depth.dtype) / (s * s)
+    return ShadedSamples(found, column, row, every, share, len(pixel), near.view(shape), cover)
+
 
 class RenderEngine:
     """Draws the sample of any index.
@@ -130,8 +190,14 @@ class RenderEngine:
         """Draw the samples of these indices (B,), any int64 numbers in any order."""
         index = torch.as_tensor(indices, dtype=torch.int64).to(self.device)
         # small batches keep the CPU's caches warm; the result does not depend on the split
-        chunk = _CPU_CHUNK if self.device.type == "cpu" else 256
-        parts = [self._render_chunk(piece) for piece in index.split(chunk)]
+        chunk = _CPU_CHUNK if self.device.type == "cpu" else _COMPOSED
+        parts: list[RenderedBatch] = []
+        for piece in index.split(_COMPOSED):
+            random = CounterRandom(self.config.seed, piece)
+            scene = self.compose(random)
+            for start in range(0, len(piece), chunk):
+                rows = slice(start, min(start + chunk, len(piece)))
+                parts.append(self._draw(random.part(rows), scene.part(rows)))
         if len(parts) == 1:
             return parts[0]
         return RenderedBatch(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(RenderedBatch)})
@@ -141,7 +207,7 @@ class RenderEngine:
         config, batch = self.config, random.batch
         shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
         eye = torch.eye(3, device=self.device)
-        rest = self.hand.joints(eye.expand(batch, 16, 3, 3), shape)
+        rest = self.hand(eye.expand(batch, 16, 3, 3), shape)
         sample = self.pose_sampler(random, rest, config.pose_blend)
         angles, overlap = sample.angles, sample.depth_m
         wrist = torch.stack(poses.sample_wrist(random), 1)
@@ -153,7 +219,7 @@ class RenderEngine:
         pose = self.poser.model_pose(angles)
         forearm = views.forearm_rotation(wrist[:, 0], wrist[:, 1])
         elbow = forearm[:, :, 0]
-        joints = self.hand.joints(pose, shape)
+        joints = self.hand(pose, shape)
         vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]
         joints = joints - joints[:, :1]
         if config.view_variation:
@@ -187,10 +253,8 @@ class RenderEngine:
         sigma = random.uniform("background blur").square() * size / 40
         return sensor.separable(scene, sensor.gaussian_matrix(size, sigma))
 
-    def _render_chunk(self, index: Tensor) -> RenderedBatch:
-        config, size, batch = self.config, self.config.image_size, len(index)
-        random = CounterRandom(config.seed, index)
-        scene = self.compose(random)
+    def _draw(self, random: CounterRandom, scene: Scene) -> RenderedBatch:
+        config, size, batch = self.config, self.config.image_size, random.batch
         background = self._background(random, scene.skin.base)
         half = size // 2
         ends = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
@@ -202,23 +266,19 @@ class RenderEngine:
         points = torch.cat(
             [(project_perspective(scene.vertices_cam_m, scene.view.K) + 0.5) * s, scene.vertices_cam_m[..., 2:]], 2
         )
-        identity = rasterize(points, self.mesh.faces, batch, size * s, size * s)
-        fragments = resolve(identity, points, self.mesh.faces)
+        buffer = rasterize(points, self.mesh.faces, batch, size * s, size * s)
+        surface = _shaded_samples(buffer, s)
+        fragments = resolve(surface.identity, surface.column, surface.row, points, self.mesh.faces)
         colour = self._surface(scene, light, fragments)
 
-        samples = batch * size * s * size * s
-        rgb = colour.new_zeros(samples, 3)
-        rgb[fragments.pixel] = colour
-        depth = colour.new_full((samples,), torch.inf)
-        depth[fragments.pixel] = fragments.depth_m
-        part = torch.zeros(samples, dtype=torch.uint8, device=self.device)
-        part[fragments.pixel] = self.mesh.face_part.index_select(0, fragments.face)
-        rgb = avg_pool2d(rgb.view(batch, size * s, size * s, 3).permute(0, 3, 1, 2), s)
-        cells = (batch, size, s, size, s)
-        by_pixel = depth.view(cells).transpose(2, 3).reshape(batch, size, size, s * s)
-        near, which = by_pixel.min(-1)
-        cover = by_pixel.isfinite().float().mean(-1)
-        part = part.view(cells).transpose(2, 3).reshape(batch, size, size, s * s).gather(-1, which[..., None])[..., 0]
+        rgb = colour.new_zeros(batch * size * size, 3)
+        rgb.index_add_(0, surface.pixel, colour * surface.share[:, None])
+        rgb = rgb.view(batch, size, size, 3).permute(0, 3, 1, 2)
+        part = torch.zeros(batch * size * size, dtype=torch.uint8, device=self.device)
+        nearest = surface.pixel[: surface.nearest_count]
+        part[nearest] = self.mesh.face_part.index_select(0, fragments.face[: surface.nearest_count])
+        part = part.view(batch, size, size)
+        near, cover = surface.depth_m, surface.cover
         if config.ambient_occlusion:
             rgb = rgb * _crevices(near, cover, scene.view.K[:, 0, 0])[:, None]
 
@@ -233,7 +293,7 @@ class RenderEngine:
         seen = (cover >= 0.5) & (front < 0.5)
         part = torch.where(seen, part, torch.zeros_like(part))
         mask = (part > 0).to(torch.uint8) + (part == FOREARM_PART).to(torch.uint8)
-        visible = self._visible(scene.joints_cam_m, joints_px, depth.view(batch, size * s, size * s), front)
+        visible = self._visible(scene.joints_cam_m, joints_px, buffer.depth_m, front)
         result = RenderedBatch(
             image=picture,
             joints_cam_m=scene.joints_cam_m,
@@ -249,7 +309,7 @@ class RenderEngine:
             shape=scene.shape,
             overlap_m=scene.overlap_m,
             rotation_cam_hand=scene.view.rotation,
-            indices=index,
+            indices=random.indices,
         )
         if config.side == "right":
             return result
@@ -260,11 +320,10 @@ class RenderEngine:
         """Linear radiance of the fragments, (N, 3)."""
         config, faces, instance = self.config, self.mesh.faces, fragments.instance
         attributes = interpolate(fragments, faces, torch.cat([scene.normals_cam, scene.vertices_cam_m], -1))
-        normal = torch.nn.functional.normalize(attributes[:, :3], dim=1)
+        normal = normalize(attributes[:, :3], dim=1)
         position = attributes[:, 3:]
-        cell = (fragments.weights[:, :2] * tex.GRID).long().clamp_(0, tex.GRID - 1)
         variant = scene.skin.variant.index_select(0, instance)
-        row = ((variant * len(faces) + fragments.face) * tex.GRID + cell[:, 0]) * tex.GRID + cell[:, 1]
+        row = tex.texel_row(fragments.face, fragments.weights, variant, len(faces))
         texel = self.texels.index_select(0, row)
         drawn_out = fragments.face >= self.mesh.hand_face_count
         colour, gloss, relief = skin.reflectance(scene.skin, texel, instance, drawn_out)

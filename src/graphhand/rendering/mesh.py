@@ -51,7 +51,7 @@ class RenderMesh:
         arrays = hand.arrays
         device = hand.faces.device
         self.hand = hand
-        self.rest_joints_m = hand.joints(torch.eye(3, device=device).expand(16, 3, 3)).float()
+        self.rest_joints_m = hand(torch.eye(3, device=device).expand(16, 3, 3)).float()
         rest = torch.from_numpy(np.asarray(arrays.v_template, dtype=np.float32)).to(device)
         weights = torch.from_numpy(np.asarray(arrays.weights, dtype=np.float32)).to(device)
         self.skin_weights = weights

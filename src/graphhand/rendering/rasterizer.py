@@ -15,30 +15,35 @@ from torch import Tensor
 _EMPTY = torch.iinfo(torch.int64).max
 _ID_BITS = 24
 _DEPTH_STEPS = 1e7  # keys resolve a tenth of a micrometre
+NEAREST_M = 1e-2  # triangles that reach nearer to the camera are dropped
+
+
+class ZBuffer(NamedTuple):
+    """The nearest surface at each sample.
+
+    Attributes:
+        identity: (pictures, height, width) int64, mesh * F + face, or -1 where nothing is.
+        depth_m: (pictures, height, width) to 0.1 micrometre, infinite where nothing is.
+    """
+
+    identity: Tensor
+    depth_m: Tensor
 
 
 class Fragments(NamedTuple):
-    """The visible surface at the samples it covers.
+    """The visible surface at some samples.
 
     Attributes:
-        pixel: (N,) flat sample index, picture * height * width + row * width + column.
         instance: (N,) drawn mesh.
         face: (N,) triangle of that mesh.
         weights: (N, 3) perspective-correct barycentric weights of the triangle's corners.
         depth_m: (N,).
     """
 
-    pixel: Tensor
     instance: Tensor
     face: Tensor
     weights: Tensor
     depth_m: Tensor
-
-
-def _corners(points: Tensor, faces: Tensor) -> Tensor:
-    meshes, count = points.shape[:2]
-    index = (faces.reshape(1, -1) + torch.arange(meshes, device=faces.device)[:, None] * count).reshape(-1)
-    return points.reshape(-1, 3).index_select(0, index).view(-1, 3, 3)
 
 
 def rasterize(
@@ -49,7 +54,7 @@ def rasterize(
     width: int,
     picture_of: Tensor | None = None,
     mirrored: Tensor | None = None,
-) -> Tensor:
+) -> ZBuffer:
     """Nearest front-facing triangle at each sample.
 
     Args:
@@ -58,31 +63,32 @@ def rasterize(
         pictures, height, width: size of the buffer.
         picture_of: (M,) which picture each mesh is drawn in; None: mesh i in picture i.
         mirrored: (M,) bool, meshes whose triangles are turned inside out by a reflection.
-    Returns:
-        (pictures, height, width) int64: mesh * F + face, or -1 where nothing is.
     """
     meshes, count = points.shape[0], faces.shape[0]
     device = points.device
     if meshes * count >= 1 << _ID_BITS:
         raise ValueError(f"at most {(1 << _ID_BITS) // count} meshes at once")
-    corner = _corners(points, faces)
-    x, y, z = corner.unbind(-1)
+    x, y, z = (points[..., c].index_select(1, faces.flatten()).view(-1, 3) for c in range(3))
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     if mirrored is None:
         front = area < -1e-9
     else:
         sign = torch.where(mirrored, -1.0, 1.0).repeat_interleave(count)
         front = area * sign < -1e-9
-    low = (torch.stack([x.amin(1), y.amin(1)], 1) - 0.5).ceil_().clamp_(min=0)
-    high = (torch.stack([x.amax(1), y.amax(1)], 1) - 0.5).floor_()
-    high = torch.minimum(high, torch.tensor([width - 1.0, height - 1.0], device=device))
-    size = (high - low + 1).clamp_(min=0)
-    samples = (size[:, 0] * size[:, 1] * (front & (z.amin(1) > 1e-2))).long()
-    keep = samples.nonzero().squeeze(1)
+    keep = front.nonzero().squeeze(1)
+    x, y, z, area = (q.index_select(0, keep) for q in (x, y, z, area))
+    left, top = ((q.amin(1) - 0.5).ceil_().clamp_(min=0) for q in (x, y))
+    right = (x.amax(1) - 0.5).floor_().clamp_(max=width - 1.0)
+    bottom = (y.amax(1) - 0.5).floor_().clamp_(max=height - 1.0)
+    box_width, box_height = (right - left + 1).clamp_(min=0), (bottom - top + 1).clamp_(min=0)
+    samples = (box_width * box_height * (z.amin(1) > NEAREST_M)).long()
     buffer = torch.full((pictures * height * width,), _EMPTY, dtype=torch.int64, device=device)
-    samples = samples.index_select(0, keep)
-    x, y, z, low, box_width = (q.index_select(0, keep) for q in (x, y, z, low, size[:, 0]))
-    inverse = 1 / area.index_select(0, keep)
+    drawn = samples.nonzero().squeeze(1)
+    keep, samples, area, x, y, z, left, top, box_width = (
+        q.index_select(0, drawn) for q in (keep, samples, area, x, y, z, left, top, box_width)
+    )
+    low = torch.stack([left, top], 1)
+    inverse = 1 / area
     # affine barycentric functions with their origin at the box's corner, which keeps float32 exact enough
     x, y = x - (low[:, :1] + 0.5), y - (low[:, 1:] + 0.5)
     function = torch.stack(
@@ -116,28 +122,26 @@ def rasterize(
     sample = (picture * height + corner_low[:, 1] + row.long()) * width + corner_low[:, 0] + column.long()
     key = ((depth * _DEPTH_STEPS).long() << _ID_BITS) | identity
     buffer.scatter_reduce_(0, sample, key, "amin")
-    found = torch.where(buffer == _EMPTY, -1, buffer & ((1 << _ID_BITS) - 1))
-    return found.view(pictures, height, width)
+    empty = buffer == _EMPTY
+    found = torch.where(empty, -1, buffer & ((1 << _ID_BITS) - 1))
+    nearest = (buffer >> _ID_BITS).to(points.dtype).mul_(1 / _DEPTH_STEPS).masked_fill_(empty, torch.inf)
+    return ZBuffer(found.view(pictures, height, width), nearest.view(pictures, height, width))
 
 
-def resolve(identity: Tensor, points: Tensor, faces: Tensor, perspective: bool = True) -> Fragments:
-    """Barycentric weights and depths of the samples that `rasterize` found covered; arguments as there.
+def resolve(
+    identity: Tensor, column: Tensor, row: Tensor, points: Tensor, faces: Tensor, perspective: bool = True
+) -> Fragments:
+    """Barycentric weights and depths at samples that `rasterize` found covered.
 
     Args:
-        identity: (pictures, height, width) result of `rasterize`.
-        points, faces: as given to it.
-        perspective: False for an orthographic view (a light's).
+        identity: (N,) of the samples; column, row: (N,) their integer places.
+        points, faces: as given to `rasterize`.
+        perspective: False for an orthographic view.
     """
-    height, width = identity.shape[1:]
     count, vertices = faces.shape[0], points.shape[1]
-    flat = identity.reshape(-1)
-    pixel = (flat >= 0).nonzero().squeeze(1)
-    found = flat.index_select(0, pixel)
-    instance = torch.div(found, count, rounding_mode="floor")
-    face = found - instance * count
-    rest = pixel % (height * width)
-    row = torch.div(rest, width, rounding_mode="floor")
-    py, px = row.to(points.dtype) + 0.5, (rest - row * width).to(points.dtype) + 0.5
+    instance = torch.div(identity, count, rounding_mode="floor")
+    face = identity - instance * count
+    px, py = column.to(points.dtype) + 0.5, row.to(points.dtype) + 0.5
     index = (faces.index_select(0, face) + (instance * vertices)[:, None]).reshape(-1)
     x, y, z = points.reshape(-1, 3).index_select(0, index).view(-1, 3, 3).unbind(-1)
     dx, dy = x - px[:, None], y - py[:, None]
@@ -151,7 +155,7 @@ def resolve(identity: Tensor, points: Tensor, faces: Tensor, perspective: bool =
         weights = weights * depth[:, None]
     else:
         depth = (weights * z).sum(1)
-    return Fragments(pixel, instance, face, weights, depth)
+    return Fragments(instance, face, weights, depth)
 
 
 def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:

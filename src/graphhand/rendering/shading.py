@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.lights import Lights
-from graphhand.rendering.rasterizer import Fragments, interpolate, rasterize, resolve
+from graphhand.rendering.rasterizer import Fragments, rasterize
 
 # light that enters skin leaves it again a little way off, red furthest: how far it wraps around the edge of shade
 _WRAP = (0.34, 0.17, 0.12)
@@ -37,10 +37,8 @@ class ShadowMap:
         self.scale = torch.stack([scale, scale, torch.ones_like(scale)], 1)
         self.shift = torch.tensor([2.0, 2.0, 0.5], device=z.device) - low * self.scale
         texels = seen * self.scale[:, None] + self.shift[:, None]
-        found = rasterize(texels, faces, len(texels), SHADOW_SIZE, SHADOW_SIZE, None, mirrored)
-        fragments = resolve(found, texels, faces, perspective=False)
-        self.depth = texels.new_full((found.numel(),), 1e3)
-        self.depth[fragments.pixel] = fragments.depth_m
+        # the z-buffer interpolates 1/z; over one triangle, half a metre or more away, that is as good as z
+        self.depth = rasterize(texels, faces, len(texels), SHADOW_SIZE, SHADOW_SIZE, None, mirrored).depth_m.flatten()
 
     def lit(self, points_cam_m: Tensor, instance: Tensor, softness: Tensor) -> Tensor:
         """Share of the light that reaches points (N, 3), in [0, 1]."""
@@ -116,5 +114,3 @@ def shade(
     shine = gloss * (highlight * (1 + shininess * 0.12) * (0.6 + 2.0 * rim))
     return colour * light + shine[:, None] * key_colour + (0.06 * rim * gloss.clamp(max=1))[:, None] * take(lights.sky)
 
-
-__all__ = ["SHADOW_SIZE", "ShadowMap", "bumped_normal", "interpolate", "shade"]

@@ -1,10 +1,12 @@
 """Creases, palm lines, nails, veins and mottling, computed once on the rest hand.
 
-Each triangle carries an 8 x 8 grid of texels over its barycentric coordinates (after Burley and Lacewell's Ptex, 2008), so
-no texture atlas is needed and any hand in MANO's layout gets its skin. A bake holds several variants; a sample picks one.
+Each triangle carries a grid of texels over its barycentric coordinates (after Burley and Lacewell's Ptex, 2008), so no
+texture atlas is needed and any hand in MANO's layout gets its skin. A bake holds several variants; a sample picks one.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
@@ -19,7 +21,9 @@ VARIANTS = 4
 # channels of a texel
 CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U = range(12)
 CHANNELS = 12
-_BUMP_STEP_M = 2.5e-4
+# cells (i, j) of the grid that lie in the triangle, row by row
+_CELLS = torch.tensor([(i, j) for i in range(GRID) for j in range(GRID - i)])
+TEXELS = len(_CELLS)
 
 # palm lines as polylines (x, z) in metres on the default hand: heart, head, life
 _PALM_LINES = (
@@ -81,36 +85,43 @@ class SkinAnatomy:
         depth = torch.zeros(len(points), device=points.device)
         for f in range(5):
             own = weights[:, list(MODEL_CHAIN[f])].sum(1).clamp(0, 1)
-            for k in (0, 1, 2):
-                joint, along, palmar = self.finger(f, k)
-                away = points - joint
-                near = torch.exp(-0.5 * (torch.linalg.vector_norm(away, dim=1) / 0.013).square())
-                s = away @ along + wiggle
-                front = ((normals @ palmar) * 2.5 + 0.6).clamp(0, 1)
-                rear = (-(normals @ palmar) * 2.5 - 0.4).clamp(0, 1)
-                if k == 0 and f != THUMB:
-                    # the web crease lies halfway along the first phalanx; the knuckle itself only wrinkles softly
-                    length = torch.linalg.vector_norm(self.joints[2 + 4 * f] - joint)
-                    middle = points - joint - 0.48 * length * along
-                    near_web = torch.exp(-0.5 * (torch.linalg.vector_norm(middle, dim=1) / 0.013).square())
-                    web = _line(middle @ along + wiggle, 7e-4) + 0.5 * _line(middle @ along + wiggle - 2.2e-3, 6e-4)
-                    depth += own * near_web * front * web
-                    depth += 0.3 * near * rear * sum(_line(s - o, 9e-4) for o in (-4e-3, 0.0, 4e-3))
-                    continue
-                if k == 0:
-                    continue
-                double = k == 1
-                folds = (-1.4e-3, 1.4e-3) if double else (0.0,)
-                depth += own * near * front * sum(_line(s - o, 6e-4) for o in folds)
-                across = away @ self.poser.bend[f]
-                ring = s * torch.sqrt(1 + (across / 0.007).square())
-                wrinkles = (-3.6e-3, -1.9e-3, -0.3e-3, 1.4e-3, 3.1e-3) if double else (-1.2e-3, 0.4e-3, 1.8e-3)
-                depth += (0.65 if double else 0.45) * own * near * rear * sum(_line(ring - o, 5e-4) for o in wrinkles)
-        depth += self._palm_lines(points, normals, wiggle, seed)
+            rows = (own > 0.01).nonzero().squeeze(1)
+            depth[rows] += own[rows] * self._finger_creases(f, points[rows], normals[rows], wiggle[rows])
+        rows = ((normals[:, 1] < -0.1) & (points[:, 0] < 0.02)).nonzero().squeeze(1)
+        depth[rows] += self._palm_lines(points[rows], normals[rows], wiggle[rows], seed)
         wrist = (-normals[:, 1] * 2).clamp(0, 1)
         for offset in (0.004, 0.011):
             depth += 0.7 * wrist * _line(points[:, 0] - offset * self.scale + 2 * wiggle, 6e-4)
         return depth.clamp(0, 1.3)
+
+    def _finger_creases(self, f: int, points: Tensor, normals: Tensor, wiggle: Tensor) -> Tensor:
+        depth = torch.zeros(len(points), device=points.device)
+        for k in range(3):
+            joint, along, palmar = self.finger(f, k)
+            away = points - joint
+            near = torch.exp(-0.5 * (torch.linalg.vector_norm(away, dim=1) / 0.013).square())
+            s = away @ along + wiggle
+            front = ((normals @ palmar) * 2.5 + 0.6).clamp(0, 1)
+            rear = (-(normals @ palmar) * 2.5 - 0.4).clamp(0, 1)
+            if k == 0:
+                if f == THUMB:
+                    continue
+                # the web crease lies halfway along the first phalanx; the knuckle itself only wrinkles softly
+                length = torch.linalg.vector_norm(self.joints[2 + 4 * f] - joint)
+                middle = away - 0.48 * length * along
+                near_web = torch.exp(-0.5 * (torch.linalg.vector_norm(middle, dim=1) / 0.013).square())
+                web = middle @ along + wiggle
+                depth += near_web * front * (_line(web, 7e-4) + 0.5 * _line(web - 2.2e-3, 6e-4))
+                depth += 0.3 * near * rear * sum(_line(s - o, 9e-4) for o in (-4e-3, 0.0, 4e-3))
+                continue
+            double = k == 1
+            depth += near * front * sum(_line(s - o, 6e-4) for o in ((-1.4e-3, 1.4e-3) if double else (0.0,)))
+            # wrinkles over the joint's back bow towards the nail at the sides
+            across = away @ self.poser.bend[f]
+            bowed = s * torch.sqrt(1 + (across / 0.007).square())
+            wrinkles = (-3.6e-3, -1.9e-3, -0.3e-3, 1.4e-3, 3.1e-3) if double else (-1.2e-3, 0.4e-3, 1.8e-3)
+            depth += (0.65 if double else 0.45) * near * rear * sum(_line(bowed - o, 5e-4) for o in wrinkles)
+        return depth
 
     def _palm_lines(self, points: Tensor, normals: Tensor, wiggle: Tensor, seed: int) -> Tensor:
         random = CounterRandom(seed, torch.zeros(1, dtype=torch.int64, device=points.device))
@@ -128,18 +139,11 @@ class SkinAnatomy:
             line = line + (0.0022 if main else 0.0) * random.normal(f"line {i}", *line.shape)[0]
             line = line * self.scale
             distance = torch.full((len(points),), 1.0, device=points.device)
-            for a, b in zip(line[:-1], line[1:]):
+            for a, b in itertools.pairwise(line):
                 t = (((flat - a) @ (b - a)) / (b - a).square().sum()).clamp(0, 1)
                 distance = torch.minimum(distance, torch.linalg.vector_norm(flat - a - t[:, None] * (b - a), dim=1))
             total = torch.maximum(total, (1.0 if main else 0.35) * _line(distance, 7.5e-4 if main else 5e-4))
         return total * facing
-
-    def height(self, points: Tensor, normals: Tensor, weights: Tensor, seed: int) -> Tensor:
-        """Relief of the skin in metres, outwards."""
-        relief = -4.5e-4 * self.creases(points, normals, weights, seed)
-        relief = relief + 1.2e-4 * value_noise(points, 0.004, seed + 2) + 5e-5 * value_noise(points, 0.0016, seed + 3)
-        vein = self.veins(points, normals, seed)
-        return relief + 3e-4 * vein + 1e-4 * self.nails(points, normals, weights)[0]
 
     def veins(self, points: Tensor, normals: Tensor, seed: int) -> Tensor:
         """Network on the back of the hand and the inner forearm, 0 to 1."""
@@ -195,16 +199,38 @@ class SkinAnatomy:
         return red.clamp(0, 1.2)
 
 
+def texel_row(face: Tensor, weights: Tensor, variant: Tensor, faces: int) -> Tensor:
+    """Row of the baked table at points of triangles.
+
+    Args:
+        face: (N,) triangle; weights: (N, 3) barycentric; variant: (N,) bake; faces: number of triangles.
+    """
+    i = (weights[:, 0] * GRID).long().clamp_(0, GRID - 1)
+    j = torch.minimum((weights[:, 1] * GRID).long().clamp_(min=0), GRID - 1 - i)
+    return (variant * faces + face) * TEXELS + ((2 * GRID + 1 - i) * i) // 2 + j
+
+
+def _slope(height: Tensor) -> Tensor:
+    """Height (F, TEXELS) -> (F, TEXELS, 2), its change per unit of the first and second barycentric coordinate."""
+    grid = height.new_full((len(height), GRID + 1, GRID + 1), torch.nan)
+    i, j = _CELLS.unbind(1)
+    grid[:, i, j] = height
+    slopes = []
+    for di, dj in ((1, 0), (0, 1)):
+        ahead = grid[:, i + di, j + dj] - height
+        # index -1 is the spare row or column, NaN like every cell outside the triangle
+        behind = height - grid[:, i - di, j - dj]
+        slope = torch.where(ahead.isnan(), behind, ahead)
+        slopes.append(torch.where(slope.isnan(), torch.zeros_like(slope), slope) * GRID)
+    return torch.stack(slopes, -1)
+
+
 def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor:
-    """Texels of the rest hand, (variants * F * GRID * GRID, CHANNELS) float32."""
+    """Texels of the rest hand, (variants * F * TEXELS, CHANNELS) float32; rows as `texel_row` counts them."""
     device = mesh.faces.device
     anatomy = SkinAnatomy(mesh, poser)
-    steps = (torch.arange(GRID, device=device) + 0.5) / GRID
-    b0, b1 = torch.meshgrid(steps, steps, indexing="ij")
-    b0, b1 = b0.flatten(), b1.flatten()
-    over = (b0 + b1).clamp(min=1)  # the grid's far half lies outside the triangle: fold it onto the edge
-    b0, b1 = b0 / over, b1 / over
-    weights = torch.stack([b0, b1, 1 - b0 - b1], 1)
+    centre = (_CELLS.to(device) + 0.5) / GRID
+    weights = torch.cat([centre, 1 - centre.sum(1, keepdim=True)], 1)
 
     def spread(values: Tensor) -> Tensor:
         return torch.einsum("tk,fkc->ftc", weights, values[mesh.faces]).flatten(0, 1)
@@ -212,9 +238,6 @@ def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor
     points, normals = spread(mesh.rest_vertices_m), normalize(spread(mesh.rest_normals), dim=1)
     skin = spread(mesh.weights)
     arm = spread(mesh.forearm_weight[:, None])[:, 0]
-    corner = mesh.rest_vertices_m[mesh.faces]
-    edges = (corner[:, :2] - corner[:, 2:]).repeat_interleave(GRID * GRID, 0)  # b0 and b1 run along these
-    lengths = torch.linalg.vector_norm(edges, dim=2).clamp(min=1e-6)
 
     palm = (-normals[:, 1] * 1.3 + 0.15).clamp(0, 1) * (1 - 1.4 * arm).clamp(0, 1)
     thumb = skin[:, list(MODEL_CHAIN[THUMB])].sum(1)
@@ -227,22 +250,19 @@ def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor
         chain = anatomy.joints[1 + 4 * f : 5 + 4 * f]
         bones = chain[1:] - chain[:-1]
         t = ((points[:, None] - chain[:-1]) * bones).sum(-1) / bones.square().sum(-1)
-        along = t[:, 0].clamp(0, 1) + t[:, 1].clamp(0, 1) + t[:, 2].clamp(0, 1)
         own = skin[:, list(MODEL_CHAIN[f])].sum(1) > 0.5
-        code = torch.where(own, 10.0 * (f + 1) + along, code)
+        code = torch.where(own, 10.0 * (f + 1) + t.clamp(0, 1).sum(1), code)
 
     rows = []
     for variant in range(variants):
         seed = 1000 * (variant + 1)
-        slopes = []
-        base = anatomy.height(points, normals, skin, seed)
-        for k in range(2):
-            direction = edges[:, k] / lengths[:, k, None]
-            moved = anatomy.height(points + _BUMP_STEP_M * direction, normals, skin, seed)
-            slopes.append((moved - base) / _BUMP_STEP_M * lengths[:, k])  # height per unit of barycentric coordinate
-        mottle = 0.6 * value_noise(points, 0.011, seed + 6) + 0.4 * value_noise(points, 0.005, seed + 7)
-        fine = 0.6 * value_noise(points, 0.0022, seed + 8) + 0.4 * value_noise(points, 0.0012, seed + 9)
         crease = anatomy.creases(points, normals, skin, seed)
         vein = anatomy.veins(points, normals, seed)
-        rows.append(torch.stack([crease, palm, red, nail, pale, vein, mottle, fine, *slopes, points[:, 0], code], 1))
+        mottle = 0.6 * value_noise(points, 0.011, seed + 6) + 0.4 * value_noise(points, 0.005, seed + 7)
+        fine = 0.6 * value_noise(points, 0.0022, seed + 8) + 0.4 * value_noise(points, 0.0012, seed + 9)
+        # metres, outwards
+        height = -4.5e-4 * crease + 8e-5 * mottle + 5e-5 * fine + 2.5e-4 * vein + 1e-4 * nail
+        slope = _slope(height.view(-1, TEXELS)).flatten(0, 1)
+        channels = [crease, palm, red, nail, pale, vein, mottle, fine, slope[:, 0], slope[:, 1], points[:, 0], code]
+        rows.append(torch.stack(channels, 1))
     return torch.cat(rows)
