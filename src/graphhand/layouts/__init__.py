@@ -1,8 +1,7 @@
 """Drawn hands on disk, in the file layouts of public data sets, so that every loader and tool reads them."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
@@ -16,10 +15,10 @@ from graphhand.layouts.stb import STBWriter
 class LayoutWriter(Protocol):
     """What a layout offers; ``prepare`` and ``write`` go picture by picture, ``finish`` writes the label files."""
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The training and the test split, by the layout's own names."""
-        ...
+    splits: ClassVar[tuple[str, str]]
+    """The training and the test split, by the layout's own names."""
+
+    def __init__(self, root: Path, split: str) -> None: ...
 
     def prepare(self, number: int, record: HandRecord) -> HandRecord: ...
 
@@ -28,7 +27,7 @@ class LayoutWriter(Protocol):
     def finish(self, labels: dict[str, npt.NDArray[Any]]) -> None: ...
 
 
-LAYOUTS: dict[str, Callable[[Path, str], LayoutWriter]] = {
+LAYOUTS: dict[str, type[LayoutWriter]] = {
     "rhd": RHDWriter,
     "stb": STBWriter,
     "freihand": FreiHANDWriter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ class FreiHANDWriter:
         split: one of the two.
     """
 
-    splits = ("training", "evaluation")
+    splits: ClassVar[tuple[str, str]] = ("training", "evaluation")
 
     def __init__(self, root: Path, split: str) -> None:
         self.root, self.split = root, split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
@@ -23,7 +23,7 @@ class PlainWriter:
         split: "train" or "test"; written in each line, and the folder's name.
     """
 
-    splits = ("train", "test")
+    splits: ClassVar[tuple[str, str]] = ("train", "test")
 
     def __init__(self, root: Path, split: str) -> None:
         self.root, self.split = root, split

@@ -60,21 +60,30 @@ class HandRecord:
     def seen_by(self, K: npt.NDArray[np.float64], width: int, height: int) -> HandRecord:
         """The same view through other intrinsics: exact, as the camera does not move.
 
-        Beyond the drawn picture its colours are mirrored outwards; depth and parts are empty there.
+        Beyond the drawn picture stand its colours, blurred beyond recognition; depth and parts are empty there.
         """
         homography = K @ np.linalg.inv(self.K)
         size = (width, height)
+        shrink = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
+        image = self.image
+        if shrink < 0.6:  # against aliasing; the blur is about what area averaging would be
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / shrink), dtype=np.uint8)
+        around = cv2.resize(cv2.resize(self.image, (5, 4), interpolation=cv2.INTER_AREA), size)
 
-        def warp(array: npt.NDArray[np.generic], flags: int, border: int) -> object:
-            return cv2.warpPerspective(array, homography, size, flags=flags, borderMode=border)
+        def warp(array: npt.NDArray[np.generic], flags: int) -> object:
+            return cv2.warpPerspective(array, homography, size, flags=flags)
+
+        drawn = warp(np.ones(self.image.shape[:2], np.float32), cv2.INTER_LINEAR)
+        cover = np.asarray(drawn)[..., None]
+        picture = np.asarray(warp(image, cv2.INTER_LINEAR)) + np.rint((1.0 - cover) * around)
 
         pixels = project(self.joints_cam_m, K)
         inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(axis=1)
         return replace(
             self,
-            image=np.asarray(warp(self.image, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), dtype=np.uint8),
-            depth_m=np.asarray(warp(self.depth_m, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT), dtype=np.float32),
-            parts=np.asarray(warp(self.parts, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT), dtype=np.uint8),
+            image=np.clip(picture, 0, 255).astype(np.uint8),
+            depth_m=np.asarray(warp(self.depth_m, cv2.INTER_NEAREST), dtype=np.float32),
+            parts=np.asarray(warp(self.parts, cv2.INTER_NEAREST), dtype=np.uint8),
             K=K,
             visible=self.visible & inside,
         )

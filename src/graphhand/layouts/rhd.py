@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ class RHDWriter:
         split: one of the two.
     """
 
-    splits = ("training", "evaluation")
+    splits: ClassVar[tuple[str, str]] = ("training", "evaluation")
 
     def __init__(self, root: Path, split: str) -> None:
         self.folder = root / split

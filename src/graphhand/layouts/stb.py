@@ -6,7 +6,7 @@ Depth pictures are not written: STB's are seen from the depth camera, which stan
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ class STBWriter:
         split: "train" (B2 to B6) or "test" (B1).
     """
 
-    splits = ("train", "test")
+    splits: ClassVar[tuple[str, str]] = ("train", "test")
 
     def __init__(self, root: Path, split: str) -> None:
         self.root = root

@@ -1,0 +1,155 @@
+"""``graphhand data``: look at a data set before using it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from graphhand.data.check import CheckReport, SplitReport
+
+app = typer.Typer(no_args_is_help=True)
+
+_FAULTS_SHOWN = 8
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """The data sets that can be read, and their files.
+
+    Example: graphhand data list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from graphhand.data import DATASETS
+
+    table = Table("name", "what", "splits", "licence (the set's own page decides)")
+    for name, cls in DATASETS.items():
+        table.add_row(name, cls.info.title, " ".join(cls.info.splits), cls.info.licence)
+    Console().print(table)
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="Data set; 'graphhand data list' has the names.")],
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder.")],
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read at most so many samples of each split, evenly spaced.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A choice of the data set, e.g. hand_rule=visible.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Where the contact sheet goes.  [default: check-NAME.png]", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the screen.")] = False,
+) -> None:
+    """Is a data set ready? Exit status 0: every sample read is fit for use; 1: something is missing or broken.
+
+    Example: graphhand data check rhd RHD_published_v2 --limit 500
+    """
+    from graphhand.cli.progress import progress_bar
+    from graphhand.data.check import check_dataset
+    from graphhand.images import write_image
+
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name or "hands", total=total)
+            bar.update(tasks[name], completed=done)
+
+        report = check_dataset(name, root, split, limit=limit, options=parse_options(option or []), progress=advance)
+    picture = report.sheet()
+    sheet = sheet or Path(f"check-{name}.png")
+    if picture is not None:
+        write_image(sheet, picture)
+    if as_json:
+        content = {
+            "dataset": report.name,
+            "root": os.fspath(report.root),
+            "usable": report.usable,
+            "splits": [part.as_json() for part in report.splits],
+            "sheet": os.fspath(sheet) if picture is not None else None,
+        }
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        _print(report, sheet if picture is not None else None)
+    if not report.usable:
+        raise typer.Exit(1)
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value with commas is a list, and numbers, true and false are what they look like."""
+    from graphhand.errors import InputError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise InputError(f"--option {pair}", "not KEY=VALUE", "write for example wrist_rule=ge")
+        values = [_plain_value(part) for part in text.split(",")]
+        options[key] = values if len(values) > 1 or key in ("views", "versions") else values[0]
+    return options
+
+
+def _plain_value(text: str) -> bool | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _print(report: CheckReport, sheet: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from graphhand.data import DATASETS
+
+    console = Console(highlight=False, soft_wrap=True)
+    info = DATASETS[report.name].info
+    console.print(f"{info.title} in {report.root}", markup=False)
+    table = Table("split", "hands", "published", "read", "unfit", "left / right", "with 3D", "pictures", "bones, mm")
+    for part in report.splits:
+        table.add_row(*_row(part))
+    console.print(table)
+    if any(part.bones_mm for part in report.splits):
+        console.print("bones: wrist to middle knuckle / first middle phalanx; they show whose joints these are")
+    for part in report.splits:
+        if part.missing:
+            console.print(f"missing  {part.missing}", markup=False)
+        for fault in part.faults[:_FAULTS_SHOWN]:
+            console.print(f"unfit    {fault}", markup=False)
+        if len(part.faults) > _FAULTS_SHOWN:
+            console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
+        if part.complete is False:
+            console.print(f"note     {part.split}: {part.hands} hands, not the {part.published} published")
+    if any(part.missing for part in report.splits):
+        console.print("\nexpected files:", info.tree, sep="\n", markup=False)
+    if sheet is not None:
+        console.print(f"sheet    {sheet}: are the joints on the hands?", markup=False)
+    console.print("ready" if report.usable else "not ready", style="bold green" if report.usable else "bold red")
+
+
+def _row(part: SplitReport) -> list[str]:
+    if part.missing:
+        return [part.split, "missing", _or_dash(part.published), *["-"] * 6]
+    sizes = sorted(part.picture_sizes.items(), key=lambda item: -item[1])
+    pictures = " ".join(f"{w}x{h}" for (w, h), _ in sizes[:2]) + (" ..." if len(sizes) > 2 else "")
+    bones = " / ".join(f"{value:.1f}" for value in part.bones_mm.values())
+    sides = f"{part.sides['left']} / {part.sides['right']}"
+    numbers = [str(part.hands), _or_dash(part.published), str(part.read), str(len(part.faults))]
+    return [part.split or "all", *numbers, sides, str(part.with_3d), pictures or "-", bones or "-"]
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,123 @@
+"""``graphhand render``: draw labelled hands into a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from graphhand.rendering import RenderConfig
+
+Layout = Literal["rhd", "stb", "freihand", "plain"]
+
+
+def render(
+    out: Annotated[Path, typer.Option(help="Folder to fill; run again to go on after an interruption.")],
+    count: Annotated[int | None, typer.Option(min=1, help="Pictures in the folder when all is done.")] = None,
+    layout: Annotated[Layout, typer.Option(help="Whose file layout to write.")] = "plain",
+    split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
+    seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures; only for --layout plain.")] = 224,
+    backgrounds: Annotated[
+        list[Path] | None, typer.Option(help="Picture or folder of pictures to put behind hands; may be repeated.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="First write preview.png with joints drawn.")] = False,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N parts, for N machines at once.")] = "1/1",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Draw GraphHand-Rendered v1 in RHD's layout: 41,258 and 2,728 pictures.")
+    ] = False,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="With --benchmark: print its labels' checksums, draw nothing.")
+    ] = False,
+) -> None:
+    """Draw labelled hands into a folder, in a public data set's layout.
+
+    Example: graphhand render --out hands --count 1000 --layout rhd --preview
+    """
+    import torch
+
+    from graphhand.errors import InputError
+    from graphhand.layouts import LAYOUTS
+    from graphhand.layouts import benchmark as rendered_v1
+    from graphhand.layouts.filling import PICTURE_SIZE
+    from graphhand.rendering import RenderConfig
+
+    if benchmark:
+        if count is not None or seed or backgrounds:
+            raise InputError("--benchmark", "its size, seed and backgrounds are fixed", "leave those options out")
+        name = ("training", "evaluation")[split == "test"]
+        if checksum:
+            typer.echo(json.dumps(rendered_v1.checksum(name), indent=1))
+            return
+        layout, config = "rhd", rendered_v1.config(name)
+    else:
+        if checksum:
+            raise InputError("--checksum", "goes with --benchmark", "add --benchmark")
+        if count is None:
+            raise InputError("--count", "is missing", "say how many pictures to draw")
+        name = LAYOUTS[layout].splits[split == "test"]
+        config = RenderConfig(
+            image_size=size if layout == "plain" else PICTURE_SIZE[layout],
+            seed=seed,
+            backgrounds=tuple(str(path) for path in backgrounds or ()),
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    _draw(out, layout, name, config, count, _shard(shard), device, preview, benchmark)
+
+
+def _draw(
+    out: Path,
+    layout: Layout,
+    split: str,
+    config: RenderConfig,
+    count: int | None,
+    shard_of: tuple[int, int],
+    device: str,
+    preview: bool,
+    benchmark: bool,
+) -> None:
+    from graphhand._version import __version__
+    from graphhand.cli.progress import progress_bar
+    from graphhand.hand_model import HandModel
+    from graphhand.layouts import benchmark as rendered_v1
+    from graphhand.layouts import filling
+
+    draw = filling.drawer(config, device)
+    indices: Sequence[int] = range(count or 0)
+    if benchmark:
+        indices = [int(i) for i in rendered_v1.indices(split, HandModel.default().num_shape)]
+    if preview:
+        typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out)}")
+    made_with = {"engine": config.model_dump(mode="json"), "version": __version__}
+    with progress_bar() as bar:
+        task = bar.add_task("drawing", total=None)
+        complete = filling.fill(
+            out,
+            layout,
+            split,
+            draw,
+            indices,
+            made_with=made_with,
+            shard_of=shard_of,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if complete:
+        typer.echo(f"{out}: {len(indices)} pictures, {layout} layout, {split} split; complete")
+    else:
+        typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are still missing")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    from graphhand.errors import InputError
+
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise InputError("--shard", f"{text!r} is no shard", "write for example 2/8")
+    return int(number), int(shards)

@@ -1,0 +1,165 @@
+"""Is a data set ready to use? What is there, what is missing, what cannot be read, and a picture to judge by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphhand.data.example import make_example
+from graphhand.data.labels import bone_lengths_m
+from graphhand.data.registry import DATASETS, NamedDataset, open_dataset
+from graphhand.data.sample import HandSample
+from graphhand.errors import InputError
+from graphhand.visualize import Image, contact_sheet, draw_skeleton
+
+SHEET_CELLS = 24
+Progress = Callable[[str, int, int], None]
+"""Called with the split's name, the samples done and their total."""
+
+
+@dataclass
+class SplitReport:
+    """What was found of one split.
+
+    Attributes:
+        split: its name; "" for a set without splits.
+        missing: the one-line reason why it could not be opened, or "".
+        hands: samples its labels promise.
+        published: how many the data set's authors publish; None where they do not.
+        read: samples read for this check.
+        faults: the error line of each sample that could not be used.
+        sides: how many of the samples read are left and right hands.
+        with_3d: how many have a full 3D pose.
+        picture_sizes: (width, height) of the pictures read, and how many there are of each.
+        bones_mm: mean lengths that tell joint definitions apart.
+    """
+
+    split: str
+    missing: str = ""
+    hands: int = 0
+    published: int | None = None
+    read: int = 0
+    faults: list[str] = field(default_factory=list)
+    sides: dict[str, int] = field(default_factory=lambda: {"left": 0, "right": 0})
+    with_3d: int = 0
+    picture_sizes: dict[tuple[int, int], int] = field(default_factory=dict)
+    bones_mm: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """It could be opened and every sample read is fit for use."""
+        return not self.missing and not self.faults and self.hands > 0
+
+    @property
+    def complete(self) -> bool | None:
+        """As many hands as published; None where no number is."""
+        return None if self.published is None else self.hands == self.published
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        sizes = {f"{w}x{h}": count for (w, h), count in self.picture_sizes.items()}
+        return {**vars(self), "picture_sizes": sizes, "usable": self.usable, "complete": self.complete}
+
+
+@dataclass
+class CheckReport:
+    """The reports of all splits asked for, and samples for a contact sheet."""
+
+    name: str
+    root: Path
+    splits: list[SplitReport]
+    shown: list[HandSample]
+
+    @property
+    def usable(self) -> bool:
+        """Every split asked for is usable."""
+        return all(split.usable for split in self.splits)
+
+    def sheet(self) -> Image | None:
+        """A contact sheet of crops with their joints drawn, or None where nothing could be read."""
+        cells = []
+        for sample in self.shown:
+            if sample.labelled.any():
+                example = make_example(sample, 224)
+                joints = np.where(example.labelled[:, None], example.joints_px, np.nan)
+                cells.append(draw_skeleton(example.image, joints, visible=example.visible))
+        captions = [f"{s.name[-22:]} {s.side[0].upper()}" for s in self.shown if s.labelled.any()]
+        return contact_sheet(cells, captions=captions) if cells else None
+
+
+def check_dataset(
+    name: str,
+    root: str | PathLike[str],
+    splits: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    options: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Open every split and read its samples, each through all of the loader's checks.
+
+    Args:
+        name: the data set's name.
+        root: its folder.
+        splits: which splits; None for all.
+        limit: read at most so many samples of each split, evenly spaced; None reads all.
+        options: the data set's own options.
+        progress: called after each sample.
+
+    Raises:
+        InputError: unknown data set, split or option; anything else is a finding, not an error.
+    """
+    if name not in DATASETS:
+        open_dataset(name, root)  # raises, listing the names
+    info = DATASETS[name].info
+    wanted: Sequence[str | None] = splits or info.splits or (None,)
+    if info.splits:
+        for known in splits or ():
+            info.require_split(known)
+    reports, shown = [], []
+    for split in wanted:
+        report = SplitReport(split or "", published=info.counts.get(split or ""))
+        reports.append(report)
+        try:
+            dataset = open_dataset(name, root, split, **(options or {}))
+        except InputError as error:
+            report.missing = str(error)
+            continue
+        shown += _read_split(dataset, report, limit, -(-SHEET_CELLS // len(wanted)), progress)
+    return CheckReport(name, Path(root), reports, shown)
+
+
+def _read_split(
+    dataset: NamedDataset, report: SplitReport, limit: int | None, cells: int, progress: Progress | None
+) -> list[HandSample]:
+    report.hands = len(dataset)
+    count = report.hands if limit is None else min(limit, report.hands)
+    indices = [int(i) for i in np.linspace(0, report.hands - 1, count).round()]
+    keep = {int(i) for i in np.linspace(0, count - 1, min(cells, count)).round()}
+    bones: list[dict[str, float]] = []
+    shown = []
+    for done, index in enumerate(indices):
+        try:
+            sample = dataset[index]
+        except InputError as error:
+            report.faults.append(str(error))
+        else:
+            height, width = sample.image.shape[:2]
+            report.picture_sizes[width, height] = report.picture_sizes.get((width, height), 0) + 1
+            report.sides[sample.side] += 1
+            if sample.has_3d and sample.joints_cam_m is not None:
+                report.with_3d += 1
+                bones.append(bone_lengths_m(sample.joints_cam_m))
+            if done in keep:
+                shown.append(sample)
+        report.read += 1
+        if progress is not None:
+            progress(report.split, report.read, count)
+    if bones:
+        report.bones_mm = {key: round(1000 * float(np.mean([b[key] for b in bones])), 1) for key in bones[0]}
+    return shown

@@ -1,0 +1,98 @@
+"""GraphHand-Rendered v1: our stand-in for RHD, of its size, that anyone can draw again.
+
+The test split has a seed of its own, so its poses, cameras, backgrounds and lights come from other random streams
+than the training split's. Identities are kept apart by construction as well: a hand's shape coefficients, rounded to
+half a standard deviation, name a cell, and training indices whose cell a test hand occupies are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.rendering.counter_random import CounterRandom
+
+NAME = "GraphHand-Rendered v1"
+COUNTS = {"training": 41258, "evaluation": 2728}
+SEEDS = {"training": 20260101, "evaluation": 20260202}
+_CELL = 0.5
+_BATCH = 256
+
+
+def config(split: str) -> RenderConfig:
+    """The engine's settings for a split: its defaults, 320x320 pictures and the split's seed."""
+    return RenderConfig(image_size=320, seed=SEEDS[split])
+
+
+def indices(split: str, shape_size: int) -> npt.NDArray[np.int64]:
+    """The index of each picture of a split.
+
+    Args:
+        split: "training" or "evaluation".
+        shape_size: number of shape coefficients of the hand drawn.
+    """
+    count = COUNTS[split]
+    if split == "evaluation":
+        return np.arange(count)
+    taken = set(_cells("evaluation", np.arange(COUNTS["evaluation"]), shape_size))
+    candidates = np.arange(count + 1000)
+    cells = _cells("training", candidates, shape_size)
+    free = np.array([cell not in taken for cell in cells])
+    return candidates[free][:count]
+
+
+def _cells(split: str, numbers: npt.NDArray[np.int64], shape_size: int) -> list[tuple[int, ...]]:
+    shape = shapes(config(split), torch.from_numpy(numbers), shape_size)
+    return [tuple(row) for row in torch.round(shape / _CELL).long().tolist()]
+
+
+def shapes(settings: RenderConfig, numbers: torch.Tensor, shape_size: int) -> torch.Tensor:
+    """(B, shape_size) shape coefficients that the engine draws for these indices."""
+    normal = CounterRandom(settings.seed, numbers).normal("shape", shape_size)
+    return settings.shape_variation * normal.clamp(-2.5, 2.5)
+
+
+def labels(split: str, engine: RenderEngine | None = None) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """The joints (B, 21, 3) and cameras (B, 3, 3) of a split, batch by batch, without drawing pictures.
+
+    Right hands, as drawn; the RHD layout mirrors every second one.
+    """
+    engine = engine or RenderEngine(config(split))
+    chosen = torch.from_numpy(indices(split, engine.hand.num_shape))
+    for piece in chosen.split(_BATCH):
+        scene = engine.compose(CounterRandom(engine.config.seed, piece))
+        yield scene.joints_cam_m.numpy(), scene.view.K.numpy()
+
+
+def checksum(split: str) -> dict[str, Any]:
+    """What identifies a split's labels.
+
+    ``sha256`` is over the float32 joints and cameras: equal on equal machines. Another processor may round
+    differently in the last digit; ``mean_mm`` and ``spread_mm``, over all joints and pictures, then still agree to
+    the digits given.
+    """
+    digest = hashlib.sha256()
+    sums = np.zeros((2, 3))
+    count = 0
+    for joints, K in labels(split):
+        digest.update(np.ascontiguousarray(joints, dtype="<f4").tobytes())
+        digest.update(np.ascontiguousarray(K, dtype="<f4").tobytes())
+        points = joints.reshape(-1, 3).astype(np.float64) * 1000.0
+        sums += [points.sum(0), (points**2).sum(0)]
+        count += len(points)
+    mean = sums[0] / count
+    spread = np.sqrt(sums[1] / count - mean**2)
+    return {
+        "benchmark": NAME,
+        "split": split,
+        "hands": count // 21,
+        "sha256": digest.hexdigest(),
+        "mean_mm": [round(float(v), 2) for v in mean],
+        "spread_mm": [round(float(v), 2) for v in spread],
+    }

@@ -1,0 +1,135 @@
+"""Drawing pictures into a folder: resumable, shared between processes, the same result whoever does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphhand.errors import InputError
+from graphhand.layouts import LAYOUTS, LayoutWriter
+from graphhand.layouts.parts import LabelParts, chunk_range, shard
+from graphhand.layouts.record import HandRecord
+from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
+
+PICTURE_SIZE = {"rhd": 320, "stb": 480, "freihand": 224, "plain": 224}
+"""Side of the square pictures to draw for each layout."""
+
+Draw = Callable[[Sequence[int]], list[HandRecord]]
+Progress = Callable[[int, int], None]
+
+
+def drawer(config: RenderConfig, device: str = "cpu") -> Draw:
+    """A function that draws the records of given indices."""
+    engine = RenderEngine(config, device=device)
+    return lambda indices: records(engine.render(indices))
+
+
+def records(batch: RenderedBatch) -> list[HandRecord]:
+    """A rendered batch as records."""
+    batch = batch.to("cpu")
+    image = batch.image_uint8.contiguous().numpy()
+    return [
+        HandRecord(
+            image=image[row],
+            depth_m=batch.depth_m[row].numpy(),
+            parts=batch.part[row].numpy(),
+            joints_cam_m=batch.joints_cam_m[row].double().numpy(),
+            K=batch.K[row].double().numpy(),
+            visible=batch.visible[row].numpy(),
+            side="right" if bool(batch.is_right[row]) else "left",
+        )
+        for row in range(len(batch))
+    ]
+
+
+def fill(
+    root: str | os.PathLike[str],
+    layout: str,
+    split: str,
+    draw: Draw,
+    indices: Sequence[int],
+    *,
+    made_with: dict[str, Any],
+    shard_of: tuple[int, int] = (1, 1),
+    progress: Progress | None = None,
+) -> bool:
+    """Draw pictures into a folder; pictures that are already there are not drawn again.
+
+    Args:
+        root: the folder, made if need be.
+        layout: a key of LAYOUTS.
+        split: one of the layout's splits.
+        draw: gives the records of indices.
+        indices: the index to draw for each picture of the folder.
+        made_with: what ``draw`` and ``indices`` depend on; a folder filled otherwise is refused.
+        shard_of: (number, shards): this process does every shards-th chunk, from number (1 is the first).
+        progress: called with pictures done and pictures in this shard.
+
+    Returns:
+        True if every picture is there now and the label files are written; False while other shards are missing.
+
+    Raises:
+        InputError: the folder cannot be used or written to, or holds something else.
+    """
+    root = Path(root)
+    number, shards = shard_of
+    if not 1 <= number <= shards:
+        raise InputError("--shard", f"{number}/{shards} is no shard", "write for example 1/4, ... 4/4")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        parts = LabelParts(root, split, {"layout": layout, **made_with})
+        writer = LAYOUTS[layout](root, split)
+        _fill_chunks(writer, parts, draw, indices, list(shard(len(indices), number, shards)), progress)
+        labels = parts.read(len(indices))
+        if labels is None:
+            return False
+        writer.finish(labels)
+    except OSError as error:
+        remedy = "free some space or choose another folder; the same command goes on where this one stopped"
+        raise InputError(root, f"cannot be written ({error.strerror or error})", remedy) from error
+    return True
+
+
+def _fill_chunks(
+    writer: LayoutWriter,
+    parts: LabelParts,
+    draw: Draw,
+    indices: Sequence[int],
+    mine: list[int],
+    progress: Progress | None,
+) -> None:
+    count = len(indices)
+    total = sum(len(chunk_range(chunk, count)) for chunk in mine)
+    done = 0
+    for chunk in mine:
+        numbers = chunk_range(chunk, count)
+        if not parts.is_done(chunk, count):
+            drawn = draw([int(indices[number]) for number in numbers])
+            prepared = [writer.prepare(number, record) for number, record in zip(numbers, drawn)]
+            for number, record in zip(numbers, prepared):
+                writer.write(number, record)
+            parts.write(chunk, prepared)
+        done += len(numbers)
+        if progress is not None:
+            progress(done, total)
+
+
+def preview(layout: str, split: str, draw: Draw, indices: Sequence[int], root: Path) -> Path:
+    """Write ``preview.png``: the first pictures as the layout holds them, with their joints.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    from graphhand.images import write_image
+    from graphhand.visualize import contact_sheet, draw_skeleton
+
+    root.mkdir(parents=True, exist_ok=True)
+    writer = LAYOUTS[layout](root, split)
+    numbers = range(min(24, len(indices)))
+    shown = [writer.prepare(n, r) for n, r in zip(numbers, draw([int(indices[n]) for n in numbers]))]
+    cells = [draw_skeleton(r.image, r.joints_px, visible=r.visible) for r in shown]
+    path = root / "preview.png"
+    write_image(path, contact_sheet(cells, captions=[f"{n} {r.side}" for n, r in zip(numbers, shown)]))
+    return path
