@@ -113,7 +113,7 @@ def draw_pose(
     order = sorted(range(NUM_JOINTS), key=lambda j: -float(depth[j]))
     _paint(canvas, pixels, 1.1 * size, np.ones(NUM_JOINTS, bool), order, nearness=-depth / reach)
     if title:
-        _text(canvas, title, (0.035 * size, 0.03 * size + 12), float(np.clip(0.0016 * size, 0.4, 1.2)), _INK)
+        _text(canvas, title, (0.035 * size, 0.965 * size), float(np.clip(0.0016 * size, 0.4, 1.2)), _INK)
     return canvas
 
 
