@@ -107,6 +107,13 @@ def test_json_on_standard_output_is_nothing_but_json(weights: Path, photos: Path
     assert (tmp_path / "out" / "a_hands.jpg").exists()
 
 
+def test_json_may_lie_among_the_drawings(weights: Path, photos: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    result = run(weights, photos / "a.jpg", "--out", target, "--json", target / "hands.jsonl")
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in target.iterdir()) == ["a_hands.jpg", "hands.jsonl"]
+
+
 def test_drawings_have_a_default_folder_unless_json_is_wanted(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,6 +268,7 @@ def _json_lines(target: str | None) -> Iterator[Callable[[Prediction], None]]:
         yield to(sys.stdout)
     else:
         try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
         except OSError as error:
             raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from error
