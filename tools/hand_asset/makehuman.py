@@ -41,7 +41,6 @@ LOCAL_TARGETS = {
 
 # MakeHuman numbers the fingers from the thumb; its metacarpals belong to fingers 2-5.
 BONES = (
-    "lowerarm02",
     "wrist",
     *(f"finger{finger}-{bone}" for finger in range(1, 6) for bone in (1, 2, 3)),
     *(f"metacarpal{m}" for m in range(1, 5)),
@@ -81,11 +80,10 @@ class BaseMesh:
 
 
 class MakeHumanHand:
-    """Right hand with `forearm_m` metres of forearm, as a function of phenotype and local sliders.
+    """Right hand with at least `forearm_m` metres of forearm, as a function of phenotype and local sliders.
 
     Attributes:
         faces: (F, 3) triangles over the mesh vertices, the hand's own first.
-        weights: (V, len(BONES)) MakeHuman's skinning weights; all bones further up are folded into lowerarm02.
         base_index: (V,) each mesh vertex's number in the base mesh; the hand's own vertices come first.
         hand_vertex_count: how many those are.
         files: every file read, relative to `root`.
@@ -97,7 +95,6 @@ class MakeHumanHand:
         base = BaseMesh.read(self._file("3dobjs/base.obj"))
         rig = json.loads(self._file("rigs/standard/rig.default.json").read_text())
         rig = rig.get("bones", rig)
-        bone_weights = json.loads(self._file("rigs/standard/weights.default.json").read_text())["weights"]
         joint_vertices = self._joint_vertices(base, rig)
         wrist = base.vertices[joint_vertices["wrist"]].mean(0)
         elbow = base.vertices[base.group_vertices("joint-r-elbow")].mean(0)
@@ -106,10 +103,15 @@ class MakeHumanHand:
         along = (base.vertices - wrist) @ ((wrist - elbow) / np.linalg.norm(wrist - elbow))
         reach = np.linalg.norm(base.vertices - wrist, axis=1) < 0.45
         right_arm = reach & (base.vertices[:, 0] < -0.2)
-        kept = (right_arm & (along > -forearm_m))[polygons].all(1)
         hand = (right_arm & (along > HAND_LOOP_M))[polygons].all(1)
         for _ in range(HAND_LOOPS_PEELED):
             hand[hand] = ~np.isin(polygons[hand], _boundary_vertices(polygons[hand])).any(1)
+        # The forearm goes on row by row, so that it ends on a complete loop that a renderer can close.
+        kept = hand.copy()
+        end = _boundary_vertices(polygons[kept])
+        while along[end].mean() > -forearm_m:
+            kept |= np.isin(polygons, end).any(1)
+            end = _boundary_vertices(polygons[kept])
         hand_vertices = np.unique(polygons[hand])
         forearm_vertices = np.setdiff1d(np.unique(polygons[kept]), hand_vertices)
         self.base_index = np.concatenate((hand_vertices, forearm_vertices))
@@ -120,7 +122,6 @@ class MakeHumanHand:
         # Hand triangles first too, so that a prefix of `faces` is the hand alone.
         order = np.concatenate((np.flatnonzero(hand), np.flatnonzero(kept & ~hand)))
         self.faces = _triangulate(number[polygons[order]], base.vertices[self.base_index])
-        self.weights = self._weights(bone_weights, len(base.vertices))[self.base_index]
 
         # Targets are read for the mesh and for the little helper cubes that mark the joints.
         self._read_index = np.unique(np.concatenate([self.base_index, *joint_vertices.values()]))
@@ -199,16 +200,6 @@ class MakeHumanHand:
 
         heads = {bone: ends(rig[f"{bone}.R"]["head"]) for bone in BONES}
         return heads | {f"tip{finger}": ends(rig[f"finger{finger}-3.R"]["tail"]) for finger in range(1, 6)}
-
-    @staticmethod
-    def _weights(stored: dict[str, list], num_vertices: int) -> np.ndarray:
-        weights = np.zeros((num_vertices, len(BONES)))
-        column = {f"{bone}.R": k for k, bone in enumerate(BONES)}
-        for bone, pairs in stored.items():
-            if pairs:
-                table = np.array(pairs, dtype=float)
-                np.add.at(weights, (table[:, 0].astype(int), column.get(bone, 0)), table[:, 1])
-        return weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
 
 
 def _corner_shares(value: float, anchors: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
