@@ -48,6 +48,29 @@ def test_perfect_answers_in_the_crop_are_perfect_in_the_picture(crops, rule):
     np.testing.assert_allclose(records.truth_m[3], crops[3].joints_cam_m, atol=1e-7)
 
 
+def test_without_the_true_camera_pixels_still_come_back_exactly(crops):
+    """Crop and way back use one camera, right or wrong; only 3D feels the difference."""
+    crop = CropChoice("image", camera="assumed")
+    records, _ = predict_dataset(Oracle(crops, crop, 48), crops, size=48, crop=crop)
+    assert score_pixels(records).mean_px < 1e-2
+    assert crop.cut(crops[0], 48).K[0, 0] != CropChoice("image").cut(crops[0], 48).K[0, 0]
+    assert "assumed" in crop.describe_camera()
+
+
+def test_evaluation_and_estimator_say_the_same_of_a_picture(crops, tiny_weights):
+    """What is scored is what a user gets: two implementations of crop, mirror and way back agree."""
+    from graphhand.inference import HandPoseEstimator
+
+    generator, _ = load_generator(tiny_weights)
+    records, _ = predict_dataset(generator, crops, size=32, crop=CropChoice("image", camera="assumed"), batch_size=1)
+    estimator = HandPoseEstimator(tiny_weights, device="cpu")
+    for row in range(len(crops)):
+        (hand,) = estimator(crops[row].image, whole_image=True, side=crops[row].side)
+        np.testing.assert_allclose(hand.joints_px, records.predicted_px[row], atol=0.02)
+        expected = records.predicted_m[row] - records.predicted_m[row, 0]
+        np.testing.assert_allclose(hand.joints_rel_m, expected, atol=1e-5)
+
+
 def test_results_do_not_depend_on_workers(crops, tiny_weights):
     generator, _ = load_generator(tiny_weights)
     one, _ = predict_dataset(generator, crops, size=32, batch_size=3)

@@ -61,6 +61,10 @@ def evaluate(
         Literal["truth", "image"],
         typer.Option(help="Show the network the true box, or the whole picture.", rich_help_panel=_DATA),
     ] = "truth",
+    camera: Annotated[
+        Literal["truth", "assumed"],
+        typer.Option(help="Tell the network the true intrinsics, or none.", rich_help_panel=_DATA),
+    ] = "truth",
     pose: Annotated[
         Literal["final", "prior"],
         typer.Option(help="Score the final pose, or the hand model's prior.", rich_help_panel=_DATA),
@@ -156,7 +160,7 @@ def evaluate(
             reflection=reflection, count_root=count_root, visible_only=visible_only, average=average,
             thresholds=thresholds,
         )  # fmt: skip
-        _refuse_contradictions(weights, predictions, dataset, root, submission, crop, pose)
+        _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
         other_curves = _load_curves(curves, figures)
         notes: list[str] = []
         with _process_group(device) as (rank, torch_device), _progress(shown if rank == 0 else None) as progress:
@@ -165,8 +169,8 @@ def evaluate(
                 samples = session.open_samples(dataset, root, split, data_option or ())
             if weights is not None and samples is not None:
                 records, skipped, source = session.predict_with(
-                    weights, samples, crop=CropChoice(crop), pose=pose, device=torch_device, batch_size=batch_size,
-                    workers=workers, limit=limit, progress=progress,
+                    weights, samples, crop=CropChoice(crop, camera=camera), pose=pose, device=torch_device,
+                    batch_size=batch_size, workers=workers, limit=limit, progress=progress,
                 )  # fmt: skip
             else:
                 assert predictions is not None
@@ -198,8 +202,7 @@ def _refuse_contradictions(
     dataset: str | None,
     root: Path | None,
     submission: Path | None,
-    crop: str,
-    pose: str,
+    views: tuple[str, str, str],
 ) -> None:
     if (weights is None) == (predictions is None):
         raise InputError("graphhand evaluate", "needs one of --weights and --predictions", "see --help")
@@ -207,8 +210,10 @@ def _refuse_contradictions(
         raise InputError("--dataset and --root", "belong together", "give both")
     if weights is not None and dataset is None:
         raise InputError("--weights", "needs pictures to look at", "add --dataset NAME --root DIR")
-    if predictions is not None and (crop, pose) != ("truth", "final"):
-        raise InputError("--crop and --pose", "say how --weights are run", "leave them out with --predictions")
+    if predictions is not None and views != ("truth", "truth", "final"):
+        raise InputError(
+            "--crop, --camera and --pose", "say how --weights are run", "leave them out with --predictions"
+        )
     if submission is not None and dataset is None:
         raise InputError("--submission", "needs a whole data set", "add --dataset NAME --root DIR")
 

@@ -26,6 +26,7 @@ from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.geometry import intrinsics_from_fov
 
 CropRule = Literal["truth", "image"]
+CameraRule = Literal["truth", "assumed"]
 PoseStage = Literal["final", "prior"]
 Progress = Callable[[int, int], None]
 
@@ -48,16 +49,18 @@ Network = Callable[..., Any]
 
 @dataclass(frozen=True)
 class CropChoice:
-    """Which part of the picture the network sees.
+    """Which part of the picture the network sees, and whether it is told the camera.
 
     Attributes:
         rule: ``truth`` cuts around the data set's box, or its 2D labels where it gives none: the hand's place is
             known. ``image`` shows the whole picture, as ``graphhand predict --whole-image`` does.
         margin: side of the crop over the longer side of the box, for ``truth``.
+        camera: ``truth`` gives the data set's intrinsics, where it has them; ``assumed`` never does.
     """
 
     rule: CropRule = "truth"
     margin: float = CROP_MARGIN
+    camera: CameraRule = "truth"
 
     def describe(self) -> str:
         """In words."""
@@ -65,8 +68,18 @@ class CropChoice:
             return "the whole picture"
         return f"the true box, or the labels' box where there is none, x {self.margin:g}"
 
+    def describe_camera(self) -> str:
+        """In words."""
+        assumed = f"assumed, {ASSUMED_FOV_DEG:g} degrees across the longer side"
+        return assumed if self.camera == "assumed" else f"the data set's, or else {assumed}"
+
+    def told_camera(self, sample: HandSample) -> HandSample:
+        """The sample as the network gets it: without intrinsics where it is not told them."""
+        return replace(sample, K=None) if self.camera == "assumed" else sample
+
     def cut(self, sample: HandSample, size: int) -> HandExample:
         """The example the network sees."""
+        sample = self.told_camera(sample)
         if self.rule == "truth":
             return make_example(sample, size, None, margin=self.margin)
         height, width = sample.image.shape[:2]
@@ -79,7 +92,7 @@ class _Cut(NamedTuple):
     example: HandExample
     truth: TruthSample
     to_camera: Float  # (3, 3): crop axes, right hand -> camera axes, true side
-    K: Float  # (3, 3): the picture's, or the assumed
+    K: Float  # (3, 3): the picture's as the network was told them
 
 
 class _Cuts(Dataset[Any]):
@@ -95,7 +108,8 @@ class _Cuts(Dataset[Any]):
             return Skipped(index, sample.name, "has no labelled joint")
         example = self.crop.cut(sample, self.size)
         height, width = sample.image.shape[:2]
-        K = intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy() if sample.K is None else sample.K
+        told = self.crop.told_camera(sample).K
+        K = intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy() if told is None else told
         mirror = np.array([-1.0, 1.0, 1.0]) if example.flipped else np.ones(3)
         return _Cut(example, truth_of(sample, index), mirror[:, None] * example.R_crop_cam.astype(np.float64).T, K)
 

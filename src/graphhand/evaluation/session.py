@@ -149,6 +149,7 @@ def predict_with(
         "model": str(card.get("name", weights) if isinstance(card, dict) else getattr(card, "name", weights)),
         "pose": stage,
         "crop": crop.describe(),
+        "camera": crop.describe_camera(),
         "side": "as labelled",
     }
     return records, skipped, source
