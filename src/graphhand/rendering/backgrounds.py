@@ -140,7 +140,7 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
 
     strength = random.uniform("texture/strength").square() * 0.6
     scene = scene * (1 + per(strength)[:, None] * texture)
-    coloured = random.uniform("colour noise/strength").pow(6) * 0.25
+    coloured = random.uniform("colour noise/strength").pow(8) * 0.09
     scene = scene + per(coloured)[:, None] * octave_noise(random, "colour noise", size, 3, (6, 14, 40))
     return scene.clamp_(0, 1)
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from graphhand.rendering.posing import MODEL_CHAIN
 
-# flesh over the palm's bones is thicker than a finger's
-PALM_RADIUS_M = 0.009
+# less than the flesh that is there: fingertips of a fist press into it
+PALM_RADIUS_M = 0.0065
 PALM_START = 0.35  # the palm's bones start this far from the wrist towards the knuckle: the carpus hides the rest
 
 

@@ -57,8 +57,12 @@ class RenderConfig(BaseModel):
     wristbands: float = Field(default=0.12, ge=0.0, le=1.0)
     rings: float = Field(default=0.12, ge=0.0, le=1.0)
     nail_polish: float = Field(default=0.08, ge=0.0, le=1.0)
-    occluders: float = Field(default=0.15, ge=0.0, le=1.0)
-    """things in front of the hand"""
+    occluders: float = Field(default=0.1, ge=0.0, le=1.0)
+    """flat things in front of the hand"""
+    objects: float = Field(default=0.15, ge=0.0, le=1.0)
+    """solid things in the hand or beside it"""
+    second_hand: float = Field(default=0.06, ge=0.0, le=1.0)
+    """the other hand of the same person, unlabelled"""
 
     background_variation: bool = True
     """False: plain grey"""

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.rendering import backgrounds, lights, poses, sensor, shading, skin, views
+from graphhand.rendering import backgrounds, lights, objects, poses, sensor, shading, skin, views
 from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.collision import CapsuleCollider
 from graphhand.rendering.config import RenderConfig
@@ -24,6 +24,9 @@ from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, rast
 
 # cloth stands off the arm by this much
 _SLEEVE_M = 0.004
+_STRAP_M = 0.0015
+# draws of the second hand come from another seed
+_SECOND = 0x5EC0_4D1A_4D
 # beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
 _VISIBLE_SLACK_M = 0.004
 # samples of one pixel nearer together than this are lit as one
@@ -81,6 +84,26 @@ class RenderedBatch:
         return (self.image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
+class PosedHands(NamedTuple):
+    """Hands in their own frame, wrist at the origin; metres and degrees."""
+
+    joints_m: Tensor
+    vertices_m: Tensor
+    elbow: Tensor
+    angles_deg: Tensor
+    wrist_deg: Tensor
+    shape: Tensor
+    overlap_m: Tensor
+
+
+class SecondHands(NamedTuple):
+    """Further meshes: the sample each belongs to (M,), and (M, V', 3) vertices in metres and normals, camera frame."""
+
+    rows: Tensor
+    vertices_cam_m: Tensor
+    normals_cam: Tensor
+
+
 @dataclass
 class Scene:
     """Geometry of a batch before any light falls on it; lengths in metres, camera frame."""
@@ -94,14 +117,29 @@ class Scene:
     shape: Tensor
     overlap_m: Tensor
     skin: skin.Skin
+    thing: objects.Objects
+    second: SecondHands
 
     def part(self, rows: slice) -> Scene:
         """Some of the samples."""
         taken: dict[str, Any] = {}
+        mine = ((self.second.rows >= rows.start) & (self.second.rows < rows.stop)).nonzero().squeeze(1)
+        taken["second"] = SecondHands(self.second.rows[mine] - rows.start, *(v[mine] for v in self.second[1:]))
         for f in fields(self):
+            if f.name in taken:
+                continue
             value = getattr(self, f.name)
             taken[f.name] = type(value)(*(v[rows] for v in value)) if isinstance(value, tuple) else value[rows]
         return Scene(**taken)
+
+
+class Meshes(NamedTuple):
+    """All meshes of a batch: (M, V', 3) vertices and normals, the sample each belongs to, and which are mirrored."""
+
+    vertices_cam_m: Tensor
+    normals_cam: Tensor
+    sample: Tensor
+    mirrored: Tensor
 
 
 class ShadedSamples(NamedTuple):
@@ -205,6 +243,36 @@ class RenderEngine:
     def compose(self, random: CounterRandom) -> Scene:
         """Pose, shape, skin and camera of a batch: everything that the labels depend on."""
         config, batch = self.config, random.batch
+        hand = self._pose(random)
+        thing = objects.sample_objects(random, hand.joints_m, config.objects)
+        if config.view_variation:
+            rotation = views.sample_rotation(random, hand.elbow, config.upright)
+        else:
+            rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
+        view = views.place(random, hand.joints_m, rotation, config.image_size, config.perspective_variation)
+        look = skin.sample_skin(random, config)
+        vertices, normals = self._to_camera(hand, view.rotation, view.translation_m, look)
+        turned = view.rotation.transpose(1, 2)
+        vertices = torch.cat([vertices, thing.vertices_m @ turned + view.translation_m[:, None]], 1)
+        normals = torch.cat([normals, thing.normals @ turned], 1)
+        joints = hand.joints_m @ turned + view.translation_m[:, None]
+        second = self._second_hands(random, joints, view.rotation, look)
+        return Scene(
+            joints,
+            vertices,
+            normals,
+            view,
+            hand.angles_deg,
+            hand.wrist_deg,
+            hand.shape,
+            hand.overlap_m,
+            look,
+            thing,
+            second,
+        )
+
+    def _pose(self, random: CounterRandom) -> PosedHands:
+        config, batch = self.config, random.batch
         shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
         eye = torch.eye(3, device=self.device)
         rest = self.hand(eye.expand(batch, 16, 3, 3), shape)
@@ -218,29 +286,52 @@ class RenderEngine:
             wrist = torch.zeros_like(wrist)
         pose = self.poser.model_pose(angles)
         forearm = views.forearm_rotation(wrist[:, 0], wrist[:, 1])
-        elbow = forearm[:, :, 0]
         joints = self.hand(pose, shape)
         vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]
-        joints = joints - joints[:, :1]
-        if config.view_variation:
-            rotation = views.sample_rotation(random, elbow, config.upright)
-        else:
-            rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
-        view = views.place(random, joints, rotation, config.image_size, config.perspective_variation)
+        return PosedHands(joints - joints[:, :1], vertices, forearm[:, :, 0], angles, wrist, shape, overlap)
 
-        def to_camera(points: Tensor) -> Tensor:
-            return points @ view.rotation.transpose(1, 2) + view.translation_m[:, None]
-
-        joints, vertices = to_camera(joints), to_camera(vertices)
-        elbow = (view.rotation @ elbow[..., None])[..., 0]
+    def _to_camera(
+        self, hand: PosedHands, rotation: Tensor, translation_m: Tensor, look: skin.Skin
+    ) -> tuple[Tensor, Tensor]:
+        """Vertices with drawn-out arm and clothes, and normals, in the camera frame."""
+        vertices = hand.vertices_m @ rotation.transpose(1, 2) + translation_m[:, None]
+        elbow = (rotation @ hand.elbow[..., None])[..., 0]
         vertices = self.mesh.extend(vertices, elbow, self.mesh.arm_length_m(vertices, elbow))
         normals = vertex_normals(vertices, self.mesh.faces)
-        look = skin.sample_skin(random, config)
-        cloth = self.mesh.rest_vertices_m[:, 0] > look.cuff_x_m[:, None]
-        band = self.mesh.rest_vertices_m[:, 0][None]
-        strap = (band > look.band_x_m[:, :1]) & (band < look.band_x_m[:, 1:])
-        vertices = vertices + normals * (_SLEEVE_M * cloth + 0.0015 * strap)[..., None]
-        return Scene(joints, vertices, normals, view, angles, wrist, shape, overlap, look)
+        along_arm = self.mesh.rest_vertices_m[:, 0]
+        cloth = along_arm > look.cuff_x_m[:, None]
+        strap = (along_arm > look.band_x_m[:, :1]) & (along_arm < look.band_x_m[:, 1:])
+        return vertices + normals * (_SLEEVE_M * cloth + _STRAP_M * strap)[..., None], normals
+
+    def _second_hands(self, random: CounterRandom, joints: Tensor, rotation: Tensor, look: skin.Skin) -> SecondHands:
+        """The person's other hand, beside, before or behind the first; for some of the samples."""
+        rows = random.chance("second hand", self.config.second_hand).nonzero().squeeze(1)
+        other = CounterRandom(self.config.seed ^ _SECOND, random.indices[rows])
+        hand = self._pose(other)
+        # mirrored in the hand's own frame, thumb (+z) to the other side
+        flip = torch.tensor([1.0, 1.0, -1.0], device=self.device)
+        hand = hand._replace(joints_m=hand.joints_m * flip, vertices_m=hand.vertices_m * flip, elbow=hand.elbow * flip)
+        alike = rotation[rows] @ views.turn(
+            normalize(other.normal("second/axis", 3), dim=1), other.normal("second/turn", std=35.0)
+        )
+        free = views.sample_rotation(other, hand.elbow, 0.0)
+        reach = (alike @ hand.elbow[..., None])[:, 2, 0]
+        take = other.chance("second/alike", 0.6) & (reach > views.ELBOW_NEAREST) & (reach < views.ELBOW_FURTHEST)
+        turn = torch.where(take[:, None, None], alike, free)
+        bearing = other.uniform("second/bearing", low=0, high=6.2832)
+        away = other.uniform("second/away", low=0.04, high=0.17)
+        offset = torch.stack(
+            [away * bearing.cos(), away * bearing.sin(), other.normal("second/depth", mean=0.02, std=0.035)], 1
+        )
+        centre = joints[rows].mean(1) + offset
+        # no second hand in the camera's face
+        centre[:, 2] = torch.maximum(centre[:, 2], joints.new_tensor(0.22))
+        translation = centre - (turn @ hand.joints_m.mean(1)[..., None])[..., 0]
+        own = skin.Skin(*(value[rows] for value in look))
+        vertices, normals = self._to_camera(hand, turn, translation, own)
+        empty = vertices[:, :1].expand(-1, objects.VERTICES, -1)
+        # the reflection turns the normals of its triangles inwards
+        return SecondHands(rows, torch.cat([vertices, empty], 1), torch.cat([-normals, torch.zeros_like(empty)], 1))
 
     def _background(self, random: CounterRandom, base: Tensor) -> Tensor:
         config, size = self.config, self.config.image_size
@@ -263,20 +354,27 @@ class RenderEngine:
         # z-buffer at `antialiasing` samples per pixel and axis
         s = config.antialiasing
         joints_px = project_perspective(scene.joints_cam_m, scene.view.K)
-        points = torch.cat(
-            [(project_perspective(scene.vertices_cam_m, scene.view.K) + 0.5) * s, scene.vertices_cam_m[..., 2:]], 2
+        sample = torch.cat([torch.arange(batch, device=self.device), scene.second.rows])
+        meshes = Meshes(
+            torch.cat([scene.vertices_cam_m, scene.second.vertices_cam_m]),
+            torch.cat([scene.normals_cam, scene.second.normals_cam]),
+            sample,
+            torch.arange(len(sample), device=self.device) >= batch,
         )
-        buffer = rasterize(points, self.mesh.faces, batch, size * s, size * s)
+        at = (project_perspective(meshes.vertices_cam_m, scene.view.K[sample]) + 0.5) * s
+        points = torch.cat([at, meshes.vertices_cam_m[..., 2:]], 2)
+        buffer = rasterize(points, self.mesh.drawn_faces, batch, size * s, size * s, sample, meshes.mirrored)
         surface = _shaded_samples(buffer, s)
-        fragments = resolve(surface.identity, surface.column, surface.row, points, self.mesh.faces)
-        colour = self._surface(scene, light, fragments)
+        fragments = resolve(surface.identity, surface.column, surface.row, points, self.mesh.drawn_faces)
+        colour = self._surface(scene, meshes, light, fragments)
 
         rgb = colour.new_zeros(batch * size * size, 3)
         rgb.index_add_(0, surface.pixel, colour * surface.share[:, None])
         rgb = rgb.view(batch, size, size, 3).permute(0, 3, 1, 2)
         part = torch.zeros(batch * size * size, dtype=torch.uint8, device=self.device)
         nearest = surface.pixel[: surface.nearest_count]
-        part[nearest] = self.mesh.face_part.index_select(0, fragments.face[: surface.nearest_count])
+        first = fragments.instance[: surface.nearest_count] < batch  # the second hand is background
+        part[nearest] = self.mesh.face_part.index_select(0, fragments.face[: surface.nearest_count]) * first
         part = part.view(batch, size, size)
         near, cover = surface.depth_m, surface.cover
         if config.ambient_occlusion:
@@ -316,27 +414,38 @@ class RenderEngine:
         left = random.chance("left", 1.0 if config.side == "left" else 0.5)
         return mirror(result, left)
 
-    def _surface(self, scene: Scene, light: lights.Lights, fragments: Fragments) -> Tensor:
+    def _surface(self, scene: Scene, meshes: Meshes, light: lights.Lights, fragments: Fragments) -> Tensor:
         """Linear radiance of the fragments, (N, 3)."""
-        config, faces, instance = self.config, self.mesh.faces, fragments.instance
-        attributes = interpolate(fragments, faces, torch.cat([scene.normals_cam, scene.vertices_cam_m], -1))
+        config, faces = self.config, self.mesh.drawn_faces
+        sample = meshes.sample.index_select(0, fragments.instance)
+        attributes = interpolate(fragments, faces, torch.cat([meshes.normals_cam, meshes.vertices_cam_m], -1))
         normal = normalize(attributes[:, :3], dim=1)
         position = attributes[:, 3:]
-        variant = scene.skin.variant.index_select(0, instance)
-        row = tex.texel_row(fragments.face, fragments.weights, variant, len(faces))
-        texel = self.texels.index_select(0, row)
-        drawn_out = fragments.face >= self.mesh.hand_face_count
-        colour, gloss, relief = skin.reflectance(scene.skin, texel, instance, drawn_out)
+        variant = scene.skin.variant.index_select(0, sample)
+        skin_faces = len(self.mesh.faces)
+        in_thing = fragments.face - skin_faces
+        is_thing = in_thing >= 0
+        on_skin = torch.where(is_thing, torch.zeros_like(in_thing), fragments.face)
+        texel = self.texels.index_select(0, tex.texel_row(on_skin, fragments.weights, variant, skin_faces))
+        drawn_out = on_skin >= self.mesh.hand_face_count
+        colour, gloss, relief = skin.reflectance(scene.skin, texel, sample, drawn_out)
+        ring = torch.div(in_thing, 2 * objects.SIDES, rounding_mode="floor") % 3 == 0
+        thing = scene.thing.colour.flatten(0, 1).index_select(0, 2 * sample + ring.long())
+        colour = torch.where(is_thing[:, None], thing, colour)
+        gloss = torch.where(is_thing, scene.thing.gloss.index_select(0, sample), gloss)
+        relief = torch.where(is_thing, torch.zeros_like(relief), relief)
         if config.skin_detail:
-            strength = relief * scene.skin.relief.index_select(0, instance)
-            normal = shading.bumped_normal(normal, fragments, scene.vertices_cam_m, faces, texel, strength)
+            strength = relief * scene.skin.relief.index_select(0, sample)
+            normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, texel, strength)
         lit = None
         if config.shadows:
-            shadow = shading.ShadowMap(scene.vertices_cam_m, faces, light.key, self.hand.hand_vertex_count)
-            lit = shadow.lit(position + normal * 3e-3, instance, light.softness.index_select(0, instance))
-        gloss = gloss * scene.skin.gloss.index_select(0, instance)
-        shininess = scene.skin.shininess.index_select(0, instance)
-        return shading.shade(normal, position, colour, gloss, shininess, light, instance, lit)
+            shadow = shading.ShadowMap(
+                meshes.vertices_cam_m, faces, light.key[meshes.sample], self.hand.hand_vertex_count, meshes.mirrored
+            )
+            lit = shadow.lit(position + normal * 3e-3, fragments.instance, light.softness.index_select(0, sample))
+        gloss = gloss * scene.skin.gloss.index_select(0, sample)
+        shininess = scene.skin.shininess.index_select(0, sample)
+        return shading.shade(normal, position, colour, gloss, shininess, light, sample, lit)
 
     def _develop(self, random: CounterRandom, picture: Tensor, hand_light: Tensor) -> Tensor:
         config = self.config

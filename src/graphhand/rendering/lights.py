@@ -59,7 +59,7 @@ def sample_lights(random: CounterRandom, vary: bool, scene: Tensor) -> Lights:
     warm = random.normal("warm", std=0.3)
     sky = _warmth(-0.6 * warm + random.normal("sky warm", std=0.18))
     tint = scene / scene.mean(2, keepdim=True).clamp(min=0.02)
-    mix = random.uniform("tint of the scene", low=0.0, high=0.4)[:, None]
+    mix = random.uniform("tint of the scene", low=0.0, high=0.3)[:, None]
     contrast = random.uniform("ground", low=0.25, high=0.95)[:, None]
     return Lights(
         key=normalize(key, dim=1),

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
+from graphhand.rendering import objects
 from graphhand.rendering.posing import MODEL_CHAIN
 
 # part ids: 0 background, 1 palm and wrist, then 2-4 thumb, 5-7 index, ... 14-16 little (base to tip), 17 forearm
@@ -39,9 +40,11 @@ class RenderMesh:
     """Topology and per-face facts of a right hand, with the arm drawn out by `ARM_EXTENSION_M` and capped.
 
     Attributes:
-        faces: (F, 3) int64 over the V + R + 1 drawn vertices (the model's, a ring of R, the cap's centre).
-        rest_vertices_m: (V', 3) and rest_joints_m (21, 3), weights (V', 16): rest pose of all drawn vertices.
-        face_part: (F,) uint8 part ids.
+        faces: (F, 3) int64 over V + R + 1 vertices (the model's, a ring of R, the cap's centre).
+        drawn_faces: (F', 3) the same and the triangles of an object, whose vertices follow.
+        rest_vertices_m: (V + R + 1, 3) and rest_joints_m (21, 3), weights (V + R + 1, 16): rest pose.
+        face_part: (F',) uint8 part ids; 0 for the object.
+        hand_face_count: triangles of the model itself; from there to `len(faces)` the drawn-out arm.
         flesh_m: (21,) how far under the skin each joint lies at most, seen from any side.
     """
 
@@ -84,7 +87,10 @@ class RenderMesh:
         face_weights = self.weights[self.faces].sum(1)
         part = part_of_bone[face_weights.argmax(1)]
         arm = self.forearm_weight[self.faces].mean(1) > 0.5
-        self.face_part = torch.where(arm, torch.full_like(part, FOREARM_PART), part).to(torch.uint8)
+        part = torch.where(arm, torch.full_like(part, FOREARM_PART), part).to(torch.uint8)
+        thing = objects.faces().to(device)
+        self.drawn_faces = torch.cat([self.faces, thing + len(self.rest_vertices_m)])
+        self.face_part = torch.cat([part, part.new_zeros(len(thing))])
         self.flesh_m = self._flesh()
 
     def _flesh(self) -> Tensor:

@@ -52,7 +52,9 @@ class ShadowMap:
             column = (seen[:, 0] + dx * softness).long().clamp_(0, SHADOW_SIZE - 1)
             row = (seen[:, 1] + dy * softness).long().clamp_(0, SHADOW_SIZE - 1)
             total += self.depth.index_select(0, base + row * SHADOW_SIZE + column) > near
-        return total / 5
+        # the far end of the arm lies outside the map, where nothing can shade it
+        outside = ((seen[:, :2] < 1) | (seen[:, :2] > SHADOW_SIZE - 1)).any(1)
+        return torch.where(outside, torch.ones_like(total), total / 5)
 
 
 def bumped_normal(
@@ -113,4 +115,3 @@ def shade(
     rim = (1 - facing).pow(4)
     shine = gloss * (highlight * (1 + shininess * 0.12) * (0.6 + 2.0 * rim))
     return colour * light + shine[:, None] * key_colour + (0.06 * rim * gloss.clamp(max=1))[:, None] * take(lights.sky)
-

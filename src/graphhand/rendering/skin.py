@@ -69,10 +69,11 @@ def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
     tint = random.normal("tint", 3, std=0.04) + random.normal("tint all", 1, std=0.06)
     if not config.skin_tones:
         tone, tint = torch.full_like(tone, 0.35), torch.zeros_like(tint)
-    base_log = (tone_colour(tone)).log() + tint
-    # palms hold hardly any melanin, and more blood
-    palm_log = tone_colour(0.14 + 0.42 * tone).log() + tint
     blood = torch.tensor(_BLOOD, device=device)
+    flush = random.uniform("flush", low=0.0, high=0.5)[:, None] * blood if config.skin_tones else 0.2 * blood
+    base_log = tone_colour(tone).log() + tint - flush
+    # palms hold hardly any melanin, and more blood
+    palm_log = tone_colour(0.14 + 0.42 * tone).log() + tint - flush
     palm_blood = random.uniform("palm blood", low=0.15, high=0.75)[:, None] * blood
     detail = 1.0 if config.skin_detail else 0.0
 

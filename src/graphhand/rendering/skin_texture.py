@@ -147,9 +147,11 @@ class SkinAnatomy:
 
     def veins(self, points: Tensor, normals: Tensor, seed: int) -> Tensor:
         """Network on the back of the hand and the inner forearm, 0 to 1."""
-        stretched = points * torch.tensor([0.45, 1.0, 1.0], device=points.device)
+        stretched = points * torch.tensor([0.35, 1.0, 1.0], device=points.device)
         bent = stretched + 0.004 * value_noise(points, 0.02, seed + 4)[:, None]
-        ridge = 1 - value_noise(bent, 0.014, seed + 5).abs() * 5
+        ridge = 1 - value_noise(bent, 0.014, seed + 5).abs() * 4
+        # veins dip under and come up again, which also opens the closed loops of the noise
+        ridge = ridge.clamp(0, 1) * (1.6 * value_noise(points, 0.017, seed + 10) + 0.3).clamp(0, 1)
         back = (normals[:, 1] * 2 - 0.6).clamp(0, 1)
         back = back * ((points[:, 0] + 0.085) / 0.02).clamp(0, 1)
         inner = (-normals[:, 1] * 2 - 0.6).clamp(0, 1) * ((points[:, 0] - 0.01) / 0.02).clamp(0, 1) * 0.6
