@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from graphhand.data.augmentation import Augmentation
+from graphhand.data.example import CROP_MARGIN
 from graphhand.errors import InputError
 from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
 
@@ -94,6 +95,9 @@ class TrainConfig(StrictModel):
     augmentation: Augmentation = Augmentation()
     mirror: float = Field(
         0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
+    )
+    margin: float = Field(
+        CROP_MARGIN, ge=1, le=4, description="side of a crop over the longer side of the hand's box, before augmentation"
     )
     batch_size: int = Field(64, ge=2, description="crops a step, over all processes")
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
