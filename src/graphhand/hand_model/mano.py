@@ -27,7 +27,7 @@ from graphhand.pickles import StateBuilder, load_restricted
 REGISTER_AT = "https://mano.is.tue.mpg.de"
 FOLDER_VARIABLE = "GRAPHHAND_MANO_DIR"
 # Inside a folder: the file itself, or the tree that MANO's archive unpacks to.
-_SUBFOLDERS = ("", "models", "mano", "mano_v1_2/models")
+_SUBFOLDERS = ("", "models", "mano_v1_2/models")
 
 # Fingertip vertices of MANO's mesh, thumb to little finger, as manopth and most papers since take them. FreiHAND's
 # annotations use neighbours of these: pass its ids to `HandModel.load` when comparing with them.
@@ -58,7 +58,7 @@ def find_hand_file(path: str | PathLike[str]) -> Path:
     """Resolve a hand file: the path as given, else, for a bare file name, the usual folders in this order.
 
     1. the path itself; 2. ``$GRAPHHAND_MANO_DIR``; 3. the user data folder's ``mano``; 4. the working directory.
-    Each folder is also searched as MANO's archive unpacks (``models/``, ``mano/``, ``mano_v1_2/models/``).
+    Each folder is also searched as MANO's archive unpacks (``models/``, ``mano_v1_2/models/``).
 
     Raises:
         InputError: listing every path tried, and where to register for MANO.
