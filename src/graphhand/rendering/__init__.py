@@ -1,6 +1,7 @@
 """Draws labelled pictures of hands: any number of them, each determined by a seed and an index."""
 
+from graphhand.rendering.batch import RenderedBatch, mirror
 from graphhand.rendering.config import RenderConfig
-from graphhand.rendering.engine import RenderedBatch, RenderEngine, mirror
+from graphhand.rendering.engine import RenderEngine
 
 __all__ = ["RenderConfig", "RenderEngine", "RenderedBatch", "mirror"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,21 +12,16 @@ from torch.nn.functional import normalize
 
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.rendering import backgrounds, lights, objects, poses, sensor, shading, skin, views
+from graphhand.rendering import backgrounds, lights, objects, sensor, shading, skin
 from graphhand.rendering import skin_texture as tex
-from graphhand.rendering.collision import CapsuleCollider
+from graphhand.rendering.batch import RenderedBatch, mirror
 from graphhand.rendering.config import RenderConfig
 from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.mesh import FOREARM_PART, RenderMesh, vertex_normals
+from graphhand.rendering.mesh import FOREARM_PART
 from graphhand.rendering.occluders import sample_occluders
-from graphhand.rendering.posing import HandPoser
 from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, rasterize, resolve
+from graphhand.rendering.scene import Scene, SceneComposer
 
-# cloth stands off the arm by this much
-_SLEEVE_M = 0.004
-_STRAP_M = 0.0015
-# draws of the second hand come from another seed
-_SECOND = 0x5EC0_4D1A_4D
 # beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
 _VISIBLE_SLACK_M = 0.004
 # samples of one pixel nearer together than this are lit as one
@@ -34,103 +29,6 @@ _SAME_SURFACE_M = 0.004
 _CPU_CHUNK = 8
 # samples posed at once
 _COMPOSED = 64
-
-
-@dataclass
-class RenderedBatch:
-    """Pictures with exact labels. Camera frame: x right, y down, z forward; pixel (0, 0) is the top-left's centre.
-
-    Attributes:
-        image: (B, 3, S, S) float32 in [0, 1], RGB as a camera would store it; whole multiples of 1/255.
-        joints_cam_m: (B, 21, 3) metres; joints_px: (B, 21, 2) their projections by K.
-        K: (B, 3, 3) intrinsics of the picture.
-        visible: (B, 21) bool: in the picture, and nothing but the joint's own flesh in front of it.
-        mask: (B, S, S) uint8: 0 background or occluder, 1 hand, 2 forearm.
-        part: (B, S, S) uint8: 0, 1 palm, 2-4 thumb, 5-7 index ... 14-16 little (base to tip), 17 forearm.
-        depth_m: (B, S, S) float32, z of the hand or forearm; 0 elsewhere.
-        is_right: (B,) bool.
-        angles_deg: (B, 5, 5) anatomical angles (`rendering.posing`); wrist_deg: (B, 2) flexion, deviation.
-        shape: (B, S) coefficients of the hand model; overlap_m: (B,) deepest self-overlap.
-        rotation_cam_hand: (B, 3, 3) from the model's frame to the camera's (before any mirroring).
-        indices: (B,) int64.
-    """
-
-    image: Tensor
-    joints_cam_m: Tensor
-    joints_px: Tensor
-    K: Tensor
-    visible: Tensor
-    mask: Tensor
-    part: Tensor
-    depth_m: Tensor
-    is_right: Tensor
-    angles_deg: Tensor
-    wrist_deg: Tensor
-    shape: Tensor
-    overlap_m: Tensor
-    rotation_cam_hand: Tensor
-    indices: Tensor
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def to(self, device: torch.device | str) -> RenderedBatch:
-        """Copy on another device."""
-        return RenderedBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-    @property
-    def image_uint8(self) -> Tensor:
-        """(B, S, S, 3) uint8, as image files hold it."""
-        return (self.image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-
-
-class PosedHands(NamedTuple):
-    """Hands in their own frame, wrist at the origin; metres and degrees."""
-
-    joints_m: Tensor
-    vertices_m: Tensor
-    elbow: Tensor
-    angles_deg: Tensor
-    wrist_deg: Tensor
-    shape: Tensor
-    overlap_m: Tensor
-
-
-class SecondHands(NamedTuple):
-    """Further meshes: the sample each belongs to (M,), and (M, V', 3) vertices in metres and normals, camera frame."""
-
-    rows: Tensor
-    vertices_cam_m: Tensor
-    normals_cam: Tensor
-
-
-@dataclass
-class Scene:
-    """Geometry of a batch before any light falls on it; lengths in metres, camera frame."""
-
-    joints_cam_m: Tensor
-    vertices_cam_m: Tensor
-    normals_cam: Tensor
-    view: views.View
-    angles_deg: Tensor
-    wrist_deg: Tensor
-    shape: Tensor
-    overlap_m: Tensor
-    skin: skin.Skin
-    thing: objects.Objects
-    second: SecondHands
-
-    def part(self, rows: slice) -> Scene:
-        """Some of the samples."""
-        taken: dict[str, Any] = {}
-        mine = ((self.second.rows >= rows.start) & (self.second.rows < rows.stop)).nonzero().squeeze(1)
-        taken["second"] = SecondHands(self.second.rows[mine] - rows.start, *(v[mine] for v in self.second[1:]))
-        for f in fields(self):
-            if f.name in taken:
-                continue
-            value = getattr(self, f.name)
-            taken[f.name] = type(value)(*(v[rows] for v in value)) if isinstance(value, tuple) else value[rows]
-        return Scene(**taken)
 
 
 class Meshes(NamedTuple):
@@ -211,14 +109,9 @@ class RenderEngine:
         self.device = torch.device(device)
         self.hand = (hand or HandModel.default()).to(self.device).float()
         with torch.no_grad():
-            self.mesh = RenderMesh(self.hand)
-            self.poser = HandPoser(self.mesh.rest_joints_m)
-            collider = CapsuleCollider(
-                self.mesh.rest_vertices_m[: self.hand.num_vertices], self.mesh.rest_joints_m, self.mesh.skin_weights
-            )
-            candidates = 8 if self.config.collision_rejection else 1
-            self.pose_sampler = poses.PoseSampler(self.poser, collider, candidates)
-            self.texels = tex.bake(self.mesh, self.poser)
+            self.composer = SceneComposer(self.config, self.hand)
+            self.mesh = self.composer.mesh
+            self.texels = tex.bake(self.mesh, self.composer.poser)
         self.store = None
         if self.config.backgrounds:
             self.store = backgrounds.PictureStore(self.config.backgrounds).to(self.device)
@@ -232,106 +125,13 @@ class RenderEngine:
         parts: list[RenderedBatch] = []
         for piece in index.split(_COMPOSED):
             random = CounterRandom(self.config.seed, piece)
-            scene = self.compose(random)
+            scene = self.composer(random)
             for start in range(0, len(piece), chunk):
                 rows = slice(start, min(start + chunk, len(piece)))
                 parts.append(self._draw(random.part(rows), scene.part(rows)))
         if len(parts) == 1:
             return parts[0]
         return RenderedBatch(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(RenderedBatch)})
-
-    def compose(self, random: CounterRandom) -> Scene:
-        """Pose, shape, skin and camera of a batch: everything that the labels depend on."""
-        config, batch = self.config, random.batch
-        hand = self._pose(random)
-        thing = objects.sample_objects(random, hand.joints_m, config.objects)
-        if config.view_variation:
-            rotation = views.sample_rotation(random, hand.elbow, config.upright)
-        else:
-            rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
-        view = views.place(random, hand.joints_m, rotation, config.image_size, config.perspective_variation)
-        look = skin.sample_skin(random, config)
-        vertices, normals = self._to_camera(hand, view.rotation, view.translation_m, look)
-        turned = view.rotation.transpose(1, 2)
-        vertices = torch.cat([vertices, thing.vertices_m @ turned + view.translation_m[:, None]], 1)
-        normals = torch.cat([normals, thing.normals @ turned], 1)
-        joints = hand.joints_m @ turned + view.translation_m[:, None]
-        second = self._second_hands(random, joints, view.rotation, look)
-        return Scene(
-            joints,
-            vertices,
-            normals,
-            view,
-            hand.angles_deg,
-            hand.wrist_deg,
-            hand.shape,
-            hand.overlap_m,
-            look,
-            thing,
-            second,
-        )
-
-    def _pose(self, random: CounterRandom) -> PosedHands:
-        config, batch = self.config, random.batch
-        shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
-        eye = torch.eye(3, device=self.device)
-        rest = self.hand(eye.expand(batch, 16, 3, 3), shape)
-        sample = self.pose_sampler(random, rest, config.pose_blend)
-        angles, overlap = sample.angles, sample.depth_m
-        wrist = torch.stack(poses.sample_wrist(random), 1)
-        if not config.pose_mixture:
-            angles = poses.RELAXED_POSE.to(self.device).expand(batch, 5, 5)
-            overlap = self.pose_sampler.collider.depth(self.poser.joints(angles, rest))
-        if not config.wrist_articulation:
-            wrist = torch.zeros_like(wrist)
-        pose = self.poser.model_pose(angles)
-        forearm = views.forearm_rotation(wrist[:, 0], wrist[:, 1])
-        joints = self.hand(pose, shape)
-        vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]
-        return PosedHands(joints - joints[:, :1], vertices, forearm[:, :, 0], angles, wrist, shape, overlap)
-
-    def _to_camera(
-        self, hand: PosedHands, rotation: Tensor, translation_m: Tensor, look: skin.Skin
-    ) -> tuple[Tensor, Tensor]:
-        """Vertices with drawn-out arm and clothes, and normals, in the camera frame."""
-        vertices = hand.vertices_m @ rotation.transpose(1, 2) + translation_m[:, None]
-        elbow = (rotation @ hand.elbow[..., None])[..., 0]
-        vertices = self.mesh.extend(vertices, elbow, self.mesh.arm_length_m(vertices, elbow))
-        normals = vertex_normals(vertices, self.mesh.faces)
-        along_arm = self.mesh.rest_vertices_m[:, 0]
-        cloth = along_arm > look.cuff_x_m[:, None]
-        strap = (along_arm > look.band_x_m[:, :1]) & (along_arm < look.band_x_m[:, 1:])
-        return vertices + normals * (_SLEEVE_M * cloth + _STRAP_M * strap)[..., None], normals
-
-    def _second_hands(self, random: CounterRandom, joints: Tensor, rotation: Tensor, look: skin.Skin) -> SecondHands:
-        """The person's other hand, beside, before or behind the first; for some of the samples."""
-        rows = random.chance("second hand", self.config.second_hand).nonzero().squeeze(1)
-        other = CounterRandom(self.config.seed ^ _SECOND, random.indices[rows])
-        hand = self._pose(other)
-        # mirrored in the hand's own frame, thumb (+z) to the other side
-        flip = torch.tensor([1.0, 1.0, -1.0], device=self.device)
-        hand = hand._replace(joints_m=hand.joints_m * flip, vertices_m=hand.vertices_m * flip, elbow=hand.elbow * flip)
-        alike = rotation[rows] @ views.turn(
-            normalize(other.normal("second/axis", 3), dim=1), other.normal("second/turn", std=35.0)
-        )
-        free = views.sample_rotation(other, hand.elbow, 0.0)
-        reach = (alike @ hand.elbow[..., None])[:, 2, 0]
-        take = other.chance("second/alike", 0.6) & (reach > views.ELBOW_NEAREST) & (reach < views.ELBOW_FURTHEST)
-        turn = torch.where(take[:, None, None], alike, free)
-        bearing = other.uniform("second/bearing", low=0, high=6.2832)
-        away = other.uniform("second/away", low=0.04, high=0.17)
-        offset = torch.stack(
-            [away * bearing.cos(), away * bearing.sin(), other.normal("second/depth", mean=0.02, std=0.035)], 1
-        )
-        centre = joints[rows].mean(1) + offset
-        # no second hand in the camera's face
-        centre[:, 2] = torch.maximum(centre[:, 2], joints.new_tensor(0.22))
-        translation = centre - (turn @ hand.joints_m.mean(1)[..., None])[..., 0]
-        own = skin.Skin(*(value[rows] for value in look))
-        vertices, normals = self._to_camera(hand, turn, translation, own)
-        empty = vertices[:, :1].expand(-1, objects.VERTICES, -1)
-        # the reflection turns the normals of its triangles inwards
-        return SecondHands(rows, torch.cat([vertices, empty], 1), torch.cat([-normals, torch.zeros_like(empty)], 1))
 
     def _background(self, random: CounterRandom, base: Tensor) -> Tensor:
         config, size = self.config, self.config.image_size
@@ -486,23 +286,3 @@ def _crevices(depth: Tensor, cover: Tensor, focal: Tensor) -> Tensor:
     around = both[:, 0] / both[:, 1].clamp(min=1e-3)
     deeper = ((finite - around) / 0.012).clamp(0, 1.5) * (cover > 0)
     return torch.exp(-0.55 * deeper)
-
-
-def mirror(batch: RenderedBatch, rows: Tensor) -> RenderedBatch:
-    """Turn some samples (B,) bool into their mirror images: left hands for right ones."""
-    width = batch.image.shape[-1]
-    pick = {n: rows.view(-1, *[1] * (getattr(batch, n).ndim - 1)) for n in ("image", "mask", "part", "depth_m")}
-    joints_cam = batch.joints_cam_m * batch.joints_cam_m.new_tensor([-1.0, 1.0, 1.0])
-    joints_px = torch.stack([width - 1 - batch.joints_px[..., 0], batch.joints_px[..., 1]], -1)
-    K = batch.K.clone()
-    K[:, 0, 2] = width - 1 - K[:, 0, 2]
-    turned = rows[:, None, None]
-    flipped = {n: torch.where(where, getattr(batch, n).flip(-1), getattr(batch, n)) for n, where in pick.items()}
-    return replace(
-        batch,
-        joints_cam_m=torch.where(turned, joints_cam, batch.joints_cam_m),
-        joints_px=torch.where(turned, joints_px, batch.joints_px),
-        K=torch.where(turned, K, batch.K),
-        is_right=batch.is_right & ~rows,
-        **flipped,
-    )

@@ -1,4 +1,4 @@
-"""Things in the hand or near it: superquadrics (Barr 1981), from pens and cups to balls and boxes, in the hand's z-buffer."""
+"""Things in the hand or near it: superquadrics (Barr 1981), from pens and cups to balls and boxes."""
 
 from __future__ import annotations
 

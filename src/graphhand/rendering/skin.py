@@ -11,8 +11,8 @@ from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.config import RenderConfig
 from graphhand.rendering.counter_random import CounterRandom
 
-# linear RGB reflectance of the back of very pale, medium and very dark hands; between them the logarithm is interpolated,
-# as absorption by melanin acts on it
+# linear RGB reflectance of the back of very pale, medium and very dark hands; between them the logarithm is
+# interpolated, as absorption by melanin acts on it
 _PALE, _MEDIUM, _DARK = (0.80, 0.53, 0.41), (0.47, 0.265, 0.175), (0.085, 0.045, 0.031)
 # absorption of more blood, per channel, and of the blue-green look of veins
 _BLOOD, _VEIN, _CREASE = (0.05, 0.42, 0.34), (0.24, 0.10, 0.08), (0.42, 0.62, 0.66)
