@@ -18,6 +18,9 @@ from graphhand.images import write_image
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.estimator import ASSUMED_FOV_DEG, MAX_RECROPS, _cut
 from graphhand.inference.localisation import CROP_MARGIN
+from graphhand.model.checkpoint import save_generator
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.generator import Generator
 
 # The oracle reads 8-bit colours: what is left is its own rounding.
 PX = 0.1
@@ -184,6 +187,25 @@ def test_looking_closer_stops_when_the_crop_settles(
     oracle = make_oracle(scene)
     HandPoseEstimator.from_generator(oracle, "oracle")(scene.image, K=scene.K, side="right")
     assert oracle.batches == [1, 1]  # the whole picture, the hand; the third crop would be the second again
+
+
+@pytest.mark.parametrize("margin", [None, 1.4, 2.5])
+def test_crops_have_the_margin_of_the_training(tmp_path: Path, margin: float | None) -> None:
+    config = GeneratorConfig(image_size=32, backbone="resnet18", backbone_width=8, refinement="none")
+    card = {} if margin is None else {"config": {"margin": margin}}
+    folder = save_generator(tmp_path / "net", Generator(config), card)
+    torch.manual_seed(0)
+    estimator = HandPoseEstimator(folder)
+    assert estimator.model == "net"
+    network = Pixels()
+    expected = HandPoseEstimator.from_generator(network, "pixels", margin=margin or CROP_MARGIN)
+    estimator.generator, estimator.image_size = network, 64
+    for where in ({"box": [60, 40, 40, 40]}, {}):
+        one, two = (e(noise_picture(0), **where)[0] for e in (estimator, expected))
+        np.testing.assert_array_equal(one.joints_px, two.joints_px)
+    if margin == 2.5:
+        other = HandPoseEstimator.from_generator(network, "pixels")
+        assert not np.allclose(other(noise_picture(0), box=[60, 40, 40, 40])[0].joints_px, two.joints_px, atol=1)
 
 
 def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from graphhand.errors import InputError
 from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
-from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import CROP_MARGIN, crop_box, meets_image, overlap, recrop_box, whole_image_box
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
@@ -82,11 +82,15 @@ class HandPoseEstimator:
 
         self.device = _device(device)
         generator, card = load_generator(weights, self.device)
-        self._set(generator, str(card.get("name") or Path(weights).name))
+        self._set(generator, str(card.get("name") or Path(weights).name), _trained_margin(card))
 
     @classmethod
     def from_generator(
-        cls, generator: nn.Module, name: str, device: str | torch.device | None = None
+        cls,
+        generator: nn.Module,
+        name: str,
+        device: str | torch.device | None = None,
+        margin: float = CROP_MARGIN,
     ) -> HandPoseEstimator:
         """Around a network that is already in memory, for instance during training.
 
@@ -95,14 +99,16 @@ class HandPoseEstimator:
                 with ``config.image_size``.
             name: what results call the model.
             device: as above; the network is moved there and set to evaluation mode.
+            margin: side of the crops it was trained on, over the longer side of the hand's box.
         """
         self = cls.__new__(cls)
         self.device = _device(device)
-        self._set(generator.to(self.device).eval(), name)
+        self._set(generator.to(self.device).eval(), name, margin)
         return self
 
-    def _set(self, generator: nn.Module, name: str) -> None:
+    def _set(self, generator: nn.Module, name: str, margin: float) -> None:
         self.generator = generator
+        self.margin = margin
         self.image_size = int(generator.config.image_size)  # type: ignore[union-attr, arg-type]
         self.model = name
 
@@ -125,7 +131,7 @@ class HandPoseEstimator:
         Args:
             image: (H, W, 3) uint8 **RGB**, or a picture file.
             box: (4,) x, y, width, height of the hand in the image's pixels, as detectors give it (the crop takes
-                1.4 times its longer side); it is used as it stands.
+                1.4 times its longer side, or what the network was trained on); it is used as it stands.
             whole_image: look once at the whole picture: for pictures already cut to one hand.
             side: the hand's side if known; ``"auto"`` tries both and keeps the likelier.
             K: (3, 3) intrinsics of the image, if known; or
@@ -185,13 +191,15 @@ class HandPoseEstimator:
             camera = _camera(width, height, K, focal_px, fov_deg)
             if boxes is not None and not meets_image(boxes[index], width, height):
                 raise ValueError(f"box {list(np.asarray(boxes[index]))} lies outside the {width} x {height} image")
-            box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index])
+            box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index], self.margin)
             looks.append([_Look(picture, camera, s, box) for s in sides])
 
         found = self._look([look for group in looks for look in group])
         if boxes is None and not whole_image:
             for _ in range(MAX_RECROPS):
-                closer = {i: look for i, estimate in enumerate(found) if (look := estimate.closer()) is not None}
+                closer = {
+                    i: look for i, estimate in enumerate(found) if (look := estimate.closer(self.margin)) is not None
+                }
                 if not closer:
                     break
                 for i, estimate in zip(closer, self._look(list(closer.values()))):
@@ -265,10 +273,10 @@ class _Estimate:
             wrist_cam_m @ camera.R_crop_cam,
         )
 
-    def closer(self) -> _Look | None:
+    def closer(self, margin: float) -> _Look | None:
         """The look to take next, or None where this one is as good as the next."""
         height, width = self.look.image.shape[:2]
-        box = recrop_box(self.joints_px, width, height)
+        box = recrop_box(self.joints_px, width, height, margin)
         if box is None or overlap(box, self.look.box) >= SETTLED_OVERLAP:
             return None
         return replace(self.look, box=box)
@@ -335,6 +343,13 @@ def _camera(width: int, height: int, K: ArrayLike | None, focal_px: float | None
         return Camera.from_matrix(matrix, assumed=False)
     fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
     return Camera.from_matrix(intrinsics_from_fov(width, height, fov).numpy(), assumed=fov_deg is None)
+
+
+def _trained_margin(card: dict[str, Any]) -> float:
+    """The crop margin in a training run's card, where there is one."""
+    config = card.get("config")
+    margin = config.get("margin") if isinstance(config, dict) else None
+    return float(margin) if isinstance(margin, (int, float)) and 1 <= margin <= 4 else CROP_MARGIN
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -14,7 +14,7 @@ from graphhand.geometry import square_box
 FloatArray = NDArray[np.float64]
 
 CROP_MARGIN = 1.4
-"""Side of a crop over the longer side of the hand's box; what the networks are trained on."""
+"""Side of a crop over the longer side of the hand's box, where a network's card does not state its own."""
 
 _SMALLEST_SIDE_PX = 8.0
 _LARGEST_SIDE = 2.0
@@ -27,14 +27,14 @@ def whole_image_box(width: int, height: int) -> FloatArray:
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
 
 
-def crop_box(hand_box_px: ArrayLike) -> FloatArray:
-    """The square (4,) to crop for a hand's own box: its longer side times :data:`CROP_MARGIN`.
+def crop_box(hand_box_px: ArrayLike, margin: float = CROP_MARGIN) -> FloatArray:
+    """The square (4,) to crop for a hand's own box: its longer side times the margin.
 
     Raises:
         ValueError: the box is not four finite numbers with positive width and height.
     """
     x, y, w, h = _checked(hand_box_px)
-    return square_box([[x, y], [x + w, y + h]], CROP_MARGIN)
+    return square_box([[x, y], [x + w, y + h]], margin)
 
 
 def meets_image(hand_box_px: ArrayLike, width: int, height: int) -> bool:
@@ -47,7 +47,7 @@ def meets_image(hand_box_px: ArrayLike, width: int, height: int) -> bool:
     return bool(x < width - 0.5 and y < height - 0.5 and x + w > -0.5 and y + h > -0.5)
 
 
-def recrop_box(joints_px: ArrayLike, width: int, height: int) -> FloatArray | None:
+def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CROP_MARGIN) -> FloatArray | None:
     """The square (4,) to crop next, around estimated (21, 2) joints; None where they make no sense.
 
     An estimate whose middle lies outside the picture, or of absurd size, is one to leave alone, not to zoom into.
@@ -55,7 +55,7 @@ def recrop_box(joints_px: ArrayLike, width: int, height: int) -> FloatArray | No
     joints = np.asarray(joints_px, dtype=np.float64)
     if not np.isfinite(joints).all():
         return None
-    box = square_box(joints, CROP_MARGIN)
+    box = square_box(joints, margin)
     middle = box[:2] + box[2:] / 2
     inside = (middle > -0.5).all() and (middle < np.array([width, height]) - 0.5).all()
     sensible = _SMALLEST_SIDE_PX <= box[2] <= _LARGEST_SIDE * max(width, height)
