@@ -110,6 +110,7 @@ def _plain_value(text: str) -> bool | float | str:
 
 
 def _print(report: CheckReport, sheet: Path | None) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -118,12 +119,12 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     info = DATASETS[report.name].info
     console.print(f"{info.title} in {report.root}", markup=False)
-    table = Table("split", "hands", "published", "read", "unfit", "left / right", "with 3D", "pictures", "bones, mm")
+    table = Table("split", "hands", "of", "read", "unfit", "left/right", "3D", "pictures", "bones mm", box=SIMPLE)
     for part in report.splits:
         table.add_row(*_row(part))
     console.print(table)
     if any(part.bones_mm for part in report.splits):
-        console.print("bones: wrist to middle knuckle / first middle phalanx; they show whose joints these are")
+        console.print("bones: wrist to middle knuckle / first middle phalanx, which differ between data sets")
     for part in report.splits:
         if part.missing:
             console.print(f"missing  {part.missing}", markup=False)
@@ -144,9 +145,9 @@ def _row(part: SplitReport) -> list[str]:
     if part.missing:
         return [part.split, "missing", _or_dash(part.published), *["-"] * 6]
     sizes = sorted(part.picture_sizes.items(), key=lambda item: -item[1])
-    pictures = " ".join(f"{w}x{h}" for (w, h), _ in sizes[:2]) + (" ..." if len(sizes) > 2 else "")
-    bones = " / ".join(f"{value:.1f}" for value in part.bones_mm.values())
-    sides = f"{part.sides['left']} / {part.sides['right']}"
+    pictures = " ".join(f"{w}x{h}" for (w, h), _ in sizes[:1]) + (" ..." if len(sizes) > 1 else "")
+    bones = "/".join(f"{value:.1f}" for value in part.bones_mm.values())
+    sides = f"{part.sides['left']}/{part.sides['right']}"
     numbers = [str(part.hands), _or_dash(part.published), str(part.read), str(len(part.faults))]
     return [part.split or "all", *numbers, sides, str(part.with_3d), pictures or "-", bones or "-"]
 

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.hand_model import HandModel
+from graphhand.rendering import RenderConfig
 from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.scene import SceneComposer
 
 NAME = "GraphHand-Rendered v1"
 COUNTS = {"training": 41258, "evaluation": 2728}
@@ -58,19 +60,31 @@ def shapes(settings: RenderConfig, numbers: torch.Tensor, shape_size: int) -> to
     return settings.shape_variation * normal.clamp(-2.5, 2.5)
 
 
-def labels(split: str, engine: RenderEngine | None = None) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def composer() -> SceneComposer:
+    """Poses hands before cameras as the engine does; it serves both splits, which differ by their seeds."""
+    return SceneComposer(config("training"), HandModel.default().float())
+
+
+def labels(
+    split: str, compose: SceneComposer | None = None
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """The joints (B, 21, 3) and cameras (B, 3, 3) of a split, batch by batch, without drawing pictures.
 
     Right hands, as drawn; the RHD layout mirrors every second one.
+
+    Args:
+        split: "training" or "evaluation".
+        compose: a :func:`composer`, to spare making another.
     """
-    engine = engine or RenderEngine(config(split))
-    chosen = torch.from_numpy(indices(split, engine.hand.num_shape))
-    for piece in chosen.split(_BATCH):
-        scene = engine.compose(CounterRandom(engine.config.seed, piece))
-        yield scene.joints_cam_m.numpy(), scene.view.K.numpy()
+    compose = compose or composer()
+    chosen = torch.from_numpy(indices(split, compose.hand.num_shape))
+    with torch.no_grad():
+        for piece in chosen.split(_BATCH):
+            scene = compose(CounterRandom(SEEDS[split], piece))
+            yield scene.joints_cam_m.numpy(), scene.view.K.numpy()
 
 
-def checksum(split: str) -> dict[str, Any]:
+def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]:
     """What identifies a split's labels.
 
     ``sha256`` is over the float32 joints and cameras: equal on equal machines. Another processor may round
@@ -80,7 +94,7 @@ def checksum(split: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     sums = np.zeros((2, 3))
     count = 0
-    for joints, K in labels(split):
+    for joints, K in labels(split, compose):
         digest.update(np.ascontiguousarray(joints, dtype="<f4").tobytes())
         digest.update(np.ascontiguousarray(K, dtype="<f4").tobytes())
         points = joints.reshape(-1, 3).astype(np.float64) * 1000.0

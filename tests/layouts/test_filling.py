@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from graphhand.data import RHD, PlainHands
+from graphhand.errors import InputError
+from graphhand.layouts import filling, parts
+from graphhand.rendering import RenderConfig, RenderEngine
+
+CONFIG = RenderConfig(image_size=48, seed=5, antialiasing=1)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK", 3)
+
+
+@pytest.fixture
+def draw(record):
+    return lambda indices: [record(index, size=64) for index in indices]
+
+
+def fingerprint(root):
+    """Contents of every file below a folder."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def fill(root, draw, count=8, layout="rhd", split="training", **options):
+    return filling.fill(root, layout, split, draw, range(count), made_with={"seed": 5}, **options)
+
+
+def test_drawn_labels_are_those_of_the_engine(tmp_path):
+    fill(tmp_path, filling.drawer(CONFIG), count=4, layout="plain", split="train")
+    batch = RenderEngine(CONFIG).render(range(4))
+    dataset = PlainHands(tmp_path)
+    for row in range(4):
+        np.testing.assert_allclose(dataset[row].joints_cam_m, batch.joints_cam_m[row].numpy(), atol=1e-7)
+        np.testing.assert_array_equal(dataset[row].image, batch.image_uint8[row].numpy())
+        np.testing.assert_array_equal(dataset[row].visible, batch.visible[row].numpy())
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, draw):
+    fill(tmp_path / "whole", draw)
+
+    def failing(indices):
+        if indices[0] >= 3:
+            raise KeyboardInterrupt
+        return draw(indices)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "resumed", failing)
+    assert not (tmp_path / "resumed/training/anno_training.pickle").exists()
+    redrawn = []
+
+    def counting(indices):
+        redrawn.extend(indices)
+        return draw(indices)
+
+    assert fill(tmp_path / "resumed", counting)
+    assert redrawn == [3, 4, 5, 6, 7]
+    assert fingerprint(tmp_path / "resumed") == fingerprint(tmp_path / "whole")
+
+
+def test_shards_make_the_same_folder_and_only_the_last_completes_it(tmp_path, draw):
+    fill(tmp_path / "whole", draw)
+    results = [fill(tmp_path / "sharded", draw, shard_of=(number, 3)) for number in (2, 3, 1)]
+    assert results == [False, False, True]
+    assert fingerprint(tmp_path / "sharded") == fingerprint(tmp_path / "whole")
+
+
+def test_a_folder_can_grow(tmp_path, draw):
+    fill(tmp_path / "grown", draw, count=4)
+    fill(tmp_path / "grown", draw, count=8)
+    fill(tmp_path / "whole", draw, count=8)
+    assert fingerprint(tmp_path / "grown") == fingerprint(tmp_path / "whole")
+    assert len(RHD(tmp_path / "grown", "training")) == 8
+
+
+def test_both_splits_share_a_folder(tmp_path, draw):
+    fill(tmp_path, draw, count=3)
+    fill(tmp_path, draw, count=2, split="evaluation")
+    assert (len(RHD(tmp_path, "training")), len(RHD(tmp_path, "evaluation"))) == (3, 2)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, draw, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(InputError, match=r"No space left on device.*goes on where this one stopped") as caught:
+        fill(tmp_path, draw)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.tmp*"))
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "CHUNK", 3)
+    assert fill(tmp_path, draw)
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, draw):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken"):
+        fill(tmp_path / "taken", draw)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_named(tmp_path, draw):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written"):
+        fill(tmp_path / "below", draw)
+
+
+@pytest.mark.parametrize("shard_of", [(0, 2), (3, 2)])
+def test_impossible_shards_are_refused(tmp_path, draw, shard_of):
+    with pytest.raises(InputError, match="shard"):
+        fill(tmp_path, draw, shard_of=shard_of)
