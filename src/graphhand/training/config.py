@@ -96,9 +96,7 @@ class TrainConfig(StrictModel):
     mirror: float = Field(
         0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
     )
-    margin: float = Field(
-        CROP_MARGIN, ge=1, le=4, description="side of a crop over the longer side of the hand's box"
-    )
+    margin: float = Field(CROP_MARGIN, ge=1, le=4, description="side of a crop over the longer side of the hand's box")
     batch_size: int = Field(64, ge=2, description="crops a step, over all processes")
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")
