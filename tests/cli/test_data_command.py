@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from graphhand.cli import data
+from graphhand.data import DATASETS
+from graphhand.errors import InputError
+from graphhand.images import write_image
+
+JOINTS = (np.stack([np.arange(21) % 5 * 20.0 + 60, np.arange(21) // 5 * 25.0 + 50], axis=1)).tolist()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three hands with 2D labels; the second picture is cut short."""
+    lines = []
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", np.full((200, 240, 3), 90 + number, np.uint8))
+        lines.append(json.dumps({"image": f"{number}.png", "side": "left", "joints_px": JOINTS}))
+    (tmp_path / "hands.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(data.app, [str(argument) for argument in arguments])
+
+
+def test_a_sound_set_is_ready_with_exit_status_0_and_a_contact_sheet(folder, tmp_path):
+    result = run("check", "plain", folder, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == "ready"
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert all(len(line) < 140 for line in result.output.splitlines())
+
+
+def test_a_broken_set_says_what_and_exits_with_1(folder, tmp_path):
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    result = run("check", "plain", folder, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    assert "1.png" in result.output
+    assert result.output.splitlines()[-1] == "not ready"
+
+
+def test_missing_files_show_the_expected_tree_in_one_screen(tmp_path):
+    result = run("check", "rhd", tmp_path)
+    assert result.exit_code == 1
+    assert DATASETS["rhd"].info.tree.splitlines()[3] in result.output
+    assert len(result.output.splitlines()) <= 40
+    assert "41258" in result.output
+
+
+def test_json_holds_everything_the_screen_shows(folder, tmp_path):
+    (folder / "0.png").unlink()
+    result = run("check", "plain", folder, "--json", "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert content["usable"] is False
+    (split,) = content["splits"]
+    assert split["hands"] == split["read"] == 3
+    assert len(split["faults"]) == 1
+    assert content["sheet"].endswith("sheet.png")
+
+
+def test_every_set_is_listed():
+    result = run("list")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options"),
+    [
+        (["wrist_rule=ge"], {"wrist_rule": "ge"}),
+        (["views=BB_left,BB_right"], {"views": ["BB_left", "BB_right"]}),
+        (["views=SK_color"], {"views": ["SK_color"]}),
+        (["min_side_px=8", "interacting=false"], {"min_side_px": 8.0, "interacting": False}),
+    ],
+)
+def test_options_are_what_they_look_like(pairs, options):
+    assert data.parse_options(pairs) == options
+
+
+def test_malformed_options_are_refused():
+    with pytest.raises(InputError, match="KEY=VALUE"):
+        data.parse_options(["wrist_rule"])
+    assert isinstance(data.app, typer.Typer)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from graphhand.cli import render
+from graphhand.data import PlainHands
+from graphhand.errors import InputError
+from graphhand.layouts import benchmark
+
+APP = typer.Typer()
+APP.command()(render.render)
+
+
+def run(*arguments):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+
+
+def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
+    arguments = ("--out", tmp_path / "hands", "--count", 2, "--size", 32, "--preview", "--device", "cpu")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "2 pictures, plain layout, train split; complete" in result.output
+    assert (tmp_path / "hands" / "preview.png").exists()
+    dataset = PlainHands(tmp_path / "hands", "train")
+    assert len(dataset) == 2
+    assert dataset[0].image.shape == (32, 32, 3)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "hands" / "train").iterdir()}
+    assert run(*arguments).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "hands" / "train").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--count: is missing"),
+        (("--count", 4, "--shard", "3/2"), "no shard"),
+        (("--count", 4, "--shard", "1"), "no shard"),
+        (("--benchmark", "--count", 4), "are fixed"),
+        (("--benchmark", "--seed", 4), "are fixed"),
+        (("--count", 4, "--checksum"), "goes with --benchmark"),
+    ],
+)
+def test_contradictions_are_refused_by_name(tmp_path, arguments, message):
+    result = run("--out", tmp_path / "hands", *arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "hands").exists()
+
+
+def test_another_seed_in_the_same_folder_is_refused(tmp_path):
+    arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--device", "cpu")
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments, "--seed", 1)
+    assert isinstance(result.exception, InputError)
+    assert "another engine" in str(result.exception)
+
+
+def test_the_benchmarks_checksum_is_printed_without_drawing(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "COUNTS", {"training": 30, "evaluation": 10})
+    result = run("--out", tmp_path / "unused", "--benchmark", "--checksum", "--split", "test")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert (content["hands"], content["split"]) == (10, "evaluation")
+    assert not (tmp_path / "unused").exists()
