@@ -93,6 +93,8 @@ class HandArrays:
             ids = getattr(self, name)
             if ids.size and (ids.min() < 0 or ids.max() >= num_vertices):
                 raise InputError(source, f"{name} points outside the {num_vertices} vertices", remedy)
+        if not 0 < self.hand_vertex_count <= num_vertices:
+            raise InputError(source, f"hand_vertex_count is {self.hand_vertex_count} of {num_vertices}", remedy)
         if np.abs(self.weights.sum(1) - 1.0).max() > 1e-3:
             raise InputError(source, "skinning weights do not sum to 1", remedy)
         return self

@@ -33,6 +33,9 @@ _KEYS = {
     "forearm_weight": "forearm_weight",
 }
 
+_INTEGER_KEYS = ("f", "tip_ids", "hand_vertex_count")
+_LARGEST_BYTES = 2**28
+
 MANO_NOTE = (
     "Converted from a MANO file by graphhand. MANO's licence governs this copy too: it may not be passed on. "
     f"See {REGISTER_AT}/license.html"
@@ -73,6 +76,10 @@ def read_npz(path: str | PathLike[str]) -> HandArrays:
     """
     remedy = "give an .npz made by `graphhand hand convert`"
     try:
+        with zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > _LARGEST_BYTES:
+            raise InputError(path, f"unpacks to {size / 2**20:.0f} MB, far more than a hand", remedy)
         with np.load(path, allow_pickle=False) as archive:
             stored = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
@@ -82,13 +89,20 @@ def read_npz(path: str | PathLike[str]) -> HandArrays:
     missing = [key for key in (*_KEYS, "side", "hand_vertex_count", "kintree_table") if key not in stored]
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", remedy)
-    if tuple(stored["kintree_table"][0][1:]) != MANO_PARENTS[1:]:
+    wrong = [key for key in (*_KEYS, "kintree_table") if stored[key].dtype.kind not in "biuf"]
+    wrong += [key for key in _INTEGER_KEYS if stored[key].dtype.kind not in "iu"]
+    if wrong:
+        raise InputError(path, f"{wrong[0]} is not an array of numbers of the right kind", remedy)
+    parents, count = stored["kintree_table"], stored["hand_vertex_count"]
+    if parents.shape != (2, len(MANO_PARENTS)) or tuple(parents[0][1:]) != MANO_PARENTS[1:]:
         raise InputError(path, "its kinematic tree is not a hand's", remedy)
+    if count.shape != ():
+        raise InputError(path, "hand_vertex_count is not one number", remedy)
     values = {name: _widened(stored[key]) for key, name in _KEYS.items()}
     return HandArrays(
         **values,  # type: ignore[arg-type]
         side=str(stored["side"]),
-        hand_vertex_count=int(stored["hand_vertex_count"]),
+        hand_vertex_count=int(count),
         notices=tuple(str(line) for line in stored.get("notices", ())),
     ).check(str(path))
 

@@ -39,6 +39,8 @@ class PickleReader:
                 raise RefusedError(f"uses pickle operation 0x{code:02x}, which plain data never needs")
             handler(self)
         (value,) = self.stack
+        if type(value) in (_Mark, Name):
+            raise RefusedError("holds no data")
         return self._finished(value)
 
     # --- reading bytes

@@ -166,8 +166,9 @@ class Admitted:
         if not isinstance(raw, bytes) or len(raw) != count * dtype.itemsize:
             raise ValueError("array size and data disagree")
         self._spend(len(raw))
-        flat = np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")) if count else np.empty(0, dtype)
-        return flat.reshape(shape, order=order)
+        # A copy, so that it is writable; numpy's frombuffer takes no empty buffer.
+        flat = np.frombuffer(raw, dtype=dtype) if raw else np.empty(count, dtype)
+        return flat.astype(dtype.newbyteorder("=")).reshape(shape, order=order)
 
     def _scalar(self, dtype: Any, raw: Any) -> Any:
         if isinstance(dtype, np.dtype) and dtype.hasobject:
