@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from graphhand.geometry import project_perspective
 from graphhand.model import Generator, GeneratorConfig
+from graphhand.model.backbone import Pooling
 from graphhand.model.refinement import POSE_UNIT_M, FCRefinement, GCNRefinement, sample_features
 
 SMALL = {"backbone": "resnet18", "backbone_width": 8, "image_size": 64, "refinement_width": 16, "refinement_blocks": 2}
@@ -36,7 +37,7 @@ def test_prior_pose_is_equation_1(pose, rotation):
         joints = joints - joints[0]
         expected = torch.stack([code.scale[b] * (code.rotation[b] @ j) + code.translation_m[b] for j in joints])
         torch.testing.assert_close(output.prior_m[b], expected, atol=1e-6, rtol=1e-5)
-    assert (code.scale > 0).all()
+    assert ((code.scale > 0.74) & (code.scale < 1.35)).all()
     torch.testing.assert_close(code.rotation @ code.rotation.mT, torch.eye(3).expand(3, 3, 3), atol=1e-5, rtol=0)
 
 
@@ -51,8 +52,10 @@ def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
 @pytest.mark.parametrize("refinement", ["gcn", "fc"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("features", ["pooled", "sampled"])
-def test_refinement_starts_as_the_identity(refinement, shared, features):
-    generator = _generator(refinement=refinement, shared_backbone=shared, refinement_features=features).eval()
+@pytest.mark.parametrize("pooling", ["average", "spatial"])
+def test_refinement_starts_as_the_identity(refinement, shared, features, pooling):
+    options = {"shared_backbone": shared, "refinement_features": features, "pooling": pooling}
+    generator = _generator(refinement=refinement, **options).eval()
     output = generator(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     torch.testing.assert_close(output.refined_m, output.prior_m)
 
@@ -95,6 +98,15 @@ def test_stage_one_parameters_exclude_the_refinement():
     assert names == {"refinement", "refinement_backbone"}
 
 
+def test_spatial_pooling_knows_where_and_average_pooling_does_not():
+    feature_map = torch.rand(1, 5, 4, 4)
+    moved = feature_map.roll(1, dims=3)
+    average, spatial = Pooling("average", 5, 4), Pooling("spatial", 5, 4)
+    torch.testing.assert_close(average(feature_map), average(moved))
+    assert not torch.allclose(spatial(feature_map), spatial(moved))
+    assert spatial(feature_map).shape == (1, spatial.num_features)
+
+
 def test_perspective_projection_agrees_with_the_camera_frame():
     output = _randomise(_generator()).eval()(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     torch.testing.assert_close(output.joints_px, project_perspective(output.joints_cam_m, K))
@@ -128,7 +140,7 @@ def test_batch_equals_items():
 
 
 def test_every_parameter_receives_a_gradient_in_stage_two():
-    generator = _randomise(_generator())
+    generator = _randomise(_generator(pooling="spatial"))
     output = generator(torch.rand(4, 3, 64, 64), K.expand(4, 3, 3))
     (output.pose_m.square().sum() + output.joints_px.sum() + output.right_logit.sum()).backward()
     assert not [name for name, p in generator.named_parameters() if p.grad is None]

@@ -115,5 +115,31 @@ class ResNet(nn.Module):
         return x
 
 
+class Pooling(nn.Module):
+    """A feature map ``(B, C, h, w)`` as one vector ``(B, num_features)``.
+
+    ``average`` is the ResNet's own. It keeps what is there and forgets where, so that a hand's position in the crop
+    has to come through the padding of the convolutions; ``spatial`` appends a thin copy of the map, place by place.
+
+    Args:
+        kind: ``average`` or ``spatial``.
+        channels: C.
+        map_size: h and w.
+    """
+
+    THIN = 32
+
+    def __init__(self, kind: str, channels: int, map_size: int) -> None:
+        super().__init__()
+        self.thin = nn.Conv2d(channels, self.THIN, 1) if kind == "spatial" else None
+        self.num_features = channels + (self.THIN * map_size**2 if kind == "spatial" else 0)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        pooled = feature_map.mean((2, 3))
+        if self.thin is None:
+            return pooled
+        return torch.cat((pooled, self.thin(feature_map).flatten(1)), dim=1)
+
+
 def _per_channel(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values).view(1, 3, 1, 1)

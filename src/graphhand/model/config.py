@@ -20,6 +20,9 @@ class GeneratorConfig(StrictModel):
     backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="feature extractor")
     backbone_width: int = Field(64, ge=8, description="channels after its first convolution; 64 is standard")
     shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")
+    pooling: Literal["average", "spatial"] = Field(
+        "average", description="feature map to vector: a ResNet's average, or with a thin copy of the map appended"
+    )
     hand_model: str = Field("default", description="'default' or the path of a .npz or MANO .pkl hand")
     pose: Literal["axis_angle", "rotation_6d", "pca"] = Field("axis_angle", description="how theta is predicted")
     pca_components: int = Field(45, ge=1, le=45, description="components of theta when pose is 'pca'")
@@ -36,6 +39,8 @@ class GeneratorConfig(StrictModel):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> GeneratorConfig:
+        if self.image_size % 32:
+            raise ValueError("image_size is a multiple of 32, the stride of the backbone")
         if self.pose != "pca" and self.pca_components != 45:
             raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
         return self

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.geometry import project_perspective, project_weak_perspective, unproject
-from graphhand.model.backbone import ResNet
+from graphhand.model.backbone import Pooling, ResNet
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
 from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_features
@@ -62,25 +62,29 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = GeneratorConfig() if config is None else config
         self.backbone = ResNet(config.backbone, config.backbone_width)
-        num_features = self.backbone.num_features
+        self.pooling = self._pooling()
+        num_features = self.pooling.num_features
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)
         self.refinement_backbone: ResNet | None = None
+        self.refinement_pooling: Pooling | None = None
         self.refinement: GCNRefinement | FCRefinement | None = None
         if config.refinement != "none":
             if not config.shared_backbone:
                 self.refinement_backbone = ResNet(config.backbone, config.backbone_width)
+                self.refinement_pooling = self._pooling()
             if config.refinement == "gcn":
-                self.refinement = GCNRefinement(config, num_features * self._features_per_joint())
+                local = self.backbone.num_features if config.refinement_features == "sampled" else 0
+                self.refinement = GCNRefinement(config, num_features + local)
             else:
                 self.refinement = FCRefinement(config, num_features)
 
-    def _features_per_joint(self) -> int:
-        return 2 if self.config.refinement_features == "sampled" else 1
+    def _pooling(self) -> Pooling:
+        return Pooling(self.config.pooling, self.backbone.num_features, self.config.image_size // 32)
 
     def hand_model_parameters(self) -> list[nn.Parameter]:
         """The parameters that stage I trains."""
-        modules = (self.backbone, self.hand_model_module, self.right_head)
+        modules = (self.backbone, self.pooling, self.hand_model_module, self.right_head)
         return [parameter for module in modules for parameter in module.parameters()]
 
     def forward(self, image: Tensor, K: Tensor | None = None, refine: bool = True) -> GeneratorOutput:
@@ -99,14 +103,18 @@ class Generator(nn.Module):
         if image.shape[-2:] != (size, size):
             raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
         feature_map = self.backbone(image)
-        features = feature_map.mean((2, 3))
+        features = self.pooling(feature_map)
         prior, code = self.hand_model_module(features)
         K = _long_lens(image) if K is None else K.float()
         # The hand's metric size and its span in pixels fix how far away it is under this camera.
         wrist_cam = unproject(code.wrist_px[:, None], (K[:, 0, 0] / code.px_per_m)[:, None], K)[:, 0]
         refined = None
         if refine and self.refinement is not None:
-            refined = prior + self._deformation(image, feature_map, prior, code, wrist_cam, K)
+            if self.refinement_backbone is not None and self.refinement_pooling is not None:
+                feature_map = self.refinement_backbone(image)
+                features = self.refinement_pooling(feature_map)
+            joints_px = self._project(prior, code, wrist_cam, K)
+            refined = prior + self._deformation(prior, features, feature_map, joints_px)
         return GeneratorOutput(
             prior_m=prior,
             refined_m=refined,
@@ -116,20 +124,14 @@ class Generator(nn.Module):
             code=code,
         )
 
-    def _deformation(
-        self, image: Tensor, feature_map: Tensor, prior: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor
-    ) -> Tensor:
+    def _deformation(self, prior: Tensor, features: Tensor, feature_map: Tensor, joints_px: Tensor) -> Tensor:
         """GCN(P~ (+) f) of Eq. 2."""
-        if self.refinement_backbone is not None:
-            feature_map = self.refinement_backbone(image)
-        features = feature_map.mean((2, 3))
+        assert self.refinement is not None
         if isinstance(self.refinement, GCNRefinement):
             features = features[:, None, :].expand(-1, NUM_JOINTS, -1)
             if self.config.refinement_features == "sampled":
-                joints_px = self._project(prior, code, wrist_cam, K)
                 local = sample_features(feature_map, joints_px, self.config.image_size)
                 features = torch.cat((features, local.to(features.dtype)), dim=-1)
-        assert self.refinement is not None
         deformation: Tensor = self.refinement(prior, features)
         return deformation
 

@@ -12,6 +12,10 @@ from graphhand.hand_model import HandModel
 from graphhand.model.config import GeneratorConfig
 
 NUM_POSE_JOINTS = 15
+SCALE_RANGE = 0.3
+"""c_s stays within a factor exp(0.3) of the hand file's size. While rotations are still unknown, the smallest expected
+error is that of a hand shrunk to a point, whose rotation then has no gradient; the bound keeps a hand a hand."""
+
 TYPICAL_SPAN_M = 0.15
 """A hand spans about this much: the camera head starts from a hand that fills two thirds of the crop."""
 
@@ -25,7 +29,7 @@ class LatentCode:
         beta: ``(B, S)`` shape coefficients, in standard deviations.
         rotation: ``(B, 3, 3)``, c_r.
         translation_m: ``(B, 3)``, c_t.
-        scale: ``(B,)``, c_s, positive.
+        scale: ``(B,)``, c_s, between exp(-0.3) and exp(0.3).
         wrist_px: ``(B, 2)``, where the camera sees the wrist, crop pixels.
         px_per_m: ``(B,)``, crop pixels per metre at the wrist, positive.
     """
@@ -93,7 +97,7 @@ class HandModelModule(nn.Module):
             beta=beta,
             rotation=_to_matrix(rotation),
             translation_m=translation * TYPICAL_SPAN_M,
-            scale=scale.squeeze(1).exp(),
+            scale=(SCALE_RANGE * scale.squeeze(1).tanh()).exp(),
             wrist_px=(size - 1) / 2 + wrist * size / 2,
             px_per_m=size * (2 / 3) / TYPICAL_SPAN_M * px_per_m.squeeze(1).exp(),
         )
