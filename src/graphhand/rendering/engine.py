@@ -111,7 +111,7 @@ class RenderEngine:
         with torch.no_grad():
             self.composer = SceneComposer(self.config, self.hand)
             self.mesh = self.composer.mesh
-            self.texels = tex.bake(self.mesh, self.composer.poser)
+            self.texels = tex.baked(self.mesh, self.composer.poser)
         self.store = None
         if self.config.backgrounds:
             self.store = backgrounds.PictureStore(self.config.backgrounds).to(self.device)
@@ -200,7 +200,7 @@ class RenderEngine:
             visible=visible,
             mask=mask,
             part=part,
-            depth_m=torch.where(seen, near, torch.zeros_like(near)),
+            depth_m=torch.where(part > 0, near, torch.zeros_like(near)),
             is_right=torch.ones(batch, dtype=torch.bool, device=self.device),
             angles_deg=scene.angles_deg,
             wrist_deg=scene.wrist_deg,

@@ -195,6 +195,7 @@ class PoseSampler:
         abduction = abduction + 3 * (self.closed - self.relaxed) * (-fan).clamp(min=0)
         curl = torch.maximum(mcp / 75, pip / 105).clamp(0, 1)
         abduction = torch.lerp(abduction, self.closed.expand_as(abduction), curl)
+        abduction = abduction + 1.5 * random.normal(draw + "abduction", n, 4)
         twist = curl * self.curl_twist + 2 * random.normal(draw + "twist", n, 4)
         return torch.stack([mcp, pip, dip, abduction, twist], -1)
 

@@ -70,7 +70,7 @@ def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
     if not config.skin_tones:
         tone, tint = torch.full_like(tone, 0.35), torch.zeros_like(tint)
     blood = torch.tensor(_BLOOD, device=device)
-    flush = random.uniform("flush", low=0.0, high=0.5)[:, None] * blood if config.skin_tones else 0.2 * blood
+    flush = random.uniform("flush", low=0.0, high=0.4)[:, None] * blood if config.skin_tones else 0.2 * blood
     base_log = tone_colour(tone).log() + tint - flush
     # palms hold hardly any melanin, and more blood
     palm_log = tone_colour(0.14 + 0.42 * tone).log() + tint - flush

@@ -268,3 +268,14 @@ def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor
         channels = [crease, palm, red, nail, pale, vein, mottle, fine, slope[:, 0], slope[:, 1], points[:, 0], code]
         rows.append(torch.stack(channels, 1))
     return torch.cat(rows)
+
+
+_BAKED: dict[tuple[str, str], Tensor] = {}
+
+
+def baked(mesh: RenderMesh, poser: HandPoser) -> Tensor:
+    """`bake`, done once per process, hand and device: it takes a second or two, and nothing writes to the result."""
+    key = (mesh.hand.fingerprint, str(mesh.faces.device))
+    if key not in _BAKED:
+        _BAKED[key] = bake(mesh, poser)
+    return _BAKED[key]

@@ -1,0 +1,140 @@
+"""Skin, background and sensor, each on its own."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from graphhand.errors import InputError
+from graphhand.rendering import RenderConfig, RenderEngine, sensor
+from graphhand.rendering import skin_texture as tex
+from graphhand.rendering.backgrounds import PictureStore, procedural
+from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.scene import SceneComposer
+from graphhand.rendering.skin import sample_skin, tone_colour
+
+
+def smooth_picture(size: int = 64) -> torch.Tensor:
+    line = torch.linspace(0, 6, size)
+    waves = 0.5 + 0.4 * torch.sin(line[:, None] * torch.tensor([1.0, 1.7, 2.2])[:, None, None] + line[None])
+    return waves[None]
+
+
+def test_tones_run_from_pale_to_dark_and_stay_warm() -> None:
+    colours = tone_colour(torch.linspace(0, 1, 50))
+    assert bool((colours[1:] < colours[:-1]).all())
+    assert bool((colours[:, 0] > colours[:, 1]).all() and (colours[:, 1] > colours[:, 2]).all())
+
+
+def test_skin_covers_the_human_range() -> None:
+    red = sample_skin(CounterRandom(0, torch.arange(2000)), RenderConfig()).base[:, 0]
+    assert float(red.quantile(0.02)) < 0.16
+    assert float(red.quantile(0.98)) > 0.55
+
+
+def test_palms_of_dark_hands_are_lighter() -> None:
+    skin = sample_skin(CounterRandom(0, torch.arange(500)), RenderConfig())
+    dark = skin.base[:, 0] < 0.2
+    assert bool((skin.matrix[dark, 1].mean(1) > 0.1).all())
+
+
+def test_texture_knows_nails_palm_and_creases(composer: SceneComposer) -> None:
+    mesh = composer.mesh
+    texels = tex.bake(mesh, composer.poser, variants=1).view(len(mesh.faces), tex.TEXELS, tex.CHANNELS)
+    centre, normal = mesh.rest_vertices_m[mesh.faces].mean(1), mesh.rest_normals[mesh.faces].mean(1)
+    nails = texels[..., tex.NAIL].mean(1) > 0.5
+    tips = mesh.rest_joints_m[[4, 8, 12, 16, 20]]
+    assert int(nails.sum()) >= 15
+    assert float(torch.cdist(centre[nails], tips).amin(1).max()) < 0.02
+    fingers = nails & (centre[:, 0] < -0.1)
+    assert float(normal[fingers, 1].min()) > -0.2  # on the back, round the sides
+    palm = texels[..., tex.PALM].mean(1)
+    assert float(palm[(normal[:, 1] < -0.8) & (centre[:, 0] < -0.01)].mean()) > 0.9
+    assert float(palm[(normal[:, 1] > 0.5) & (centre[:, 2] < 0.02)].max()) < 0.2
+    crease = texels[..., tex.CREASE]
+    assert float(crease.max()) > 0.6
+    assert 0.01 < float((crease > 0.4).float().mean()) < 0.25
+
+
+def test_texel_rows_are_unique_and_in_range() -> None:
+    steps = torch.linspace(0.001, 0.999, 60)
+    b0, b1 = torch.meshgrid(steps, steps, indexing="ij")
+    inside = b0 + b1 < 1
+    weights = torch.stack([b0[inside], b1[inside], 1 - b0[inside] - b1[inside]], 1)
+    zero = torch.zeros(len(weights), dtype=torch.int64)
+    row = tex.texel_row(zero, weights, zero, 1)
+    assert sorted(row.unique().tolist()) == list(range(tex.TEXELS))
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_jpeg_loses_what_the_real_codec_loses(quality: int) -> None:
+    picture = (smooth_picture() + 0.05 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))).clamp(
+        0, 1
+    )
+    ours = sensor.jpeg(picture, torch.tensor([float(quality)]))
+    bgr = (picture[0].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    real = cv2.imdecode(np.frombuffer(io.BytesIO(data.tobytes()).read(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1] / 255.0
+    loss_ours = float((ours - picture).square().mean().sqrt())
+    loss_real = float(np.sqrt(np.mean((real - picture[0].permute(1, 2, 0).numpy()) ** 2)))
+    assert loss_ours == pytest.approx(loss_real, rel=0.15)
+    assert float(np.abs(ours[0].permute(1, 2, 0).numpy() - real).mean()) < 0.4 * loss_real + 0.006
+
+
+def test_blur_matrices_keep_brightness() -> None:
+    matrix = sensor.gaussian_matrix(32, torch.tensor([0.0, 0.7, 3.0]))
+    assert torch.allclose(matrix.sum(2), torch.ones(3, 32), atol=1e-5)
+    assert torch.allclose(matrix[0], torch.eye(32), atol=1e-6)
+
+
+def test_motion_blur_smears_along_its_direction() -> None:
+    picture = torch.zeros(2, 3, 48, 48)
+    picture[:, :, 24, 24] = 1
+    smeared = sensor.motion_blur(picture, torch.tensor([0.0, torch.pi / 2]), torch.tensor([7.0, 7.0]))
+    assert float(smeared[0, 0, 24].max()) < 0.3
+    spread = [float((smeared[i, 0] > 0.05).any(d).sum()) for i, d in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert spread[0] >= 6 > 3 >= spread[1]
+    assert spread[3] >= 6 > 3 >= spread[2]
+
+
+def test_procedural_scenes_are_varied_and_in_range() -> None:
+    random = CounterRandom(0, torch.arange(40))
+    scenes = procedural(random, 48, torch.full((40, 3), 0.3))
+    assert bool(torch.isfinite(scenes).all())
+    assert float(scenes.min()) >= 0
+    assert float(scenes.max()) <= 1
+    flat = scenes.flatten(1)
+    assert float((torch.cdist(flat, flat) + 1e3 * torch.eye(40)).min()) > 1
+    assert float(scenes.std((2, 3)).mean()) > 0.05
+
+
+def test_user_pictures_become_backgrounds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i, colour in enumerate(([250, 10, 10], [10, 250, 10])):
+        picture = np.clip(np.array(colour) + rng.integers(-5, 5, (90, 120, 3)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture[..., ::-1])
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    store = PictureStore([tmp_path])
+    assert len(store.pictures) == 2
+    assert len(store.refused) == 1
+    drawn = store.draw(CounterRandom(0, torch.arange(30)), 32)
+    red = drawn[:, 0].mean((1, 2)) > 0.5
+    assert 5 < int(red.sum()) < 25
+    config = RenderConfig(
+        image_size=32, backgrounds=(str(tmp_path),), background_pictures=1.0, exposure_variation=False,
+        occluders=0, noise=0, jpeg=0,
+    )  # fmt: skip
+    batch = RenderEngine(config).render(range(6))
+    corner = batch.image[:, :, :3, :3].mean((2, 3))
+    free = batch.mask[:, :3, :3].amax((1, 2)) == 0
+    assert bool((corner[free].amax(1) > 3 * corner[free, 2]).all())
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no readable background picture"):
+        PictureStore([tmp_path])

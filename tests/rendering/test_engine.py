@@ -1,0 +1,226 @@
+"""Pictures and labels agree, depend on (seed, index) alone, and every switch does what it says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from graphhand.errors import InputError
+from graphhand.geometry import project_perspective
+from graphhand.hand_model import HandModel
+from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
+from graphhand.rendering.poses import palm_normal
+
+SIZE = 96
+# sums of a batched product may be ordered differently in another batch: two steps of 8 bits where a rounding tips over
+PICTURE_TOLERANCE = 2.5 / 255
+
+
+def same(a: RenderedBatch, b: RenderedBatch) -> None:
+    for f in fields(RenderedBatch):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        if f.name == "image":
+            assert (x - y).abs().max() <= PICTURE_TOLERANCE
+            assert (x - y).abs().mean() < 1e-4
+        elif x.dtype.is_floating_point:
+            assert torch.allclose(x, y, rtol=1e-5, atol=2e-5), f.name
+        else:
+            assert (x == y).float().mean() > 0.9995, f.name
+
+
+def rows(batch: RenderedBatch, index: list[int]) -> RenderedBatch:
+    return RenderedBatch(**{f.name: getattr(batch, f.name)[index] for f in fields(RenderedBatch)})
+
+
+@pytest.mark.parametrize("indices", [[5], [40, 5, 5, 11], list(range(3, 20))])
+def test_same_index_same_sample_in_any_batch(engine: RenderEngine, pictures: RenderedBatch, indices: list[int]) -> None:
+    same(engine.render(indices), rows(pictures, indices))
+
+
+def test_same_sample_in_another_engine(pictures: RenderedBatch) -> None:
+    same(RenderEngine(RenderConfig(image_size=SIZE, seed=7)).render([2, 30]), rows(pictures, [2, 30]))
+
+
+def test_indices_and_seeds_differ(pictures: RenderedBatch) -> None:
+    flat = pictures.image.flatten(1)
+    assert torch.cdist(flat, flat).add(torch.eye(len(flat)) * 1e3).min() > 3
+    other = RenderEngine(RenderConfig(image_size=SIZE, seed=8)).render([0]).image
+    assert (other - pictures.image[:1]).abs().mean() > 0.02
+
+
+def test_shapes_types_and_ranges(pictures: RenderedBatch) -> None:
+    B = len(pictures)
+    assert pictures.image.shape == (B, 3, SIZE, SIZE)
+    assert pictures.image.dtype == torch.float32
+    assert float(pictures.image.min()) >= 0
+    assert float(pictures.image.max()) <= 1
+    assert torch.allclose(pictures.image * 255, (pictures.image * 255).round(), atol=1e-3)
+    assert pictures.image_uint8.shape == (B, SIZE, SIZE, 3)
+    assert pictures.joints_cam_m.shape == (B, 21, 3)
+    assert set(pictures.mask.unique().tolist()) <= {0, 1, 2}
+    assert int(pictures.part.max()) == 17
+    assert torch.equal(pictures.mask > 0, pictures.part > 0)
+    assert torch.equal(pictures.mask == 2, pictures.part == 17)
+    assert torch.equal(pictures.depth_m > 0, pictures.mask > 0)
+    for f in fields(RenderedBatch):
+        assert bool(torch.isfinite(getattr(pictures, f.name).float()).all()), f.name
+
+
+def test_pictures_have_content(pictures: RenderedBatch) -> None:
+    assert float(pictures.image.std((1, 2, 3)).median()) > 0.1
+    assert 0.2 < float(pictures.image.mean()) < 0.7
+    assert float((pictures.mask == 1).float().mean((1, 2)).min()) > 0.005
+
+
+def test_projected_joints_are_the_pixels(pictures: RenderedBatch) -> None:
+    again = project_perspective(pictures.joints_cam_m.double(), pictures.K.double())
+    assert (again - pictures.joints_px).abs().max() < 1e-3
+
+
+def check_visible_joints(engine: RenderEngine, batch: RenderedBatch) -> None:
+    """Visible joints lie on the hand's mask and under no more than their own flesh; hidden ones have a reason."""
+    near = (batch.joints_px.round().long()).clamp(0, batch.image.shape[-1] - 1)
+    row = torch.arange(len(batch))[:, None]
+    # a tip may project half a pixel outside its silhouette
+    grown = torch.nn.functional.max_pool2d((batch.mask > 0).float()[:, None], 3, 1, 1)[:, 0] > 0
+    on_hand = grown[row, near[..., 1], near[..., 0]]
+    assert float(on_hand[batch.visible].float().mean()) > 0.997
+    surface = batch.depth_m[row, near[..., 1], near[..., 0]]
+    known = batch.visible & (surface > 0)
+    under = batch.joints_cam_m[..., 2] - surface
+    limit = engine.mesh.flesh_m + 0.006
+    assert float((under <= limit)[known].float().mean()) > 0.995
+    # skin cannot lie behind a bone that is inside it, except beside the silhouette
+    assert float((under > -0.012)[known].float().mean()) > 0.97
+    inside = ((batch.joints_px > 0) & (batch.joints_px < batch.image.shape[-1] - 1)).all(-1)
+    hidden = ~batch.visible & inside & (surface > 0)
+    assert float((under > engine.mesh.flesh_m)[hidden].float().mean()) > 0.9
+
+
+def test_visible_joints_lie_under_their_own_flesh(engine: RenderEngine, pictures: RenderedBatch) -> None:
+    assert 0.4 < float(pictures.visible.float().mean()) < 0.85
+    check_visible_joints(engine, pictures)
+
+
+@pytest.mark.slow
+def test_visible_joints_lie_under_their_own_flesh_in_many(engine: RenderEngine) -> None:
+    check_visible_joints(engine, engine.render(range(1000, 2000)))
+
+
+def test_joint_angles_recovered_from_the_labels_are_anatomical(engine: RenderEngine, pictures: RenderedBatch) -> None:
+    local = (pictures.joints_cam_m - pictures.joints_cam_m[:, :1]) @ pictures.rotation_cam_hand
+    found = engine.composer.poser.angles_from_joints(local)
+    flexion, pip, dip, abduction = found.unbind(-1)
+    # the shape of a hand turns its bones by a few degrees against the mean hand's
+    assert float(flexion.min()) > -28
+    assert float(flexion.max()) < 103
+    assert float(pip.max()) < 120
+    assert float(dip.max()) < 92
+    assert float(abduction.nan_to_num(0).abs().max()) < 42
+    assert (flexion - pictures.angles_deg[:, 1:, 0]).abs().max() < 12
+
+
+def test_left_hands_are_mirror_images(pictures: RenderedBatch) -> None:
+    left = RenderEngine(RenderConfig(image_size=SIZE, seed=7, side="left")).render(range(6))
+    right = rows(pictures, list(range(6)))
+    assert not bool(left.is_right.any())
+    assert (left.image.flip(-1) - right.image).abs().max() <= PICTURE_TOLERANCE
+    assert torch.equal(left.part.flip(-1), right.part)
+    assert torch.allclose(left.joints_px[..., 0], SIZE - 1 - right.joints_px[..., 0], atol=1e-3)
+    assert torch.allclose(left.joints_cam_m * torch.tensor([-1.0, 1, 1]), right.joints_cam_m, atol=1e-6)
+    assert (project_perspective(left.joints_cam_m, left.K) - left.joints_px).abs().max() < 1e-2
+    assert torch.equal(left.visible, right.visible)
+
+
+def test_both_sides_come_in_equal_numbers() -> None:
+    config = RenderConfig(image_size=16, side="both", background_variation=False)
+    assert 0.3 < float(RenderEngine(config).render(range(60)).is_right.float().mean()) < 0.7
+
+
+PLAIN = dict(
+    image_size=48, occluders=0, objects=0, second_hand=0, noise=0, blur=0, motion_blur=0, low_resolution=0, jpeg=0,
+    exposure_variation=False, background_variation=False, light_variation=False, skin_tones=False, skin_detail=False,
+    sleeves=0, gloves=0, wristbands=0, rings=0, nail_polish=0, shadows=False, ambient_occlusion=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain() -> RenderedBatch:
+    return RenderEngine(RenderConfig(**PLAIN)).render(range(8))
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"noise": 1.0}, {"blur": 1.0}, {"motion_blur": 1.0}, {"low_resolution": 1.0}, {"jpeg": 1.0},
+        {"exposure_variation": True}, {"background_variation": True}, {"light_variation": True}, {"skin_tones": True},
+        {"skin_detail": True}, {"shadows": True}, {"ambient_occlusion": True}, {"sleeves": 1.0}, {"gloves": 1.0},
+        {"wristbands": 1.0}, {"rings": 1.0}, {"second_hand": 1.0},
+    ],
+    ids=lambda s: next(iter(s)),
+)  # fmt: skip
+def test_appearance_switches_change_the_picture_but_no_joint(plain: RenderedBatch, switch: dict[str, float]) -> None:
+    batch = RenderEngine(RenderConfig(**{**PLAIN, **switch})).render(range(8))
+    assert (batch.image - plain.image).abs().amax((1, 2, 3)).max() > 0.03
+    assert torch.allclose(batch.joints_cam_m, plain.joints_cam_m, atol=1e-6)
+    assert torch.allclose(batch.K, plain.K)
+
+
+def test_nail_polish_is_seen_on_nails(plain: RenderedBatch) -> None:
+    detailed = {**PLAIN, "skin_detail": True, "image_size": 64}
+    bare = RenderEngine(RenderConfig(**detailed)).render(range(12))
+    polished = RenderEngine(RenderConfig(**{**detailed, "nail_polish": 1.0})).render(range(12))
+    changed = (bare.image - polished.image).abs().amax(1) > 0.05
+    assert int(changed.sum()) > 30
+    tips = torch.tensor([4, 7, 10, 13, 16])
+    assert float(torch.isin(bare.part[changed], tips).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("switch", [{"occluders": 1.0}, {"objects": 1.0}])
+def test_things_hide_hand_and_joints(plain: RenderedBatch, switch: dict[str, float]) -> None:
+    batch = RenderEngine(RenderConfig(**{**PLAIN, **switch})).render(range(8))
+    assert int((batch.mask == 1).sum()) < int((plain.mask == 1).sum())
+    assert int(batch.visible.sum()) < int(plain.visible.sum())
+    assert torch.allclose(batch.joints_cam_m, plain.joints_cam_m, atol=1e-6)
+
+
+def test_geometry_switches() -> None:
+    still = dict(PLAIN, pose_mixture=False, shape_variation=0.0, wrist_articulation=False, view_variation=False)
+    batch = RenderEngine(RenderConfig(**still)).render(range(6))
+    local = (batch.joints_cam_m - batch.joints_cam_m[:, :1]) @ batch.rotation_cam_hand
+    assert (local - local[:1]).abs().max() < 1e-5
+    assert bool((palm_normal(batch.joints_cam_m)[:, 2] > 0.8).all())
+    assert float(batch.wrist_deg.abs().max()) == 0
+    assert float(batch.shape.abs().max()) == 0
+
+
+def test_antialiasing_only_refines() -> None:
+    coarse = RenderEngine(RenderConfig(**PLAIN, antialiasing=1)).render(range(4))
+    fine = RenderEngine(RenderConfig(**PLAIN, antialiasing=3)).render(range(4))
+    assert torch.allclose(coarse.joints_px, fine.joints_px, atol=1e-4)
+    assert float((coarse.mask == fine.mask).float().mean()) > 0.97
+    edge = (fine.image - fine.image.median()).abs()
+    assert len(fine.image.unique()) > len(coarse.image.unique())
+    assert bool(torch.isfinite(edge).all())
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="sleevs"):
+        RenderConfig(sleevs=0.2)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="blur"):
+        RenderConfig(blur=1.5)
+
+
+def test_left_models_are_refused() -> None:
+    with pytest.raises(InputError, match="left hand"):
+        RenderEngine(RenderConfig(image_size=32), hand=HandModel.default().mirrored())
+
+
+@pytest.mark.gpu
+def test_gpu_draws_the_same(pictures: RenderedBatch) -> None:
+    gpu = RenderEngine(RenderConfig(image_size=SIZE, seed=7), device="cuda").render(range(48)).to("cpu")
+    assert (gpu.joints_px - pictures.joints_px).abs().max() < 0.01
+    assert float((gpu.mask == pictures.mask).float().mean()) > 0.998
+    assert (gpu.image - pictures.image).abs().mean() < 2e-3
