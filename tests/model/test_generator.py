@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from graphhand.geometry import project_perspective
 from graphhand.model import Generator, GeneratorConfig
-from graphhand.model.backbone import Pooling
 from graphhand.model.refinement import POSE_UNIT_M, FCRefinement, GCNRefinement, sample_features
 
 SMALL = {"backbone": "resnet18", "backbone_width": 8, "image_size": 64, "refinement_width": 16, "refinement_blocks": 2}
@@ -52,9 +51,9 @@ def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
 @pytest.mark.parametrize("refinement", ["gcn", "fc"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("features", ["pooled", "sampled"])
-@pytest.mark.parametrize("pooling", ["average", "spatial"])
-def test_refinement_starts_as_the_identity(refinement, shared, features, pooling):
-    options = {"shared_backbone": shared, "refinement_features": features, "pooling": pooling}
+@pytest.mark.parametrize("keypoints", [True, False])
+def test_refinement_starts_as_the_identity(refinement, shared, features, keypoints):
+    options = {"shared_backbone": shared, "refinement_features": features, "keypoints": keypoints}
     generator = _generator(refinement=refinement, **options).eval()
     output = generator(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     torch.testing.assert_close(output.refined_m, output.prior_m)
@@ -98,15 +97,6 @@ def test_stage_one_parameters_exclude_the_refinement():
     assert names == {"refinement", "refinement_backbone"}
 
 
-def test_spatial_pooling_knows_where_and_average_pooling_does_not():
-    feature_map = torch.rand(1, 5, 4, 4)
-    moved = feature_map.roll(1, dims=3)
-    average, spatial = Pooling("average", 5, 4), Pooling("spatial", 5, 4)
-    torch.testing.assert_close(average(feature_map), average(moved))
-    assert not torch.allclose(spatial(feature_map), spatial(moved))
-    assert spatial(feature_map).shape == (1, spatial.num_features)
-
-
 def test_perspective_projection_agrees_with_the_camera_frame():
     output = _randomise(_generator()).eval()(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     torch.testing.assert_close(output.joints_px, project_perspective(output.joints_cam_m, K))
@@ -140,7 +130,7 @@ def test_batch_equals_items():
 
 
 def test_every_parameter_receives_a_gradient_in_stage_two():
-    generator = _randomise(_generator(pooling="spatial"))
+    generator = _randomise(_generator(keypoints=True))
     output = generator(torch.rand(4, 3, 64, 64), K.expand(4, 3, 3))
     (output.pose_m.square().sum() + output.joints_px.sum() + output.right_logit.sum()).backward()
     assert not [name for name, p in generator.named_parameters() if p.grad is None]

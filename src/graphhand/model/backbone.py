@@ -79,6 +79,7 @@ class ResNet(nn.Module):
 
     Attributes:
         num_features: channels of the feature map it returns, whose stride is 32.
+        mid_features: channels of the map before it, whose stride is 16.
     """
 
     pixel_mean: Tensor
@@ -98,7 +99,7 @@ class ResNet(nn.Module):
                 blocks.append(block(channels, width << k, stride=2 if i == 0 and k > 0 else 1))
                 channels = (width << k) * block.expansion
             self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
-        self.num_features = channels
+        self.num_features, self.mid_features = channels, channels // 2
         # Not in the state dict: a torchvision file has no such entries.
         self.register_buffer("pixel_mean", _per_channel(PIXEL_MEAN), persistent=False)
         self.register_buffer("pixel_std", _per_channel(PIXEL_STD), persistent=False)
@@ -108,37 +109,15 @@ class ResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature map ``(B, num_features, S/32, S/32)`` of ``(B, 3, S, S)`` RGB pictures in [0, 1]."""
+        return self.pyramid(image)[1]
+
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps of the last two stages: ``(B, mid_features, S/16, S/16)`` and that of :meth:`forward`."""
         x = (image - self.pixel_mean) / self.pixel_std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for k in range(1, 5):
+        for k in range(1, 4):
             x = self.get_submodule(f"layer{k}")(x)
-        return x
-
-
-class Pooling(nn.Module):
-    """A feature map ``(B, C, h, w)`` as one vector ``(B, num_features)``.
-
-    ``average`` is the ResNet's own. It keeps what is there and forgets where, so that a hand's position in the crop
-    has to come through the padding of the convolutions; ``spatial`` appends a thin copy of the map, place by place.
-
-    Args:
-        kind: ``average`` or ``spatial``.
-        channels: C.
-        map_size: h and w.
-    """
-
-    THIN = 32
-
-    def __init__(self, kind: str, channels: int, map_size: int) -> None:
-        super().__init__()
-        self.thin = nn.Conv2d(channels, self.THIN, 1) if kind == "spatial" else None
-        self.num_features = channels + (self.THIN * map_size**2 if kind == "spatial" else 0)
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        pooled = feature_map.mean((2, 3))
-        if self.thin is None:
-            return pooled
-        return torch.cat((pooled, self.thin(feature_map).flatten(1)), dim=1)
+        return x, self.get_submodule("layer4")(x)
 
 
 def _per_channel(values: tuple[float, float, float]) -> Tensor:

@@ -20,8 +20,8 @@ class GeneratorConfig(StrictModel):
     backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="feature extractor")
     backbone_width: int = Field(64, ge=8, description="channels after its first convolution; 64 is standard")
     shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")
-    pooling: Literal["average", "spatial"] = Field(
-        "average", description="feature map to vector: a ResNet's average, or with a thin copy of the map appended"
+    keypoints: bool = Field(
+        False, description="find the joints in the picture by heatmaps first, and give them to both modules"
     )
     hand_model: str = Field("default", description="'default' or the path of a .npz or MANO .pkl hand")
     pose: Literal["axis_angle", "rotation_6d", "pca"] = Field("axis_angle", description="how theta is predicted")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.geometry import project_perspective, project_weak_perspective, unproject
-from graphhand.model.backbone import Pooling, ResNet
+from graphhand.model.backbone import ResNet
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
+from graphhand.model.keypoints import KeypointHead, to_pixels
 from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_features
 from graphhand.skeleton import NUM_JOINTS, Joint
 
@@ -27,6 +28,7 @@ class GeneratorOutput:
             hand's predicted size and the given focal length.
         right_logit: ``(B,)`` log-odds that the crop shows a right hand.
         code: the latent code.
+        keypoints_px: ``(B, 21, 2)`` joints located by heatmaps, crop pixels, where the network has them.
     """
 
     prior_m: Tensor
@@ -35,6 +37,7 @@ class GeneratorOutput:
     wrist_cam_m: Tensor
     right_logit: Tensor
     code: LatentCode
+    keypoints_px: Tensor | None = None
 
     @property
     def pose_m(self) -> Tensor:
@@ -62,30 +65,28 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = GeneratorConfig() if config is None else config
         self.backbone = ResNet(config.backbone, config.backbone_width)
-        self.pooling = self._pooling()
-        num_features = self.pooling.num_features
+        num_features = self.backbone.num_features
+        self.keypoint_head: KeypointHead | None = None
+        if config.keypoints:
+            self.keypoint_head = KeypointHead(self.backbone.mid_features, self.backbone.num_features)
+            num_features += self.keypoint_head.num_outputs
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)
         self.refinement_backbone: ResNet | None = None
-        self.refinement_pooling: Pooling | None = None
         self.refinement: GCNRefinement | FCRefinement | None = None
         if config.refinement != "none":
             if not config.shared_backbone:
                 self.refinement_backbone = ResNet(config.backbone, config.backbone_width)
-                self.refinement_pooling = self._pooling()
             if config.refinement == "gcn":
                 local = self.backbone.num_features if config.refinement_features == "sampled" else 0
                 self.refinement = GCNRefinement(config, num_features + local)
             else:
                 self.refinement = FCRefinement(config, num_features)
 
-    def _pooling(self) -> Pooling:
-        return Pooling(self.config.pooling, self.backbone.num_features, self.config.image_size // 32)
-
     def hand_model_parameters(self) -> list[nn.Parameter]:
         """The parameters that stage I trains."""
-        modules = (self.backbone, self.pooling, self.hand_model_module, self.right_head)
-        return [parameter for module in modules for parameter in module.parameters()]
+        modules = (self.backbone, self.keypoint_head, self.hand_model_module, self.right_head)
+        return [parameter for module in modules if module is not None for parameter in module.parameters()]
 
     def forward(self, image: Tensor, K: Tensor | None = None, refine: bool = True) -> GeneratorOutput:
         """Estimate the pose of right hands.
@@ -102,17 +103,24 @@ class Generator(nn.Module):
         size = self.config.image_size
         if image.shape[-2:] != (size, size):
             raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
-        feature_map = self.backbone(image)
-        features = self.pooling(feature_map)
+        mid_map, feature_map = self.backbone.pyramid(image)
+        features, keypoints_px = feature_map.mean((2, 3)), None
+        positions = self.keypoint_head(mid_map, feature_map) if self.keypoint_head is not None else None
+        if positions is not None:
+            keypoints_px = to_pixels(positions, size)
+            features = _with_positions(features, positions)
         prior, code = self.hand_model_module(features)
+        right_logit = self.right_head(features).float().squeeze(1)
         K = _long_lens(image) if K is None else K.float()
         # The hand's metric size and its span in pixels fix how far away it is under this camera.
         wrist_cam = unproject(code.wrist_px[:, None], (K[:, 0, 0] / code.px_per_m)[:, None], K)[:, 0]
         refined = None
         if refine and self.refinement is not None:
-            if self.refinement_backbone is not None and self.refinement_pooling is not None:
+            if self.refinement_backbone is not None:
                 feature_map = self.refinement_backbone(image)
-                features = self.refinement_pooling(feature_map)
+                features = feature_map.mean((2, 3))
+                if positions is not None:
+                    features = _with_positions(features, positions)
             joints_px = self._project(prior, code, wrist_cam, K)
             refined = prior + self._deformation(prior, features, feature_map, joints_px)
         return GeneratorOutput(
@@ -120,8 +128,9 @@ class Generator(nn.Module):
             refined_m=refined,
             joints_px=self._project(prior if refined is None else refined, code, wrist_cam, K),
             wrist_cam_m=wrist_cam,
-            right_logit=self.right_head(features).float().squeeze(1),
+            right_logit=right_logit,
             code=code,
+            keypoints_px=keypoints_px,
         )
 
     def _deformation(self, prior: Tensor, features: Tensor, feature_map: Tensor, joints_px: Tensor) -> Tensor:
@@ -139,6 +148,10 @@ class Generator(nn.Module):
         if self.config.projection == "weak":
             return project_weak_perspective(pose_m, code.px_per_m, code.wrist_px)
         return project_perspective(pose_m + wrist_cam[:, None], K)
+
+
+def _with_positions(features: Tensor, positions: Tensor) -> Tensor:
+    return torch.cat((features, positions.flatten(1).to(features.dtype)), dim=1)
 
 
 def _long_lens(image: Tensor) -> Tensor:

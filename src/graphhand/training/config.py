@@ -37,6 +37,9 @@ class DatasetSource(StrictModel):
     name: str = Field(description="plain, rhd, stb, freihand, ...")
     root: Path = Field(description="its folder")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of its loader, such as split")
+    whole_picture: bool = Field(
+        False, description="see each picture whole, not cut around its hand: for pictures that are crops already"
+    )
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
@@ -51,6 +54,7 @@ class LossWeights(StrictModel):
     bone_length: float = Field(0.01, ge=0)
     bone_direction: float = Field(0.1, ge=0)
     adversarial: float = Field(0.01, ge=0, description="lambda_Wass, stage III")
+    keypoints: float = Field(0.0, ge=0, description="as L_proj, of the heatmaps' joints; not in the paper")
     handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head; not in the paper")
     pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles; not in the paper")
     shape_prior: float = Field(0.0, ge=0, description="mean square of beta; not in the paper")
@@ -115,6 +119,8 @@ class TrainConfig(StrictModel):
             raise ValueError(
                 "generator.refinement is 'none': stages 2 and 3 have nothing to train, set their epochs to 0"
             )
+        if bool(self.losses.keypoints) != self.generator.keypoints:
+            raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
         if self.epoch_samples < self.batch_size:
             raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
         if self.augmentation.mirror:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet
+from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet, open_dataset
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
@@ -40,10 +40,7 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
     local_batch = config.batch_size // world_size
     if len(config.train) == 1 and isinstance(config.train[0], RenderedSource):
         return RenderedBatches(config, config.train[0], local_batch, device, rank, world_size)
-    sets = [
-        WeightedSet(open_source(source, config.generator.image_size), source.weight, source_name(source))
-        for source in config.train
-    ]
+    sets = [WeightedSet(open_source(source, config), source.weight, source_name(source)) for source in config.train]
     return HandLoader(
         MixedHands(sets, epoch_size=config.epoch_samples),
         size=config.generator.image_size,
@@ -61,12 +58,11 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
 
 def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) -> HandLoader:
     """The validation set, in order, without augmentation."""
-    size = config.generator.image_size
     if isinstance(config.validation, RenderedSource) and config.validation.samples is None:
         raise InputError("validation.samples", "null, an endless set", "give the number of samples to validate on")
     return HandLoader(
-        open_source(config.validation, size),
-        size=size,
+        open_source(config.validation, config),
+        size=config.generator.image_size,
         batch_size=max(1, config.batch_size // world_size),
         training=False,
         margin=config.margin,
@@ -76,17 +72,36 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
     )
 
 
-def open_source(source: Source, image_size: int) -> HandDataset:
+def open_source(source: Source, config: TrainConfig) -> HandDataset:
     """One source as a data set of labelled pictures.
 
     Raises:
         InputError: no such data set, or an option its loader does not have.
     """
     if isinstance(source, RenderedSource):
-        return RenderedHands(source, image_size)
-    from graphhand.data import open_dataset
+        return RenderedHands(source, config.generator.image_size)
+    samples = open_dataset(source.name, source.root, **source.options)
+    return WholePictures(samples, config.margin) if source.whole_picture else samples
 
-    return open_dataset(source.name, source.root, **source.options)
+
+class WholePictures:
+    """Samples whose crop is the picture itself (its longer side): FreiHAND's, or drawn ones.
+
+    The loader cuts ``margin`` times a sample's box, so the box given to it is the picture's shrunk by as much.
+    """
+
+    def __init__(self, samples: HandDataset, margin: float) -> None:
+        self.samples, self.margin = samples, margin
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> HandSample:
+        sample = self.samples[index]
+        height, width = sample.image.shape[:2]
+        side = max(width, height) / self.margin
+        box = np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
+        return replace(sample, box_px=box)
 
 
 def source_name(source: Source) -> str:

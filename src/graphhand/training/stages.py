@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graphhand.data.batch import HandBatch
-from graphhand.losses import adversarial_loss, critic_loss, handedness_loss, pose_terms
+from graphhand.losses import adversarial_loss, critic_loss, handedness_loss, pose_terms, projection_loss
 from graphhand.model.generator import GeneratorOutput
 from graphhand.training.config import CriticConfig, LossWeights
 
@@ -127,6 +127,9 @@ def supervised_loss(output: GeneratorOutput, batch: HandBatch, weights: LossWeig
         (weights.pose_prior, "pose_prior", rotation_size(output.code.theta)),
         (weights.shape_prior, "shape_prior", output.code.beta.square().mean()),
     ]
+    if output.keypoints_px is not None:
+        found = projection_loss(output.keypoints_px, batch.joints_px, batch.labelled, crop_size)
+        weighted.append((weights.keypoints, "keypoints", found))
     # A term switched off takes no part at all: zero times an infinity would not be zero.
     total = torch.stack([weight * term for weight, _, term in weighted if weight]).sum()
     terms = {name: term.detach() for _, name, term in weighted}

@@ -31,7 +31,7 @@ from graphhand.training.validation import VALIDATION_COLUMNS, validate
 ADAM_BETAS = (0.9, 0.999)
 TERMS = (
     *("total", "pose", "projection", "bone_length", "bone_direction", "adversarial", "critic"),
-    *("handedness", "pose_prior", "shape_prior"),
+    *("keypoints", "handedness", "pose_prior", "shape_prior"),
 )
 TRAIN_COLUMNS = ("stage", "step", "epoch", "seconds", "learning_rate", *TERMS, "samples_per_second", "waiting")
 # A resumed run may differ in these: they change how it runs, not what it computes (on one kind of machine).
