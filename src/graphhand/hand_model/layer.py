@@ -21,13 +21,19 @@ from graphhand.hand_model.arrays import (
     IntArray,
 )
 from graphhand.hand_model.files import default_arrays, read_hand
-from graphhand.hand_model.pose import holds_matrices, matrices_by_quaternion, quaternion_products
+from graphhand.hand_model.pose import holds_matrices, quaternion_products, rotation_entries
 from graphhand.skeleton import to_graphhand_order
 
 _NUM_FINGERS = 5
 _NUM_TIPS = 5
-# Where our joints stand among MANO's: 16 skeleton joints, then the tips.
-_FROM_MANO: IntArray = to_graphhand_order(np.arange(NUM_SKELETON_JOINTS + _NUM_TIPS)[:, None], "mano")[:, 0]
+# MANO's skeleton joints by depth: the wrist, then the first joint of every finger, the second, the third. In this
+# order forward kinematics needs no shuffling; results are put in order once, at the end.
+_BY_DEPTH = np.array([0, *range(1, 16, 3), *range(2, 16, 3), *range(3, 16, 3)])
+_MANO_FROM_DEPTH: IntArray = np.argsort(_BY_DEPTH)
+# Where our joints stand among the 16 by depth and the five tips.
+_FROM_DEPTH: IntArray = to_graphhand_order(np.append(_MANO_FROM_DEPTH, range(16, 21))[:, None], "mano")[:, 0]
+# A rotation is carried as 12 numbers: the rows of R, then a row of zeros that makes it the left part of [R t; 0 1].
+_ROTATION = 9
 
 
 class HandOutput(NamedTuple):
@@ -57,7 +63,10 @@ class SkinningTransforms(NamedTuple):
 
 
 class _PosedSkeleton(NamedTuple):
-    """Rest and posed joints (..., 16, 3, 1), motion from rest to pose (..., 16, 3, 4), rest tips (..., 5, 3, 1)."""
+    """Rest and posed joints (..., 16, 3, 1), motion from rest to pose (..., 16, 3, 4), rest tips (..., 5, 3, 1).
+
+    Joints are in the order of depth, `_BY_DEPTH`.
+    """
 
     rest: Tensor
     joints: Tensor
@@ -101,8 +110,8 @@ class HandModel(nn.Module):
     _mesh_template: Tensor
     _mesh_dirs: Tensor
     _mesh_weights: Tensor
-    _last_row: Tensor
-    _from_mano: Tensor
+    _mano_from_depth: Tensor
+    _from_depth: Tensor
     _quaternion_products: Tensor
 
     def __init__(self, arrays: HandArrays, dtype: torch.dtype = torch.float32) -> None:
@@ -123,24 +132,27 @@ class HandModel(nn.Module):
         identity = np.tile(np.eye(3).reshape(-1), NUM_FINGER_JOINTS)[: arrays.posedirs.shape[2]]
         template = arrays.v_template - arrays.posedirs @ identity
         # Rest joints are linear in the shape, so the regressor is applied once, here, in float64; so are the bone
-        # vectors (each finger joint seen from its parent). With the fingertips they are one product per call.
+        # vectors (each finger joint seen from its parent), kept as [bone; 1]. With the fingertips they are one
+        # product per call. The last axis holds the value of the mean hand, then one per shape coefficient.
         joints = np.concatenate((arrays.v_template[..., None], arrays.shapedirs), axis=2)
         joints = np.einsum("jv,vcs->jcs", arrays.joint_regressor, joints)
         bones = joints[1:] - joints[list(MANO_PARENTS[1:])]
+        one = np.zeros((NUM_FINGER_JOINTS, 1, 1 + self.num_shape))
+        one[..., 0] = 1
         tip_rows = np.concatenate((template[tips][..., None], arrays.shapedirs[tips]), axis=2)
-        rest = np.concatenate((joints, bones, tip_rows))
-        self._keep("_rest_template", rest[..., 0].reshape(-1), dtype)
-        self._keep("_rest_dirs", _rows(rest[..., 1:]), dtype)
+        rest = np.concatenate([_rows(x) for x in (joints[_BY_DEPTH], np.concatenate((bones, one), axis=1), tip_rows)])
+        self._keep("_rest_template", rest[:, 0], dtype)
+        self._keep("_rest_dirs", rest[:, 1:], dtype)
         self._keep("_tip_pose_dirs", _rows(arrays.posedirs[tips]), dtype)
-        self._keep("_tip_weights", arrays.weights[tips], dtype)
+        self._keep("_tip_weights", arrays.weights[tips][:, _BY_DEPTH], dtype)
         # Vertices are kept coordinate-major, (3, V): skinning then streams through memory.
         directions = np.concatenate((arrays.shapedirs, arrays.posedirs), axis=2)
         self._keep("_mesh_template", template.T.reshape(-1), dtype)
         self._keep("_mesh_dirs", _rows(directions.transpose(1, 0, 2)), dtype)
-        self._keep("_mesh_weights", arrays.weights.T, dtype)
-        self._keep("_last_row", np.eye(4)[3:], dtype)
-        self._keep("_from_mano", _FROM_MANO, dtype)
-        self._keep("_quaternion_products", quaternion_products(), dtype)
+        self._keep("_mesh_weights", arrays.weights.T[_BY_DEPTH], dtype)
+        self._keep("_mano_from_depth", _MANO_FROM_DEPTH, dtype)
+        self._keep("_from_depth", _FROM_DEPTH, dtype)
+        self._keep("_quaternion_products", np.pad(quaternion_products(), ((0, 0), (0, 3))), dtype)
 
     @classmethod
     def default(cls, dtype: torch.dtype = torch.float32) -> HandModel:
@@ -200,10 +212,10 @@ class HandModel(nn.Module):
             skeleton = self._pose_skeleton(rotations, shape)
             if return_vertices:
                 vertices = self._skin_mesh(rotations, shape, skeleton).transpose(-1, -2)
-                tips = vertices.index_select(-2, self.tip_vertex_ids)[..., None]
+                tips = vertices.index_select(-2, self.tip_vertex_ids).unsqueeze(-1)
             else:
                 tips = self._skin_tips(skeleton)
-            joints = torch.cat((skeleton.joints, tips), dim=-3).squeeze(-1).index_select(-2, self._from_mano)
+            joints = torch.cat((skeleton.joints, tips), dim=-3).squeeze(-1).index_select(-2, self._from_depth)
             return HandOutput(joints, vertices) if return_vertices else joints
 
     def vertices(self, pose: Tensor, shape: Tensor | None = None, forearm_rotation: Tensor | None = None) -> Tensor:
@@ -222,20 +234,24 @@ class HandModel(nn.Module):
                 # The wrist's weight w splits into w - f on the hand and f on the forearm, so a vertex changes by
                 # f (T_forearm - T_hand) applied to its rest position; both turn about the wrist.
                 centred = self._shaped_mesh(rotations, shape) - skeleton.rest[..., 0, :, :]
-                turned = (forearm_rotation.to(centred) - rotations[..., 0, :, :]) @ centred
+                hand_rotation = rotations[..., 0, :_ROTATION].unflatten(-1, (3, 3))
+                turned = (forearm_rotation.to(centred) - hand_rotation) @ centred
                 vertices = vertices + self.forearm_weight * turned
             return vertices.transpose(-1, -2)
 
     def rest_joints(self, shape: Tensor | None = None) -> Tensor:
         """Skeleton joints of the unposed hand, (..., 16, 3) metres, MANO's order."""
         with _full_precision(self._rest_template.device):
-            return self._rest(self._cast(shape))[..., :NUM_SKELETON_JOINTS, :]
+            joints, _, _ = self._rest(self._cast(shape))
+            return joints.index_select(-3, self._mano_from_depth).squeeze(-1)
 
     def skinning_transforms(self, pose: Tensor, shape: Tensor | None = None) -> SkinningTransforms:
         """The rigid motion of each skeleton joint from rest to ``pose``; arguments as in :meth:`forward`."""
         with _full_precision(pose.device):
             skeleton = self._pose_skeleton(*self._inputs(pose, shape))
-            return SkinningTransforms(skeleton.motion[..., :3], skeleton.motion[..., 3], skeleton.joints[..., 0])
+            motion = skeleton.motion.index_select(-3, self._mano_from_depth)
+            joints = skeleton.joints.index_select(-3, self._mano_from_depth)
+            return SkinningTransforms(motion[..., :3], motion[..., 3], joints.squeeze(-1))
 
     def pose_from_pca(
         self, coefficients: Tensor, global_rotation: Tensor | None = None, add_mean: bool = False
@@ -273,48 +289,52 @@ class HandModel(nn.Module):
         return (pad(shape, (0, missing)) if missing else shape).to(self._rest_template.dtype)
 
     def _inputs(self, pose: Tensor, shape: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        rotations = pose.to(self._rest_template.dtype)
-        if not holds_matrices(pose):
-            rotations = matrices_by_quaternion(rotations, self._quaternion_products)
+        """Rotations (..., 16, 12), each the rows of R and a row of zeros; and the shape."""
+        products = self._quaternion_products
+        if holds_matrices(pose):
+            rotations = pad(pose.to(products.dtype).flatten(-2), (0, 3))
+        else:
+            rotations = rotation_entries(pose.to(products.dtype), products)
         return rotations, self._cast(shape)
 
-    def _rest(self, shape: Tensor | None) -> Tensor:
-        """(..., 36, 3): 16 rest joints, 15 bone vectors, 5 fingertip vertices (these without their pose offsets)."""
-        flat = self._rest_template if shape is None else linear(shape, self._rest_dirs, self._rest_template)
-        return flat.unflatten(-1, (-1, 3))
+    def _rest(self, shape: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rest joints (..., 16, 3, 1) by depth, bones [b; 1] (..., 15, 4, 1), tips without pose offsets (..., 15)."""
+        template = self._rest_template
+        flat = template if shape is None else linear(shape, self._rest_dirs, template)
+        joints, bones, tips = flat.split((3 * NUM_SKELETON_JOINTS, 4 * NUM_FINGER_JOINTS, 3 * _NUM_TIPS), dim=-1)
+        return joints.unflatten(-1, (NUM_SKELETON_JOINTS, 3, 1)), bones.unflatten(-1, (NUM_FINGER_JOINTS, 4, 1)), tips
 
     def _pose_skeleton(self, rotations: Tensor, shape: Tensor | None) -> _PosedSkeleton:
         """Forward kinematics: the five fingers side by side, three products instead of fifteen."""
-        frame = self._rest(shape)
-        if frame.shape[:-2] != rotations.shape[:-3]:
-            batch = torch.broadcast_shapes(frame.shape[:-2], rotations.shape[:-3])
-            frame, rotations = frame.expand(*batch, -1, -1), rotations.expand(*batch, -1, -1, -1)
-        columns = frame[..., None]
-        rest, bones, tips = columns.split((NUM_SKELETON_JOINTS, NUM_FINGER_JOINTS, _NUM_TIPS), dim=-3)
+        rest, bones, tips = self._rest(shape)
+        if rest.shape[:-3] != rotations.shape[:-2]:
+            batch = torch.broadcast_shapes(rest.shape[:-3], rotations.shape[:-2])
+            rest, bones = rest.expand(*batch, -1, -1, -1), bones.expand(*batch, -1, -1, -1)
+            rotations = rotations.expand(*batch, -1, -1)
         if self.has_pose_offsets:
-            offsets = linear(_pose_feature(rotations), self._tip_pose_dirs)
-            tips = tips + offsets.unflatten(-1, (_NUM_TIPS, 3, 1))
+            tips = tips + linear(_pose_feature(rotations), self._tip_pose_dirs)
         # Each joint seen from its parent, [R bone; 0 1], finger by finger and from base to tip.
-        upper = torch.cat((rotations[..., 1:, :, :], bones), dim=-1)
-        local = torch.cat((upper, self._last_row.expand(*upper.shape[:-2], 1, 4)), dim=-2)
-        first, second, third = local.unflatten(-3, (_NUM_FINGERS, 3)).unbind(-3)
-        root = torch.cat((rotations[..., :1, :, :], rest[..., :1, :, :]), dim=-1)
+        fingers = rotations.narrow(-2, 1, NUM_FINGER_JOINTS).unflatten(-1, (4, 3))
+        local = torch.cat((fingers, bones), dim=-1).unflatten(-3, (_NUM_FINGERS, 3))
+        first, second, third = local.unbind(-3)
+        turn = rotations.narrow(-2, 0, 1).narrow(-1, 0, _ROTATION).unflatten(-1, (3, 3))
+        root = torch.cat((turn, rest.narrow(-3, 0, 1)), dim=-1)
         first = root @ first
         second = first @ second
         third = second @ third
-        fingers = torch.stack((first, second, third), dim=-3).flatten(-4, -3)
-        turn, joints = torch.cat((root, fingers), dim=-3).split((3, 1), dim=-1)
+        turn, joints = torch.cat((root, first, second, third), dim=-3).split((3, 1), dim=-1)
         motion = torch.cat((turn, joints - turn @ rest), dim=-1)
-        return _PosedSkeleton(rest, joints, motion, tips)
+        return _PosedSkeleton(rest, joints, motion, tips.unflatten(-1, (_NUM_TIPS, 3, 1)))
 
     def _skin_tips(self, skeleton: _PosedSkeleton) -> Tensor:
         """(..., 5, 3, 1) posed fingertip vertices."""
         blended = (self._tip_weights @ skeleton.motion.flatten(-2)).unflatten(-1, (3, 4))
-        return blended[..., :3] @ skeleton.tips + blended[..., 3:]
+        turn, shift = blended.split((3, 1), dim=-1)
+        return turn @ skeleton.tips + shift
 
     def _shaped_mesh(self, rotations: Tensor, shape: Tensor | None) -> Tensor:
         """Unposed vertices with shape and pose offsets, coordinate-major (..., 3, V)."""
-        feature = _pose_feature(rotations) if self.has_pose_offsets else rotations.new_zeros(*rotations.shape[:-3], 0)
+        feature = _pose_feature(rotations) if self.has_pose_offsets else rotations.new_zeros(*rotations.shape[:-2], 0)
         if shape is None:
             shape = feature.new_zeros(*feature.shape[:-1], self.num_shape)
         if shape.shape[:-1] != feature.shape[:-1]:
@@ -342,9 +362,9 @@ def _full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 def _pose_feature(rotations: Tensor) -> Tensor:
     """(..., 135) entries of the finger joints' rotations, which drive the pose offsets."""
-    return rotations[..., 1:, :, :].flatten(-3)
+    return rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
 
 
 def _rows(directions: FloatArray) -> FloatArray:
-    """(..., K) offsets per coefficient as the (N, K) matrix of a linear map."""
+    """(..., K) values per coefficient as the (N, K) matrix of a linear map."""
     return directions.reshape(int(np.prod(directions.shape[:-1])), directions.shape[-1])

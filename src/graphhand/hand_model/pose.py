@@ -29,8 +29,8 @@ def mirror_pose(pose: Tensor) -> Tensor:
     return pose * pose.new_tensor([1.0, -1.0, -1.0])
 
 
-def matrices_by_quaternion(axis_angle: Tensor, products: Tensor) -> Tensor:
-    """Axis-angle to matrices in a third of the kernels that Rodrigues' formula takes.
+def rotation_entries(axis_angle: Tensor, products: Tensor) -> Tensor:
+    """Axis-angle to the entries of rotation matrices, in a third of the kernels that Rodrigues' formula takes.
 
     For one hand nearly all time goes into starting kernels, so here it pays to have a version beside
     `graphhand.geometry.axis_angle_to_matrix`; the tests hold the two together. The floor on the angle keeps value and
@@ -39,16 +39,15 @@ def matrices_by_quaternion(axis_angle: Tensor, products: Tensor) -> Tensor:
 
     Args:
         axis_angle: (..., 3).
-        products: `quaternion_products` as a tensor.
+        products: (16, n), `quaternion_products` and any further columns.
 
     Returns:
-        (..., 3, 3).
+        (..., n): the rows of the matrix.
     """
     angle = torch.linalg.vector_norm(axis_angle, dim=-1, keepdim=True).clamp_min(1e-15)
     half = angle * 0.5
     quaternion = torch.cat((half.cos(), axis_angle * (half.sin() / angle)), dim=-1)
-    pairs = quaternion[..., :, None] * quaternion[..., None, :]
-    return (pairs.flatten(-2) @ products).unflatten(-1, (3, 3))
+    return (quaternion.unsqueeze(-1) * quaternion.unsqueeze(-2)).flatten(-2) @ products
 
 
 def quaternion_products() -> FloatArray:
