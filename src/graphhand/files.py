@@ -9,11 +9,17 @@ from os import PathLike
 from pathlib import Path
 
 
+# Reading the umask means setting it: once, at import, before there are threads.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; on success it is synced to disk and takes the final name.
 
-    The name keeps the suffix, for writers that look at it. On an exception the temporary file is removed.
+    The name keeps the suffix, for writers that look at it. On an exception the temporary file is removed. The file gets
+    the permissions that any new file gets here, whatever its writer gave it (safetensors: the owner alone).
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -21,6 +27,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
         _sync_folder(path.parent)
     finally:
