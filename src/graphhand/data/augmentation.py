@@ -31,9 +31,9 @@ class Augmentation:
         scale: the crop's side is multiplied by a factor between 1 / (1 + scale) and 1 + scale.
         shift: the crop moves by up to this part of its side along each axis.
         rotation_deg: the crop camera rolls by up to this angle either way.
-        brightness, contrast: gain and contrast about mid-grey change by up to this part.
+        brightness, contrast: gain, and contrast about mid-grey, change by up to this part.
         tint: each colour channel's gain changes by up to this part on its own: other lamps, other skins.
-        saturation: saturation changes by up to this part.
+        saturation: colours move away from their grey, or towards it, by up to this part.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
@@ -85,23 +85,27 @@ class Augmentation:
             image, covered = _occlude(image, joints_px, rng)
         if self.blur and rng.random() < self.blur:
             image = (_defocus, _motion_blur, _low_resolution)[rng.integers(3)](image, rng)
-        if self.saturation:
-            image = _saturate(image, 1.0 + rng.uniform(-self.saturation, self.saturation))
-        if self.brightness or self.contrast or self.tint or self.gamma:
+        if self.brightness or self.contrast or self.tint or self.saturation or self.gamma:
             image = self._tone(image, rng)
         if self.noise and rng.random() < self.noise:
             image = _add_noise(image, rng)
         return image, covered
 
     def _tone(self, image: Image, rng: np.random.Generator) -> Image:
-        """Brightness, contrast, tint and gamma together, as one table per channel."""
+        """Gamma as a table; then saturation, contrast, tint and brightness as one affine map of colours."""
         gain = (1.0 + rng.uniform(-self.brightness, self.brightness)) * (1.0 + rng.uniform(-self.tint, self.tint, 3))
         contrast = 1.0 + rng.uniform(-self.contrast, self.contrast)
-        level = np.linspace(0.0, 1.0, 256)[:, None] ** _ratio(rng, self.gamma)
-        level = ((level - 0.5) * contrast + 0.5) * gain
-        table = np.clip(np.rint(level * 255.0), 0, 255).astype(np.uint8)
-        return _as_image(cv2.LUT(image, table.reshape(256, 1, 3)))
+        saturation = 1.0 + rng.uniform(-self.saturation, self.saturation)
+        if self.gamma:
+            level = np.linspace(0.0, 1.0, 256) ** _ratio(rng, self.gamma)
+            image = _as_image(cv2.LUT(image, np.rint(level * 255.0).astype(np.uint8)))
+        matrix = gain[:, None] * contrast * (saturation * np.eye(3) + (1.0 - saturation) * _GREY)
+        offset = gain * (1.0 - contrast) * 127.5
+        return _as_image(cv2.transform(image, np.column_stack([matrix, offset])))
 
+
+_GREY = np.broadcast_to(np.array([0.299, 0.587, 0.114]), (3, 3))
+"""Takes a colour to its grey, with Rec. 601 weights."""
 
 _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}
 
@@ -113,12 +117,6 @@ def _as_image(array: object) -> Image:
 def _ratio(rng: np.random.Generator, part: float) -> float:
     """A factor between 1 / (1 + part) and 1 + part, uniform in its logarithm."""
     return float((1.0 + part) ** rng.uniform(-1.0, 1.0))
-
-
-def _saturate(image: Image, factor: float) -> Image:
-    """Move colours towards (factor < 1) or away from their grey, with Rec. 601 weights."""
-    grey = np.broadcast_to(np.array([0.299, 0.587, 0.114]), (3, 3))
-    return _as_image(cv2.transform(image, factor * np.eye(3) + (1.0 - factor) * grey))
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
@@ -147,8 +145,8 @@ def _add_noise(image: Image, rng: np.random.Generator) -> Image:
     """Uniform noise of standard deviation 1 to 6 grey levels. Bytes are the quickest random numbers there are."""
     width = rng.uniform(1.0, 6.0) * np.sqrt(12.0)
     table = np.rint((np.arange(256) / 255.0 - 0.5) * width).astype(np.int8)
-    noise = table[np.frombuffer(rng.bytes(image.size), dtype=np.uint8)].reshape(image.shape)
-    return _as_image(cv2.add(image, noise, dtype=cv2.CV_8U))
+    random = np.frombuffer(rng.bytes(image.size), dtype=np.uint8).reshape(image.shape)
+    return _as_image(cv2.add(image, cv2.LUT(random, table), dtype=cv2.CV_8U))
 
 
 def _occlude(
@@ -162,19 +160,20 @@ def _occlude(
     axes = rng.uniform(0.05, 0.2, 2) * size
     angle = float(rng.uniform(0.0, 180.0))
     mask = np.zeros((size, size), dtype=np.uint8)
+    box = (tuple(middle), tuple(2 * axes), angle)
     if rng.random() < 0.5:
-        cv2.ellipse(mask, (tuple(middle), tuple(2 * axes), angle), 255, -1)
+        cv2.ellipse(mask, box, 255, -1)
     else:
-        cv2.fillPoly(mask, [np.rint(cv2.boxPoints((tuple(middle), tuple(2 * axes), angle))).astype(np.int32)], 255)
+        cv2.fillPoly(mask, [np.rint(cv2.boxPoints(box)).astype(np.int32)], 255)
     if rng.random() < 0.5:
-        filling = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), image.shape)
+        filling = np.full_like(image, rng.integers(0, 256, 3).astype(np.uint8))
     else:
-        filling = np.roll(image, tuple(rng.integers(size // 4, size - size // 4, 2)), axis=(0, 1))
-    hidden = mask > 0
-    image = np.where(hidden[..., None], filling, image).astype(np.uint8)
+        right, down = (int(n) for n in rng.integers(size // 4, size - size // 4, 2))
+        filling = cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_WRAP)[:size, :size]
+    image = _as_image(cv2.copyTo(filling, mask, image))
 
     pixels = np.rint(np.nan_to_num(joints_px, nan=-1.0)).astype(np.int64)
     inside = known & ((pixels >= 0) & (pixels < size)).all(axis=1)
     covered = np.zeros(len(joints_px), dtype=np.bool_)
-    covered[inside] = hidden[pixels[inside, 1], pixels[inside, 0]]
+    covered[inside] = mask[pixels[inside, 1], pixels[inside, 0]] > 0
     return image, covered

@@ -56,9 +56,17 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
         self.root = root if (root / f"{split}_K.json").exists() else root / "FreiHAND_pub_v2"
         camera_file = self.info.require(self.root / f"{split}_K.json")
         self.file = self.info.require(self.root / f"{split}_xyz.json")
-        self._K, self._xyz = read_json(camera_file), read_json(self.file)
-        if not isinstance(self._K, list) or not isinstance(self._xyz, list) or len(self._K) != len(self._xyz):
+        K, xyz = read_json(camera_file), read_json(self.file)
+        if not isinstance(K, list) or not isinstance(xyz, list) or len(K) != len(xyz):
             raise InputError(self.file, f"does not match {camera_file.name}", "copy or download both again")
+        self._malformed: dict[int, InputError] = {}
+        self._K, self._xyz = np.zeros((len(K), 3, 3)), np.zeros((len(xyz), NUM_JOINTS, 3))
+        for row in range(len(xyz)):
+            try:
+                self._xyz[row] = as_array(xyz[row], (NUM_JOINTS, 3), self.file, f"row {row}")
+                self._K[row] = as_array(K[row], (3, 3), camera_file, f"row {row}")
+            except InputError as error:
+                self._malformed[row] = error
         self.versions = self._present_versions() if versions is None else tuple(versions)
         for version in self.versions:
             if version not in VERSIONS:
@@ -77,8 +85,9 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
             raise IndexError(index)
         version, row = divmod(index, len(self._xyz))
         number = row + len(self._xyz) * VERSIONS.index(self.versions[version])
-        joints = as_array(self._xyz[row], (NUM_JOINTS, 3), self.file, f"row {row}")
-        K = as_array(self._K[row], (3, 3), self.root / f"{self.split}_K.json", f"row {row}")
+        if row in self._malformed:
+            raise self._malformed[row]
+        joints, K = self._xyz[row], self._K[row]
         sample = HandSample(
             image=read_image(self.root / self.split / "rgb" / f"{number:08d}.jpg"),
             joints_px=project(joints, K).astype(np.float32),

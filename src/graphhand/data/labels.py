@@ -17,6 +17,7 @@ from graphhand.skeleton import Joint
 # A hand's extent in metres. An infant's fist is about 0.03, the largest hand on record spans 0.32; labels are noisy.
 _EXTENT_M = (0.025, 0.40)
 _FARTHEST_M = 20.0
+_LAST_ROW = np.array([0.0, 0.0, 1.0])
 _REPROJECTION_LIMIT = 0.15
 """Allowed median distance between 2D labels and projected 3D labels, in sides of the hand's box."""
 _OFF_PICTURE_SIDES = 1.0
@@ -69,7 +70,8 @@ def _check_camera(sample: HandSample) -> _Finding:
     if sample.K is None:
         return _FINE
     K = sample.K
-    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or not np.allclose(K[2], [0, 0, 1]):
+    sound = np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and np.abs(K[2] - _LAST_ROW).max() < 1e-6
+    if not sound:
         return "K", "not a camera matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]", "check its order (is it transposed?)"
     return _FINE
 

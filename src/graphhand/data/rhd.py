@@ -109,6 +109,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
         number, uv_vis = self._numbers[frame], self._uv_vis[frame]
         if side is None:
             side = self._choose(number, uv_vis)
+            self._hands[index] = frame, side  # a mask is decoded once, not once an epoch
         first = FIRST_JOINT[side]
         mine = slice(first, first + NUM_JOINTS)
         sample = HandSample(

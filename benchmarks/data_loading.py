@@ -1,0 +1,121 @@
+"""How much of the loader's time is decoding? Examples a second on one core, against decoding alone.
+
+    python benchmarks/data_loading.py --layout rhd
+    python benchmarks/data_loading.py --dataset freihand --root FreiHAND_pub_v2 --size 224
+
+Without ``--root`` it first draws a small folder in the layout. Times are processor time of one thread, so other
+programs on the machine matter little. The bar of the project: decode, crop, augment and collate together run at 70 %
+or more of the speed of decoding alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from graphhand.data import Augmentation, HandDataset, collate, freihand, make_example, open_dataset, plain, rhd, stb
+from graphhand.images import read_image
+
+
+def speed(work: Callable[[int], object], count: int, rounds: int) -> float:
+    """Items a second of processor time, the best of several rounds."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        for index in range(count):
+            work(index)
+        best = min(best, time.process_time() - start)
+    return count / best
+
+
+def draw(layout: str, folder: Path, count: int) -> HandDataset:
+    """A folder of pictures drawn in a layout."""
+    from graphhand.layouts import LAYOUTS
+    from graphhand.layouts.filling import PICTURE_SIZE, drawer, fill
+    from graphhand.rendering import RenderConfig
+
+    split = LAYOUTS[layout].splits[1]
+    fill(folder, layout, split, drawer(RenderConfig(image_size=PICTURE_SIZE[layout])), range(count), made_with={})
+    return open_dataset(layout, folder, split)
+
+
+def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> dict[str, float]:
+    """Speeds of the loader's parts, in samples a second."""
+    paths: list[Path] = []
+    modules = (freihand, plain, rhd, stb)
+    originals = [module.read_image for module in modules]
+
+    def noting(path: Path) -> np.ndarray:
+        paths.append(Path(path))
+        return read_image(path)
+
+    for module in modules:
+        module.read_image = noting  # type: ignore[attr-defined]
+    samples = [dataset[index] for index in range(len(dataset))]
+    for module, original in zip(modules, originals):
+        module.read_image = original  # type: ignore[attr-defined]
+    augmentation = Augmentation()
+
+    def example(index: int) -> object:
+        rng = np.random.default_rng((0, 0, index))
+        return make_example(dataset[index], size, augmentation, rng)
+
+    def batch(number: int) -> object:
+        first = number * batch_size
+        return collate([example((first + k) % len(dataset)) for k in range(batch_size)])
+
+    crops = [make_example(sample, size) for sample in samples]
+    repeated = (crops * batch_size)[:batch_size]
+    whole = speed(batch, max(1, len(dataset) // batch_size), rounds) * batch_size
+    decode = speed(lambda i: read_image(paths[i]), len(paths), rounds)
+    return {
+        "decode": decode,
+        "decode + labels": speed(lambda i: dataset[i], len(dataset), rounds),
+        "crop": speed(lambda i: make_example(samples[i], size), len(samples), rounds),
+        "crop + augment": speed(
+            lambda i: make_example(samples[i], size, augmentation, np.random.default_rng(i)), len(samples), rounds
+        ),
+        "collate": speed(lambda _: collate(repeated), 4, rounds) * batch_size,
+        "decode + labels + crop + augment + collate": whole,
+        "share of decode": whole / decode,
+    }
+
+
+def main() -> None:
+    """Run the benchmark and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--layout", default="rhd", choices=("rhd", "stb", "freihand", "plain"))
+    parser.add_argument("--dataset")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--split")
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.root:
+            dataset = open_dataset(arguments.dataset or arguments.layout, arguments.root, arguments.split)
+        else:
+            dataset = draw(arguments.layout, Path(folder), arguments.count)
+        results = measure(dataset, arguments.size, arguments.batch_size, arguments.rounds)
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+        return
+    for name, value in results.items():
+        print(f"{name:45s} {value:9.3f}" if name.startswith("share") else f"{name:45s} {value:9.0f} / s")
+
+
+if __name__ == "__main__":
+    main()
