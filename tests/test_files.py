@@ -26,9 +26,8 @@ def test_replaces_with_ordinary_permissions(tmp_path):
 def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     write_text_atomically(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), replacing(path) as temporary:
+        temporary.write_bytes((tmp_path / "absent").read_bytes())
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-
 # Reading the umask means setting it: once, at import, before there are threads.
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
