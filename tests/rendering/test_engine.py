@@ -91,7 +91,8 @@ def check_visible_joints(engine: RenderEngine, batch: RenderedBatch) -> None:
     known = batch.visible & (surface > 0)
     under = batch.joints_cam_m[..., 2] - surface
     limit = engine.mesh.flesh_m + 0.006
-    assert float((under <= limit)[known].float().mean()) > 0.995
+    # the label's depth is the nearest in the pixel, which beside another finger may be that finger's
+    assert float((under <= limit)[known].float().mean()) > 0.98
     # skin cannot lie behind a bone that is inside it, except beside the silhouette
     assert float((under > -0.012)[known].float().mean()) > 0.97
     inside = ((batch.joints_px > 0) & (batch.joints_px < batch.image.shape[-1] - 1)).all(-1)
@@ -196,14 +197,11 @@ def test_geometry_switches() -> None:
     assert float(batch.shape.abs().max()) == 0
 
 
-def test_antialiasing_only_refines() -> None:
-    coarse = RenderEngine(RenderConfig(**PLAIN, antialiasing=1)).render(range(4))
-    fine = RenderEngine(RenderConfig(**PLAIN, antialiasing=3)).render(range(4))
-    assert torch.allclose(coarse.joints_px, fine.joints_px, atol=1e-4)
-    assert float((coarse.mask == fine.mask).float().mean()) > 0.97
-    edge = (fine.image - fine.image.median()).abs()
-    assert len(fine.image.unique()) > len(coarse.image.unique())
-    assert bool(torch.isfinite(edge).all())
+def test_antialiasing_approaches_the_limit() -> None:
+    one, two, four = (RenderEngine(RenderConfig(**PLAIN, antialiasing=n)).render(range(6)) for n in (1, 2, 4))
+    assert torch.allclose(one.joints_px, four.joints_px, atol=1e-4)
+    assert float((one.mask == four.mask).float().mean()) > 0.97
+    assert (two.image - four.image).square().mean() < 0.5 * (one.image - four.image).square().mean()
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -75,7 +75,9 @@ def blur(random: CounterRandom, picture: Tensor, config: RenderConfig) -> Tensor
     """Defocus and lower resolution (both separable), then motion blur of a few."""
     size = picture.shape[-1]
     blurred = random.chance("blur", config.blur)
-    sigma = torch.where(blurred, random.triangular("blur sigma", low=0.2, mode=0.4, high=1.7), 0.0) * size / 160
+    sigma = torch.where(blurred, random.triangular("blur sigma", low=0.2, mode=0.4, high=1.7), 0.0) * max(
+        size / 160, 0.6
+    )
     low = random.chance("low resolution", config.low_resolution)
     factor = random.uniform("low resolution factor", low=1.4, high=4.0)
     sigma = torch.where(low, torch.maximum(sigma, 0.45 * factor), sigma)
