@@ -60,10 +60,13 @@ def test_another_seed_in_the_same_folder_is_refused(tmp_path):
     assert "another engine" in str(result.exception)
 
 
-def test_the_benchmarks_checksum_is_printed_without_drawing(tmp_path, monkeypatch):
+def test_the_benchmarks_checksum_is_printed_without_drawing(monkeypatch):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 30, "evaluation": 10})
-    result = run("--out", tmp_path / "unused", "--benchmark", "--checksum", "--split", "test")
+    result = run("--benchmark", "--checksum", "--split", "test")
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
     assert (content["hands"], content["split"]) == (10, "evaluation")
-    assert not (tmp_path / "unused").exists()
+
+
+def test_a_folder_must_be_named():
+    assert "--out: is missing" in str(run("--count", 2).exception)

@@ -17,7 +17,7 @@ Layout = Literal["rhd", "stb", "freihand", "plain"]
 
 
 def render(
-    out: Annotated[Path, typer.Option(help="Folder to fill; run again to go on after an interruption.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to fill; run again to go on after an interruption.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Pictures in the folder when all is done.")] = None,
     layout: Annotated[Layout, typer.Option(help="Whose file layout to write.")] = "plain",
     split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
@@ -67,6 +67,8 @@ def render(
             seed=seed,
             backgrounds=tuple(str(path) for path in backgrounds or ()),
         )
+    if out is None:
+        raise InputError("--out", "is missing", "name the folder to fill")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _draw(out, layout, name, config, count, _shard(shard), device, preview, benchmark)
