@@ -34,6 +34,8 @@ _MANO_FROM_DEPTH: IntArray = np.argsort(_BY_DEPTH)
 _FROM_DEPTH: IntArray = to_graphhand_order(np.append(_MANO_FROM_DEPTH, range(16, 21))[:, None], "mano")[:, 0]
 # A rotation is carried as 12 numbers: the rows of R, then a row of zeros that makes it the left part of [R t; 0 1].
 _ROTATION = 9
+# Wrist, 15 bones [b; 1], and the five tips seen from every joint: see `_chain_parts`.
+_CHAIN_SIZES = (3, 4 * NUM_FINGER_JOINTS, 4 * NUM_SKELETON_JOINTS * _NUM_TIPS)
 
 
 class HandOutput(NamedTuple):
@@ -60,18 +62,6 @@ class SkinningTransforms(NamedTuple):
     rotation: Tensor
     translation: Tensor
     joints_m: Tensor
-
-
-class _PosedSkeleton(NamedTuple):
-    """Rest and posed joints (..., 16, 3, 1), motion from rest to pose (..., 16, 3, 4), rest tips (..., 5, 3, 1).
-
-    Joints are in the order of depth, `_BY_DEPTH`.
-    """
-
-    rest: Tensor
-    joints: Tensor
-    motion: Tensor
-    tips: Tensor
 
 
 class HandModel(nn.Module):
@@ -105,8 +95,8 @@ class HandModel(nn.Module):
     hands_mean: Tensor
     _rest_template: Tensor
     _rest_dirs: Tensor
-    _tip_pose_dirs: Tensor
-    _tip_weights: Tensor
+    _chain_template: Tensor
+    _chain_dirs: Tensor
     _mesh_template: Tensor
     _mesh_dirs: Tensor
     _mesh_weights: Tensor
@@ -127,28 +117,20 @@ class HandModel(nn.Module):
 
         for name in ("faces", "tip_vertex_ids", "forearm_weight", "hands_components", "hands_mean"):
             self._keep(name, getattr(arrays, name), dtype)
-        tips = arrays.tip_vertex_ids
-        # The pose feature is R - I; here R alone is multiplied, and the constant part goes into the templates.
+        # Everything at rest is an affine function of the shape and (through posedirs) of the finger rotations, so each
+        # part is one template and one matrix, worked out here in float64. The last axis holds the constant, then one
+        # column per shape coefficient, then per entry of the rotations: MANO's feature is R - I, and the -I is
+        # taken into the constant.
         identity = np.tile(np.eye(3).reshape(-1), NUM_FINGER_JOINTS)[: arrays.posedirs.shape[2]]
         template = arrays.v_template - arrays.posedirs @ identity
-        # Rest joints are linear in the shape, so the regressor is applied once, here, in float64; so are the bone
-        # vectors (each finger joint seen from its parent), kept as [bone; 1]. With the fingertips they are one
-        # product per call. The last axis holds the value of the mean hand, then one per shape coefficient.
-        joints = np.concatenate((arrays.v_template[..., None], arrays.shapedirs), axis=2)
-        joints = np.einsum("jv,vcs->jcs", arrays.joint_regressor, joints)
-        bones = joints[1:] - joints[list(MANO_PARENTS[1:])]
-        one = np.zeros((NUM_FINGER_JOINTS, 1, 1 + self.num_shape))
-        one[..., 0] = 1
-        tip_rows = np.concatenate((template[tips][..., None], arrays.shapedirs[tips]), axis=2)
-        rest = np.concatenate([_rows(x) for x in (joints[_BY_DEPTH], np.concatenate((bones, one), axis=1), tip_rows)])
-        self._keep("_rest_template", rest[:, 0], dtype)
-        self._keep("_rest_dirs", rest[:, 1:], dtype)
-        self._keep("_tip_pose_dirs", _rows(arrays.posedirs[tips]), dtype)
-        self._keep("_tip_weights", arrays.weights[tips][:, _BY_DEPTH], dtype)
+        mesh = np.concatenate((template[..., None], arrays.shapedirs, arrays.posedirs), axis=2)
+        shaped = np.concatenate((arrays.v_template[..., None], arrays.shapedirs), axis=2)
+        joints = np.einsum("jv,vcs->jcs", arrays.joint_regressor, shaped)
+        tips = mesh[arrays.tip_vertex_ids]
+        self._keep_affine("_rest", joints[_BY_DEPTH], dtype)
+        self._keep_affine("_chain", _chain_parts(joints, tips, arrays.weights[arrays.tip_vertex_ids]), dtype)
         # Vertices are kept coordinate-major, (3, V): skinning then streams through memory.
-        directions = np.concatenate((arrays.shapedirs, arrays.posedirs), axis=2)
-        self._keep("_mesh_template", template.T.reshape(-1), dtype)
-        self._keep("_mesh_dirs", _rows(directions.transpose(1, 0, 2)), dtype)
+        self._keep_affine("_mesh", mesh.transpose(1, 0, 2), dtype)
         self._keep("_mesh_weights", arrays.weights.T[_BY_DEPTH], dtype)
         self._keep("_mano_from_depth", _MANO_FROM_DEPTH, dtype)
         self._keep("_from_depth", _FROM_DEPTH, dtype)
@@ -209,13 +191,15 @@ class HandModel(nn.Module):
         """
         with _full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
-            skeleton = self._pose_skeleton(rotations, shape)
+            coefficients = self._coefficients(rotations, shape)
+            placed, tip_parts = self._pose_chains(rotations, coefficients)
             if return_vertices:
-                vertices = self._skin_mesh(rotations, shape, skeleton).transpose(-1, -2)
-                tips = vertices.index_select(-2, self.tip_vertex_ids).unsqueeze(-1)
+                vertices = self._skin(self._motion(placed, shape), coefficients).transpose(-1, -2)
+                tips = vertices.index_select(-2, self.tip_vertex_ids)
             else:
-                tips = self._skin_tips(skeleton)
-            joints = torch.cat((skeleton.joints, tips), dim=-3).squeeze(-1).index_select(-2, self._from_depth)
+                # Each tip is sum_j w_j (R_j (v - J_j) + p_j) over its bones j: (3, 64) @ (64, 5).
+                tips = (placed.transpose(-3, -2).flatten(-2) @ tip_parts).transpose(-1, -2)
+            joints = torch.cat((placed.select(-1, 3), tips), dim=-2).index_select(-2, self._from_depth)
             return HandOutput(joints, vertices) if return_vertices else joints
 
     def vertices(self, pose: Tensor, shape: Tensor | None = None, forearm_rotation: Tensor | None = None) -> Tensor:
@@ -228,30 +212,30 @@ class HandModel(nn.Module):
         """
         with _full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
-            skeleton = self._pose_skeleton(rotations, shape)
-            vertices = self._skin_mesh(rotations, shape, skeleton)
+            coefficients = self._coefficients(rotations, shape)
+            placed, _ = self._pose_chains(rotations, coefficients)
+            vertices = self._skin(self._motion(placed, shape), coefficients)
             if forearm_rotation is not None:
                 # The wrist's weight w splits into w - f on the hand and f on the forearm, so a vertex changes by
                 # f (T_forearm - T_hand) applied to its rest position; both turn about the wrist.
-                centred = self._shaped_mesh(rotations, shape) - skeleton.rest[..., 0, :, :]
-                hand_rotation = rotations[..., 0, :_ROTATION].unflatten(-1, (3, 3))
-                turned = (forearm_rotation.to(centred) - hand_rotation) @ centred
+                centred = self._affine("_mesh", coefficients).unflatten(-1, (3, -1)) - self._rest(shape)[..., 0, :, :]
+                turned = (forearm_rotation.to(centred) - placed[..., 0, :, :3]) @ centred
                 vertices = vertices + self.forearm_weight * turned
             return vertices.transpose(-1, -2)
 
     def rest_joints(self, shape: Tensor | None = None) -> Tensor:
         """Skeleton joints of the unposed hand, (..., 16, 3) metres, MANO's order."""
         with _full_precision(self._rest_template.device):
-            joints, _, _ = self._rest(self._cast(shape))
-            return joints.index_select(-3, self._mano_from_depth).squeeze(-1)
+            return self._rest(self._cast(shape)).index_select(-3, self._mano_from_depth).squeeze(-1)
 
     def skinning_transforms(self, pose: Tensor, shape: Tensor | None = None) -> SkinningTransforms:
         """The rigid motion of each skeleton joint from rest to ``pose``; arguments as in :meth:`forward`."""
         with _full_precision(pose.device):
-            skeleton = self._pose_skeleton(*self._inputs(pose, shape))
-            motion = skeleton.motion.index_select(-3, self._mano_from_depth)
-            joints = skeleton.joints.index_select(-3, self._mano_from_depth)
-            return SkinningTransforms(motion[..., :3], motion[..., 3], joints.squeeze(-1))
+            rotations, shape = self._inputs(pose, shape)
+            placed, _ = self._pose_chains(rotations, self._coefficients(rotations, shape))
+            motion = self._motion(placed, shape).index_select(-3, self._mano_from_depth)
+            joints = placed[..., 3].index_select(-2, self._mano_from_depth)
+            return SkinningTransforms(motion[..., :3], motion[..., 3], joints)
 
     def pose_from_pca(
         self, coefficients: Tensor, global_rotation: Tensor | None = None, add_mean: bool = False
@@ -279,6 +263,12 @@ class HandModel(nn.Module):
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         self.register_buffer(name, tensor.to(dtype) if tensor.is_floating_point() else tensor, persistent=False)
 
+    def _keep_affine(self, name: str, values: FloatArray, dtype: torch.dtype) -> None:
+        """Store (..., 1 + K) values, constant first, as the template (N,) and directions (N, K) of an affine map."""
+        rows = values.reshape(int(np.prod(values.shape[:-1])), values.shape[-1])
+        self._keep(f"{name}_template", rows[:, 0], dtype)
+        self._keep(f"{name}_dirs", rows[:, 1:], dtype)
+
     def _cast(self, shape: Tensor | None) -> Tensor | None:
         """Shape coefficients in the module's precision, padded with zeros to all of them."""
         if shape is None:
@@ -297,57 +287,58 @@ class HandModel(nn.Module):
             rotations = rotation_entries(pose.to(products.dtype), products)
         return rotations, self._cast(shape)
 
-    def _rest(self, shape: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Rest joints (..., 16, 3, 1) by depth, bones [b; 1] (..., 15, 4, 1), tips without pose offsets (..., 15)."""
-        template = self._rest_template
-        flat = template if shape is None else linear(shape, self._rest_dirs, template)
-        joints, bones, tips = flat.split((3 * NUM_SKELETON_JOINTS, 4 * NUM_FINGER_JOINTS, 3 * _NUM_TIPS), dim=-1)
-        return joints.unflatten(-1, (NUM_SKELETON_JOINTS, 3, 1)), bones.unflatten(-1, (NUM_FINGER_JOINTS, 4, 1)), tips
-
-    def _pose_skeleton(self, rotations: Tensor, shape: Tensor | None) -> _PosedSkeleton:
-        """Forward kinematics: the five fingers side by side, three products instead of fifteen."""
-        rest, bones, tips = self._rest(shape)
-        if rest.shape[:-3] != rotations.shape[:-2]:
-            batch = torch.broadcast_shapes(rest.shape[:-3], rotations.shape[:-2])
-            rest, bones = rest.expand(*batch, -1, -1, -1), bones.expand(*batch, -1, -1, -1)
-            rotations = rotations.expand(*batch, -1, -1)
-        if self.has_pose_offsets:
-            tips = tips + linear(_pose_feature(rotations), self._tip_pose_dirs)
-        # Each joint seen from its parent, [R bone; 0 1], finger by finger and from base to tip.
-        fingers = rotations.narrow(-2, 1, NUM_FINGER_JOINTS).unflatten(-1, (4, 3))
-        local = torch.cat((fingers, bones), dim=-1).unflatten(-3, (_NUM_FINGERS, 3))
-        first, second, third = local.unbind(-3)
-        turn = rotations.narrow(-2, 0, 1).narrow(-1, 0, _ROTATION).unflatten(-1, (3, 3))
-        root = torch.cat((turn, rest.narrow(-3, 0, 1)), dim=-1)
-        first = root @ first
-        second = first @ second
-        third = second @ third
-        turn, joints = torch.cat((root, first, second, third), dim=-3).split((3, 1), dim=-1)
-        motion = torch.cat((turn, joints - turn @ rest), dim=-1)
-        return _PosedSkeleton(rest, joints, motion, tips.unflatten(-1, (_NUM_TIPS, 3, 1)))
-
-    def _skin_tips(self, skeleton: _PosedSkeleton) -> Tensor:
-        """(..., 5, 3, 1) posed fingertip vertices."""
-        blended = (self._tip_weights @ skeleton.motion.flatten(-2)).unflatten(-1, (3, 4))
-        turn, shift = blended.split((3, 1), dim=-1)
-        return turn @ skeleton.tips + shift
-
-    def _shaped_mesh(self, rotations: Tensor, shape: Tensor | None) -> Tensor:
-        """Unposed vertices with shape and pose offsets, coordinate-major (..., 3, V)."""
-        feature = _pose_feature(rotations) if self.has_pose_offsets else rotations.new_zeros(*rotations.shape[:-2], 0)
+    def _coefficients(self, rotations: Tensor, shape: Tensor | None) -> Tensor | None:
+        """What the affine maps take: the shape and, where the file has pose offsets, the finger rotations."""
+        if not self.has_pose_offsets:
+            return shape
+        feature = rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
         if shape is None:
             shape = feature.new_zeros(*feature.shape[:-1], self.num_shape)
         if shape.shape[:-1] != feature.shape[:-1]:
             batch = torch.broadcast_shapes(shape.shape[:-1], feature.shape[:-1])
             shape, feature = shape.expand(*batch, -1), feature.expand(*batch, -1)
-        flat = linear(torch.cat((shape, feature), dim=-1), self._mesh_dirs, self._mesh_template)
-        return flat.unflatten(-1, (3, self.num_vertices))
+        return torch.cat((shape, feature), dim=-1)
 
-    def _skin_mesh(self, rotations: Tensor, shape: Tensor | None, skeleton: _PosedSkeleton) -> Tensor:
+    def _affine(self, part: str, coefficients: Tensor | None) -> Tensor:
+        template: Tensor = getattr(self, f"{part}_template")
+        return template if coefficients is None else linear(coefficients, getattr(self, f"{part}_dirs"), template)
+
+    def _rest(self, shape: Tensor | None) -> Tensor:
+        """(..., 16, 3, 1) rest joints by depth."""
+        return self._affine("_rest", shape).unflatten(-1, (NUM_SKELETON_JOINTS, 3, 1))
+
+    def _pose_chains(self, rotations: Tensor, coefficients: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Forward kinematics: the five fingers side by side, three products instead of fifteen.
+
+        Returns:
+            (..., 16, 3, 4) world rotation and place [R p] of each joint, by depth, and the tips' parts (..., 64, 5).
+        """
+        flat = self._affine("_chain", coefficients)
+        if flat.shape[:-1] != rotations.shape[:-2]:
+            batch = torch.broadcast_shapes(flat.shape[:-1], rotations.shape[:-2])
+            flat, rotations = flat.expand(*batch, -1), rotations.expand(*batch, -1, -1)
+        wrist, bones, tip_parts = flat.split(_CHAIN_SIZES, dim=-1)
+        # Each joint seen from its parent, [R bone; 0 1], finger by finger and from base to tip.
+        turns = rotations.narrow(-2, 1, NUM_FINGER_JOINTS).unflatten(-1, (4, 3))
+        local = torch.cat((turns, bones.unflatten(-1, (NUM_FINGER_JOINTS, 4, 1))), dim=-1)
+        first, second, third = local.unflatten(-3, (_NUM_FINGERS, 3)).unbind(-3)
+        turn = rotations.narrow(-2, 0, 1).narrow(-1, 0, _ROTATION).unflatten(-1, (3, 3))
+        root = torch.cat((turn, wrist.unflatten(-1, (1, 3, 1))), dim=-1)
+        first = root @ first
+        second = first @ second
+        third = second @ third
+        return torch.cat((root, first, second, third), dim=-3), tip_parts.unflatten(-1, (-1, _NUM_TIPS))
+
+    def _motion(self, placed: Tensor, shape: Tensor | None) -> Tensor:
+        """(..., 16, 3, 4) rigid motion [R t] of each joint from rest to pose, by depth."""
+        turn, place = placed.split((3, 1), dim=-1)
+        return torch.cat((turn, place - turn @ self._rest(shape)), dim=-1)
+
+    def _skin(self, motion: Tensor, coefficients: Tensor | None) -> Tensor:
         """Posed vertices, coordinate-major (..., 3, V)."""
-        rest = self._shaped_mesh(rotations, shape)
+        rest = self._affine("_mesh", coefficients).unflatten(-1, (3, self.num_vertices))
         # (..., 3, 4, 16) @ (16, V): one matrix product for the whole batch.
-        x_part, y_part, z_part, posed = (skeleton.motion.movedim(-3, -1) @ self._mesh_weights).unbind(-2)
+        x_part, y_part, z_part, posed = (motion.movedim(-3, -1) @ self._mesh_weights).unbind(-2)
         for part, coordinate in zip((x_part, y_part, z_part), rest.split(1, dim=-2)):
             posed = torch.addcmul(posed, part, coordinate)
         return posed
@@ -360,11 +351,26 @@ def _full_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _pose_feature(rotations: Tensor) -> Tensor:
-    """(..., 135) entries of the finger joints' rotations, which drive the pose offsets."""
-    return rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
+def _chain_parts(joints: FloatArray, tips: FloatArray, tip_weights: FloatArray) -> FloatArray:
+    """What the joints need, (383, 1 + K): the wrist, 15 bones [b; 1], and the tips seen from every joint.
 
+    Tip i seen from joint j is w_ij [v_i - J_j; 1], so that its place is the sum over j of [R_j p_j] times that.
 
-def _rows(directions: FloatArray) -> FloatArray:
-    """(..., K) values per coefficient as the (N, K) matrix of a linear map."""
-    return directions.reshape(int(np.prod(directions.shape[:-1])), directions.shape[-1])
+    Args:
+        joints: (16, 3, 1 + S) rest joints, MANO's order; constants first.
+        tips: (5, 3, 1 + K) fingertip vertices, K >= S.
+        tip_weights: (5, 16) their skinning weights.
+    """
+    columns = tips.shape[2]
+    joints = np.pad(joints, ((0, 0), (0, 0), (0, columns - joints.shape[2])))
+    bones = joints[1:] - joints[list(MANO_PARENTS[1:])]
+    seen = tips[None] - joints[_BY_DEPTH][:, None]
+
+    def with_one(vectors: FloatArray) -> FloatArray:
+        one = np.zeros((*vectors.shape[:-2], 1, columns))
+        one[..., 0] = 1
+        return np.concatenate((vectors, one), axis=-2)
+
+    weighted = with_one(seen) * tip_weights.T[_BY_DEPTH][..., None, None]
+    parts = (joints[0], with_one(bones), weighted.transpose(0, 2, 1, 3))  # tips as (16, 4, 5)
+    return np.concatenate([part.reshape(-1, columns) for part in parts])
