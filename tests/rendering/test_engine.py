@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
@@ -214,6 +216,31 @@ def test_unknown_settings_are_refused() -> None:
 def test_left_models_are_refused() -> None:
     with pytest.raises(InputError, match="left hand"):
         RenderEngine(RenderConfig(image_size=32), hand=HandModel.default().mirrored())
+
+
+def test_place_of_the_model_does_not_matter(pictures: RenderedBatch) -> None:
+    # MANO's wrist lies 96 mm from its origin
+    arrays = HandModel.default().arrays
+    moved = dataclasses.replace(arrays, v_template=arrays.v_template + np.array([0.0957, 0.0064, 0.0062]))
+    batch = RenderEngine(RenderConfig(image_size=SIZE, seed=7), hand=HandModel(moved)).render(range(8))
+    here = rows(pictures, list(range(8)))
+    assert (batch.joints_px - here.joints_px).abs().max() < 0.01
+    assert float((batch.mask == here.mask).float().mean()) > 0.999
+    assert (batch.image - here.image).abs().mean() < 2e-3
+
+
+def test_hands_without_forearm_get_an_arm() -> None:
+    arrays = HandModel.default().arrays
+    n = arrays.hand_vertex_count
+    cut = dataclasses.replace(
+        arrays, v_template=arrays.v_template[:n], shapedirs=arrays.shapedirs[:n], posedirs=arrays.posedirs[:n],
+        weights=arrays.weights[:n], joint_regressor=arrays.joint_regressor[:, :n], forearm_weight=np.zeros(n),
+        faces=arrays.faces[(arrays.faces < n).all(1)],
+    )  # fmt: skip
+    batch = RenderEngine(RenderConfig(**PLAIN), hand=HandModel(cut)).render(range(8))
+    assert int((batch.mask == 2).any(2).any(1).sum()) >= 5
+    check = project_perspective(batch.joints_cam_m, batch.K)
+    assert (check - batch.joints_px).abs().max() < 1e-2
 
 
 @pytest.mark.gpu

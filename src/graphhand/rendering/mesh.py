@@ -42,7 +42,7 @@ class RenderMesh:
     Attributes:
         faces: (F, 3) int64 over V + R + 1 vertices (the model's, a ring of R, the cap's centre).
         drawn_faces: (F', 3) the same and the triangles of an object, whose vertices follow.
-        rest_vertices_m: (V + R + 1, 3) and rest_joints_m (21, 3), weights (V + R + 1, 16): rest pose.
+        rest_vertices_m: (V + R + 1, 3) and rest_joints_m (21, 3), weights (V + R + 1, 16): rest pose, wrist at 0.
         face_part: (F',) uint8 part ids; 0 for the object.
         hand_face_count: triangles of the model itself; from there to `len(faces)` the drawn-out arm.
         flesh_m: (21,) how far under the skin each joint lies at most, seen from any side.
@@ -54,8 +54,9 @@ class RenderMesh:
         arrays = hand.arrays
         device = hand.faces.device
         self.hand = hand
-        self.rest_joints_m = hand(torch.eye(3, device=device).expand(16, 3, 3)).float()
-        rest = torch.from_numpy(np.asarray(arrays.v_template, dtype=np.float32)).to(device)
+        joints = hand(torch.eye(3, device=device).expand(16, 3, 3)).float()
+        self.rest_joints_m = joints - joints[0]  # MANO's wrist is not at its origin
+        rest = torch.from_numpy(np.asarray(arrays.v_template, dtype=np.float32)).to(device) - joints[0]
         weights = torch.from_numpy(np.asarray(arrays.weights, dtype=np.float32)).to(device)
         self.skin_weights = weights
 
@@ -87,6 +88,7 @@ class RenderMesh:
         face_weights = self.weights[self.faces].sum(1)
         part = part_of_bone[face_weights.argmax(1)]
         arm = self.forearm_weight[self.faces].mean(1) > 0.5
+        arm[self.hand_face_count :] = True
         part = torch.where(arm, torch.full_like(part, FOREARM_PART), part).to(torch.uint8)
         thing = objects.faces().to(device)
         self.drawn_faces = torch.cat([self.faces, thing + len(self.rest_vertices_m)])
