@@ -97,6 +97,7 @@ class HandModel(nn.Module):
     _rest_dirs: Tensor
     _chain_template: Tensor
     _chain_dirs: Tensor
+    _tip_pose_dirs: Tensor
     _mesh_template: Tensor
     _mesh_dirs: Tensor
     _mesh_weights: Tensor
@@ -120,15 +121,18 @@ class HandModel(nn.Module):
         # Everything at rest is an affine function of the shape and (through posedirs) of the finger rotations, so each
         # part is one template and one matrix, worked out here in float64. The last axis holds the constant, then one
         # column per shape coefficient, then per entry of the rotations: MANO's feature is R - I, and the -I is
-        # taken into the constant.
+        # taken into the constant. For the joints' sake the fingertips' 15 pose offsets come first, from
+        # `_tip_pose_dirs`, and stand in for the 135 entries.
         identity = np.tile(np.eye(3).reshape(-1), NUM_FINGER_JOINTS)[: arrays.posedirs.shape[2]]
         template = arrays.v_template - arrays.posedirs @ identity
         mesh = np.concatenate((template[..., None], arrays.shapedirs, arrays.posedirs), axis=2)
         shaped = np.concatenate((arrays.v_template[..., None], arrays.shapedirs), axis=2)
         joints = np.einsum("jv,vcs->jcs", arrays.joint_regressor, shaped)
-        tips = mesh[arrays.tip_vertex_ids]
+        tip_offsets = np.eye(3 * _NUM_TIPS).reshape(_NUM_TIPS, 3, -1)[..., : arrays.posedirs.shape[2]]
+        tips = np.concatenate((mesh[arrays.tip_vertex_ids][..., : 1 + self.num_shape], tip_offsets), axis=2)
         self._keep_affine("_rest", joints[_BY_DEPTH], dtype)
         self._keep_affine("_chain", _chain_parts(joints, tips, arrays.weights[arrays.tip_vertex_ids]), dtype)
+        self._keep("_tip_pose_dirs", arrays.posedirs[arrays.tip_vertex_ids].reshape(3 * _NUM_TIPS, -1), dtype)
         # Vertices are kept coordinate-major, (3, V): skinning then streams through memory.
         self._keep_affine("_mesh", mesh.transpose(1, 0, 2), dtype)
         self._keep("_mesh_weights", arrays.weights.T[_BY_DEPTH], dtype)
@@ -191,10 +195,10 @@ class HandModel(nn.Module):
         """
         with _full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
-            coefficients = self._coefficients(rotations, shape)
-            placed, tip_parts = self._pose_chains(rotations, coefficients)
+            placed, tip_parts = self._pose_chains(rotations, shape)
             if return_vertices:
-                vertices = self._skin(self._motion(placed, shape), coefficients).transpose(-1, -2)
+                rest = self._shaped_mesh(rotations, shape)
+                vertices = self._skin(rest, self._motion(placed, shape)).transpose(-1, -2)
                 tips = vertices.index_select(-2, self.tip_vertex_ids)
             else:
                 # Each tip is sum_j w_j (R_j (v - J_j) + p_j) over its bones j: (3, 64) @ (64, 5).
@@ -212,13 +216,13 @@ class HandModel(nn.Module):
         """
         with _full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
-            coefficients = self._coefficients(rotations, shape)
-            placed, _ = self._pose_chains(rotations, coefficients)
-            vertices = self._skin(self._motion(placed, shape), coefficients)
+            placed, _ = self._pose_chains(rotations, shape)
+            rest = self._shaped_mesh(rotations, shape)
+            vertices = self._skin(rest, self._motion(placed, shape))
             if forearm_rotation is not None:
                 # The wrist's weight w splits into w - f on the hand and f on the forearm, so a vertex changes by
                 # f (T_forearm - T_hand) applied to its rest position; both turn about the wrist.
-                centred = self._affine("_mesh", coefficients).unflatten(-1, (3, -1)) - self._rest(shape)[..., 0, :, :]
+                centred = rest - self._rest(shape)[..., 0, :, :]
                 turned = (forearm_rotation.to(centred) - placed[..., 0, :, :3]) @ centred
                 vertices = vertices + self.forearm_weight * turned
             return vertices.transpose(-1, -2)
@@ -232,7 +236,7 @@ class HandModel(nn.Module):
         """The rigid motion of each skeleton joint from rest to ``pose``; arguments as in :meth:`forward`."""
         with _full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
-            placed, _ = self._pose_chains(rotations, self._coefficients(rotations, shape))
+            placed, _ = self._pose_chains(rotations, shape)
             motion = self._motion(placed, shape).index_select(-3, self._mano_from_depth)
             joints = placed[..., 3].index_select(-2, self._mano_from_depth)
             return SkinningTransforms(motion[..., :3], motion[..., 3], joints)
@@ -287,17 +291,14 @@ class HandModel(nn.Module):
             rotations = rotation_entries(pose.to(products.dtype), products)
         return rotations, self._cast(shape)
 
-    def _coefficients(self, rotations: Tensor, shape: Tensor | None) -> Tensor | None:
-        """What the affine maps take: the shape and, where the file has pose offsets, the finger rotations."""
-        if not self.has_pose_offsets:
-            return shape
-        feature = rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
+    def _with_shape(self, shape: Tensor | None, more: Tensor) -> Tensor:
+        """(..., S + n): the shape, zero if None, then further coefficients."""
         if shape is None:
-            shape = feature.new_zeros(*feature.shape[:-1], self.num_shape)
-        if shape.shape[:-1] != feature.shape[:-1]:
-            batch = torch.broadcast_shapes(shape.shape[:-1], feature.shape[:-1])
-            shape, feature = shape.expand(*batch, -1), feature.expand(*batch, -1)
-        return torch.cat((shape, feature), dim=-1)
+            shape = more.new_zeros(*more.shape[:-1], self.num_shape)
+        if shape.shape[:-1] != more.shape[:-1]:
+            batch = torch.broadcast_shapes(shape.shape[:-1], more.shape[:-1])
+            shape, more = shape.expand(*batch, -1), more.expand(*batch, -1)
+        return torch.cat((shape, more), dim=-1)
 
     def _affine(self, part: str, coefficients: Tensor | None) -> Tensor:
         template: Tensor = getattr(self, f"{part}_template")
@@ -307,12 +308,15 @@ class HandModel(nn.Module):
         """(..., 16, 3, 1) rest joints by depth."""
         return self._affine("_rest", shape).unflatten(-1, (NUM_SKELETON_JOINTS, 3, 1))
 
-    def _pose_chains(self, rotations: Tensor, coefficients: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _pose_chains(self, rotations: Tensor, shape: Tensor | None) -> tuple[Tensor, Tensor]:
         """Forward kinematics: the five fingers side by side, three products instead of fifteen.
 
         Returns:
             (..., 16, 3, 4) world rotation and place [R p] of each joint, by depth, and the tips' parts (..., 64, 5).
         """
+        coefficients = shape
+        if self.has_pose_offsets:
+            coefficients = self._with_shape(shape, linear(_pose_feature(rotations), self._tip_pose_dirs))
         flat = self._affine("_chain", coefficients)
         if flat.shape[:-1] != rotations.shape[:-2]:
             batch = torch.broadcast_shapes(flat.shape[:-1], rotations.shape[:-2])
@@ -334,14 +338,23 @@ class HandModel(nn.Module):
         turn, place = placed.split((3, 1), dim=-1)
         return torch.cat((turn, place - turn @ self._rest(shape)), dim=-1)
 
-    def _skin(self, motion: Tensor, coefficients: Tensor | None) -> Tensor:
+    def _shaped_mesh(self, rotations: Tensor, shape: Tensor | None) -> Tensor:
+        """Unposed vertices with shape and pose offsets, coordinate-major (..., 3, V)."""
+        coefficients = self._with_shape(shape, _pose_feature(rotations)) if self.has_pose_offsets else shape
+        return self._affine("_mesh", coefficients).unflatten(-1, (3, self.num_vertices))
+
+    def _skin(self, rest: Tensor, motion: Tensor) -> Tensor:
         """Posed vertices, coordinate-major (..., 3, V)."""
-        rest = self._affine("_mesh", coefficients).unflatten(-1, (3, self.num_vertices))
         # (..., 3, 4, 16) @ (16, V): one matrix product for the whole batch.
         x_part, y_part, z_part, posed = (motion.movedim(-3, -1) @ self._mesh_weights).unbind(-2)
         for part, coordinate in zip((x_part, y_part, z_part), rest.split(1, dim=-2)):
             posed = torch.addcmul(posed, part, coordinate)
         return posed
+
+
+def _pose_feature(rotations: Tensor) -> Tensor:
+    """(..., 135) entries of the finger joints' rotations, which drive the pose offsets."""
+    return rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:
