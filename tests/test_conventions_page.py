@@ -11,8 +11,8 @@ import typer
 from typer.main import get_command
 
 from graphhand.cli.predict import predict
-from graphhand.inference.estimator import ASSUMED_FOV_DEG, MAX_RECROPS
-from graphhand.inference.localisation import CROP_MARGIN
+from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN
+from graphhand.inference.estimator import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
 
 DOCS = Path(__file__).parents[1] / "docs"

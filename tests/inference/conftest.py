@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from graphhand.geometry import CROP_MARGIN
+
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 
 
@@ -60,7 +62,7 @@ class Oracle(nn.Module):
     def __init__(self, scene: Scene, image_size: int = 128) -> None:
         super().__init__()
         self.scene = scene
-        self.config = SimpleNamespace(image_size=image_size)
+        self.config = SimpleNamespace(image_size=image_size, crop_margin=CROP_MARGIN)
         self.batches: list[int] = []
 
     def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:

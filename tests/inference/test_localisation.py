@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.inference.localisation import CROP_MARGIN, crop_box, meets_image, overlap, recrop_box, whole_image_box
+from graphhand.geometry import CROP_MARGIN
+from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])

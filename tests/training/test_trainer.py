@@ -150,11 +150,13 @@ def test_workers_change_nothing(config, uninterrupted, tmp_path):
     assert_same(weights(tmp_path / "run" / "stage1"), weights(uninterrupted / "stage1"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path, number):
-    """The process is ended from outside in the middle of stage II; SIGKILL leaves it no time to save anything."""
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGKILL, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGINT, 1)]
+)
+def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path, number, workers):
+    """The run is ended in the middle of stage II, its workers with it; SIGKILL leaves no time to save anything."""
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
-    recipe.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    recipe.write_text(yaml.safe_dump(config.model_dump(mode="json") | {"workers": workers}))
     program = textwrap.dedent(
         f"""
         import os, pathlib
@@ -163,18 +165,43 @@ def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path
         update = trainer.Trainer._update
         def watched(self, stage, players, batch):
             if (stage, self.position.step) == (2, 3):
-                os.kill(os.getpid(), {int(number)})
+                os.killpg(0, {int(number)})
             return update(self, stage, players, batch)
         trainer.Trainer._update = watched
         trainer.Trainer(load_config({str(recipe)!r}), pathlib.Path({str(out)!r}), quiet=True).run()
         """
     )
-    ended = subprocess.run([sys.executable, "-c", program], env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300, start_new_session=True
+    )
     assert ended.returncode == (-number if number == signal.SIGKILL else 0)
     position = read_checkpoint(out / "checkpoint.safetensors").position
     assert (position.stage, position.step) == (2, 3 if number == signal.SIGKILL else 4)
     assert Trainer(config, out, quiet=True).run()
     assert_same(weights(out / "stage3"), weights(uninterrupted / "stage3"))
+
+
+def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_path):
+    start = {"initial_weights": str(uninterrupted / "stage3")}
+    fine_tuning = parse_config(config.model_dump(mode="json") | start, "test")
+    generator = Trainer(fine_tuning, tmp_path / "run", quiet=True).generator
+    assert_same(dict(generator.state_dict()), weights(uninterrupted / "stage3"))
+    other = parse_config(
+        fine_tuning.model_dump(mode="json")
+        | {"generator": TINY["generator"] | {"keypoints": True}, "losses": {"keypoints": 1.0}},
+        "test",
+    )
+    with pytest.raises(InputError, match="lacks"):
+        Trainer(other, tmp_path / "other", quiet=True)
+
+
+def test_a_stage_ahead_may_be_planned_anew(config, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    assert Trainer(config, out, quiet=True).run((1,))
+    longer = parse_config(config.model_dump(mode="json") | {"stage3": {"epochs": 1}}, "test")
+    assert Trainer(longer, out, quiet=True).run()
+    with pytest.raises(InputError, match=r"stage1\.epochs"):
+        Trainer(parse_config(longer.model_dump(mode="json") | {"stage1": {"epochs": 9}}, "test"), out, quiet=True)
 
 
 def test_minutes_run_out_with_a_checkpoint(config, tmp_path):

@@ -2,7 +2,7 @@
 
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandBatch, HandExample, collate
-from graphhand.data.example import ASSUMED_FOV_DEG, CROP_MARGIN, make_example
+from graphhand.data.example import make_example
 from graphhand.data.loading import HandLoader, SkippedSamples
 from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.data.registry import (
@@ -22,8 +22,6 @@ from graphhand.data.registry import (
 from graphhand.data.sample import HandDataset, HandSample
 
 __all__ = [
-    "ASSUMED_FOV_DEG",
-    "CROP_MARGIN",
     "DATASETS",
     "HO3D",
     "RHD",

@@ -14,13 +14,14 @@ import numpy.typing as npt
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandExample
 from graphhand.data.sample import HandSample
-from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov, square_box
-
-CROP_MARGIN = 1.4
-"""Side of the crop over the longer side of the hand's tight box: room for fingertips' flesh and for a loose box."""
-
-ASSUMED_FOV_DEG = 60.0
-"""Field of view across the longer side of a picture whose camera is unknown: about a phone's main camera."""
+from graphhand.geometry import (
+    ASSUMED_FOV_DEG,
+    CROP_MARGIN,
+    CropCamera,
+    crop_camera,
+    intrinsics_from_fov,
+    square_box,
+)
 
 
 def make_example(

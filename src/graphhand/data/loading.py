@@ -6,6 +6,7 @@ epoch, or another machine changes nothing.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandBatch, HandExample, collate
-from graphhand.data.example import CROP_MARGIN, make_example
+from graphhand.data.example import make_example
 from graphhand.data.mixing import MixedHands, walk
 from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
+from graphhand.geometry import CROP_MARGIN
 
 _MAX_REPLACEMENTS = 20
 
@@ -153,7 +155,7 @@ class HandLoader:
             collate_fn=_collate,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            worker_init_fn=_quiet_worker,
+            worker_init_fn=prepare_worker,
         )
 
     def __len__(self) -> int:
@@ -219,7 +221,13 @@ class _KeyBatches:
         return len(self._loader._keys)
 
 
-def _quiet_worker(_: int) -> None:
-    # One thread a worker: the workers themselves are the parallelism.
+def prepare_worker(_: int) -> None:
+    """Settle a loader's worker: one thread, since the workers themselves are the parallelism; deaf to signals.
+
+    A scheduler's SIGTERM and a terminal's Ctrl-C reach every process of a job. The trainer answers them with a
+    checkpoint; a worker that died of one would take the trainer with it before that.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data.batch import HandExample, collate
-from graphhand.data.example import ASSUMED_FOV_DEG, CROP_MARGIN, make_example
+from graphhand.data.example import make_example
+from graphhand.data.loading import prepare_worker
 from graphhand.data.sample import HandDataset, HandSample
 from graphhand.errors import InputError
 from graphhand.evaluation.predictions import TruthSample
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
-from graphhand.geometry import intrinsics_from_fov
+from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]
@@ -176,7 +177,7 @@ def predict_dataset(
         batch_sampler=mine,  # type: ignore[arg-type]  # any sized iterable of index lists serves
         num_workers=workers,
         collate_fn=_keep_list,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=prepare_worker,
     )
     parts, skipped, done = [PoseRecords.empty()], [], 0
     for items in loader:
@@ -230,10 +231,3 @@ def _distributed() -> bool:
 
 def _keep_list(items: list[Any]) -> list[Any]:
     return items
-
-
-def _quiet_worker(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def predict_with(
         InputError: there are no such weights, or the data set is empty.
     """
     generator, card = load_generator(weights, device)
+    crop = replace(crop, margin=generator.config.crop_margin)
     try:
         records, skipped = predict_dataset(
             generator,

@@ -2,6 +2,7 @@
 
 from graphhand.geometry.alignment import root_align, similarity_align
 from graphhand.geometry.cameras import (
+    ASSUMED_FOV_DEG,
     flip_intrinsics,
     flip_points_cam,
     flip_points_px,
@@ -11,7 +12,7 @@ from graphhand.geometry.cameras import (
     project_weak_perspective,
     unproject,
 )
-from graphhand.geometry.crops import CropCamera, crop_camera, square_box
+from graphhand.geometry.crops import CROP_MARGIN, CropCamera, crop_camera, square_box
 from graphhand.geometry.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -20,6 +21,8 @@ from graphhand.geometry.rotations import (
 )
 
 __all__ = [
+    "ASSUMED_FOV_DEG",
+    "CROP_MARGIN",
     "CropCamera",
     "axis_angle_to_matrix",
     "crop_camera",

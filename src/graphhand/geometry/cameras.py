@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+ASSUMED_FOV_DEG = 60.0
+"""Field of view across the longer side of a picture whose camera is unknown: about a phone's main camera."""
+
 MIN_DEPTH_M = 1e-3
 """Points nearer than this, or behind the camera, project as if they stood here: finite, and far off the picture."""
 

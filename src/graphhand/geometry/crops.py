@@ -15,6 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
+CROP_MARGIN = 1.4
+"""Side of a crop over the longer side of the hand's tight box: room for the fingertips' flesh and for a loose box. A
+network states the margin it was trained with; this is the default."""
+
 
 @dataclass(frozen=True)
 class CropCamera:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,17 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from graphhand.errors import InputError
-from graphhand.geometry import CropCamera, crop_camera, intrinsics_from_fov
+from graphhand.geometry import ASSUMED_FOV_DEG, CropCamera, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
-from graphhand.inference.localisation import CROP_MARGIN, crop_box, meets_image, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
-
-ASSUMED_FOV_DEG = 60.0
-"""Field of view across a picture's longer side where the camera is unknown: about a phone's main camera."""
 
 MAX_RECROPS = 3
 """How often the crop is renewed around the joints just found."""
@@ -82,33 +79,28 @@ class HandPoseEstimator:
 
         self.device = _device(device)
         generator, card = load_generator(weights, self.device)
-        self._set(generator, str(card.get("name") or Path(weights).name), _trained_margin(card))
+        self._set(generator, str(card.get("name") or Path(weights).name))
 
     @classmethod
     def from_generator(
-        cls,
-        generator: nn.Module,
-        name: str,
-        device: str | torch.device | None = None,
-        margin: float = CROP_MARGIN,
+        cls, generator: nn.Module, name: str, device: str | torch.device | None = None
     ) -> HandPoseEstimator:
         """Around a network that is already in memory, for instance during training.
 
         Args:
             generator: as :class:`graphhand.model.Generator`: ``forward(image (B, 3, S, S) in [0, 1], K (B, 3, 3))``,
-                with ``config.image_size``.
+                with ``config.image_size`` and ``config.crop_margin``.
             name: what results call the model.
             device: as above; the network is moved there and set to evaluation mode.
-            margin: side of the crops it was trained on, over the longer side of the hand's box.
         """
         self = cls.__new__(cls)
         self.device = _device(device)
-        self._set(generator.to(self.device).eval(), name, margin)
+        self._set(generator.to(self.device).eval(), name)
         return self
 
-    def _set(self, generator: nn.Module, name: str, margin: float) -> None:
+    def _set(self, generator: nn.Module, name: str) -> None:
         self.generator = generator
-        self.margin = margin
+        self.margin = float(generator.config.crop_margin)  # type: ignore[union-attr, arg-type]
         self.image_size = int(generator.config.image_size)  # type: ignore[union-attr, arg-type]
         self.model = name
 
@@ -343,13 +335,6 @@ def _camera(width: int, height: int, K: ArrayLike | None, focal_px: float | None
         return Camera.from_matrix(matrix, assumed=False)
     fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
     return Camera.from_matrix(intrinsics_from_fov(width, height, fov).numpy(), assumed=fov_deg is None)
-
-
-def _trained_margin(card: dict[str, Any]) -> float:
-    """The crop margin in a training run's card, where there is one."""
-    config = card.get("config")
-    margin = config.get("margin") if isinstance(config, dict) else None
-    return float(margin) if isinstance(margin, (int, float)) and 1 <= margin <= 4 else CROP_MARGIN
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphhand.geometry import square_box
+from graphhand.geometry import CROP_MARGIN, square_box
 
 FloatArray = NDArray[np.float64]
-
-CROP_MARGIN = 1.4
-"""Side of a crop over the longer side of the hand's box, where a network's card does not state its own."""
 
 _SMALLEST_SIDE_PX = 8.0
 _LARGEST_SIDE = 2.0

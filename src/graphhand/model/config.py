@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from graphhand.geometry import CROP_MARGIN
+
 
 class StrictModel(BaseModel):
     """A configuration section: unknown keys are errors, values are frozen."""
@@ -17,6 +19,12 @@ class GeneratorConfig(StrictModel):
     """The generator: hand model module (Eq. 1) and refinement (Eq. 2). Defaults are the paper's, where it speaks."""
 
     image_size: int = Field(224, ge=32, le=1024, description="side of the square crop the network sees, pixels")
+    crop_margin: float = Field(
+        CROP_MARGIN,
+        ge=1,
+        le=4,
+        description="side of the crop over the longer side of the hand's box",
+    )
     backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="feature extractor")
     backbone_width: int = Field(64, ge=8, description="channels after its first convolution; 64 is standard")
     shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")

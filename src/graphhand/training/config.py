@@ -12,7 +12,6 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from graphhand.data.augmentation import Augmentation
-from graphhand.data.example import CROP_MARGIN
 from graphhand.errors import InputError
 from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
 
@@ -93,6 +92,9 @@ class TrainConfig(StrictModel):
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="bf16-mixed: autocast to bfloat16")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
     generator: GeneratorConfig = GeneratorConfig()
+    initial_weights: Path | None = Field(
+        None, description="folder of a generator of the same make to start from (fine-tuning); null starts at random"
+    )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     train: tuple[Source, ...] = Field((RenderedSource(samples=41258),), min_length=1)
     validation: Source = RenderedSource(seed=1, samples=512)
@@ -100,7 +102,6 @@ class TrainConfig(StrictModel):
     mirror: float = Field(
         0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
     )
-    margin: float = Field(CROP_MARGIN, ge=1, le=4, description="side of a crop over the longer side of the hand's box")
     batch_size: int = Field(64, ge=2, description="crops a step, over all processes")
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")

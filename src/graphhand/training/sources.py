@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet, open_dataset
+from graphhand.data.loading import prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
@@ -48,7 +49,7 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
         training=True,
         augmentation=replace(config.augmentation, mirror=config.mirror),
         seed=config.seed,
-        margin=config.margin,
+        margin=config.generator.crop_margin,
         workers=config.workers,
         rank=rank,
         world_size=world_size,
@@ -65,7 +66,7 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
         size=config.generator.image_size,
         batch_size=max(1, config.batch_size // world_size),
         training=False,
-        margin=config.margin,
+        margin=config.generator.crop_margin,
         workers=config.workers,
         rank=rank,
         world_size=world_size,
@@ -81,7 +82,7 @@ def open_source(source: Source, config: TrainConfig) -> HandDataset:
     if isinstance(source, RenderedSource):
         return RenderedHands(source, config.generator.image_size)
     samples = open_dataset(source.name, source.root, **source.options)
-    return WholePictures(samples, config.margin) if source.whole_picture else samples
+    return WholePictures(samples, config.generator.crop_margin) if source.whole_picture else samples
 
 
 class WholePictures:
@@ -180,7 +181,7 @@ class RenderedBatches:
             sampler=_Keys(self),  # type: ignore[arg-type]
             num_workers=0 if on_gpu else config.workers,
             persistent_workers=not on_gpu and config.workers > 0,
-            worker_init_fn=_single_thread,
+            worker_init_fn=prepare_worker,
         )
 
     def __len__(self) -> int:
@@ -252,7 +253,3 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
         R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
         flipped=torch.zeros(count, dtype=torch.bool, device=device),
     )
-
-
-def _single_thread(_: int) -> None:
-    torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from torch.optim import Adam, Optimizer
 
 from graphhand.data import HandBatch
 from graphhand.errors import GraphHandError, InputError
-from graphhand.model.checkpoint import save_generator
+from graphhand.model.checkpoint import WEIGHTS_FILE, load_state, read_tensors, save_generator
 from graphhand.model.discriminator import build_discriminator
 from graphhand.model.generator import Generator
 from graphhand.training.checkpoint import Checkpoint, Position, read_checkpoint, save_checkpoint
@@ -71,7 +71,11 @@ class Trainer:
             torch.set_num_threads(config.threads)
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
         torch.manual_seed(config.seed)
-        self.generator = Generator(config.generator).to(self.fabric.device)
+        self.generator = Generator(config.generator)
+        if config.initial_weights is not None and checkpoint is None:
+            weights = config.initial_weights / WEIGHTS_FILE
+            load_state(self.generator, read_tensors(weights), weights)
+        self.generator.to(self.fabric.device)
         self.discriminator = build_discriminator(config.discriminator).to(self.fabric.device)
         self.position = Position()
         self._checkpoint = checkpoint
@@ -367,8 +371,12 @@ def _find_checkpoint(folder: RunFolder, resume: Literal["auto", "never"] | Path)
 
 def _refuse_other_config(checkpoint: Checkpoint, config: TrainConfig) -> None:
     mine, theirs = _flat(config.model_dump(mode="json")), _flat(checkpoint.config)
+    # A stage that has not begun may still be planned anew.
+    ahead = tuple(f"stage{number}" for number in range(checkpoint.position.stage + 1, 4))
+    begun = checkpoint.position.step > 0
+    free = MAY_DIFFER + ahead + (() if begun else (f"stage{checkpoint.position.stage}",))
     for key in sorted(mine.keys() | theirs.keys()):
-        if key.split(".")[0] not in MAY_DIFFER and mine.get(key) != theirs.get(key):
+        if key.split(".")[0] not in free and mine.get(key) != theirs.get(key):
             raise InputError(
                 checkpoint.path,
                 f"was made with {key} {theirs.get(key)!r}, not {mine.get(key)!r}",
