@@ -1,4 +1,4 @@
-"""Take the generator out of a run's checkpoint, in the middle of a stage: a folder for predict, evaluate, initial_weights.
+"""Take the generator out of a checkpoint, in the middle of a stage: a folder for predict, evaluate, initial_weights.
 
 python tools/export_checkpoint.py runs/NAME/checkpoint.safetensors OUT [--name NAME] [--half]
 """
