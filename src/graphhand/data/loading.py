@@ -6,7 +6,7 @@ epoch, or another machine changes nothing.
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -222,12 +222,12 @@ class _KeyBatches:
 
 
 def prepare_worker(_: int) -> None:
-    """Settle a loader's worker: one thread, since the workers themselves are the parallelism; deaf to signals.
+    """Settle a loader's worker: one thread, for the workers themselves are the parallelism; a process group of its own.
 
-    A scheduler's SIGTERM and a terminal's Ctrl-C reach every process of a job. The trainer answers them with a
+    A terminal's Ctrl-C and many schedulers' SIGTERM go to the whole group of a job. The trainer answers them with a
     checkpoint; a worker that died of one would take the trainer with it before that.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):  # not on Windows, whose consoles are another matter
+        os.setpgrp()
