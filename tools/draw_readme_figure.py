@@ -26,7 +26,7 @@ def main() -> None:
     drawings = [draw_result(image, hands) for image, hands in zip(images, estimator.predict_many(images))]
     height = max(len(drawing) for drawing in drawings)
     padded = [np.pad(d, ((0, height - len(d)), (0, 0), (0, 0)), constant_values=255) for d in drawings]
-    write_image(ROOT / "docs" / "figures" / "readme.jpg", np.vstack(padded))
+    write_image(ROOT / "docs" / "figures" / "readme.jpg", np.hstack(padded))
 
 
 if __name__ == "__main__":
