@@ -29,7 +29,7 @@ class Oracle:
     def __init__(self, samples, crop, size):
         self.batch = collate([crop.cut(samples[i], size) for i in range(len(samples))])
 
-    def __call__(self, image, K, refine):
+    def __call__(self, image, K, refine, camera_known):
         rows = [next(i for i, known in enumerate(self.batch.image) if torch.equal(known, one)) for one in image]
         pixels, depth = self.batch.joints_px[rows], self.batch.root_depth_m[rows]
         wrist = torch.einsum("bij,bj->bi", torch.linalg.inv(K), torch.cat((pixels[:, 0], torch.ones(len(rows), 1)), 1))

@@ -65,7 +65,7 @@ class Oracle(nn.Module):
         self.config = SimpleNamespace(image_size=image_size, crop_margin=CROP_MARGIN)
         self.batches: list[int] = []
 
-    def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+    def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
         assert image.shape[1:] == (3, self.config.image_size, self.config.image_size)
         assert image.dtype == K.dtype == torch.float32
         assert 0 <= image.min() <= image.max() <= 1

@@ -101,7 +101,7 @@ class Pixels(nn.Module):
         self.config = SimpleNamespace(image_size=image_size, crop_margin=crop_margin)
         self.weight = nn.Parameter(torch.randn(3 * 64, 21 * 5 + 4, generator=generator) / 20)
 
-    def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+    def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
         size = self.config.image_size
         pooled = nn.functional.adaptive_avg_pool2d(image, 8).flatten(1) + K[:, 0, :1] / 1000
         out = (pooled @ self.weight).tanh()
@@ -213,7 +213,7 @@ def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
             super().__init__()
             self.answer, self.calls = answer, 0
 
-        def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+        def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
             self.calls += 1
             output = super().forward(image, K)
             output.joints_px = output.joints_px * 0.5 if self.answer == 0 else output.joints_px * self.answer
@@ -230,7 +230,7 @@ def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
 
 def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
     class Behind(Pixels):
-        def forward(self, image: Tensor, K: Tensor) -> SimpleNamespace:
+        def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
             output = super().forward(image, K)
             output.joints_cam_m = -output.joints_cam_m
             return output

@@ -115,6 +115,18 @@ def test_perspective_tends_to_weak_perspective_under_a_long_lens():
     torch.testing.assert_close(generator(image).joints_px, weak, atol=1.0, rtol=0)
 
 
+def test_rows_whose_camera_is_a_guess_are_projected_by_weak_perspective():
+    generator = _randomise(_generator()).eval()
+    image, cameras = torch.rand(2, 3, 64, 64), K.expand(2, 3, 3)
+    known = generator(image, cameras)
+    mixed = generator(image, cameras, camera_known=torch.tensor([True, False]))
+    torch.testing.assert_close(mixed.joints_px[0], known.joints_px[0])
+    weak = mixed.code.px_per_m[1] * mixed.pose_m[1, :, :2] + mixed.code.wrist_px[1]
+    torch.testing.assert_close(mixed.joints_px[1], weak)
+    assert not torch.allclose(mixed.joints_px[1], known.joints_px[1])
+    torch.testing.assert_close(mixed.joints_cam_m, known.joints_cam_m)
+
+
 def test_joints_are_relative_to_the_predicted_wrist():
     output = _randomise(_generator()).eval()(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     assert (output.joints_m[:, 0] == 0).all()

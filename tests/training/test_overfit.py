@@ -32,9 +32,9 @@ RECIPE = {
     "mirror": 0.0,
     "batch_size": 8,
     "epoch_samples": 800,
-    "stage1": {"epochs": 5, "learning_rate": 1e-3, "schedule": "cosine"},
-    "stage2": {"epochs": 5, "learning_rate": 1e-3, "schedule": "cosine"},
-    "stage3": {"epochs": 3, "learning_rate": 3e-4, "schedule": "cosine"},
+    "stage1": {"epochs": 15, "learning_rate": 1e-3, "schedule": "cosine"},
+    "stage2": {"epochs": 25, "learning_rate": 1e-3, "schedule": "cosine"},
+    "stage3": {"epochs": 5, "learning_rate": 3e-4, "schedule": "cosine"},
     "log_every": 50,
     "checkpoint_minutes": 60,
 }

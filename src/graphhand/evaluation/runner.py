@@ -45,7 +45,7 @@ class Output(Protocol):
 
 
 Network = Callable[..., Any]
-"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool)`` -> :class:`Output`."""
+"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`Output`."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, l
 @torch.inference_mode()
 def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
     batch = collate([cut.example for cut in cuts]).to(device)
-    output: Output = network(batch.image, batch.K, refine=pose == "final")
+    output: Output = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
     joints_crop = output.joints_cam_m.double().cpu().numpy()
     joints_crop_px = output.joints_px.double().cpu().numpy()
     to_camera = np.stack([cut.to_camera for cut in cuts])

@@ -210,7 +210,8 @@ class HandPoseEstimator:
         crops = np.stack(_crops(looks, cameras))
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
-        output = cast(GeneratorOutput, self.generator(image, K))
+        known = torch.tensor([not look.camera.assumed for look in looks], device=self.device)
+        output = cast(GeneratorOutput, self.generator(image, K, camera_known=known))
         wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
         joints_m, joints_px, wrist_m, right_logit = (
             value.double().cpu().numpy()

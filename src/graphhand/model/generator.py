@@ -88,7 +88,9 @@ class Generator(nn.Module):
         modules = (self.backbone, self.keypoint_head, self.hand_model_module, self.right_head)
         return [parameter for module in modules if module is not None for parameter in module.parameters()]
 
-    def forward(self, image: Tensor, K: Tensor | None = None, refine: bool = True) -> GeneratorOutput:
+    def forward(
+        self, image: Tensor, K: Tensor | None = None, refine: bool = True, camera_known: Tensor | None = None
+    ) -> GeneratorOutput:
         """Estimate the pose of right hands.
 
         Args:
@@ -96,6 +98,8 @@ class Generator(nn.Module):
             K: ``(B, 3, 3)`` intrinsics of the crops. Without them a perspective network assumes the long lens under
                 which perspective and weak perspective agree.
             refine: False stops after the prior pose, as in stage I.
+            camera_known: ``(B,)`` bool, the rows whose K is more than a guess; None for all. The others are projected
+                by weak perspective: a guess too wide enlarges near fingers by more than a long lens leaves out.
 
         Returns:
             Poses, projection and latent code.
@@ -121,12 +125,12 @@ class Generator(nn.Module):
                 features = feature_map.mean((2, 3))
                 if positions is not None:
                     features = _with_positions(features, positions)
-            joints_px = self._project(prior, code, wrist_cam, K)
+            joints_px = self._project(prior, code, wrist_cam, K, camera_known)
             refined = prior + self._deformation(prior, features, feature_map, joints_px)
         return GeneratorOutput(
             prior_m=prior,
             refined_m=refined,
-            joints_px=self._project(prior if refined is None else refined, code, wrist_cam, K),
+            joints_px=self._project(prior if refined is None else refined, code, wrist_cam, K, camera_known),
             wrist_cam_m=wrist_cam,
             right_logit=right_logit,
             code=code,
@@ -144,10 +148,14 @@ class Generator(nn.Module):
         deformation: Tensor = self.refinement(prior, features)
         return deformation
 
-    def _project(self, pose_m: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor) -> Tensor:
+    def _project(
+        self, pose_m: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor, camera_known: Tensor | None
+    ) -> Tensor:
+        weak = project_weak_perspective(pose_m, code.px_per_m, code.wrist_px)
         if self.config.projection == "weak":
-            return project_weak_perspective(pose_m, code.px_per_m, code.wrist_px)
-        return project_perspective(pose_m + wrist_cam[:, None], K)
+            return weak
+        perspective = project_perspective(pose_m + wrist_cam[:, None], K)
+        return perspective if camera_known is None else torch.where(camera_known[:, None, None], perspective, weak)
 
 
 def _with_positions(features: Tensor, positions: Tensor) -> Tensor:

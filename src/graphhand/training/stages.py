@@ -49,7 +49,7 @@ class Player:
 
 def stage_one_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
     """Stage I: the prior pose P~ is the prediction."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K, refine=False)
+    output: GeneratorOutput = generator.network(batch.image, batch.K, refine=False, camera_known=batch.has_camera)
     loss, terms = supervised_loss(output, batch, weights)
     generator.descend(loss)
     return terms
@@ -57,7 +57,7 @@ def stage_one_step(generator: Player, batch: HandBatch, weights: LossWeights) ->
 
 def stage_two_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
     """Stage II: the refined pose P^ is the prediction; the gradient reaches the hand model module through it."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K)
+    output: GeneratorOutput = generator.network(batch.image, batch.K, camera_known=batch.has_camera)
     loss, terms = supervised_loss(output, batch, weights)
     generator.descend(loss)
     return terms
@@ -67,7 +67,7 @@ def stage_three_step(
     generator: Player, discriminator: Player, batch: HandBatch, weights: LossWeights, critic: CriticConfig
 ) -> Terms:
     """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K)
+    output: GeneratorOutput = generator.network(batch.image, batch.K, camera_known=batch.has_camera)
     posed = batch.has_3d.nonzero().squeeze(1)
     terms: Terms = {}
 

@@ -42,7 +42,7 @@ def validate(
     sums = torch.zeros(6, dtype=torch.float64)
     for cpu_batch in batches:
         batch = cpu_batch.to(device)
-        output: GeneratorOutput = generator(batch.image, batch.K, refine=refine)
+        output: GeneratorOutput = generator(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
         mirrored: GeneratorOutput = generator(batch.image.flip(-1), batch.K, refine=False)
         called = torch.cat(((output.right_logit > 0) == batch.is_right, (mirrored.right_logit > 0) != batch.is_right))
         truth = root_align(batch.joints_m)
