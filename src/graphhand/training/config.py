@@ -110,6 +110,7 @@ class TrainConfig(StrictModel):
     stage1: HandModelStageConfig = HandModelStageConfig()
     stage2: StageConfig = StageConfig()
     stage3: StageConfig = StageConfig()
+    validation_epochs: int = Field(1, ge=1, description="epochs between validations")
     log: Literal["csv", "tensorboard"] = Field("csv", description="tensorboard writes both")
     log_every: int = Field(20, ge=1, description="steps between lines of the log")
     checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0 checkpoints every step")

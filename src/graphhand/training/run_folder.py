@@ -4,7 +4,7 @@ RUN/config.yaml              the resolved configuration
 RUN/environment.json         command, commit, versions, hardware
 RUN/uncommitted.diff         what the checkout had beyond its commit, if anything
 RUN/train.csv                a line every log_every steps
-RUN/validation.csv           a line every epoch
+RUN/validation.csv           a line every validation_epochs epochs
 RUN/checkpoint.safetensors   everything needed to go on
 RUN/stage1/ stage2/ stage3/  the generator as each stage left it, for predict and evaluate
 """

@@ -35,7 +35,10 @@ TERMS = (
 )
 TRAIN_COLUMNS = ("stage", "step", "epoch", "seconds", "learning_rate", *TERMS, "samples_per_second", "waiting")
 # A resumed run may differ in these: they change how it runs, not what it computes (on one kind of machine).
-MAY_DIFFER = ("device", "workers", "threads", "log", "log_every", "checkpoint_minutes", "validation")
+MAY_DIFFER = (
+    *("device", "workers", "threads", "log", "log_every", "checkpoint_minutes"),
+    *("validation", "validation_epochs"),
+)
 
 
 class Trainer:
@@ -147,7 +150,7 @@ class Trainer:
                     advance(step, self._finite(stage, terms)["total"])
                 if step % self.config.log_every == 0 or step == total:
                     self._log(stage, rate, terms, meter)
-                if step % len(self.batches) == 0 or step == total:
+                if step % (len(self.batches) * self.config.validation_epochs) == 0 or step == total:
                     self._validate(stage)
                     meter.restart()
                 if step < total and (due or stopping):
