@@ -52,8 +52,6 @@ FINGERS: dict[str, tuple[int, int, int, int]] = {
 }
 """Each finger's four joints, base to tip."""
 
-FINGERTIPS: tuple[int, ...] = tuple(chain[-1] for chain in FINGERS.values())
-
 PARENTS: tuple[int, ...] = tuple(-1 if j == 0 else (0 if j % 4 == 1 else j - 1) for j in Joint)
 """The joint one step nearer the wrist; -1 for the wrist itself."""
 
