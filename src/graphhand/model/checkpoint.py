@@ -29,6 +29,7 @@ from graphhand.model.generator import Generator
 FORMAT = "graphhand-generator-1"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+_REFINEMENT = ("refinement.", "refinement_backbone.")
 
 
 def bundled_weights() -> dict[str, Path]:
@@ -137,6 +138,27 @@ def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise InputError(source, f"does not fit its configuration: {faults[0]}{more}", "use the .json written with it")
     module.load_state_dict(tensors)
+
+
+def load_initial_state(generator: Generator, folder: Path) -> None:
+    """Fill a generator that is about to be trained from the weights of another of the same make.
+
+    Weights without a refinement, as a stage I trained on its own leaves them, fill the hand model module; the
+    refinement, whatever its kind, stays as it is: random.
+
+    Args:
+        generator: what to fill.
+        folder: where :func:`save_generator` put the weights.
+
+    Raises:
+        InputError: missing, damaged, or of another make.
+    """
+    path = folder / WEIGHTS_FILE
+    tensors = read_tensors(path)
+    if not any(name.startswith(_REFINEMENT) for name in tensors):
+        own = generator.state_dict()
+        tensors |= {name: value for name, value in own.items() if name.startswith(_REFINEMENT)}
+    load_state(generator, tensors, path)
 
 
 def _find(weights: str | PathLike[str]) -> Path:

@@ -18,7 +18,7 @@ from torch.optim import Adam, Optimizer
 
 from graphhand.data import HandBatch
 from graphhand.errors import GraphHandError, InputError
-from graphhand.model.checkpoint import WEIGHTS_FILE, load_state, read_tensors, save_generator
+from graphhand.model.checkpoint import load_initial_state, save_generator
 from graphhand.model.discriminator import build_discriminator
 from graphhand.model.generator import Generator
 from graphhand.training.checkpoint import Checkpoint, Position, read_checkpoint, save_checkpoint
@@ -76,8 +76,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.generator = Generator(config.generator)
         if config.initial_weights is not None and checkpoint is None:
-            weights = config.initial_weights / WEIGHTS_FILE
-            load_state(self.generator, read_tensors(weights), weights)
+            load_initial_state(self.generator, config.initial_weights)
         self.generator.to(self.fabric.device)
         self.discriminator = build_discriminator(config.discriminator).to(self.fabric.device)
         self.position = Position()
