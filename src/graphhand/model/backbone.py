@@ -79,7 +79,7 @@ class ResNet(nn.Module):
 
     Attributes:
         num_features: channels of the feature map it returns, whose stride is 32.
-        mid_features: channels of the map before it, whose stride is 16.
+        pyramid_features: channels of the maps at strides 8, 16 and 32.
     """
 
     pixel_mean: Tensor
@@ -99,7 +99,8 @@ class ResNet(nn.Module):
                 blocks.append(block(channels, width << k, stride=2 if i == 0 and k > 0 else 1))
                 channels = (width << k) * block.expansion
             self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
-        self.num_features, self.mid_features = channels, channels // 2
+        self.num_features = channels
+        self.pyramid_features = (channels // 4, channels // 2, channels)
         # Not in the state dict: a torchvision file has no such entries.
         self.register_buffer("pixel_mean", _per_channel(PIXEL_MEAN), persistent=False)
         self.register_buffer("pixel_std", _per_channel(PIXEL_STD), persistent=False)
@@ -109,15 +110,18 @@ class ResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature map ``(B, num_features, S/32, S/32)`` of ``(B, 3, S, S)`` RGB pictures in [0, 1]."""
-        return self.pyramid(image)[1]
+        return self.pyramid(image)[-1]
 
-    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps of the last two stages: ``(B, mid_features, S/16, S/16)`` and that of :meth:`forward`."""
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps of the last three stages, ``(B, pyramid_features[i], S/8, S/8)``, S/16 and S/32."""
         x = (image - self.pixel_mean) / self.pixel_std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for k in range(1, 4):
+        maps = []
+        for k in range(1, 5):
             x = self.get_submodule(f"layer{k}")(x)
-        return x, self.get_submodule("layer4")(x)
+            maps.append(x)
+        _, fine, mid, coarse = maps
+        return fine, mid, coarse
 
 
 def _per_channel(values: tuple[float, float, float]) -> Tensor:

@@ -68,7 +68,7 @@ class Generator(nn.Module):
         num_features = self.backbone.num_features
         self.keypoint_head: KeypointHead | None = None
         if config.keypoints:
-            self.keypoint_head = KeypointHead(self.backbone.mid_features, self.backbone.num_features)
+            self.keypoint_head = KeypointHead(*self.backbone.pyramid_features[1:])
             num_features += self.keypoint_head.num_outputs
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)
@@ -107,7 +107,7 @@ class Generator(nn.Module):
         size = self.config.image_size
         if image.shape[-2:] != (size, size):
             raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
-        mid_map, feature_map = self.backbone.pyramid(image)
+        _, mid_map, feature_map = self.backbone.pyramid(image)
         features, keypoints_px = feature_map.mean((2, 3)), None
         positions = self.keypoint_head(mid_map, feature_map) if self.keypoint_head is not None else None
         if positions is not None:
