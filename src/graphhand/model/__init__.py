@@ -1,6 +1,6 @@
 """The paper's networks, one file each, to be read beside it."""
 
-from graphhand.model.backbone import ResNet
+from graphhand.model.backbones import Backbone, build_backbone
 from graphhand.model.checkpoint import bundled_weights, load_generator, save_generator
 from graphhand.model.config import DiscriminatorConfig, GeneratorConfig
 from graphhand.model.discriminator import MultiSourceDiscriminator, SingleSourceDiscriminator, build_discriminator
@@ -9,6 +9,7 @@ from graphhand.model.hand_model_module import HandModelModule, LatentCode
 from graphhand.model.refinement import FCRefinement, GCNRefinement
 
 __all__ = [
+    "Backbone",
     "DiscriminatorConfig",
     "FCRefinement",
     "GCNRefinement",
@@ -18,8 +19,8 @@ __all__ = [
     "HandModelModule",
     "LatentCode",
     "MultiSourceDiscriminator",
-    "ResNet",
     "SingleSourceDiscriminator",
+    "build_backbone",
     "build_discriminator",
     "bundled_weights",
     "load_generator",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from graphhand.geometry import CROP_MARGIN
+from graphhand.model.backbones import BACKBONES, TIMM_PREFIX
 
 
 class StrictModel(BaseModel):
@@ -25,8 +26,8 @@ class GeneratorConfig(StrictModel):
         le=4,
         description="side of the crop over the longer side of the hand's box",
     )
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="feature extractor")
-    backbone_width: int = Field(64, ge=8, description="channels after its first convolution; 64 is standard")
+    backbone: str = Field("resnet50", description="feature extractor: resnet18, ..., or timm/NAME, any model of timm")
+    backbone_width: int = Field(64, ge=8, description="64 is the standard network, 32 one with half its channels")
     shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")
     keypoints: bool = Field(
         False, description="find the joints in the picture by heatmaps first, and give them to both modules"
@@ -45,10 +46,19 @@ class GeneratorConfig(StrictModel):
     )
     adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
 
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, name: str) -> str:
+        if name not in BACKBONES and not name.startswith(TIMM_PREFIX):
+            raise ValueError(f"one of {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME, not {name!r}")
+        return name
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> GeneratorConfig:
         if self.image_size % 32:
             raise ValueError("image_size is a multiple of 32, the stride of the backbone")
+        if self.backbone.startswith(TIMM_PREFIX) and self.backbone_width != 64:
+            raise ValueError("backbone_width is not read with a timm backbone; leave it out")
         if self.pose != "pca" and self.pca_components != 45:
             raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
         return self

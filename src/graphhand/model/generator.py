@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.geometry import project_perspective, project_weak_perspective, unproject
-from graphhand.model.backbone import ResNet
+from graphhand.model.backbones import Backbone, build_backbone
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
 from graphhand.model.keypoints import KeypointHead, to_pixels
@@ -64,7 +64,7 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = GeneratorConfig() if config is None else config
-        self.backbone = ResNet(config.backbone, config.backbone_width)
+        self.backbone = build_backbone(config.backbone, config.backbone_width)
         num_features = self.backbone.num_features
         self.keypoint_head: KeypointHead | None = None
         if config.keypoints:
@@ -72,11 +72,11 @@ class Generator(nn.Module):
             num_features += self.keypoint_head.num_outputs
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)
-        self.refinement_backbone: ResNet | None = None
+        self.refinement_backbone: Backbone | None = None
         self.refinement: GCNRefinement | FCRefinement | None = None
         if config.refinement != "none":
             if not config.shared_backbone:
-                self.refinement_backbone = ResNet(config.backbone, config.backbone_width)
+                self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
             if config.refinement == "gcn":
                 local = self.backbone.num_features if config.refinement_features == "sampled" else 0
                 self.refinement = GCNRefinement(config, num_features + local)

@@ -6,8 +6,10 @@ once its classifier (``fc.*``) is dropped. As there, ResNet-50 strides in the 3x
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from graphhand.model.backbones.base import Backbone
+from graphhand.model.backbones.pixels import Normalize
 
 
 class BasicBlock(nn.Module):
@@ -65,29 +67,21 @@ _ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, i
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 
-# ImageNet's statistics, as ever: harmless when training from nothing, needed by anybody's pretrained weights.
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+RESNETS = tuple(_ARCHITECTURES)
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """A ResNet without its classifier.
 
     Args:
-        name: ``resnet18``, ``resnet34`` or ``resnet50``.
+        name: one of ``RESNETS``.
         width: channels after the first convolution; 64 is the standard network.
-
-    Attributes:
-        num_features: channels of the feature map it returns, whose stride is 32.
-        pyramid_features: channels of the maps at strides 8, 16 and 32.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(self, name: str = "resnet50", width: int = 64) -> None:
         super().__init__()
         block, depths = _ARCHITECTURES[name]
+        self.normalize = Normalize()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -101,28 +95,15 @@ class ResNet(nn.Module):
             self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
         self.num_features = channels
         self.pyramid_features = (channels // 4, channels // 2, channels)
-        # Not in the state dict: a torchvision file has no such entries.
-        self.register_buffer("pixel_mean", _per_channel(PIXEL_MEAN), persistent=False)
-        self.register_buffer("pixel_std", _per_channel(PIXEL_STD), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Feature map ``(B, num_features, S/32, S/32)`` of ``(B, 3, S, S)`` RGB pictures in [0, 1]."""
-        return self.pyramid(image)[-1]
-
     def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps of the last three stages, ``(B, pyramid_features[i], S/8, S/8)``, S/16 and S/32."""
-        x = (image - self.pixel_mean) / self.pixel_std
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(image)))))
         maps = []
         for k in range(1, 5):
             x = self.get_submodule(f"layer{k}")(x)
             maps.append(x)
         _, fine, mid, coarse = maps
         return fine, mid, coarse
-
-
-def _per_channel(values: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(values).view(1, 3, 1, 1)
