@@ -26,6 +26,45 @@ def test_graph_conv_is_a_sum_over_neighbours(normalization):
     torch.testing.assert_close(layer(x), expected + layer.linear.bias)
 
 
+@pytest.mark.parametrize("normalization", ["symmetric", "row"])
+@pytest.mark.parametrize("edge_weights", ["edges", "free"])
+def test_learned_adjacency_starts_as_the_fixed_one(normalization, edge_weights):
+    fixed, learned = GraphConv(4, 5, normalization), GraphConv(4, 5, normalization, edge_weights)
+    learned.load_state_dict(fixed.state_dict(), strict=False)
+    x = torch.randn(2, 21, 4)
+    torch.testing.assert_close(learned(x), fixed(x))
+
+
+@pytest.mark.parametrize(
+    ("edge_weights", "leaves_the_tree", "parameters"), [("edges", False, 21 + 2 * 20), ("free", True, 21 * 21)]
+)
+def test_learned_adjacency_moves_where_it_may(edge_weights, leaves_the_tree, parameters):
+    layer = GraphConv(4, 5, "symmetric", edge_weights)
+    (weights,) = (p for name, p in layer.named_parameters() if not name.startswith("linear"))
+    assert weights.numel() == parameters
+    before = layer.matrix().detach().clone()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(torch.randn(8, 21, 4)).square().mean().backward()
+        optimizer.step()
+    after = layer.matrix().detach()
+    assert (after - before)[adjacency() > 0].abs().max() > 0.01
+    assert bool((after[adjacency() == 0] != 0).any()) == leaves_the_tree
+    if edge_weights == "edges":
+        assert (after[adjacency() > 0] > 0).all()
+        torch.testing.assert_close(after.sum(1), adjacency().sum(1))
+
+
+@pytest.mark.parametrize("edge_weights", ["edges", "free"])
+def test_every_layer_of_a_block_learns_its_own_adjacency(edge_weights):
+    block = GraphResBlock(6, 8, edge_weights=edge_weights)
+    block(torch.randn(4, 21, 6)).square().sum().backward()
+    learned = [p for name, p in block.named_parameters() if "edge_logits" in name or "extra_adjacency" in name]
+    assert len(learned) == 3
+    assert all(p.grad.abs().sum() > 0 for p in learned)
+
+
 def test_information_travels_one_bone_a_layer():
     layer = GraphConv(1, 1)
     x = torch.zeros(1, 21, 1)

@@ -45,6 +45,10 @@ class GeneratorConfig(StrictModel):
         "pooled", description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel"
     )
     adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
+    edge_weights: Literal["fixed", "edges", "free"] = Field(
+        "fixed",
+        description="adjacency of the refinement's layers: constant (the paper), or learned on the tree, or anywhere",
+    )
 
     @field_validator("backbone")
     @classmethod
@@ -59,6 +63,8 @@ class GeneratorConfig(StrictModel):
             raise ValueError("image_size is a multiple of 32, the stride of the backbone")
         if self.backbone.startswith(TIMM_PREFIX) and self.backbone_width != 64:
             raise ValueError("backbone_width is not read with a timm backbone; leave it out")
+        if self.edge_weights != "fixed" and self.refinement != "gcn":
+            raise ValueError(f"edge_weights is read only when refinement is 'gcn', not {self.refinement!r}")
         if self.pose != "pca" and self.pca_components != 45:
             raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
         return self

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
 
 from graphhand.geometry import project_perspective, project_weak_perspective, unproject
-from graphhand.model.backbones import Backbone, build_backbone
+from graphhand.model.backbones import Backbone, build_backbone, load_pretrained
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
 from graphhand.model.keypoints import KeypointHead, to_pixels
@@ -87,6 +88,12 @@ class Generator(nn.Module):
         """The parameters that stage I trains."""
         modules = (self.backbone, self.keypoint_head, self.hand_model_module, self.right_head)
         return [parameter for module in modules if module is not None for parameter in module.parameters()]
+
+    def load_pretrained_backbones(self, path: str | PathLike[str]) -> None:
+        """Start every backbone from the same file of ImageNet weights: :func:`load_pretrained`."""
+        for backbone in (self.backbone, self.refinement_backbone):
+            if backbone is not None:
+                load_pretrained(backbone, path)
 
     def forward(
         self, image: Tensor, K: Tensor | None = None, refine: bool = True, camera_known: Tensor | None = None

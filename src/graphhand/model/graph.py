@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphhand.skeleton import adjacency
 
+EdgeWeights = Literal["fixed", "edges", "free"]
+
 
 class GraphConv(nn.Module):
     """Kipf & Welling's layer ``g(X) = A X W + b``, A the normalised adjacency with self loops.
+
+    A is a constant in the paper. As an option each layer learns its own, which starts as that constant:
+
+    - ``"edges"`` weighs the edges of the tree: a softmax over each joint's neighbours and itself, as in SemGCN (Zhao
+      et al., CVPR 2019), scaled so that each row keeps the sum it has in the constant;
+    - ``"free"`` adds any 21x21 matrix, so that joints without a common bone may listen to each other, as in 2s-AGCN
+      (Shi et al., CVPR 2019) and HOPE-Net (Doosti et al., CVPR 2020).
 
     Args:
         in_channels: channels per joint coming in.
         out_channels: channels per joint going out.
         normalization: see :func:`graphhand.skeleton.adjacency`.
+        edge_weights: ``"fixed"``, ``"edges"`` or ``"free"``.
 
     Shapes:
         ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
@@ -25,16 +36,34 @@ class GraphConv(nn.Module):
     adjacency: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, normalization: Literal["symmetric", "row"] = "symmetric"
+        self,
+        in_channels: int,
+        out_channels: int,
+        normalization: Literal["symmetric", "row"] = "symmetric",
+        edge_weights: EdgeWeights = "fixed",
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_channels, out_channels)
-        self.register_buffer("adjacency", adjacency(normalization), persistent=False)
+        a = adjacency(normalization)
+        self.register_buffer("adjacency", a, persistent=False)
+        self.edge_weights = edge_weights
+        if edge_weights == "edges":
+            self.edge_logits = nn.Parameter(a[a > 0].log())
+        elif edge_weights == "free":
+            self.extra_adjacency = nn.Parameter(torch.zeros_like(a))
+
+    def matrix(self) -> Tensor:
+        """A, ``(21, 21)``."""
+        a = self.adjacency
+        if self.edge_weights == "edges":
+            logits = torch.full_like(a, -torch.inf).masked_scatter(a > 0, self.edge_logits)
+            return a.sum(1, keepdim=True) * logits.softmax(1)
+        return a + self.extra_adjacency if self.edge_weights == "free" else a
 
     def forward(self, x: Tensor) -> Tensor:
         # A (X W) costs less than (A X) W whenever the layer narrows, and the bias comes after A as in the paper.
         weight, bias = self.linear.weight, self.linear.bias
-        return self.adjacency.to(x.dtype) @ F.linear(x, weight) + bias
+        return self.matrix().to(x.dtype) @ F.linear(x, weight) + bias
 
 
 class JointNorm(nn.Module):
@@ -67,13 +96,14 @@ class GraphResBlock(nn.Module):
         out_channels: int,
         normalization: Literal["symmetric", "row"] = "symmetric",
         norm: Literal["batch", "layer"] = "batch",
+        edge_weights: EdgeWeights = "fixed",
     ) -> None:
         super().__init__()
-        self.conv1 = GraphConv(in_channels, out_channels, normalization)
+        self.conv1 = GraphConv(in_channels, out_channels, normalization, edge_weights)
         self.norm1 = JointNorm(out_channels, norm)
-        self.conv2 = GraphConv(out_channels, out_channels, normalization)
+        self.conv2 = GraphConv(out_channels, out_channels, normalization, edge_weights)
         self.norm2 = JointNorm(out_channels, norm)
-        self.skip = GraphConv(in_channels, out_channels, normalization)
+        self.skip = GraphConv(in_channels, out_channels, normalization, edge_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))

@@ -28,8 +28,9 @@ class GCNRefinement(nn.Module):
         super().__init__()
         width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
         widths = [3 + num_features] + [width] * config.refinement_blocks
-        self.blocks = nn.Sequential(*(GraphResBlock(a, b, kind, norm) for a, b in itertools.pairwise(widths)))
-        self.head = GraphConv(width, 3, kind)
+        edges = config.edge_weights
+        self.blocks = nn.Sequential(*(GraphResBlock(a, b, kind, norm, edges) for a, b in itertools.pairwise(widths)))
+        self.head = GraphConv(width, 3, kind, edges)
         _start_at_zero(self.head.linear)
 
     def forward(self, prior_m: Tensor, features: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphhand.model.backbones.base import Backbone
+from graphhand.model.backbones.pretrained import load_pretrained
 from graphhand.model.backbones.regnet import REGNETS, RegNet
 from graphhand.model.backbones.resnet import RESNETS, ResNet
 from graphhand.model.backbones.timm_models import TimmBackbone
@@ -12,7 +13,7 @@ BACKBONES = (*RESNETS, *REGNETS)
 
 TIMM_PREFIX = "timm/"
 
-__all__ = ["BACKBONES", "TIMM_PREFIX", "Backbone", "build_backbone"]
+__all__ = ["BACKBONES", "TIMM_PREFIX", "Backbone", "build_backbone", "load_pretrained"]
 
 
 def build_backbone(name: str, width: int = 64) -> Backbone:
