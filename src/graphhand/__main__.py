@@ -1,4 +1,4 @@
-"""``python -m graphhand``, the same as ``graphhand``; torchrun starts processes this way."""
+"""``python -m graphhand``: the command line where only a module can be started, as by torchrun."""
 
 from graphhand.cli import main
 

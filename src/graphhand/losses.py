@@ -67,22 +67,28 @@ def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -
     return _mean_over(_norm(directions[0] - directions[1]).sum(-1), has_3d)
 
 
-def critic_loss(real: Tensor, fake: Tensor, kind: Literal["wasserstein", "hinge"] = "wasserstein") -> Tensor:
+def critic_loss(
+    real: Tensor,
+    fake: Tensor,
+    kind: Literal["wasserstein", "hinge"] = "wasserstein",
+    shares: tuple[Tensor | float, Tensor | float] = (1.0, 1.0),
+) -> Tensor:
     """What the discriminator minimises.
 
     Args:
         real: ``(B,)`` scores of true poses with their own pictures.
-        fake: ``(B,)`` scores of generated poses with theirs.
+        fake: ``(B',)`` scores of generated poses with theirs.
         kind: ``E[D(fake)] - E[D(real)]`` (the paper), or SNGAN's hinge.
+        shares: what the means over ``real`` and over ``fake`` count, where these are parts of a larger batch.
     """
     if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return fake.mean() - real.mean()
+        return shares[0] * _mean(F.relu(1 - real)) + shares[1] * _mean(F.relu(1 + fake))
+    return shares[1] * _mean(fake) - shares[0] * _mean(real)
 
 
 def adversarial_loss(fake: Tensor) -> Tensor:
     """L_Wass of Eq. 7, the generator's part: ``-E[D(fake)]``; the hinge's generator minimises the same."""
-    return -fake.mean()
+    return -_mean(fake)
 
 
 def handedness_loss(right_logit: Tensor, is_right: Tensor) -> Tensor:
@@ -121,6 +127,10 @@ def pose_terms(
 def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:
     kept = torch.where(applies, per_sample, per_sample.new_zeros(()))
     return kept.sum() / applies.sum().clamp(min=1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(len(values), 1)
 
 
 def _norm(vectors: Tensor) -> Tensor:

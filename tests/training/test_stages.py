@@ -15,7 +15,6 @@ from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.stages import (
     Player,
     rotation_size,
-    split_triples,
     stage_one_step,
     stage_three_step,
     stage_two_step,
@@ -145,12 +144,12 @@ def test_real_and_fake_triples_share_no_picture_and_true_poses_keep_their_own(st
             assert torch.equal(pose, batch.joints_m[row])
 
 
-def test_swapping_exchanges_the_halves():
-    rows = torch.tensor([0, 2, 3, 5, 6])
-    real, fake = split_triples(rows)
-    swapped = split_triples(rows, swap=True)
-    assert torch.equal(swapped[0], fake)
-    assert torch.equal(swapped[1], real)
+def test_second_critic_step_exchanges_true_and_generated_rows():
+    batch, spy = make_batch(6), Spy()
+    stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig(steps=2))
+    images = [images for _, images in spy.calls]
+    assert torch.equal(images[2], images[1])
+    assert torch.equal(images[3], images[0])
 
 
 def test_samples_without_pose_never_reach_the_discriminator():

@@ -23,7 +23,8 @@ from graphhand.model import load_generator
 from graphhand.training import trainer as trainer_module
 from graphhand.training.checkpoint import read_checkpoint
 from graphhand.training.config import load_config, parse_config
-from graphhand.training.trainer import Trainer, learning_rate
+from graphhand.training.players import learning_rate
+from graphhand.training.trainer import Trainer
 
 TINY = {
     "seed": 3,
@@ -46,6 +47,7 @@ TINY = {
     "stage3": {"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
     "log_every": 1,
     "checkpoint_minutes": 0,
+    "pictures": 0,
 }
 
 

@@ -35,7 +35,10 @@ def train(
     """Train the generator in the paper's three stages.
 
     Example: graphhand train --config configs/cpu.yaml --out runs/cpu stage1.epochs=2
+
+    On several GPUs: torchrun --nproc-per-node 4 -m graphhand train --config configs/paper.yaml --out runs/paper
     """
+    from graphhand.training import distributed
     from graphhand.training.config import load_config
     from graphhand.training.trainer import Trainer
 
@@ -43,8 +46,11 @@ def train(
     choice = cast("Literal['auto', 'never'] | Path", resume if resume in ("auto", "never") else Path(resume))
     stages = (1, 2, 3) if stage is Stage.all else (int(stage.value),)
     trainer = Trainer(settings, out, resume=choice, max_minutes=max_minutes)
-    if trainer.run(stages):
+    finished, position = trainer.run(stages), trainer.position
+    if not trainer.processes.first:
+        pass
+    elif finished:
         typer.echo(f"finished; weights are in {out}/stage{max(stages)}")
     else:
-        position = trainer.position
         typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there")
+    distributed.leave()

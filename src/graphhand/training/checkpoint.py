@@ -1,7 +1,8 @@
 """The whole state of a run in one safetensors file, so that resuming continues exactly and no file can be half new.
 
-Tensors: both networks, both optimisers, torch's random state. The header's JSON: where the run stands and its
-configuration. The file is written beside the old one, synced, and renamed over it.
+Tensors: both networks, the generator's moving average if there is one, both optimisers, torch's random state. The
+header's JSON: where the run stands and its configuration. The file is written beside the old one, synced, and renamed
+over it.
 """
 
 from __future__ import annotations
@@ -133,4 +134,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], source:
     for index, entries in state.items():
         if index >= len(parameters) or entries["exp_avg"].shape != parameters[index].shape:
             raise InputError(source, "its optimiser belongs to another network", "resume with the run's own recipe")
+        # In the parameter's memory format, which a fused optimiser insists on.
+        alike = {n: v for n, v in entries.items() if v.shape == parameters[index].shape and v.dim()}
+        entries |= {n: torch.empty_like(parameters[index], dtype=v.dtype).copy_(v) for n, v in alike.items()}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -102,7 +102,10 @@ class TrainConfig(StrictModel):
     mirror: float = Field(
         0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
     )
-    batch_size: int = Field(64, ge=2, description="crops a step, over all processes")
+    batch_size: int = Field(64, ge=2, description="crops a step, over all processes and pieces")
+    accumulate: int = Field(
+        1, ge=1, description="pieces in which a process sees its share of a batch, gradients adding up: saves memory"
+    )
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")
     losses: LossWeights = LossWeights()
@@ -110,7 +113,16 @@ class TrainConfig(StrictModel):
     stage1: HandModelStageConfig = HandModelStageConfig()
     stage2: StageConfig = StageConfig()
     stage3: StageConfig = StageConfig()
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of the generator's moving average, which is then what a stage leaves"
+    )
+    channels_last: bool = Field(False, description="keep pictures and feature maps channel by channel last in memory")
+    fused_optimizer: bool | None = Field(None, description="Adam in one kernel; null uses it on CUDA")
+    compile: bool = Field(False, description="torch.compile of the generator; needs a C++ compiler")
     validation_epochs: int = Field(1, ge=1, description="epochs between validations")
+    pictures: int = Field(
+        8, ge=0, description="validation crops drawn at each validation, beside curves.png; 0 draws neither"
+    )
     log: Literal["csv", "tensorboard"] = Field("csv", description="tensorboard writes both")
     log_every: int = Field(20, ge=1, description="steps between lines of the log")
     checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0 checkpoints every step")
@@ -125,6 +137,8 @@ class TrainConfig(StrictModel):
             raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
         if self.epoch_samples < self.batch_size:
             raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
+        if self.batch_size % self.accumulate:
+            raise ValueError("batch_size is no multiple of accumulate")
         if self.augmentation.mirror:
             raise ValueError("set mirror at the top level, not augmentation.mirror: it holds for every source")
         return self

@@ -1,10 +1,13 @@
-"""The folder of a run, which explains itself before the first step: recipe, commit, machine; then logs and weights.
+"""The folder of a run: before the first step recipe, commit, machine and data, then logs and weights.
 
-RUN/config.yaml              the resolved configuration
+RUN/config.yaml              the resolved configuration, with the seed
 RUN/environment.json         command, commit, versions, hardware
 RUN/uncommitted.diff         what the checkout had beyond its commit, if anything
+RUN/data.json                the sources of pictures, each with a checksum
 RUN/train.csv                a line every log_every steps
 RUN/validation.csv           a line every validation_epochs epochs
+RUN/curves.png               both, drawn
+RUN/validation/              validation crops with true and predicted joints, a sheet for each line of validation.csv
 RUN/checkpoint.safetensors   everything needed to go on
 RUN/stage1/ stage2/ stage3/  the generator as each stage left it, for predict and evaluate
 """
@@ -17,6 +20,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +33,7 @@ from graphhand._version import __version__
 from graphhand.errors import GraphHandError, InputError
 from graphhand.files import replacing, write_text_atomically
 from graphhand.training.config import TrainConfig
+from graphhand.training.data_record import data_record
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors", "pydantic")
 
@@ -55,14 +60,36 @@ class RunFolder:
         except OSError as error:
             raise GraphHandError(f"{self.root}: cannot make the run's folder ({error}); give another --out") from None
 
-    def describe(self, config: TrainConfig) -> None:
-        """Write what the run depends on. Called before the first step of every session."""
+    def describe(self, config: TrainConfig, processes: int = 1) -> None:
+        """Write what the run depends on. Called before the first step of every session.
+
+        Where an earlier session of the run saw other data, a warning says so: the run goes on, but it is no longer
+        what an uninterrupted one would be.
+        """
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         write_text_atomically(self.root / "config.yaml", text)
-        environment, diff = environment_record(), uncommitted_changes()
-        write_text_atomically(self.root / "environment.json", json.dumps(environment, indent=2) + "\n")
-        if diff:
-            write_text_atomically(self.root / "uncommitted.diff", diff)
+        self._write_json("environment.json", environment_record(processes))
+        diff = self.root / "uncommitted.diff"
+        changes = uncommitted_changes()
+        if changes:
+            write_text_atomically(diff, changes)
+        else:
+            diff.unlink(missing_ok=True)
+        data = data_record(config)
+        before = self._read_json("data.json")
+        if before is not None and before.get("train") != data["train"]:
+            warnings.warn(f"{self.root}: the training data changed since this run began", stacklevel=2)
+        self._write_json("data.json", data)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_text_atomically(self.root / name, json.dumps(content, indent=2) + "\n")
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = json.loads((self.root / name).read_text("utf-8"))
+        except (OSError, ValueError):  # none yet, or damaged: it is there to be read by people
+            return None
+        return content if isinstance(content, dict) else None
 
     def stage_folder(self, stage: int) -> Path:
         """Where the generator goes when a stage ends."""
@@ -111,36 +138,53 @@ def _shorten(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def environment_record() -> dict[str, Any]:
+def environment_record(processes: int = 1) -> dict[str, Any]:
     """Command, commit, versions and hardware, as JSON."""
     return {
         "command": sys.argv,
         "graphhand": __version__,
         "commit": _git("rev-parse", "HEAD"),
+        "untracked": (_git("ls-files", "--others", "--exclude-standard", "--full-name") or "").splitlines(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
         "platform": platform.platform(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
+        "memory_gib": _memory_gib(),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        "processes": processes,
     }
 
 
 def uncommitted_changes() -> str | None:
-    """The checkout's diff against its commit, or None outside a checkout."""
-    return _git("diff", "HEAD")
+    """The checkout's diff against its commit, fit for ``git apply``; None outside a checkout, or without changes."""
+    return _git("diff", "HEAD", "--binary")
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says of the checkout that this file is tracked in, or None: it may be installed, or git missing."""
     here = Path(__file__).parent
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+        # An environment inside some other project's checkout is no checkout of ours.
+        ask("ls-files", "--error-unmatch", Path(__file__).name)
+        text = ask(*arguments)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    return found.stdout.strip() or None
+    return text.strip() if arguments[0] == "rev-parse" else text or None
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -64,7 +64,7 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
     return HandLoader(
         open_source(config.validation, config),
         size=config.generator.image_size,
-        batch_size=max(1, config.batch_size // world_size),
+        batch_size=max(1, config.batch_size // (world_size * config.accumulate)),
         training=False,
         margin=config.generator.crop_margin,
         workers=config.workers,
@@ -173,7 +173,7 @@ class RenderedBatches:
         self._drawer = _BatchDrawer(
             render_config(source, config.generator.image_size), config.mirror, config.seed, device if on_gpu else None
         )
-        self._keys: list[tuple[tuple[int, int], list[int]]] = []
+        self._keys: list[tuple[tuple[int, int, slice], list[int]]] = []
         # Processes draw ahead on a CPU; on a GPU drawing is part of the step.
         self._loader = DataLoader(
             self._drawer,
@@ -195,9 +195,10 @@ class RenderedBatches:
             order = walk(self.source.samples, epoch * count, count, (self.config.seed,))
         order = order + self.source.first
         self._keys = []
+        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
         for number in range(start_batch, len(self)):
-            start = (number * self.world_size + self.rank) * self.batch_size
-            self._keys.append(((epoch, start), [int(i) for i in order[start : start + self.batch_size]]))
+            start = number * self.world_size * self.batch_size
+            self._keys.append(((epoch, start, mine), [int(i) for i in order[start:][mine]]))
         yield from self._loader
 
 
@@ -207,11 +208,12 @@ class _BatchDrawer(Dataset[HandBatch]):
         self.device = device or torch.device("cpu")
         self._engine: RenderEngine | None = None
 
-    def __getitem__(self, key: tuple[tuple[int, int], list[int]]) -> HandBatch:
-        place, indices = key
+    def __getitem__(self, key: tuple[tuple[int, int, slice], list[int]]) -> HandBatch:
+        (epoch, start, mine), indices = key
         if self._engine is None:  # one engine a process
             self._engine = RenderEngine(self.config, device=self.device)
-        mirrored = np.random.default_rng((self.seed, *place)).random(len(indices)) < self.mirror
+        # Drawn for the whole batch, so that it does not matter how many processes share it.
+        mirrored = np.random.default_rng((self.seed, epoch, start)).random(mine.stop)[mine] < self.mirror
         return drawn_batch(self._engine.render(indices), torch.from_numpy(mirrored).to(self.device))
 
 

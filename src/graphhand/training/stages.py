@@ -7,8 +7,10 @@ III  generator and discriminator learn against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +20,11 @@ from graphhand.data.batch import HandBatch
 from graphhand.losses import adversarial_loss, critic_loss, handedness_loss, pose_terms, projection_loss
 from graphhand.model.generator import GeneratorOutput
 from graphhand.training.config import CriticConfig, LossWeights
+from graphhand.training.parts import WHOLE, Part, Share, split_batch, still_statistics
 
 Backward = Callable[[Tensor], None]
 Terms = dict[str, Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,104 +36,144 @@ class Player:
         optimizer: its Adam.
         backward: how a loss is differentiated (Fabric's, which knows about precision and devices).
         clip: called between backward and step.
+        pieces: in how many pieces a batch is seen, gradients adding up.
+        alone: a context in which the network's gradients are not averaged over processes.
     """
 
     network: nn.Module
     optimizer: Optimizer
     backward: Backward
     clip: Callable[[], None] = lambda: None
+    pieces: int = 1
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext
 
-    def descend(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss."""
+    def descend(self, parts: Sequence[T], loss_of: Callable[[T], tuple[Tensor, Terms]]) -> Terms:
+        """One step down the gradient of a loss, the sum of the parts' losses.
+
+        Args:
+            parts: what to give to ``loss_of``, one after the other.
+            loss_of: the loss of a part, and terms to report.
+
+        Returns:
+            The terms, summed over the parts.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        self.backward(loss)
+        summed: Terms = {}
+        for number, part in enumerate(parts, start=1):
+            with nullcontext() if number == len(parts) else self.alone():  # average once, when all is there
+                loss, terms = loss_of(part)
+                self.backward(loss)
+            summed = {name: summed[name] + term if name in summed else term for name, term in terms.items()}
         self.clip()
         self.optimizer.step()
+        return summed
 
 
 def stage_one_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
     """Stage I: the prior pose P~ is the prediction."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K, refine=False, camera_known=batch.has_camera)
-    loss, terms = supervised_loss(output, batch, weights)
-    generator.descend(loss)
-    return terms
+
+    def loss_of(part: Part) -> tuple[Tensor, Terms]:
+        seen = part.batch
+        output = generator.network(seen.image, seen.K, refine=False, camera_known=seen.has_camera)
+        return supervised_loss(output, seen, weights, part.share)
+
+    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
 
 
 def stage_two_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
     """Stage II: the refined pose P^ is the prediction; the gradient reaches the hand model module through it."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K, camera_known=batch.has_camera)
-    loss, terms = supervised_loss(output, batch, weights)
-    generator.descend(loss)
-    return terms
+
+    def loss_of(part: Part) -> tuple[Tensor, Terms]:
+        return supervised_loss(_refined(generator, part), part.batch, weights, part.share)
+
+    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
 
 
 def stage_three_step(
     generator: Player, discriminator: Player, batch: HandBatch, weights: LossWeights, critic: CriticConfig
 ) -> Terms:
     """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
-    output: GeneratorOutput = generator.network(batch.image, batch.K, camera_known=batch.has_camera)
-    posed = batch.has_3d.nonzero().squeeze(1)
-    terms: Terms = {}
+    whole = split_batch(batch, generator.pieces)
+    parts, num_posed = whole.pieces, int(whole.posed)
+    # The generator sees a whole batch once for both players. Of pieces it sees each a second time when it answers: the
+    # graphs of all pieces at once are what accumulation is there to avoid.
+    once = _refined(generator, parts[0]) if len(parts) == 1 else None
+    if once is not None:
+        poses = [once.joints_m.detach()]
+    else:
+        with torch.no_grad(), still_statistics(generator.network):
+            poses = [_refined(generator, part).joints_m for part in parts]
 
-    discriminator.network.requires_grad_(True)
-    for step in range(critic.steps):
-        real_rows, fake_rows = split_triples(posed, swap=step % 2 == 1)
-        if len(real_rows) == 0:  # a batch with fewer than two poses has nothing to compare
-            continue
-        real = discriminator.network(batch.joints_m[real_rows], batch.image[real_rows])
-        fake = discriminator.network(output.joints_m[fake_rows].detach(), batch.image[fake_rows])
-        loss = critic_loss(real, fake, critic.loss)
-        terms["critic"] = loss.detach()
+    def tell_apart(pair: tuple[Part, Tensor]) -> tuple[Tensor, Terms]:
+        part, pose_m = pair
+        seen, share = part.batch, part.share
+        real, fake, shares = part.real, part.fake, (share.real, share.fake)
+        if swap:
+            real, fake, shares = fake, real, (share.fake, share.real)
+        real_scores = discriminator.network(seen.joints_m[real], seen.image[real])
+        fake_scores = discriminator.network(pose_m[fake], seen.image[fake])
+        loss = critic_loss(real_scores, fake_scores, critic.loss, shares)
+        terms = {"critic": loss.detach()}
         if critic.drift:
-            loss = loss + critic.drift * real.square().mean()
-        discriminator.descend(loss)
+            loss = loss + critic.drift * shares[0] * real_scores.square().sum() / max(len(real_scores), 1)
+        return loss, terms
 
-    loss, supervised = supervised_loss(output, batch, weights)
-    terms.update(supervised)
-    if weights.adversarial and len(posed):
-        # Its gradient passes through the discriminator but must not move it.
-        discriminator.network.requires_grad_(False)
-        adversarial = adversarial_loss(discriminator.network(output.joints_m[posed], batch.image[posed]))
-        loss = loss + weights.adversarial * adversarial
-        terms["adversarial"] = adversarial.detach()
-        terms["total"] = loss.detach()
-    generator.descend(loss)
-    return terms
+    def answer(part: Part) -> tuple[Tensor, Terms]:
+        output = _refined(generator, part) if once is None else once
+        loss, terms = supervised_loss(output, part.batch, weights, part.share)
+        if weights.adversarial and num_posed:
+            posed = part.batch.has_3d
+            with discriminator.alone():  # its gradient passes through the discriminator but must not move it
+                scores = discriminator.network(output.joints_m[posed], part.batch.image[posed])
+            adversarial = part.share.posed * adversarial_loss(scores)
+            loss = loss + weights.adversarial * adversarial
+            terms |= {"adversarial": adversarial.detach(), "total": loss.detach()}
+        return loss, terms
+
+    swap = False
+    terms: Terms = {}
+    discriminator.network.requires_grad_(True)
+    if num_posed >= 2:  # fewer have nothing to compare
+        for step in range(critic.steps):
+            swap = step % 2 == 1
+            terms |= discriminator.descend(list(zip(parts, poses)), tell_apart)
+    discriminator.network.requires_grad_(False)
+    return terms | generator.descend(parts, answer)
 
 
-def split_triples(posed: Tensor, swap: bool = False) -> tuple[Tensor, Tensor]:
-    """Rows for true and for generated triples: two halves of a batch that share no picture.
+def _refined(generator: Player, part: Part) -> GeneratorOutput:
+    seen = part.batch
+    output: GeneratorOutput = generator.network(seen.image, seen.K, camera_known=seen.has_camera)
+    return output
 
-    Were a picture in both, the discriminator could do no better with it than without it on that pair; and a triple is
-    true only with its own picture, so rows are never permuted between pose and picture.
+
+def supervised_loss(
+    output: GeneratorOutput, batch: HandBatch, weights: LossWeights, share: Share = WHOLE
+) -> tuple[Tensor, Terms]:
+    """Eq. 7 without its adversarial term, plus the terms the paper does not have; and each term, unweighted.
 
     Args:
-        posed: ``(N,)`` rows that have a 3D pose.
-        swap: exchange the halves.
+        output: what the generator says of the batch.
+        batch: the labels.
+        weights: of the terms.
+        share: what the batch counts where it is a part of a larger one.
     """
-    half = len(posed) // 2
-    first, second = posed[:half], posed[half : 2 * half]
-    return (second, first) if swap else (first, second)
-
-
-def supervised_loss(output: GeneratorOutput, batch: HandBatch, weights: LossWeights) -> tuple[Tensor, Terms]:
-    """Eq. 7 without its adversarial term, plus the terms the paper does not have; and each term, unweighted."""
     crop_size = batch.image.shape[-1]
     pose = pose_terms(
         output.pose_m, output.joints_px, batch.joints_m, batch.joints_px, batch.labelled, batch.has_3d, crop_size
     )
     weighted = [
-        (weights.pose, "pose", pose.pose),
-        (weights.projection, "projection", pose.projection),
-        (weights.bone_length, "bone_length", pose.bone_length),
-        (weights.bone_direction, "bone_direction", pose.bone_direction),
-        (weights.handedness, "handedness", handedness_loss(output.right_logit, batch.is_right)),
-        (weights.pose_prior, "pose_prior", rotation_size(output.code.theta)),
-        (weights.shape_prior, "shape_prior", output.code.beta.square().mean()),
+        (weights.pose, "pose", share.posed * pose.pose),
+        (weights.projection, "projection", share.labelled * pose.projection),
+        (weights.bone_length, "bone_length", share.posed * pose.bone_length),
+        (weights.bone_direction, "bone_direction", share.posed * pose.bone_direction),
+        (weights.handedness, "handedness", share.rows * handedness_loss(output.right_logit, batch.is_right)),
+        (weights.pose_prior, "pose_prior", share.rows * rotation_size(output.code.theta)),
+        (weights.shape_prior, "shape_prior", share.rows * output.code.beta.square().mean()),
     ]
     if output.keypoints_px is not None:
         found = projection_loss(output.keypoints_px, batch.joints_px, batch.labelled, crop_size)
-        weighted.append((weights.keypoints, "keypoints", found))
+        weighted.append((weights.keypoints, "keypoints", share.labelled * found))
     # A term switched off takes no part at all: zero times an infinity would not be zero.
     total = torch.stack([weight * term for weight, _, term in weighted if weight]).sum()
     terms = {name: term.detach() for _, name, term in weighted}

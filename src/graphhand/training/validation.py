@@ -12,7 +12,8 @@ from graphhand.geometry import root_align, similarity_align
 from graphhand.losses import MM_PER_M, REFERENCE_CROP_PX
 from graphhand.model.generator import GeneratorOutput
 
-VALIDATION_COLUMNS = ("root_mm", "prior_root_mm", "pa_mm", "proj_px", "handedness", "samples")
+_NUMBERS = ("root_mm", "prior_root_mm", "pa_mm", "proj_px", "handedness")
+VALIDATION_COLUMNS = (*_NUMBERS, "samples")
 
 
 @torch.inference_mode()
@@ -30,16 +31,17 @@ def validate(
         batches: validation crops.
         device: where the generator is.
         refine: judge the refined pose, or in stage I the prior.
-        reduce: sums a tensor over processes.
+        reduce: sums a CPU tensor over processes, each of which validates some of the samples.
 
     Returns:
         ``root_mm`` (wrists aligned, 21 joints, no scale), ``prior_root_mm`` (the same of the prior pose), ``pa_mm``
         (Procrustes), ``proj_px`` (pixels of a 224-pixel crop, labelled joints), ``handedness`` (share of right hands
-        called right, and of their mirror images called left), ``samples``.
+        called right, and of their mirror images called left), ``samples``. The millimetres are means over the samples
+        that have a pose, the pixels over those with a labelled joint; a number that applies to none is left out.
     """
     was_training = generator.training
     generator.eval()
-    sums = torch.zeros(6, dtype=torch.float64)
+    sums = torch.zeros(len(_NUMBERS), 2, dtype=torch.float64)  # of values, and of the samples that have one
     for cpu_batch in batches:
         batch = cpu_batch.to(device)
         output: GeneratorOutput = generator(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
@@ -48,22 +50,20 @@ def validate(
         truth = root_align(batch.joints_m)
         pixels = torch.linalg.vector_norm(output.joints_px - batch.joints_px, dim=-1) * batch.labelled
         pixels = pixels.sum(-1) / batch.labelled.sum(-1).clamp(min=1) * (REFERENCE_CROP_PX / batch.image.shape[-1])
-        posed = batch.has_3d
-        per_sample = torch.stack(
-            (
-                _mean_distance_mm(output.joints_m, truth) * posed,
-                _mean_distance_mm(root_align(output.prior_m), truth) * posed,
-                _mean_distance_mm(similarity_align(output.joints_m, truth), truth) * posed,
-                pixels,
-                called.view(2, -1).double().mean(0),
-                torch.ones_like(pixels),
-            )
+        numbers = (
+            (_mean_distance_mm(output.joints_m, truth), batch.has_3d),
+            (_mean_distance_mm(root_align(output.prior_m), truth), batch.has_3d),
+            (_mean_distance_mm(similarity_align(output.joints_m, truth), truth), batch.has_3d),
+            (pixels, batch.labelled.any(-1)),
+            (called.view(2, -1).float().mean(0), torch.ones_like(batch.has_3d)),
         )
-        sums += per_sample.double().sum(1).cpu()
+        for row, (values, applies) in enumerate(numbers):
+            sums[row, 0] += float(values[applies].double().sum())
+            sums[row, 1] += int(applies.sum())
     generator.train(was_training)
     sums = reduce(sums)
-    count = max(float(sums[-1]), 1.0)
-    return {name: float(value) / count for name, value in zip(VALIDATION_COLUMNS[:-1], sums)} | {"samples": count}
+    means = {name: float(total / count) for name, (total, count) in zip(_NUMBERS, sums) if count}
+    return means | {"samples": float(sums[-1, 1])}
 
 
 def _mean_distance_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

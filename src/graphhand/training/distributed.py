@@ -1,0 +1,123 @@
+"""One run on several processes, as torchrun starts them: who this one is, and what all must agree on.
+
+Each process takes its share of every batch, and the gradients are averaged (DistributedDataParallel). The first
+process alone writes files. Without torchrun there is one process and none of this costs anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor
+
+from graphhand.errors import InputError
+
+_TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric for this process: alone, or one of those that torchrun started, which are joined here.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: Fabric's name of it.
+
+    Raises:
+        InputError: ``WORLD_SIZE`` asks for several processes, but the rest of torchrun's variables is missing.
+    """
+    size = int(os.environ.get("WORLD_SIZE") or 1)
+    if size == 1:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    missing = [name for name in _TORCHRUN_VARIABLES if name not in os.environ]
+    if missing:
+        raise InputError(
+            "WORLD_SIZE", f"is {size}, but {missing[0]} is not set", "start with torchrun, or unset WORLD_SIZE"
+        )
+    local_size = int(os.environ["LOCAL_WORLD_SIZE"])
+    if size % local_size:
+        raise InputError("WORLD_SIZE", f"{size} is no multiple of {local_size}", "start as many on every machine")
+    fabric = Fabric(
+        accelerator=device,
+        devices=local_size,
+        num_nodes=size // local_size,
+        # Buffers need no broadcast: batch statistics are synchronised, and spectral norms follow from the weights.
+        # A broadcast would change them between the discriminator's two forward passes and its backward pass.
+        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),
+        plugins=TorchElasticEnvironment(),
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+class Processes:
+    """The processes of this run. Made on all of them at the same point.
+
+    Attributes:
+        rank: number of this one, from 0.
+        size: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = rank_and_size()
+        # Decisions and sums travel between CPUs: asking a GPU would wait for all it still has to do.
+        self._group = dist.new_group(backend="gloo") if self.size > 1 else None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """A CPU tensor summed over the processes, the same on each."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values, group=self._group)
+        return values
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether any process raised it."""
+        if self.size == 1:
+            return flags
+        return tuple(bool(count) for count in self.sum(torch.tensor(flags, dtype=torch.int64)))
+
+    def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Scalars averaged over the processes; all give the same names."""
+        stacked = torch.stack([value.detach().double().cpu() for value in values.values()])
+        return dict(zip(values, (self.sum(stacked) / self.size).tolist()))
+
+    def agree(self, *numbers: int) -> bool:
+        """Whether every process gives the same numbers."""
+        mine = torch.tensor(numbers, dtype=torch.int64)
+        table = torch.zeros(self.size, len(numbers), dtype=torch.int64)
+        table[self.rank] = mine
+        return bool((self.sum(table) == mine).all())
+
+    def share_of(self, batch_size: int, pieces: int) -> int:
+        """This process's part of a batch.
+
+        Raises:
+            InputError: the batch cannot be split evenly.
+        """
+        if batch_size % (self.size * pieces):
+            into = f"{self.size} processes" + (f" of {pieces} pieces each" if pieces > 1 else "")
+            raise InputError("batch_size", f"{batch_size} cannot be split over {into}", "give a multiple")
+        return batch_size // self.size
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's number and how many there are; (0, 1) before :func:`make_fabric` has joined several."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def leave() -> None:
+    """Part from the other processes, at the very end."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,149 @@
+"""A step's batch in the parts in which it is seen: a share for each process, which may see its own in pieces.
+
+The losses are means over the rows they apply to, such as those with a pose, and parts hold different numbers of them.
+So that the parts together give exactly the whole batch's mean, each part's mean counts by the rows it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from graphhand.data.batch import HandBatch
+from graphhand.training.distributed import rank_and_size
+
+Weight = Tensor | float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a mean over a part counts in the whole batch's: the part's rows over all rows, times the processes.
+
+    Times the processes, because DistributedDataParallel divides the sum of their gradients by their number.
+
+    Attributes:
+        rows: for means over all rows.
+        posed: over rows with a 3D pose.
+        labelled: over rows with a 2D label.
+        real, fake: over the discriminator's true and generated triples.
+    """
+
+    rows: Weight = 1.0
+    posed: Weight = 1.0
+    labelled: Weight = 1.0
+    real: Weight = 1.0
+    fake: Weight = 1.0
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of the step's batch.
+
+    Attributes:
+        batch: the rows.
+        share: what their means count.
+        real, fake: ``(B,)`` bool, the rows that make true and generated triples, see :func:`triples`.
+    """
+
+    batch: HandBatch
+    share: Share
+    real: Tensor
+    fake: Tensor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """This process's share of a batch, in pieces.
+
+    Attributes:
+        pieces: at least one.
+        posed: rows with a 3D pose in the whole batch, over all processes: a whole number.
+    """
+
+    pieces: list[Part]
+    posed: Tensor
+
+
+def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
+    """Split this process's share of a batch; every process calls it.
+
+    Args:
+        batch: the share. Process k holds the k-th block of the whole batch's rows.
+        pieces: how many equal pieces to make.
+    """
+    rank, size = rank_and_size()
+    posed, labelled = batch.has_3d, batch.labelled.any(1)
+    counts = torch.zeros(size, 2, dtype=torch.int64, device=posed.device)
+    counts[rank] = torch.stack((posed.sum(), labelled.sum()))
+    if size > 1:
+        dist.all_reduce(counts)
+    all_posed, all_labelled = counts.sum(0)
+    real, fake = triples(posed, counts[:rank, 0].sum(), all_posed)
+    pairs = all_posed // 2
+
+    def share(rows: Tensor, of: Tensor) -> Tensor:
+        return size * rows.sum() / of.clamp(min=1)
+
+    step = len(batch) // pieces
+    made = []
+    for start in range(0, pieces * step, step):
+        here = slice(start, start + step)
+        shares = Share(
+            rows=1 / pieces,
+            posed=share(posed[here], all_posed),
+            labelled=share(labelled[here], all_labelled),
+            real=share(real[here], pairs),
+            fake=share(fake[here], pairs),
+        )
+        made.append(Part(batch if pieces == 1 else _rows(batch, here), shares, real[here], fake[here]))
+    return Parts(made, all_posed)
+
+
+def triples(posed: Tensor, before: Tensor | int, total: Tensor | int) -> tuple[Tensor, Tensor]:
+    """Rows for true and for generated triples: of the whole batch's posed rows every other one, as many of each.
+
+    The two share no picture. Were a picture in both, the discriminator could do no better with it than without it on
+    that pair; and a triple is true only with its own picture, so rows are never permuted between pose and picture.
+    Every other one, counted over the whole batch: then each process has some of both, and together they have just those
+    that a single process would take.
+
+    Args:
+        posed: ``(B,)`` bool, rows with a 3D pose.
+        before: posed rows of the whole batch that come before these.
+        total: posed rows of the whole batch; of an odd number the last makes no triple.
+
+    Returns:
+        Two ``(B,)`` bool.
+    """
+    number = posed.cumsum(0) - 1 + before
+    paired = posed & (number < total // 2 * 2)
+    return paired & (number % 2 == 0), paired & (number % 2 == 1)
+
+
+@contextmanager
+def still_statistics(network: nn.Module) -> Iterator[None]:
+    """Leave the running means and variances of batch normalisation as they are: for a second look at one batch."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+
+
+def _rows(batch: HandBatch, rows: slice) -> HandBatch:
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    tensors: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(batch, names=batch.names[rows], **tensors)

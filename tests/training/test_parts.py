@@ -1,0 +1,144 @@
+"""A batch in parts: every row in its place, and the parts' means add up to the whole batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from graphhand.data import HandBatch
+from graphhand.losses import pose_loss, projection_loss
+from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.training.config import CriticConfig, LossWeights
+from graphhand.training.parts import split_batch, still_statistics, triples
+from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
+
+SIZE = 32
+ROWS = 8
+GENERATOR = GeneratorConfig(
+    backbone="resnet18", backbone_width=8, image_size=SIZE, refinement_width=8, refinement_blocks=1
+)
+DISCRIMINATOR = DiscriminatorConfig(image_size=16, image_width=4, pose_width=4, bone_width=4, fusion_width=4)
+
+
+@pytest.fixture
+def batch() -> HandBatch:
+    """Rows with and without a pose, with and without labels, unevenly spread."""
+    draw = torch.Generator().manual_seed(0)
+    joints = torch.randn(ROWS, 21, 3, generator=draw) * 0.03
+    posed = torch.tensor([True, True, True, False, False, True, False, True])
+    labelled = torch.rand(ROWS, 21, generator=draw) < 0.8
+    labelled[4] = False
+    return HandBatch(
+        image=torch.rand(ROWS, 3, SIZE, SIZE, generator=draw),
+        joints_m=joints - joints[:, :1],
+        joints_px=torch.rand(ROWS, 21, 2, generator=draw) * SIZE,
+        labelled=labelled,
+        visible=labelled,
+        K=torch.tensor([[45.0, 0, 15.5], [0, 45.0, 15.5], [0, 0, 1]]).expand(ROWS, 3, 3),
+        root_depth_m=torch.full((ROWS,), 0.4),
+        has_3d=posed,
+        has_camera=posed,
+        is_right=torch.arange(ROWS) != 4,
+        R_crop_cam=torch.eye(3).expand(ROWS, 3, 3),
+        flipped=torch.zeros(ROWS, dtype=torch.bool),
+        names=tuple(f"row{k}" for k in range(ROWS)),
+    )
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+def test_pieces_are_the_batch_in_order(batch, pieces):
+    parts = split_batch(batch, pieces).pieces
+    assert len(parts) == pieces
+    assert torch.equal(torch.cat([part.batch.image for part in parts]), batch.image)
+    assert sum((part.batch.names for part in parts), ()) == batch.names
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+def test_weighted_means_of_the_pieces_add_up_to_the_whole(batch, pieces):
+    predicted_m, predicted_px = batch.joints_m.flip(0), batch.joints_px.flip(0)
+    pose = projection = torch.zeros(())
+    for k, part in enumerate(split_batch(batch, pieces).pieces):
+        rows = slice(k * ROWS // pieces, (k + 1) * ROWS // pieces)
+        pose = pose + part.share.posed * pose_loss(predicted_m[rows], part.batch.joints_m, part.batch.has_3d)
+        projection = projection + part.share.labelled * projection_loss(
+            predicted_px[rows], part.batch.joints_px, part.batch.labelled, SIZE
+        )
+    assert float(pose) == pytest.approx(float(pose_loss(predicted_m, batch.joints_m, batch.has_3d)))
+    whole = projection_loss(predicted_px, batch.joints_px, batch.labelled, SIZE)
+    assert float(projection) == pytest.approx(float(whole))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_triples_are_the_same_however_the_rows_are_shared(seed):
+    posed = torch.rand(12, generator=torch.Generator().manual_seed(seed)) < 0.6
+    real, fake = triples(posed, 0, posed.sum())
+    assert not (real & fake).any()
+    assert not ((real | fake) & ~posed).any()
+    assert real.sum() == fake.sum() == posed.sum() // 2
+    shares = [triples(posed[k : k + 4], posed[:k].sum(), posed.sum()) for k in (0, 4, 8)]
+    assert torch.equal(torch.cat([share[0] for share in shares]), real)
+    assert torch.equal(torch.cat([share[1] for share in shares]), fake)
+
+
+class Recorder(torch.optim.SGD):
+    """Keeps the gradients of its last step, and moves nothing."""
+
+    def step(self, closure=None):
+        self.seen = [None if p.grad is None else p.grad.clone() for p in self.param_groups[0]["params"]]
+
+
+def gradients(stage: int, batch: HandBatch, pieces: int) -> tuple[list, dict]:
+    """Both networks' gradients and the terms of one step, batch statistics and spectral norms held still."""
+    torch.manual_seed(1)
+    networks = Generator(GENERATOR).eval(), build_discriminator(DISCRIMINATOR).eval()
+    nn.init.normal_(networks[0].refinement.head.linear.weight, std=0.01)
+    players = [Player(n, Recorder(n.parameters(), 1.0), torch.Tensor.backward, pieces=pieces) for n in networks]
+    if stage == 1:
+        terms = stage_one_step(players[0], batch, LossWeights())
+    elif stage == 2:
+        terms = stage_two_step(players[0], batch, LossWeights())
+    else:
+        terms = stage_three_step(*players, batch, LossWeights(adversarial=10.0), CriticConfig(loss="hinge", drift=0.1))
+    return [g for player in players if hasattr(player.optimizer, "seen") for g in player.optimizer.seen], terms
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_gradients_of_pieces_add_up_to_the_whole_batchs(batch, stage):
+    (whole, terms), (pieces, pieces_terms) = gradients(stage, batch, 1), gradients(stage, batch, 4)
+    assert len(whole) == len(pieces)
+    assert sum(g is not None and bool(g.any()) for g in whole) > 20
+    for a, b in zip(whole, pieces):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-5 * float(a.abs().max()) + 1e-7)
+    assert terms.keys() == pieces_terms.keys()
+    for name, value in terms.items():
+        assert float(pieces_terms[name]) == pytest.approx(float(value), rel=1e-4), name
+
+
+def test_gradients_are_averaged_over_processes_once_a_step(batch):
+    network, entered = Generator(GENERATOR), []
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        entered.append(True)
+        yield
+
+    optimizer = torch.optim.SGD(network.parameters(), 0.0)
+    stage_one_step(Player(network, optimizer, torch.Tensor.backward, pieces=4, alone=alone), batch, LossWeights())
+    assert len(entered) == 3
+
+
+def test_second_look_leaves_running_statistics(batch):
+    network = Generator(GENERATOR).train()
+    before = {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
+    with still_statistics(network), torch.no_grad():
+        network(batch.image, batch.K)
+    assert all(torch.equal(network.state_dict()[k], v) for k, v in before.items())
+    network(batch.image, batch.K)
+    assert not any(torch.equal(network.state_dict()[k], v) for k, v in before.items() if k.startswith("backbone.bn1"))
