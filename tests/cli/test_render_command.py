@@ -41,6 +41,10 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
         (("--count", 4, "--shard", "1"), "no shard"),
         (("--benchmark", "--count", 4), "are fixed"),
         (("--benchmark", "--seed", 4), "are fixed"),
+        (("--benchmark", "upright=1"), "are fixed"),
+        (("--count", 4, "upwright=1"), "not a setting of the engine"),
+        (("--count", 4, "seed=1"), "not a setting of the engine"),
+        (("--count", 4, "upright=2"), "less than or equal to 1"),
         (("--count", 4, "--checksum"), "goes with --benchmark"),
     ],
 )
@@ -70,3 +74,11 @@ def test_the_benchmarks_checksum_is_printed_without_drawing(monkeypatch):
 
 def test_a_folder_must_be_named():
     assert "--out: is missing" in str(run("--count", 2).exception)
+
+
+def test_settings_of_the_engine_can_be_changed(tmp_path):
+    arguments = ("--count", 1, "--size", 32, "--device", "cpu")
+    assert run("--out", tmp_path / "varied", *arguments).exit_code == 0
+    assert run("--out", tmp_path / "grey", *arguments, "background_variation=false", "noise=0").exit_code == 0
+    varied, grey = (PlainHands(tmp_path / name, "train")[0].image for name in ("varied", "grey"))
+    assert grey[0].std() < varied[0].std()

@@ -17,6 +17,10 @@ Layout = Literal["rhd", "stb", "freihand", "plain"]
 
 
 def render(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Settings of the engine to change, e.g. upright=1 objects=0."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to fill; run again to go on after an interruption.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Pictures in the folder when all is done.")] = None,
     layout: Annotated[Layout, typer.Option(help="Whose file layout to write.")] = "plain",
@@ -49,8 +53,8 @@ def render(
     from graphhand.rendering import RenderConfig
 
     if benchmark:
-        if count is not None or seed or backgrounds:
-            raise InputError("--benchmark", "its size, seed and backgrounds are fixed", "leave those options out")
+        if count is not None or seed or backgrounds or settings:
+            raise InputError("--benchmark", "its size, seed and settings are fixed", "leave those options out")
         name = ("training", "evaluation")[split == "test"]
         if checksum:
             typer.echo(json.dumps(rendered_v1.checksum(name), indent=1))
@@ -62,10 +66,13 @@ def render(
         if count is None:
             raise InputError("--count", "is missing", "say how many pictures to draw")
         name = LAYOUTS[layout].splits[split == "test"]
-        config = RenderConfig(
-            image_size=size if layout == "plain" else PICTURE_SIZE[layout],
-            seed=seed,
-            backgrounds=tuple(str(path) for path in backgrounds or ()),
+        config = _configured(
+            RenderConfig(
+                image_size=size if layout == "plain" else PICTURE_SIZE[layout],
+                seed=seed,
+                backgrounds=tuple(str(path) for path in backgrounds or ()),
+            ),
+            settings or (),
         )
     if out is None:
         raise InputError("--out", "is missing", "name the folder to fill")
@@ -114,6 +121,26 @@ def _draw(
         typer.echo(f"{out}: {len(indices)} pictures, {layout} layout, {split} split; complete")
     else:
         typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are still missing")
+
+
+def _configured(config: RenderConfig, settings: Sequence[str]) -> RenderConfig:
+    """The engine's settings with ``key=value`` changes."""
+    import yaml
+
+    from graphhand.errors import InputError
+
+    changes = {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator or key not in type(config).model_fields or key in ("image_size", "seed", "backgrounds"):
+            raise InputError(
+                setting, "not a setting of the engine", "write for example upright=1; see docs/rendering.md"
+            )
+        changes[key] = yaml.safe_load(text)
+    try:
+        return type(config)(**{**config.model_dump(), **changes})
+    except ValueError as error:
+        raise InputError("KEY=VALUE", " ".join(str(error).split()), "see docs/rendering.md") from None
 
 
 def _shard(text: str) -> tuple[int, int]:
