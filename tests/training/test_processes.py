@@ -1,0 +1,201 @@
+"""Two processes, as torchrun starts them, train what one process with the same batches trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from graphhand.errors import InputError
+from graphhand.training.config import load_config, parse_config
+from graphhand.training.trainer import Trainer
+
+RECIPE = {
+    "device": "cpu",
+    "threads": 1,
+    "generator": {
+        "image_size": 64,
+        "backbone": "resnet18",
+        "backbone_width": 8,
+        "refinement_blocks": 1,
+        "refinement_width": 16,
+    },
+    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
+    "batch_size": 8,
+    "epoch_samples": 16,
+    "mirror": 0.3,  # processes hold different numbers of rows with a pose
+    "ema": 0.9,
+    "stage1": {"epochs": 1, "learning_rate": 1e-3},
+    "stage2": {"epochs": 1, "learning_rate": 1e-4},
+    "stage3": {"epochs": 1, "learning_rate": 1e-4, "clip_norm": 10.0},
+    "losses": {"adversarial": 1.0},
+    "log_every": 1,
+    "pictures": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> dict:
+    """Nine labelled pictures, two of them without a pose, and the recipe that trains and validates on them."""
+    root = tmp_path_factory.mktemp("hands")
+    rng = np.random.default_rng(0)
+    lines = []
+    for k in range(9):
+        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (80, 80, 3), dtype=np.uint8))
+        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+        camera = {"fx": 160.0, "fy": 160.0, "cx": 39.5, "cy": 39.5}
+        line = {"image": f"{k}.png", "side": "right", "camera": camera}
+        if k in (2, 5):
+            line["joints_px"] = (39.5 + 160 * joints[:, :2] / joints[:, 2:]).tolist()
+        else:
+            line["joints_cam_m"] = joints.tolist()
+        lines.append(json.dumps(line))
+    (root / "hands.jsonl").write_text("\n".join(lines))
+    source = {"kind": "dataset", "name": "plain", "root": str(root)}
+    return RECIPE | {"train": [source], "validation": source}
+
+
+def torchrun(folder: Path, *program: str) -> subprocess.CompletedProcess:
+    """Run a program of ours as two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *program]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, cwd=folder, timeout=300, capture_output=True, text=True)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        # A bias before a batch normalisation has no gradient but rounding, which Adam makes into steps.
+        atol = 2e-4 if name.startswith("refinement.blocks") and "bias" in name else 2e-5
+        torch.testing.assert_close(
+            b[name], a[name], rtol=1e-4, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.fixture(scope="module")
+def alone(recipe, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert Trainer(parse_config(recipe, "test"), out, quiet=True).run()
+    return out
+
+
+@pytest.fixture(scope="module")
+def together(recipe, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("together") / "run"
+    (out.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = torchrun(out.parent, "-m", "graphhand", "train", "--config", "recipe.yaml", "--out", str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("finished") == 1  # the first process alone speaks
+    return out
+
+
+PROGRAM = """
+import shutil, sys, yaml
+from pathlib import Path
+from graphhand.errors import InputError
+from graphhand.errors import InputError
+from graphhand.training.config import load_config, parse_config
+from graphhand.training.trainer import Trainer
+
+recipe, here = yaml.safe_load(Path("recipe.yaml").read_text()), Path(sys.argv[1])
+config = parse_config(recipe, "test")
+
+# The second process alone is asked to stop; both do, and go on from there.
+first = Trainer(config, here / "stopped", quiet=True)
+first._must_stop = lambda: first.processes.rank == 1 and (first.position.stage, first.position.step) == (2, 1)
+assert not first.run()
+assert (first.position.stage, first.position.step) == (2, 1)
+if first.processes.first:
+    shutil.copytree(here / "stopped", here / "half")
+assert Trainer(config, here / "stopped", quiet=True).run()
+
+# A head whose loss is off takes no part; nor does anything wait for it.
+plain = parse_config(recipe | {"losses": {"handedness": 0.0, "projection": 0.0}, "ema": None}, "test")
+assert Trainer(plain, here / "plain", quiet=True).run()
+
+odd = parse_config(recipe | {"batch_size": 7}, "test")
+try:
+    Trainer(odd, here / "odd", quiet=True)
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def programme(recipe, tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("programme")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "program.py").write_text(PROGRAM)
+    done = torchrun(folder, "program.py", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_two_processes_end_with_the_weights_of_one(alone, together, stage):
+    start = Trainer(load_config(alone / "config.yaml"), alone.parent / "start", quiet=True).generator.state_dict()
+    one, two = weights(alone / f"stage{stage}"), weights(together / f"stage{stage}")
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one if name.endswith("conv1.weight"))
+    assert moved > 5e-4  # many times what is tolerated between the two
+    assert_close(one, two)
+
+
+def test_two_processes_log_what_one_does(alone, together):
+    for name in ("train.csv", "validation.csv"):
+        one, two = rows(alone / name), rows(together / name)
+        assert len(one) == len(two) > 0
+        for a, b in zip(one, two):
+            for column in a.keys() - {"seconds", "samples_per_second", "waiting"}:
+                assert bool(a[column]) == bool(b[column]), column
+                if a[column]:
+                    assert float(b[column]) == pytest.approx(float(a[column]), rel=2e-3, abs=1e-4), column
+    assert {row["samples"] for row in rows(together / "validation.csv")} == {"9"}  # an odd number, each seen once
+
+
+def test_run_records_its_processes(together):
+    assert json.loads((together / "environment.json").read_text())["processes"] == 2
+
+
+def test_stop_is_agreed_and_resume_exact(together, programme):
+    folder, _ = programme
+    for stage in (1, 2, 3):
+        one, two = weights(together / f"stage{stage}"), weights(folder / "stopped" / f"stage{stage}")
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_another_number_of_processes_may_go_on(recipe, alone, programme):
+    half = programme[0] / "half"
+    assert Trainer(parse_config(recipe, "test"), half, quiet=True).run()
+    assert_close(weights(alone / "stage3"), weights(half / "stage3"))
+
+
+def test_batch_that_cannot_be_split_is_one_line(programme):
+    lines = [line for line in programme[1].splitlines() if line.startswith("batch_size: 7 cannot be split")]
+    assert len(lines) == 2
+
+
+def test_several_processes_need_torchrun(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="start with torchrun"):
+        Trainer(parse_config(recipe, "test"), tmp_path / "run", quiet=True)
