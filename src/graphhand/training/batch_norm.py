@@ -27,7 +27,8 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            here = self.running_mean is None  # then the batch at hand counts, as it does in torch's
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, here, eps=self.eps)
         return self._normalise(x)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

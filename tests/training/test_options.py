@@ -1,0 +1,167 @@
+"""How a run may be computed: every option is read, resumes exactly, and the defaults are the paper's recipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from graphhand.errors import InputError
+from graphhand.training.checkpoint import Checkpoint, read_checkpoint
+from graphhand.training.config import TrainConfig, load_config, parse_config
+from graphhand.training.resume import refuse_other_config
+from graphhand.training.trainer import Trainer
+
+TINY = {
+    "seed": 3,
+    "device": "cpu",
+    "threads": 1,
+    "generator": {
+        "image_size": 32,
+        "backbone": "resnet18",
+        "backbone_width": 8,
+        "shared_backbone": True,
+        "refinement_blocks": 1,
+        "refinement_width": 8,
+    },
+    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
+    "batch_size": 4,
+    "epoch_samples": 12,
+    "stage1": {"epochs": 1},
+    "stage2": {"epochs": 1},
+    "stage3": {"epochs": 1},
+    "log_every": 1,
+    "pictures": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> dict:
+    root = tmp_path_factory.mktemp("hands")
+    rng = np.random.default_rng(0)
+    lines = []
+    for k in range(8):
+        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
+        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+        camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
+        lines.append(
+            json.dumps({"image": f"{k}.png", "side": "right", "joints_cam_m": joints.tolist(), "camera": camera})
+        )
+    (root / "hands.jsonl").write_text("\n".join(lines))
+    source = {"kind": "dataset", "name": "plain", "root": str(root)}
+    return TINY | {"train": [source], "validation": source}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def train(recipe: dict, out: Path, stop_at: tuple[int, int] | None = None) -> Trainer:
+    trainer = Trainer(parse_config(recipe, "test"), out, quiet=True)
+    if stop_at is not None:
+        trainer._must_stop = lambda: (trainer.position.stage, trainer.position.step) == stop_at
+    assert trainer.run() is (stop_at is None)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def plain(recipe, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    train(recipe, out)
+    return out
+
+
+def test_defaults_are_the_plain_recipe():
+    config = TrainConfig()
+    assert (config.accumulate, config.ema, config.channels_last, config.compile) == (1, None, False, False)
+    assert config.fused_optimizer is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ema": 0.9},
+        {"accumulate": 2},
+        {"channels_last": True, "fused_optimizer": True},
+        {"ema": 0.9, "accumulate": 2, "channels_last": True, "fused_optimizer": True},
+    ],
+    ids=lambda options: "+".join(options),
+)
+def test_options_resume_to_the_same_bits(recipe, tmp_path, options):
+    train(recipe | options, tmp_path / "whole")
+    train(recipe | options, tmp_path / "broken", stop_at=(3, 2))
+    train(recipe | options, tmp_path / "broken")
+    one, two = weights(tmp_path / "whole" / "stage3"), weights(tmp_path / "broken" / "stage3")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"fused_optimizer": True}])
+def test_ways_of_computing_change_rounding_alone(recipe, plain, tmp_path, options):
+    trainer = train(recipe | options | {"stage2": {"epochs": 0}, "stage3": {"epochs": 0}}, tmp_path / "run")
+    one, two = weights(plain / "stage1"), weights(tmp_path / "run" / "stage1")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
+    convolution = trainer.generator.backbone.layer1[0].conv1.weight
+    assert convolution.is_contiguous(memory_format=torch.channels_last) is ("channels_last" in options)
+
+
+def test_stage_leaves_the_average_and_the_next_starts_from_it(recipe, plain, tmp_path):
+    trainer = Trainer(parse_config(recipe | {"ema": 0.9}, "test"), tmp_path / "run", quiet=True)
+    assert trainer.run((1,))
+    left = weights(tmp_path / "run" / "stage1")
+    last = weights(plain / "stage1")  # the same steps without averaging
+    name = "backbone.conv1.weight"
+    assert not torch.equal(left[name], last[name])
+    state = trainer.generator.state_dict()
+    assert all(torch.equal(state[name], left[name]) for name in left)
+
+
+def test_average_is_what_is_validated(recipe, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("graphhand.training.trainer.validate", lambda network, *_: seen.append(network) or {})
+    trainer = Trainer(parse_config(recipe | {"ema": 0.9}, "test"), tmp_path / "run", quiet=True)
+    trainer.run((1,))
+    assert seen == [trainer.average.network]
+
+
+def test_run_from_before_an_option_goes_on(recipe, plain, tmp_path):
+    """Its checkpoint knows nothing of the option, whose default is what it was made with."""
+    trainer = Trainer(parse_config(recipe, "test"), plain, quiet=True)
+    config = {k: v for k, v in trainer.config.model_dump(mode="json").items() if k not in ("accumulate", "ema")}
+    now = read_checkpoint(plain / "checkpoint.safetensors")
+    old = Checkpoint(now.path, now.position, config, {})
+    refuse_other_config(old, trainer.config)
+    other = parse_config(recipe | {"accumulate": 2}, "test")
+    with pytest.raises(InputError, match="accumulate 1, not 2"):
+        refuse_other_config(old, other)
+
+
+def test_pieces_must_divide_the_batch():
+    with pytest.raises(InputError, match="no multiple of accumulate"):
+        load_config(None, ["batch_size=10", "accumulate=4"])
+
+
+def test_compile_is_asked_for_and_changes_no_name(recipe, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: asked.append(self))
+    trainer = Trainer(parse_config(recipe | {"compile": True}, "test"), tmp_path / "run", quiet=True)
+    assert asked == [trainer.generator]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_run_ends_near_the_plain_one(recipe, plain, tmp_path):
+    train(recipe | {"compile": True}, tmp_path / "run")
+    for stage in (1, 2, 3):
+        one, two = weights(plain / f"stage{stage}"), weights(tmp_path / "run" / f"stage{stage}")
+        assert one.keys() == two.keys()
+        for name in one:
+            if not (name.startswith("refinement.blocks") and "bias" in name):
+                torch.testing.assert_close(two[name], one[name], rtol=1e-2, atol=2e-4)

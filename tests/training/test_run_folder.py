@@ -1,0 +1,187 @@
+"""A run folder explains itself: recipe, code, machine, data, and pictures of its course."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from graphhand.data import HandSample
+from graphhand.images import read_image
+from graphhand.model import Generator, GeneratorConfig
+from graphhand.training import run_folder
+from graphhand.training.config import RenderedSource, TrainConfig, load_config, parse_config
+from graphhand.training.curves import draw_curves
+from graphhand.training.data_record import data_record, folder_record
+from graphhand.training.pictures import ValidationPictures
+from graphhand.training.run_folder import RunFolder, environment_record
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A data set's folder: a picture and labels."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "a.png").write_bytes(b"12345")
+    (root / "labels.json").write_text("[1, 2]")
+    return root
+
+
+def test_checksum_covers_names_sizes_and_labels(folder):
+    before = folder_record(folder)
+    assert (before["files"], before["bytes"]) == (2, 11)
+    assert folder_record(folder) == before
+
+    def changes(action) -> bool:
+        copy = folder.with_name("copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        action(copy)
+        return folder_record(copy)["sha256"] != before["sha256"]
+
+    assert not changes(lambda root: None)
+    assert changes(lambda root: (root / "labels.json").write_text("[1, 3]"))
+    assert changes(lambda root: (root / "images" / "a.png").write_bytes(b"123456"))
+    assert changes(lambda root: (root / "images" / "a.png").rename(root / "images" / "b.png"))
+    assert changes(lambda root: (root / "more.txt").touch())
+
+
+def test_beyond_the_limit_sizes_count(folder, monkeypatch):
+    monkeypatch.setattr("graphhand.training.data_record._READ_LIMIT", 3)
+    before = folder_record(folder)
+    (folder / "labels.json").write_text("[1, 3]")
+    assert folder_record(folder) == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 11}, {"first": 5}, {"switches": {"antialiasing": 1}}])
+def test_drawn_hands_have_a_checksum_too(change):
+    source = RenderedSource(seed=3, samples=10)
+    base = {"validation": source.model_dump()}
+    record = data_record(parse_config(base | {"train": [source.model_dump()]}, "test"))
+    other = data_record(parse_config(base | {"train": [source.model_dump() | change]}, "test"))
+    assert record["train"][0]["sha256"] == record["validation"]["sha256"]
+    assert other["train"][0]["sha256"] != record["train"][0]["sha256"]
+
+
+def config_for(root: Path) -> TrainConfig:
+    source = {"kind": "dataset", "name": "plain", "root": str(root)}
+    return parse_config({"train": [source], "validation": source}, "test")
+
+
+def test_description_is_complete_and_loads_again(folder, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    run.describe(config_for(folder), processes=2)
+    assert load_config(run.root / "config.yaml") == config_for(folder)
+    environment = json.loads((run.root / "environment.json").read_text())
+    assert {"command", "commit", "untracked", "packages", "processor", "gpus", "memory_gib"} <= environment.keys()
+    assert environment["processes"] == 2
+    assert json.loads((run.root / "data.json").read_text())["train"][0]["files"] == 2
+
+
+def test_other_data_on_resume_is_said(folder, tmp_path, recwarn):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    run.describe(config_for(folder))
+    run.describe(config_for(folder))
+    assert not recwarn
+    (folder / "labels.json").write_text("[1, 3]")
+    with pytest.warns(UserWarning, match="training data changed"):
+        run.describe(config_for(folder))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A small checkout in which the package pretends to lie."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "run_folder.py").write_text("a = 1  \n\n")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one")
+    monkeypatch.setattr(run_folder, "__file__", str(root / "run_folder.py"))
+    return root
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_diff_can_be_applied_and_goes_when_there_is_none(checkout, folder, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    changed = "a = 2  \n\n\n"
+    (checkout / "run_folder.py").write_text(changed)
+    (checkout / "new.py").touch()
+    run.describe(config_for(folder))
+    environment = json.loads((run.root / "environment.json").read_text())
+    assert environment["commit"] == git(checkout, "rev-parse", "HEAD").strip()
+    assert environment["untracked"] == ["new.py"]
+    git(checkout, "checkout", "-q", ".")
+    git(checkout, "apply", str(run.root / "uncommitted.diff"))
+    assert (checkout / "run_folder.py").read_text() == changed
+    git(checkout, "checkout", "-q", ".")
+    run.describe(config_for(folder))
+    assert not (run.root / "uncommitted.diff").exists()
+
+
+def test_installed_inside_another_checkout_there_is_no_commit(checkout, monkeypatch):
+    (checkout / "site.py").touch()
+    monkeypatch.setattr(run_folder, "__file__", str(checkout / "site.py"))
+    assert environment_record()["commit"] is None
+
+
+class Hands:
+    """Five pictures, the second without a pose, the third unreadable."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> HandSample:
+        from graphhand.errors import InputError
+
+        if index == 2:
+            raise InputError("hand 2", "is damaged", "leave it out")
+        rng = np.random.default_rng(index)
+        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+        return HandSample(
+            image=rng.integers(0, 255, (60, 60, 3), dtype=np.uint8),
+            joints_px=(30 + 120 * joints[:, :2] / joints[:, 2:]).astype(np.float32),
+            visible=np.ones(21, bool),
+            side="right",
+            name=str(index),
+            joints_cam_m=None if index == 1 else joints.astype(np.float32),
+            K=np.array([[120.0, 0, 30], [0, 120, 30], [0, 0, 1]]),
+        )
+
+
+def test_sheet_shows_the_chosen_crops_with_truth_and_prediction(tmp_path):
+    generator = GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=64, refinement="none")
+    config = TrainConfig(generator=generator, stage2={"epochs": 0}, stage3={"epochs": 0}, pictures=5)
+    pictures = ValidationPictures(Hands(), config)
+    network = Generator(generator).eval()
+    path = tmp_path / "validation" / "stage1-step0000001.png"
+    pictures.draw(network, torch.device("cpu"), refine=False, path=path)
+    sheet = read_image(path)
+    assert sheet.shape[1] > 4 * 2 * 192  # four pairs in a row, all of them readable
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
+
+
+def test_curves_are_drawn_from_the_logs(tmp_path):
+    train = [{"stage": str(s), "step": str(k), "total": str(90 / k), "critic": ""} for s in (1, 2) for k in range(1, 9)]
+    validation = [{"stage": "1", "step": "8", "root_mm": "30.0", "pa_mm": ""}]
+    draw_curves(train, validation, tmp_path / "curves.png")
+    one = read_image(tmp_path / "curves.png")
+    draw_curves(train[:8], validation, tmp_path / "curves.png")
+    assert read_image(tmp_path / "curves.png").shape[1] < one.shape[1]  # a column a stage
+
+
+def test_no_curves_before_there_is_anything_to_draw(tmp_path):
+    draw_curves([], [], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
