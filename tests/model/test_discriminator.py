@@ -78,9 +78,29 @@ def test_batch_equals_items(sources):
     torch.testing.assert_close(discriminator(pose, image), items, atol=1e-5, rtol=1e-5)
 
 
-def test_autocast_does_not_lower_its_precision():
+def test_autocast_lowers_the_precision_of_the_pictures_convolutions_alone():
     discriminator = _discriminator().eval()
     pose, image = torch.randn(2, 21, 3) * 0.1, torch.rand(2, 3, 64, 64)
+    seen = []
+    discriminator.fusion.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    full = discriminator(pose, image)
     with torch.autocast("cpu", torch.bfloat16):
         low = discriminator(pose, image)
-    torch.testing.assert_close(low, discriminator(pose, image))
+    picture = discriminator.image_encoder.num_features
+    exact, lowered = seen
+    assert lowered.dtype == torch.float32
+    assert torch.equal(lowered[:, picture:], exact[:, picture:])
+    assert not torch.equal(lowered[:, :picture], exact[:, :picture])
+    torch.testing.assert_close(low, full, atol=0.01, rtol=0.01)
+
+
+def test_autocast_leaves_spectral_norms_exact():
+    one, other = _discriminator(), _discriminator()
+    other.load_state_dict(one.state_dict())
+    pose, image = torch.randn(2, 21, 3) * 0.1, torch.rand(2, 3, 64, 64)
+    for _ in range(3):
+        one(pose, image)
+        with torch.autocast("cpu", torch.bfloat16):
+            other(pose, image)
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values()):
+        assert torch.equal(a, b), name

@@ -15,7 +15,6 @@ from graphhand.errors import InputError
 from graphhand.model import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.model.backbones import build_backbone, load_pretrained
 
-
 WIDTH = 16  # a quarter of the published networks, for speed; names and their order are the same
 
 

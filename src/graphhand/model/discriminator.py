@@ -18,7 +18,10 @@ SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks
 
 
 class ImageEncoder(nn.Module):
-    """A small strided CNN on the picture, ``(B, 3, S, S)`` in [0, 1] -> ``(B, 8 width)``."""
+    """A small strided CNN on the picture, ``(B, 3, S, S)`` in [0, 1] -> ``(B, 8 width)``.
+
+    Most of the discriminator's cost: its convolutions run in autocast's precision, their spectral norms do not.
+    """
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -30,8 +33,11 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = F.adaptive_avg_pool2d(image, self.size) * 2 - 1
         for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-        return x.mean((2, 3))
+            assert isinstance(conv, nn.Conv2d)
+            with full_precision(x):
+                weight = conv.weight
+            x = F.leaky_relu(F.conv2d(x, weight, conv.bias, conv.stride, conv.padding), SLOPE)
+        return x.float().mean((2, 3))
 
 
 class PoseEncoder(nn.Module):
@@ -92,11 +98,12 @@ class MultiSourceDiscriminator(nn.Module):
 
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
         """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* pictures."""
+        image_features = self.image_encoder(image)
         with full_precision(pose_m):
             pose = pose_m.float() / POSE_UNIT_M
             bones = bones_to_features(pose, self.incidence, self.config.bones)
             sources = (
-                self.image_encoder(image.float()),
+                image_features,
                 self.pose_encoder(pose),
                 F.leaky_relu(self.bone_encoder(bones), SLOPE),
             )
