@@ -1,0 +1,171 @@
+"""``graphhand bench``: how fast this machine predicts, part by part, and trains, step by step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphhand.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from graphhand.bench import PredictionTimes, TrainingTimes
+    from graphhand.bench.clock import Spread
+
+app = typer.Typer(invoke_without_command=True, add_completion=False)
+
+_Json = Annotated[Path | None, typer.Option("--json", help="Write everything as JSON; '-' prints it.")]
+_PART_NAMES = {
+    "decode": "decode the file",
+    "crop": "cut the crop",
+    "hand_model": "network: hand model module",
+    "refinement": "network: refinement",
+    "placing": "joints to the picture",
+    "draw": "draw the result",
+}
+
+
+@app.callback()
+def bench(
+    context: typer.Context,
+    weights: Annotated[str, typer.Option(help="Name of bundled weights, or a path.")] = "default",
+    image: Annotated[Path | None, typer.Option(help="Photo to predict; without one, a drawn hand.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Predictions that count.")] = 20,
+    json_file: _Json = None,
+) -> None:
+    """Time a prediction in parts: decode, crop, network, draw; median and quartiles.
+
+    Example: graphhand bench --threads 2
+
+    Training is timed by: graphhand bench train --config configs/cpu.yaml
+    """
+    if context.invoked_subcommand is not None:
+        return
+    import torch
+
+    from graphhand.bench import time_prediction
+    from graphhand.training.run_folder import environment_record
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with progress_bar() as bar:
+        task = bar.add_task("predicting", total=2 * (repeats + 3))
+        times = time_prediction(weights, image, device, repeats, progress=lambda: bar.advance(task))
+    if not _printed(json_file, {"prediction": asdict(times), "machine": environment_record()}):
+        typer.echo(_prediction_table(times))
+
+
+@app.command("train")
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. batch_size=4.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML recipe; without one, the paper's.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Steps of each stage that count.")] = 5,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of this machine, for the cost.")] = None,
+    json_file: _Json = None,
+) -> None:
+    """Time the training steps of a recipe beside its backbones alone; project the paper's 3 x 100 epochs.
+
+    Needs no data: hands are drawn, and the drawing is timed too.
+
+    Example: graphhand bench train --config configs/paper.yaml batch_size=4 device=cpu
+    """
+    from graphhand.bench import time_training
+    from graphhand.bench.training import number_of_calls
+    from graphhand.training.config import load_config
+    from graphhand.training.run_folder import environment_record
+
+    settings = load_config(config, overrides or ())
+    with progress_bar() as bar:
+        task = bar.add_task("stepping", total=number_of_calls(settings, repeats))
+        times = time_training(settings, repeats, progress=lambda: bar.advance(task))
+    hours = times.projected_hours()
+    cost = None if price_per_hour is None else price_per_hour * hours["total"]
+    content = {"training": asdict(times), "projected_hours": hours, "projected_cost": cost}
+    if not _printed(json_file, content | {"machine": environment_record()}):
+        typer.echo(_training_table(times, price_per_hour))
+
+
+def _printed(target: Path | None, content: dict[str, Any]) -> bool:
+    """Write JSON where it was asked for; True where that leaves nothing else to print."""
+    if target is None:
+        return False
+    from graphhand.errors import InputError
+    from graphhand.files import write_text_atomically
+
+    text = json.dumps(content, indent=1, allow_nan=False)
+    if str(target) == "-":
+        typer.echo(text)
+        return True
+    try:
+        write_text_atomically(target, text + "\n")
+    except OSError as error:
+        raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from None
+    return False
+
+
+def _prediction_table(times: PredictionTimes) -> str:
+    from graphhand.bench.prediction import PAPER_HARDWARE, PAPER_MS
+
+    network = times.network
+    plural = "s" if network["backbones"] > 1 else ""
+    one, whole = times.one_look, times.whole_photo
+    lines = [
+        f"{times.model}: {network['backbones']} {network['backbone']} backbone{plural}, width {network['width']}, "
+        f"{network['image_size']}x{network['image_size']} crops, {network['parameters'] / 1e6:.1f} M parameters",
+        f"{times.image[0]}x{times.image[1]} picture; {times.device}, {times.threads} CPU threads; "
+        f"milliseconds: median (quartiles) of {one.total_ms.repeats}",
+        "",
+        f"{'':30}{'box and side known':>26}{'nothing known':>26}{'paper*':>9}",
+    ]
+    for name, label in _PART_NAMES.items():
+        paper = f"{PAPER_MS[name]:9.1f}" if name in PAPER_MS else ""
+        lines.append(f"{label:30}{_text(one.parts_ms[name]):>26}{_text(whole.parts_ms[name]):>26}{paper}")
+    lines += [
+        f"{'network together':30}{_text(one.network_ms):>26}{_text(whole.network_ms):>26}{PAPER_MS['network']:9.1f}",
+        f"{'everything':30}{_text(one.total_ms):>26}{_text(whole.total_ms):>26}",
+        f"{'passes of the network':30}{one.passes:>26}{whole.passes:>26}",
+        "",
+        f"* He et al.'s own figures, two ResNet-50s at 224x224 on a {PAPER_HARDWARE}: another machine",
+    ]
+    return "\n".join(lines)
+
+
+def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
+    from graphhand.bench.training import BACKBONE_SHARE_BAR, DRAWING_BAR, PAPER_EPOCHS, RHD_TRAINING_PICTURES
+
+    hours = times.projected_hours()
+    lines = [
+        f"{times.device}, {times.precision}, {times.threads} CPU threads, batches of {times.batch_size}; "
+        f"median (quartiles) of {times.drawing_s.repeats}",
+        "",
+        f"{'stage':7}{'step, ms':>24}{'backbones alone, ms':>24}{'of their speed':>22}{'crops/s':>9}{'peak GiB':>10}",
+    ]
+    for name, stage in times.stages.items():
+        peak = "unknown" if stage.peak_bytes is None else f"{stage.peak_bytes / 2**30:.2f}"
+        lines.append(
+            f"{name:7}{_text(stage.step_s.scaled(1e3)):>24}{_text(stage.backbones_s.scaled(1e3)):>24}"
+            f"{_text(stage.backbone_share, 2):>22}{stage.samples_per_second:>9.1f}{peak:>10}"
+        )
+    last = list(times.stages)[-1]
+    lines += [
+        f"(aim: stage III at {BACKBONE_SHARE_BAR:.2f} of its backbones' speed or better)",
+        "",
+        f"drawing one batch: {_text(times.drawing_s.scaled(1e3))} ms, {times.drawing_share:.0%} of a stage-{last} step "
+        f"(aim on a GPU: under {DRAWING_BAR:.0%}; on a CPU worker processes draw)",
+        f"{len(times.stages)} x {PAPER_EPOCHS} epochs of RHD's {RHD_TRAINING_PICTURES:,} pictures, steps alone: "
+        + ", ".join(f"{name} {value:.1f} h" for name, value in hours.items()),
+    ]
+    if price_per_hour is not None:
+        lines.append(f"cost at {price_per_hour:g} an hour: {price_per_hour * hours['total']:.2f}")
+    return "\n".join(lines)
+
+
+def _text(spread: Spread, digits: int = 1) -> str:
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}-{spread.high:.{digits}f})"

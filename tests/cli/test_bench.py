@@ -1,0 +1,182 @@
+"""graphhand bench: what it prints and its structure, on tiny networks; never how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from graphhand.bench import time_training
+from graphhand.bench.clock import PeakMemory, Spread, in_turn
+from graphhand.bench.prediction import NETWORK_PARTS, PARTS
+from graphhand.bench.training import number_of_calls
+from graphhand.cli import app
+from graphhand.errors import InputError
+from graphhand.images import write_image
+from graphhand.model import Generator, GeneratorConfig, save_generator
+from graphhand.training.config import parse_config
+
+TINY = {
+    "device": "cpu",
+    "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
+    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4},
+    "batch_size": 4,
+    "epoch_samples": 8,
+    "mirror": 0.0,
+}
+runner = CliRunner()
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save_generator(tmp_path / "weights", Generator(GeneratorConfig(**TINY["generator"])))
+
+
+@pytest.fixture(autouse=True)
+def _same_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def invoke(*arguments):
+    return runner.invoke(app, ["bench", *map(str, arguments)], catch_exceptions=False)
+
+
+def positive(spread):
+    return 0 < spread["low"] <= spread["median"] <= spread["high"]
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
+    arguments = ["--weights", weights, "--repeats", 1, "--threads", 1, "--device", "cpu", "--json", "-"]
+    if not drawn:
+        photo = (torch.rand(40, 60, 3) * 255).byte().numpy()
+        write_image(tmp_path / "photo.png", photo)
+        arguments += ["--image", tmp_path / "photo.png"]
+    result = invoke(*arguments)
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    times = content["prediction"]
+    assert times["threads"] == 1
+    assert times["image"] == ([512, 512] if drawn else [60, 40])
+    assert times["network"]["backbones"] == 2
+    for kind in ("one_look", "whole_photo"):
+        pipeline = times[kind]
+        assert set(pipeline["parts_ms"]) == set(PARTS)
+        assert all(positive(part) for part in pipeline["parts_ms"].values())
+        # With a single repeat the medians are that repeat's own times.
+        parts = {name: part["median"] for name, part in pipeline["parts_ms"].items()}
+        assert pipeline["total_ms"]["median"] == pytest.approx(sum(parts.values()))
+        assert pipeline["network_ms"]["median"] == pytest.approx(sum(parts[name] for name in NETWORK_PARTS))
+    assert times["one_look"]["passes"] == 1
+    assert times["whole_photo"]["passes"] >= 1
+    assert content["machine"]["torch_threads"] == 1
+
+
+def test_prediction_table_names_the_papers_figures_as_theirs(weights):
+    result = invoke("--weights", weights, "--repeats", 2, "--device", "cpu")
+    assert result.exit_code == 0
+    for text in ("15.3", "9.8", "25.1", "GTX 1080 Ti", "decode the file", "draw the result"):
+        assert text in result.stdout
+
+
+def test_hooks_are_gone_after_timing(weights):
+    from graphhand.bench.prediction import _Stopwatch
+    from graphhand.inference import HandPoseEstimator
+
+    estimator = HandPoseEstimator(weights, "cpu")
+    stopwatch = _Stopwatch(estimator)
+    stopwatch.remove()
+    estimator((torch.rand(40, 60, 3) * 255).byte().numpy())
+    assert stopwatch.marks == []
+
+
+def test_training_times_have_every_stage_and_their_ratio(recipe, tmp_path):
+    target = tmp_path / "times.json"
+    result = invoke("train", "--config", recipe, "--repeats", 2, "--price-per-hour", 2, "--json", target, "threads=1")
+    assert result.exit_code == 0
+    content = json.loads(target.read_text())
+    times = content["training"]
+    assert list(times["stages"]) == ["I", "II", "III"]
+    for stage in times["stages"].values():
+        assert all(positive(stage[name]) for name in ("step_s", "backbones_s", "backbone_share"))
+        assert stage["samples_per_second"] == pytest.approx(4 / stage["step_s"]["median"])
+        assert stage["peak_bytes"] > 2**20
+    assert times["batch_size"] == 4
+    assert times["drawing_share"] == pytest.approx(
+        times["drawing_s"]["median"] / times["stages"]["III"]["step_s"]["median"]
+    )
+    steps = 100 * (41_258 // 4)
+    for name, stage in times["stages"].items():
+        assert content["projected_hours"][name] == pytest.approx(steps * stage["step_s"]["median"] / 3600)
+    total = sum(content["projected_hours"][name] for name in times["stages"])
+    assert content["projected_hours"]["total"] == pytest.approx(total)
+    assert content["projected_cost"] == pytest.approx(2 * total)
+    assert "cost at 2 an hour" in result.stdout
+    assert "3 x 100 epochs of RHD's 41,258 pictures" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generator": TINY["generator"] | {"shared_backbone": True}, "accumulate": 2},
+        {"precision": "bf16-mixed", "channels_last": True, "ema": 0.9},
+    ],
+)
+def test_the_recipes_options_are_timed_too(changes):
+    calls = []
+    config = parse_config(TINY | changes, "test")
+    times = time_training(config, repeats=1, warm_up=0, progress=lambda: calls.append(1))
+    assert len(calls) == number_of_calls(config, repeats=1, warm_up=0) == 7
+    assert times.precision == config.precision
+    assert math.isfinite(times.stages["III"].backbone_share.median)
+
+
+def test_without_a_refinement_there_is_stage_one_alone():
+    stage = {"epochs": 0}
+    generator = TINY["generator"] | {"refinement": "none"}
+    config = parse_config(TINY | {"generator": generator, "stage2": stage, "stage3": stage}, "test")
+    assert list(time_training(config, repeats=1, warm_up=0).stages) == ["I"]
+
+
+def test_batch_without_two_poses_is_refused():
+    with pytest.raises(InputError, match="at least two poses"):
+        time_training(parse_config(TINY | {"mirror": 0.99}, "test"), repeats=1, warm_up=0)
+
+
+def test_calls_take_turns_and_warm_up_does_not_count():
+    order = []
+    calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    times = in_turn(calls, repeats=3, device=torch.device("cpu"), warm_up=2)
+    assert order == ["a", "b"] * 5
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+def test_spread_is_median_and_quartiles():
+    assert Spread.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Spread(3.0, 2.0, 4.0, 5)
+    assert Spread.of([7.0]) == Spread(7.0, 7.0, 7.0, 1)
+    assert Spread(1.0, 0.5, 2.0, 3).scaled(10) == Spread(10.0, 5.0, 20.0, 3)
+
+
+def test_peak_memory_sees_a_large_tensor():
+    memory = PeakMemory(torch.device("cpu"))
+    before = memory.read()
+    torch.ones(64, 2**20).sum()  # 256 MiB, freed at once
+    assert memory.read() - before > 200 * 2**20
+
+
+def test_json_that_cannot_be_written_is_one_line(weights, tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        invoke("--weights", weights, "--repeats", 1, "--device", "cpu", "--json", tmp_path / "missing" / "times.json")
