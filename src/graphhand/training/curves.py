@@ -66,7 +66,8 @@ def _draw(axes: object, rows: Rows, names: dict[str, str], marker: str) -> None:
     for number, (name, label) in enumerate(names.items()):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if any(value for _, value in points):
-            axes.plot(*zip(*points), label=label, color=f"C{number}", marker=marker, linewidth=1.2)
+            style = "--" if name == "prior_root_mm" else "-"  # in stage I it is the line above
+            axes.plot(*zip(*points), style, label=label, color=f"C{number}", marker=marker, linewidth=1.2)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7)

@@ -24,7 +24,7 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
 
     Each has a ``sha256``. Of a data set on disk it covers the name and size of every file below its folder, and the
     contents of those that are no pictures, up to 1 GiB in all in the order of their names. Of drawn hands it covers the
-    engine's source code, the hand's file and the settings, which together determine every picture.
+    engine's source code, the hand's file, the settings and the background pictures, which determine every picture.
     """
     size = config.generator.image_size
     return {
@@ -63,11 +63,13 @@ def _files(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _drawn_record(source: RenderedSource, image_size: int) -> dict[str, Any]:
-    settings = render_config(source, image_size).model_dump(mode="json")
+    config = render_config(source, image_size)
+    settings = config.model_dump(mode="json")
     covered = {
         "engine": _code_checksum(),
         "hand": HandModel.default().fingerprint,
         "settings": settings,
+        "backgrounds": [folder_record(Path(folder)) for folder in config.backgrounds],
         "first": source.first,
         "samples": source.samples,
     }

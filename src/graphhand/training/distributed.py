@@ -6,6 +6,7 @@ process alone writes files. Without torchrun there is one process and none of th
 
 from __future__ import annotations
 
+import inspect
 import os
 
 import torch
@@ -14,9 +15,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from graphhand.errors import InputError
 
+# Newer versions of torch call it otherwise.
+_SWITCHES = inspect.signature(DistributedDataParallel.__init__).parameters
+_BROADCAST = "forward_sync_buffers" if "forward_sync_buffers" in _SWITCHES else "broadcast_buffers"
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -47,7 +52,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
         num_nodes=size // local_size,
         # Buffers need no broadcast: batch statistics are synchronised, and spectral norms follow from the weights.
         # A broadcast would change them between the discriminator's two forward passes and its backward pass.
-        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),
+        strategy=DDPStrategy(gradient_as_bucket_view=True, **{_BROADCAST: False}),
         plugins=TorchElasticEnvironment(),
         precision=precision,
     )
