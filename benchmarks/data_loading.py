@@ -3,9 +3,9 @@
     python benchmarks/data_loading.py --layout rhd
     python benchmarks/data_loading.py --dataset freihand --root FreiHAND_pub_v2 --size 224
 
-Without ``--root`` it first draws a small folder in the layout. Times are processor time of one thread, so other
-programs on the machine matter little. The bar of the project: decode, crop, augment and collate together run at 70 %
-or more of the speed of decoding alone.
+Without ``--root`` it first draws a small folder in the layout. Times are processor time of one thread, for each sample
+the best of several rounds; run it more than once on one core (``taskset -c 1``) to see the spread.
+The bar of the project: decode, crop, augment and collate together run at 70 % or more of the speed of decoding alone.
 """
 
 from __future__ import annotations
@@ -21,29 +21,45 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.data import Augmentation, HandDataset, collate, freihand, make_example, open_dataset, plain, rhd, stb
+from graphhand.data import (
+    Augmentation,
+    HandDataset,
+    HandExample,
+    collate,
+    freihand,
+    make_example,
+    open_dataset,
+    plain,
+    rhd,
+    stb,
+)
 from graphhand.images import read_image
 
 
-def speed(work: Callable[[int], object], count: int, rounds: int) -> float:
-    """Items a second of processor time, the best of several rounds."""
-    best = float("inf")
+def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int) -> dict[str, float]:
+    """Processor seconds an item of each kind of work: for each item the best of all rounds, then their mean.
+
+    The kinds take turns within a round and every item is timed alone, so that whatever else the machine does spoils
+    some of the figures and not the result.
+    """
+    best = {name: np.full(count, np.inf) for name in work}
     for _ in range(rounds):
-        start = time.process_time()
-        for index in range(count):
-            work(index)
-        best = min(best, time.process_time() - start)
-    return count / best
+        for name, one in work.items():
+            for index in range(count):
+                start = time.process_time()
+                one(index)
+                best[name][index] = min(best[name][index], time.process_time() - start)
+    return {name: float(values.mean()) for name, values in best.items()}
 
 
 def draw(layout: str, folder: Path, count: int) -> HandDataset:
     """A folder of pictures drawn in a layout."""
     from graphhand.layouts import LAYOUTS
-    from graphhand.layouts.filling import PICTURE_SIZE, drawer, fill
+    from graphhand.layouts.filling import DRAWN_AS, Drawer, fill
     from graphhand.rendering import RenderConfig
 
     split = LAYOUTS[layout].splits[1]
-    fill(folder, layout, split, drawer(RenderConfig(image_size=PICTURE_SIZE[layout])), range(count), made_with={})
+    fill(folder, layout, split, Drawer(RenderConfig(**DRAWN_AS[layout])), range(count), made_with={})
     return open_dataset(layout, folder, split)
 
 
@@ -64,29 +80,34 @@ def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> di
         module.read_image = original  # type: ignore[attr-defined]
     augmentation = Augmentation()
 
-    def example(index: int) -> object:
+    def example(index: int) -> HandExample:
         rng = np.random.default_rng((0, 0, index))
         return make_example(dataset[index], size, augmentation, rng)
 
-    def batch(number: int) -> object:
-        first = number * batch_size
-        return collate([example((first + k) % len(dataset)) for k in range(batch_size)])
-
     crops = [make_example(sample, size) for sample in samples]
     repeated = (crops * batch_size)[:batch_size]
-    whole = speed(batch, max(1, len(dataset) // batch_size), rounds) * batch_size
-    decode = speed(lambda i: read_image(paths[i]), len(paths), rounds)
-    return {
-        "decode": decode,
-        "decode + labels": speed(lambda i: dataset[i], len(dataset), rounds),
-        "crop": speed(lambda i: make_example(samples[i], size), len(samples), rounds),
-        "crop + augment": speed(
-            lambda i: make_example(samples[i], size, augmentation, np.random.default_rng(i)), len(samples), rounds
-        ),
-        "collate": speed(lambda _: collate(repeated), 4, rounds) * batch_size,
+    float_batch = collate(repeated)
+    made: list[HandExample] = []
+
+    def whole(index: int) -> None:
+        """An example, and its batch where it is the last of one."""
+        made.append(example(index))
+        if len(made) == batch_size:
+            collate(made)
+            made.clear()
+
+    work: dict[str, Callable[[int], object]] = {
+        "decode": lambda i: read_image(paths[i]),
+        "decode + labels": lambda i: dataset[i],
+        "crop": lambda i: make_example(samples[i], size),
+        "crop + augment": lambda i: make_example(samples[i], size, augmentation, np.random.default_rng((0, 0, i))),
         "decode + labels + crop + augment + collate": whole,
-        "share of decode": whole / decode,
     }
+    times = best_times(work, len(dataset), rounds)
+    batched = {"collate": lambda _: collate(repeated), "to float on the device (CPU)": lambda _: float_batch.to("cpu")}
+    times.update({name: value / batch_size for name, value in best_times(batched, 2, rounds).items()})
+    share = times["decode"] / times["decode + labels + crop + augment + collate"]
+    return {**{name: 1 / value for name, value in times.items()}, "share of decode": share}
 
 
 def main() -> None:
@@ -99,7 +120,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from graphhand.data import collate, make_example
 
 def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
     examples = [make_example(dotted_sample(seed, side), 64) for seed, side in enumerate(("left", "right", "left"))]
-    batch = collate(examples)
+    batch = collate(examples).to("cpu")
     assert len(batch) == 3
     assert batch.names == ("left-0", "right-1", "left-2")
     for row, example in enumerate(examples):
@@ -22,7 +22,7 @@ def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
 
 
 def test_types_and_range_are_as_documented(dotted_sample):
-    batch = collate([make_example(dotted_sample(0), 64)])
+    batch = collate([make_example(dotted_sample(0), 64)]).to("cpu")
     assert batch.image.shape == (1, 3, 64, 64)
     assert 0.0 <= batch.image.min() < batch.image.max() <= 1.0
     floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m, batch.R_crop_cam)
@@ -37,6 +37,15 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_names(dotted_sample):
     assert all(v.device.type == "meta" for v in vars(moved).values() if isinstance(v, torch.Tensor))
     assert moved.names == batch.names
     assert moved.skipped == batch.skipped
+
+
+def test_pictures_stay_bytes_until_they_are_moved_and_moving_twice_changes_nothing(dotted_sample):
+    batch = collate([make_example(dotted_sample(0), 64)])
+    assert batch.image.dtype == torch.uint8
+    moved = batch.to("cpu")
+    assert batch.image.dtype == torch.uint8  # the loader's batch is left as it was
+    assert torch.equal(moved.image, batch.image.float() * (1 / 255))
+    assert torch.equal(moved.to("cpu").image, moved.image)
 
 
 def test_nothing_and_mixed_sizes_cannot_be_stacked(dotted_sample):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphhand.data.labels import project, require_plausible
+from graphhand.data.labels import CheckedOnce, project, require_plausible
 from graphhand.errors import InputError
 
 
@@ -60,3 +60,14 @@ def test_projection_matches_a_hand_worked_point():
     K = [[100.0, 0, 50], [0, 200.0, 60], [0, 0, 1]]
     # u = 100 * 0.2 / 2 + 50, v = 200 * -0.1 / 2 + 60
     np.testing.assert_allclose(project([[0.2, -0.1, 2.0]], K), [[60.0, 50.0]])
+
+
+def test_a_sample_is_checked_once_when_it_is_fine_and_every_time_when_it_is_not(dotted_sample, monkeypatch):
+    looked = []
+    monkeypatch.setattr("graphhand.data.labels._check_2d", lambda sample: looked.append(sample.name) or ("", "", ""))
+    checked, fine, wrong = CheckedOnce(2), dotted_sample(0), replace(dotted_sample(1), K=np.zeros((3, 3)))
+    for _ in range(3):
+        assert checked(0, fine, "labels.json") is fine
+        with pytest.raises(InputError, match="K: not a camera"):
+            checked(1, wrong, "labels.json")
+    assert looked == ["right-0"]

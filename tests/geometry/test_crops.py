@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,6 +62,28 @@ def test_warp_moves_a_bright_spot_to_its_projected_pixel(side):
     v, u = np.indices(warped.shape)
     centroid = np.array([(u * warped).sum(), (v * warped).sum()]) / warped.sum()
     np.testing.assert_allclose(centroid, crop.project_points(spot), atol=0.35)
+
+
+def test_cutting_out_what_is_seen_changes_nothing():
+    """The warp of the seen part alone, with a fourth channel, is the warp of the whole picture."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for _ in range(40):
+        u, v, side = rng.uniform(-150, 790), rng.uniform(-150, 630), rng.uniform(50, 180)
+        crop = crop_camera(K, (u - side / 2, v - side / 2, side, side), 96, rng.uniform(-180, 180))
+        plain = cv2.warpPerspective(image, crop.homography, (96, 96), flags=cv2.INTER_LINEAR, borderValue=(9, 8, 7))
+        assert np.abs(crop.warp(image, (9, 8, 7)).astype(int) - plain).max() <= 1
+
+
+def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
+    """A picture whose brightness is its own column: each crop pixel tells where it was read."""
+    image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (160, 1, 3))
+    crop = crop_camera(np.array([[300.0, 0, 99.5], [0, 300, 79.5], [0, 0, 1]]), (60, 40, 80, 80), 224, 20.0)
+    v, u = np.indices((224, 224))
+    read = crop.unproject_points(np.stack([u, v], axis=-1))[..., 0]
+    difference = crop.warp(image)[..., 0] - read
+    assert abs(difference.mean()) < 0.1
+    assert np.abs(difference).max() < 0.7  # half a grey level of rounding, and the fixed-point weights
 
 
 def test_shrinking_does_not_alias():

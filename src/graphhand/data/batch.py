@@ -52,7 +52,8 @@ class HandBatch:
     """A stack of :class:`HandExample`.
 
     Attributes:
-        image: (B, 3, S, S) float32 RGB in [0, 1].
+        image: (B, 3, S, S) RGB: float32 in [0, 1] once :meth:`to` has moved the batch, wherever to; before that, a
+            loader's batch holds uint8, a quarter to copy and to send.
         joints_m: (B, 21, 3) float32 metres from the wrist, crop-ray frame, right hands.
         joints_px: (B, 21, 2) float32 crop pixels.
         labelled, visible: (B, 21) bool.
@@ -83,8 +84,11 @@ class HandBatch:
         return self.image.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> HandBatch:
-        """The same batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The batch as a network wants it: on the device, the pictures as float32 in [0, 1]."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        if moved.image.dtype == torch.uint8:
+            moved.image = moved.image.float().mul_(1.0 / 255.0)
+        return moved
 
     def pin_memory(self) -> HandBatch:
         """The same batch in page-locked memory; DataLoader calls this by name."""
@@ -97,7 +101,7 @@ class HandBatch:
 
 
 def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> HandBatch:
-    """Stack examples of one size.
+    """Stack examples of one size; pictures stay uint8 until :meth:`HandBatch.to`.
 
     Raises:
         ValueError: with no example, or with crops of several sizes.
@@ -130,9 +134,8 @@ def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> Han
 
 
 def _stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
-    """(S, S, 3) uint8 pictures -> (B, 3, S, S) float32 in [0, 1]."""
-    batch = np.empty((len(images), 3, *images[0].shape[:2]), dtype=np.float32)
+    """(S, S, 3) pictures -> (B, 3, S, S), uint8."""
+    batch = np.empty((len(images), 3, *images[0].shape[:2]), dtype=np.uint8)
     for row, image in zip(batch, images):
-        for plane, channel in zip(row, cv2.split(image)):  # twice as fast as a transposing copy
-            np.multiply(channel, np.float32(1.0 / 255.0), out=plane)
+        cv2.split(image, [row[0], row[1], row[2]])  # five times as quick as a transposing copy
     return torch.from_numpy(batch)

@@ -47,7 +47,7 @@ def make_example(
     if augmentation is not None and rng is None:
         raise ValueError("augmentation needs an rng")
     negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.mirror)
-    view = _mirrored(sample) if (sample.side == "left") != negative else _plain(sample)
+    view = _View(sample, mirrored=(sample.side == "left") != negative)
 
     box = _hand_box(view.box_px, view.joints_px, margin)
     roll_deg = 0.0
@@ -59,14 +59,14 @@ def make_example(
         roll_deg = jitter.roll_deg
     camera = crop_camera(view.K, box, size, roll_deg)
     joints_px = camera.project_points(view.joints_px)
-    image = replace(camera, homography=camera.homography @ view.mirror).warp(sample.image)
+    image = view.cut(camera, sample.image)
 
     visible = sample.visible & ((joints_px > -0.5) & (joints_px < size - 0.5)).all(axis=1)
     if augmentation is not None and rng is not None:
         image, covered = augmentation.change_pixels(image, joints_px, rng)
         visible &= ~covered
 
-    labelled = np.asarray(np.isfinite(joints_px).all(axis=1) & (not negative))
+    labelled = np.zeros(len(joints_px), dtype=np.bool_) if negative else sample.labelled
     has_3d = sample.has_3d and not negative
     joints_m, root_depth_m = _crop_pose(view.joints_cam_m, camera) if has_3d else (np.zeros((21, 3), np.float32), 0.0)
     return HandExample(
@@ -89,26 +89,31 @@ def make_example(
 class _View:
     """A sample's geometry in the picture the crop is cut from: as it is, or mirrored."""
 
-    def __init__(self, sample: HandSample, sign: float, offset: float) -> None:
+    def __init__(self, sample: HandSample, mirrored: bool) -> None:
         height, width = sample.image.shape[:2]
         K = sample.K if sample.K is not None else intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy()
-        # u' = sign u + offset; the mirror is its own inverse, so one matrix serves both directions.
-        self.mirror = np.array([[sign, 0.0, offset], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        self.K = self.mirror @ K @ np.diag([sign, 1.0, 1.0])
-        self.joints_px = sample.joints_px.astype(np.float64) * [sign, 1.0] + [offset, 0.0]
-        self.joints_cam_m = None if sample.joints_cam_m is None else sample.joints_cam_m * np.array([sign, 1.0, 1.0])
+        self.mirror: npt.NDArray[np.float64] | None = None
+        self.K = np.asarray(K, dtype=np.float64)
+        self.joints_px = sample.joints_px.astype(np.float64)
+        self.joints_cam_m = sample.joints_cam_m
         self.box_px = sample.box_px
-        if sample.box_px is not None and sign < 0:
-            x, y, w, h = sample.box_px
-            self.box_px = np.array([offset - x - w, y, w, h])
+        if not mirrored:
+            return
+        # u' = W - 1 - u is its own inverse, so one matrix serves both directions.
+        self.mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        self.K = self.mirror @ self.K @ np.diag([-1.0, 1.0, 1.0])
+        self.joints_px[:, 0] = width - 1.0 - self.joints_px[:, 0]
+        if self.joints_cam_m is not None:
+            self.joints_cam_m = self.joints_cam_m * np.array([-1.0, 1.0, 1.0], dtype=np.float32)
+        if self.box_px is not None:
+            x, y, w, h = self.box_px
+            self.box_px = np.array([width - 1.0 - x - w, y, w, h])
 
-
-def _plain(sample: HandSample) -> _View:
-    return _View(sample, 1.0, 0.0)
-
-
-def _mirrored(sample: HandSample) -> _View:
-    return _View(sample, -1.0, sample.image.shape[1] - 1.0)
+    def cut(self, camera: CropCamera, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The crop, straight from the unmirrored picture."""
+        if self.mirror is not None:
+            camera = replace(camera, homography=camera.homography @ self.mirror)
+        return camera.warp(image)
 
 
 def _hand_box(
@@ -122,7 +127,7 @@ def _hand_box(
 
 
 def _crop_pose(
-    joints_cam_m: npt.NDArray[np.float64] | None, camera: CropCamera
+    joints_cam_m: npt.NDArray[np.float32] | None, camera: CropCamera
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Root-relative joints (21, 3) in the crop's axes, and the root's depth there."""
     assert joints_cam_m is not None

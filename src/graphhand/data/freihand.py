@@ -10,7 +10,7 @@ import numpy as np
 
 from graphhand.data.info import DatasetInfo
 from graphhand.data.labelfiles import as_array, read_json
-from graphhand.data.labels import project, require_plausible
+from graphhand.data.labels import CheckedOnce, project
 from graphhand.data.sample import HandSample
 from graphhand.errors import InputError
 from graphhand.images import read_image
@@ -71,6 +71,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
         for version in self.versions:
             if version not in VERSIONS:
                 raise InputError("versions", f"no version {version!r}", f"choose from {', '.join(VERSIONS)}")
+        self._checked = CheckedOnce(len(self))
 
     def __len__(self) -> int:
         return len(self._xyz) * len(self.versions)
@@ -97,7 +98,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
             joints_cam_m=joints.astype(np.float32),
             K=K,
         )
-        return require_plausible(sample, self.file)
+        return self._checked(index, sample, self.file)
 
     @property
     def protocol(self) -> dict[str, str]:

@@ -5,19 +5,19 @@ The bounds are wide: they let every real hand pass and catch exchanged units, ex
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.sample import HandSample
+from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
 from graphhand.skeleton import Joint
 
 # A hand's extent in metres. An infant's fist is about 0.03, the largest hand on record spans 0.32; labels are noisy.
 _EXTENT_M = (0.025, 0.40)
 _FARTHEST_M = 20.0
-_LAST_ROW = np.array([0.0, 0.0, 1.0])
 _REPROJECTION_LIMIT = 0.15
 """Allowed median distance between 2D labels and projected 3D labels, in sides of the hand's box."""
 _OFF_PICTURE_SIDES = 1.0
@@ -41,26 +41,48 @@ def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSa
     return sample
 
 
+class CheckedOnce:
+    """:func:`require_plausible` for each sample of a data set the first time it is read, not once an epoch.
+
+    Args:
+        count: samples in the data set.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._fine = bytearray(count)
+
+    def __call__(self, index: int, sample: HandSample, source: str | PathLike[str]) -> HandSample:
+        """Return the sample if its labels can be true; raises as :func:`require_plausible`."""
+        if not self._fine[index]:
+            require_plausible(sample, source)
+            self._fine[index] = True
+        return sample
+
+
 _Finding = tuple[str, str, str]
 _FINE: _Finding = ("", "", "")
 
 
+# These run for every sample that is read, so they reduce small arrays as seldom as they can: each costs microseconds.
+
+
 def _check_2d(sample: HandSample) -> _Finding:
-    points = sample.joints_px[sample.labelled]
+    points = _rows(sample.joints_px, sample.labelled)
     if not len(points):
         if sample.box_px is None and sample.joints_cam_m is None:
             return "joints_px", "no joint is labelled and there is no box", "leave this sample out"
         return _FINE
-    extent = float(np.ptp(points, axis=0).max())
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    extent = max(right - left, bottom - top)
     if len(points) > 1 and extent < 1.0:
         return "joints_px", f"all joints lie within {extent:.2g} pixel", "leave out hands without labels"
     height, width = sample.image.shape[:2]
-    middle = points.mean(axis=0)
-    size = np.array([width, height])
-    if (middle < -_OFF_PICTURE_SIDES * size).any() or (middle > (1 + _OFF_PICTURE_SIDES) * size).any():
+    u, v = (left + right) / 2, (top + bottom) / 2
+    off_u, off_v = _OFF_PICTURE_SIDES * width, _OFF_PICTURE_SIDES * height
+    if not (-off_u <= u <= width + off_u and -off_v <= v <= height + off_v):
         return (
             "joints_px",
-            f"the hand's middle ({middle[0]:.0f}, {middle[1]:.0f}) is far off the {width}x{height} picture",
+            f"the hand's middle ({u:.0f}, {v:.0f}) is far off the {width}x{height} picture",
             "check that picture and labels belong together and that u comes before v",
         )
     return _FINE
@@ -69,32 +91,32 @@ def _check_2d(sample: HandSample) -> _Finding:
 def _check_camera(sample: HandSample) -> _Finding:
     if sample.K is None:
         return _FINE
-    K = sample.K
-    sound = np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and np.abs(K[2] - _LAST_ROW).max() < 1e-6
-    if not sound:
+    (fx, skew, cx), (below, fy, cy), last = sample.K.tolist()
+    sound = math.isfinite(fx + skew + cx + below + fy + cy) and fx > 0 and fy > 0
+    # NaN compares as unequal, so a NaN in the last row fails as well.
+    if not (sound and all(abs(a - b) < 1e-6 for a, b in zip(last, (0.0, 0.0, 1.0)))):
         return "K", "not a camera matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]", "check its order (is it transposed?)"
     return _FINE
 
 
 def _check_3d(sample: HandSample) -> _Finding:
-    joints = sample.joints_cam_m
-    if joints is None:
+    if sample.joints_cam_m is None:
         return _FINE
-    joints = joints[np.isfinite(joints).all(axis=1)]
+    joints = _rows(sample.joints_cam_m, _finite_rows(sample.joints_cam_m))
     if not len(joints):
         return "joints_cam_m", "every joint is NaN", "leave the field out where there is no 3D label"
-    depth = joints[:, 2]
-    if (depth <= 0).any():
-        remedy = "this looks like an OpenGL camera: multiply y and z by -1" if (depth < 0).all() else "check the frame"
-        return "joints_cam_m", f"{int((depth <= 0).sum())} joints lie behind the camera", remedy
-    extent = float(np.ptp(joints, axis=0).max())
-    low, high = _EXTENT_M
-    if len(joints) < sample.joints_px.shape[0]:
-        low = 0.0  # a part of a hand may be small
-    if not low <= extent <= high:
+    low, high = joints.min(axis=0).tolist(), joints.max(axis=0).tolist()
+    if low[2] <= 0:
+        remedy = "this looks like an OpenGL camera: multiply y and z by -1" if high[2] < 0 else "check the frame"
+        return "joints_cam_m", f"{int((joints[:, 2] <= 0).sum())} joints lie behind the camera", remedy
+    extent = max(b - a for a, b in zip(low, high))
+    least, most = _EXTENT_M
+    if len(joints) < NUM_JOINTS:
+        least = 0.0  # a part of a hand may be small
+    if not least <= extent <= most:
         return "joints_cam_m", f"a hand {extent:.3g} m across", f"labels are in metres{_unit_guess(extent)}"
-    if float(depth.max()) > _FARTHEST_M:
-        return "joints_cam_m", f"a hand {depth.max():.3g} m away", "labels are metres from the camera"
+    if high[2] > _FARTHEST_M:
+        return "joints_cam_m", f"a hand {high[2]:.3g} m away", "labels are metres from the camera"
     return _FINE
 
 
@@ -108,13 +130,13 @@ def _unit_guess(extent_m: float) -> str:
 def _check_agreement(sample: HandSample) -> _Finding:
     if sample.joints_cam_m is None or sample.K is None:
         return _FINE
-    both = sample.labelled & np.isfinite(sample.joints_cam_m).all(axis=1)
-    if both.sum() < 2:
+    both = sample.labelled & _finite_rows(sample.joints_cam_m)
+    points = _rows(sample.joints_px, both)
+    if len(points) < 2:
         return _FINE
-    projected = project(sample.joints_cam_m[both], sample.K)
-    points = sample.joints_px[both]
-    distance = float(np.median(np.linalg.norm(projected - points, axis=1)))
-    side = float(np.ptp(points, axis=0).max())
+    away = project(_rows(sample.joints_cam_m, both), sample.K) - points
+    distance = math.sqrt(np.sort((away * away).sum(axis=1))[len(away) // 2])
+    side = float((points.max(axis=0) - points.min(axis=0)).max())
     if distance > max(_REPROJECTION_LIMIT * side, 2.0):
         return (
             "joints_cam_m",
@@ -122,6 +144,14 @@ def _check_agreement(sample: HandSample) -> _Finding:
             "check the camera, the frame and the joint order",
         )
     return _FINE
+
+
+def _finite_rows(points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(points).all(axis=1))
+
+
+def _rows(points: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    return points if keep.all() else points[keep]
 
 
 def project(joints_cam_m: npt.ArrayLike, K: npt.ArrayLike) -> npt.NDArray[np.float64]:

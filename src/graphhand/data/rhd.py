@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from graphhand.data.info import DatasetInfo
 from graphhand.data.labelfiles import as_array
-from graphhand.data.labels import require_plausible
+from graphhand.data.labels import CheckedOnce
 from graphhand.data.sample import HandSample, Side
 from graphhand.errors import InputError
 from graphhand.images import read_image
@@ -24,6 +24,7 @@ from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
 
 HandRule = Literal["mask", "visible", "both"]
 FIRST_JOINT: dict[Side, int] = {"left": 0, "right": NUM_JOINTS}
+HANDS: tuple[Side, ...] = tuple(FIRST_JOINT)
 MASK_RANGE: dict[Side, tuple[int, int]] = {"left": (2, 17), "right": (18, 33)}
 """First and last value of each hand's parts in a mask picture; 0 is background, 1 the person."""
 
@@ -89,9 +90,14 @@ DIR/                                    RHD_published_v2, or the folder that hol
                 self._K[frame] = self._array(labels, number, "K", (3, 3))
             except InputError as error:
                 self._malformed[frame] = error
+        # (frames, hand, joint, 3) in our order: left hand first.
+        self._xyz, self._uv_vis = (
+            to_graphhand_order(a.reshape(count, 2, NUM_JOINTS, 3), "rhd") for a in (self._xyz, self._uv_vis)
+        )
         self._hands: list[tuple[int, Side | None]] = [(i, None) for i in range(count)]
         if hand_rule == "both":
             self._hands = [(i, side) for i in range(count) for side, n in _visible_counts(self._uv_vis[i]).items() if n]
+        self._checked = CheckedOnce(len(self))
 
     def __len__(self) -> int:
         return len(self._hands)
@@ -110,18 +116,17 @@ DIR/                                    RHD_published_v2, or the folder that hol
         if side is None:
             side = self._choose(number, uv_vis)
             self._hands[index] = frame, side  # a mask is decoded once, not once an epoch
-        first = FIRST_JOINT[side]
-        mine = slice(first, first + NUM_JOINTS)
+        hand = HANDS.index(side)
         sample = HandSample(
             image=read_image(self.folder / "color" / f"{number:05d}.png"),
-            joints_px=to_graphhand_order(uv_vis[mine, :2], "rhd"),
-            visible=to_graphhand_order(uv_vis[mine, 2:], "rhd")[:, 0] > 0.5,
+            joints_px=uv_vis[hand, :, :2],
+            visible=uv_vis[hand, :, 2] > 0.5,
             side=side,
             name=f"{self.split}/{number:05d}" + (f"-{side}" if self.hand_rule == "both" else ""),
-            joints_cam_m=to_graphhand_order(self._xyz[frame][mine], "rhd"),
+            joints_cam_m=self._xyz[frame, hand],
             K=self._K[frame],
         )
-        return require_plausible(sample, self.file)
+        return self._checked(index, sample, self.file)
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -145,8 +150,8 @@ DIR/                                    RHD_published_v2, or the folder that hol
 
 
 def _visible_counts(uv_vis: npt.NDArray[np.float32]) -> dict[Side, int]:
-    seen = uv_vis[:, 2] > 0.5
-    return {side: int(seen[first : first + NUM_JOINTS].sum()) for side, first in FIRST_JOINT.items()}
+    seen = (uv_vis[..., 2] > 0.5).sum(axis=1).tolist()
+    return dict(zip(HANDS, seen))
 
 
 def mask_areas(path: Path) -> dict[Side, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -62,12 +63,12 @@ class HandSample:
             raise ValueError(f"{field} must have shape {shape}, not {array.shape}")
         object.__setattr__(self, field, array)
 
-    @property
+    @cached_property
     def labelled(self) -> npt.NDArray[np.bool_]:
         """(21,) bool: the joints that have a 2D label."""
         return np.asarray(np.isfinite(self.joints_px).all(axis=1))
 
-    @property
+    @cached_property
     def has_3d(self) -> bool:
         """True where all 21 joints have a 3D label: a pose with holes is used for its 2D labels only."""
         return self.joints_cam_m is not None and bool(np.isfinite(self.joints_cam_m).all())

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from graphhand.data.info import DatasetInfo
 from graphhand.data.labelfiles import read_mat
-from graphhand.data.labels import project, require_plausible
+from graphhand.data.labels import CheckedOnce, project
 from graphhand.data.sample import HandSample
 from graphhand.errors import InputError
 from graphhand.images import read_image
@@ -136,6 +136,7 @@ DIR/
                 for view in views:
                     frames = len(self._sequence_labels(background + motion, view[:2]))
                     self._frames += [_Frame(background + motion, view, i) for i in range(frames)]
+        self._checked = CheckedOnce(len(self))
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -164,7 +165,7 @@ DIR/
             joints_cam_m=joints.astype(np.float32),
             K=K,
         )
-        return require_plausible(sample, self._label_file(frame.sequence, frame.view[:2]))
+        return self._checked(index, sample, self._label_file(frame.sequence, frame.view[:2]))
 
     @property
     def protocol(self) -> dict[str, str]:
