@@ -95,6 +95,10 @@ class TrainConfig(StrictModel):
     initial_weights: Path | None = Field(
         None, description="folder of a generator of the same make to start from (fine-tuning); null starts at random"
     )
+    backbone_weights: Path | None = Field(
+        None,
+        description="file of ImageNet weights (.pth, .safetensors) to start the backbones from, before initial_weights",
+    )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     train: tuple[Source, ...] = Field((RenderedSource(samples=41258),), min_length=1)
     validation: Source = RenderedSource(seed=1, samples=512)

@@ -77,6 +77,8 @@ class Trainer:
         """Both networks on their device, with the weights to start from."""
         config, device = self.config, self.fabric.device
         self.generator = Generator(config.generator)
+        if config.backbone_weights is not None and self._checkpoint is None:
+            self.generator.load_pretrained_backbones(config.backbone_weights)
         if config.initial_weights is not None and self._checkpoint is None:
             load_initial_state(self.generator, config.initial_weights)
         self.discriminator = build_discriminator(config.discriminator)

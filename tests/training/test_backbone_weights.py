@@ -1,0 +1,62 @@
+"""A run starts from a user's file of ImageNet weights, and never needs the file again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphhand.errors import InputError
+from graphhand.model.backbones import build_backbone
+from graphhand.training.config import parse_config
+from graphhand.training.trainer import Trainer
+
+TINY = {
+    "device": "cpu",
+    "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
+    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4},
+    "train": [{"kind": "rendered", "samples": 4}],
+    "validation": {"kind": "rendered", "seed": 1, "samples": 2},
+    "batch_size": 4,
+    "epoch_samples": 4,
+    "pictures": 0,
+    "stage1": {"epochs": 1},
+    "stage2": {"epochs": 0},
+    "stage3": {"epochs": 0},
+}
+
+
+def is_filled(backbone, state):
+    return all(torch.equal(value, state[name]) for name, value in backbone.state_dict().items())
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    net = build_backbone("resnet18", 8)
+    torch.save(
+        net.state_dict() | {"fc.weight": torch.zeros(1000, 64), "fc.bias": torch.zeros(1000)}, tmp_path / "i.pth"
+    )
+    return tmp_path / "i.pth"
+
+
+def test_both_backbones_start_from_the_file_and_a_resumed_run_does_without_it(imagenet, tmp_path):
+    config = parse_config(TINY | {"backbone_weights": str(imagenet)}, "test")
+    trainer = Trainer(config, tmp_path / "run", quiet=True)
+    state = torch.load(imagenet, weights_only=True)
+    assert is_filled(trainer.generator.backbone, state)
+    assert is_filled(trainer.generator.refinement_backbone, state)
+    assert trainer.run((1,))
+    imagenet.unlink()
+    again = Trainer(config, tmp_path / "run", quiet=True)
+    assert not is_filled(again.generator.backbone, state)
+    with pytest.raises(InputError, match="no such file"):
+        Trainer(config, tmp_path / "another", quiet=True)
+
+
+def test_initial_weights_go_over_the_file(imagenet, tmp_path):
+    generator = TINY["generator"] | {"refinement": "none"}
+    assert Trainer(parse_config(TINY | {"generator": generator}, "test"), tmp_path / "run", quiet=True).run((1,))
+    start = {"initial_weights": str(tmp_path / "run" / "stage1"), "backbone_weights": str(imagenet)}
+    trainer = Trainer(parse_config(TINY | start, "test"), tmp_path / "next", quiet=True)
+    state = torch.load(imagenet, weights_only=True)
+    assert not is_filled(trainer.generator.backbone, state)
+    assert is_filled(trainer.generator.refinement_backbone, state)
