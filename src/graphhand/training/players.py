@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -35,7 +36,9 @@ def make_players(
     if not config.losses.handedness:  # several processes wait for the gradient of every parameter that is not frozen
         generator.right_head.requires_grad_(False)
     settings = config.stage(stage)
-    players = {"generator": _player(fabric, config, generator, settings, ADAM_BETAS)}
+    # Compiled for the player alone: validation sees batches of other sizes, for which it would be compiled anew.
+    network = cast(torch.nn.Module, torch.compile(generator)) if config.compile else generator
+    players = {"generator": _player(fabric, config, network, settings, ADAM_BETAS)}
     if stage == 3:
         discriminator.requires_grad_(True)
         players["discriminator"] = _player(fabric, config, discriminator, settings, config.critic.betas)

@@ -89,8 +89,6 @@ class Trainer:
             if config.channels_last:
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = None if config.ema is None else WeightAverage(self.generator, config.ema)
-        if config.compile:
-            self.generator.compile()
         if self._checkpoint is not None:
             self._checkpoint.restore("generator", self.generator)
             self._checkpoint.restore("discriminator", self.discriminator)
