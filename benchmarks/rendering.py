@@ -28,6 +28,7 @@ import torch
 from graphhand.geometry import project_perspective
 from graphhand.rendering import RenderConfig, RenderEngine
 from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.coverage import shaded_samples
 from graphhand.rendering.rasterizer import interpolate, rasterize, resolve
 from graphhand.rendering.scene import Scene
 
@@ -46,7 +47,7 @@ def best_ms(work: Callable[[], object], pictures: int, rounds: int) -> float:
 
 
 def ours_geometry(engine: RenderEngine, scene: Scene, size: int) -> Callable[[], np.ndarray]:
-    """Z-buffer, normals and Lambert shading of the hand and arm, averaged to the picture."""
+    """Z-buffer at all samples; normals and Lambert shading once per pixel and surface, as the engine shades."""
     faces, samples = engine.mesh.faces, size * ANTIALIASING
     count = len(engine.mesh.rest_vertices_m)
 
@@ -56,13 +57,12 @@ def ours_geometry(engine: RenderEngine, scene: Scene, size: int) -> Callable[[],
             points = scene.vertices_cam_m[rows, :count]
             at = (project_perspective(points, scene.view.K[rows]) + 0.5) * ANTIALIASING
             at = torch.cat([at, points[..., 2:]], 2)
-            identity = rasterize(at, faces, len(rows), samples, samples).identity
-            b, v, u = (identity >= 0).nonzero().unbind(1)
-            fragments = resolve(identity[b, v, u], u, v, at, faces)
+            surface = shaded_samples(rasterize(at, faces, len(rows), samples, samples), ANTIALIASING)
+            fragments = resolve(surface.identity, surface.column, surface.row, at, faces)
             normal = interpolate(fragments, faces, scene.normals_cam[rows, :count])
-            light = torch.zeros(identity.shape)
-            light[b, v, u] = (-normal[:, 2]).clamp(0, 1)
-            pictures.append(torch.nn.functional.avg_pool2d(light[:, None], ANTIALIASING)[:, 0])
+            light = torch.zeros(len(rows) * size * size)
+            light.index_add_(0, surface.pixel, (-normal[:, 2]).clamp(0, 1) * surface.share)
+            pictures.append(light.view(len(rows), size, size))
         return torch.cat(pictures).numpy()
 
     return draw

@@ -10,6 +10,7 @@ from graphhand.cli import render
 from graphhand.data import PlainHands
 from graphhand.errors import InputError
 from graphhand.layouts import benchmark
+from graphhand.rendering import views
 
 APP = typer.Typer()
 APP.command()(render.render)
@@ -64,12 +65,24 @@ def test_another_seed_in_the_same_folder_is_refused(tmp_path):
     assert "another engine" in str(result.exception)
 
 
-def test_the_benchmarks_checksum_is_printed_without_drawing(monkeypatch):
+def test_the_benchmarks_checksum_is_printed_without_drawing_and_compared_with_the_record(monkeypatch):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 30, "evaluation": 10})
     result = run("--benchmark", "--checksum", "--split", "test")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1  # ten hands are not those on record
+    assert "not those on record" in str(result.exception)
     content = json.loads(result.stdout)
-    assert (content["hands"], content["split"]) == (10, "evaluation")
+    assert (content["hands"], content["split"], content["agrees_with_record"]) == (10, "evaluation", "no")
+    monkeypatch.setattr(benchmark, "recorded", lambda split: {"checksum": content})
+    assert run("--benchmark", "--checksum", "--split", "test").exit_code == 0
+
+
+def test_a_folder_filled_by_an_engine_with_other_labels_is_refused(tmp_path, monkeypatch):
+    arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--device", "cpu")
+    assert run(*arguments).exit_code == 0
+    monkeypatch.setattr(views, "DISTANCE_M", (0.3, 1.5))  # as a later release might
+    result = run(*arguments)
+    assert isinstance(result.exception, InputError)
+    assert "another labels" in str(result.exception)
 
 
 def test_a_folder_must_be_named():

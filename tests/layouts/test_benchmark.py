@@ -74,3 +74,44 @@ def test_labels_without_pictures_are_those_of_the_pictures(monkeypatch, shape_si
     batch = RenderEngine(benchmark.config("evaluation")).render(benchmark.indices("evaluation", shape_size))
     np.testing.assert_allclose(joints, batch.joints_cam_m.numpy(), atol=1e-6)
     np.testing.assert_allclose(K, batch.K.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_the_engine_still_draws_the_labels_on_record(split):
+    """A change here is a new benchmark: name it v2 (tools/record_rendered_benchmark.py)."""
+    known = benchmark.recorded(split)["sample"]
+    found = benchmark.sample_labels(split, RenderEngine(benchmark.config(split)), count=len(known["visible"]))
+    # another processor may round the last digit the other way
+    np.testing.assert_allclose(found["joints_tenth_mm"], known["joints_tenth_mm"], atol=1)
+    np.testing.assert_allclose(found["camera_tenth_px"], known["camera_tenth_px"], atol=1)
+    differing = sum(a != b for x, y in zip(found["visible"], known["visible"]) for a, b in zip(x, y))
+    assert differing <= 1
+    np.testing.assert_allclose(found["hand_pixels"], known["hand_pixels"], atol=8)
+    np.testing.assert_allclose(found["forearm_pixels"], known["forearm_pixels"], atol=8)
+    np.testing.assert_allclose(found["depth_sum_m"], known["depth_sum_m"], atol=8)
+
+
+def test_the_record_is_of_this_version_and_size():
+    for split, count in benchmark.COUNTS.items():
+        known = benchmark.recorded(split)["checksum"]
+        assert (known["benchmark"], known["split"], known["hands"]) == (benchmark.NAME, split, count)
+        assert benchmark.agrees(known) == "bit for bit"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"sha256": "0"}, "to rounding"),
+        ({"sha256": "0", "hands": 3}, "no"),
+        ({"sha256": "0", "mean_mm": [0, 0, 0]}, "no"),
+    ],
+)
+def test_checksums_are_compared_with_the_record(changes, verdict):
+    known = benchmark.recorded("evaluation")["checksum"]
+    assert benchmark.agrees({**known, **changes}) == verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_every_label_is_the_one_on_record(split, compose):
+    assert benchmark.agrees(benchmark.checksum(split, compose)) != "no"

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from graphhand.data import RHD, PlainHands
+from graphhand.data import RHD, STB, PlainHands
+from graphhand.data.stb import K_SK_COLOR
 from graphhand.errors import InputError
 from graphhand.layouts import filling, parts
 from graphhand.rendering import RenderConfig, RenderEngine
@@ -35,7 +36,7 @@ def fill(root, draw, count=8, layout="rhd", split="training", **options):
 
 
 def test_drawn_labels_are_those_of_the_engine(tmp_path):
-    fill(tmp_path, filling.drawer(CONFIG), count=4, layout="plain", split="train")
+    fill(tmp_path, filling.Drawer(CONFIG), count=4, layout="plain", split="train")
     batch = RenderEngine(CONFIG).render(range(4))
     dataset = PlainHands(tmp_path)
     for row in range(4):
@@ -118,3 +119,25 @@ def test_a_folder_without_write_permission_is_named(tmp_path, draw):
 def test_impossible_shards_are_refused(tmp_path, draw, shard_of):
     with pytest.raises(InputError, match="shard"):
         fill(tmp_path, draw, shard_of=shard_of)
+
+
+def test_stb_pictures_are_those_of_its_camera(tmp_path):
+    """Drawn pictures go into the layout as they are: nothing is scaled, and nothing is made up around them."""
+    config = RenderConfig(**filling.DRAWN_AS["stb"], seed=5, antialiasing=1)
+    drawer = filling.Drawer(config)
+    fill(tmp_path, drawer, count=2, layout="stb", split="test")
+    drawn = [record.mirrored() for record in drawer([0, 1])]
+    dataset = STB(tmp_path, "test")
+    for row in range(2):
+        np.testing.assert_array_equal(dataset[row].image, drawn[row].image)
+        np.testing.assert_allclose(dataset[row].joints_cam_m, drawn[row].joints_cam_m, atol=2e-7)
+        np.testing.assert_allclose(dataset[row].joints_px, drawn[row].joints_px, atol=0.01)
+        assert np.array_equal(dataset[row].K, K_SK_COLOR)
+
+
+def test_the_fingerprint_follows_the_labels_and_nothing_else():
+    def of(**changes):
+        return filling.Drawer(CONFIG.model_copy(update=changes)).label_fingerprint()
+
+    assert of() == of(noise=0.0, antialiasing=2)
+    assert len({of(), of(seed=6), of(shape_variation=0.0), of(image_size=64)}) == 4

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from graphhand.errors import InputError
-from graphhand.rendering import RenderConfig, RenderEngine, sensor
+from graphhand.rendering import RenderConfig, RenderEngine, backgrounds, objects, sensor
 from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.backgrounds import PictureStore, procedural
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.scene import SceneComposer
+from graphhand.rendering.shading import ShadowMap
 from graphhand.rendering.skin import sample_skin, tone_colour
 
 
@@ -139,3 +140,57 @@ def test_user_pictures_become_backgrounds(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no readable background picture"):
         PictureStore([tmp_path])
+
+
+def test_painted_shapes_agree_with_painting_whole_pictures() -> None:
+    rng = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=rng)
+
+    B, count, size = 3, 5, 40
+    shapes = backgrounds.Shapes(
+        colour=draw(B, count, 3), place=2.4 * draw(B, count, 2) - 1.2, half=0.05 + 0.6 * draw(B, count, 2),
+        tilt=6 * draw(B, count) - 3, round=draw(B, count) < 0.5, edge=0.02 + 0.5 * draw(B, count),
+        used=draw(B, count) < 0.8, shade=draw(B, count, 2) - 0.5,
+    )  # fmt: skip
+    scene = draw(B, 3, size, size)
+    line = (torch.arange(size) + 0.5) * (2 / size) - 1
+    expected = scene.clone()
+    for b in range(B):
+        for i in range(count):
+            if not shapes.used[b, i]:
+                continue
+            dx, dy = line[None, :] - shapes.place[b, i, 0], line[:, None] - shapes.place[b, i, 1]
+            c, s = shapes.tilt[b, i].cos(), shapes.tilt[b, i].sin()
+            u, v = (dx * c + dy * s) / shapes.half[b, i, 0], (dy * c - dx * s) / shapes.half[b, i, 1]
+            away = torch.hypot(u, v) if shapes.round[b, i] else torch.maximum(u.abs(), v.abs())
+            cover = ((1 - away) / shapes.edge[b, i]).clamp(0, 1)
+            light = 1 + u * shapes.shade[b, i, 0] + v * shapes.shade[b, i, 1]
+            expected[b] = torch.lerp(expected[b], shapes.colour[b, i, :, None, None] * light, cover)
+    assert torch.allclose(backgrounds.painted(scene, shapes), expected, atol=1e-4)
+
+
+def test_a_mesh_shades_another_of_its_picture_and_of_no_other() -> None:
+    square = torch.tensor([[-0.05, -0.05, 0.0], [-0.05, 0.05, 0.0], [0.05, 0.05, 0.0], [0.05, -0.05, 0.0]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])  # its front towards the camera
+    behind, before = square + torch.tensor([0, 0, 0.6]), 0.4 * square + torch.tensor([0, 0, 0.5])
+    light = torch.tensor([[0.0, 0.0, -1.0]]).expand(2, 3)
+    points = torch.stack([behind, behind, before])  # the third is in the second picture
+    shadow = ShadowMap(points, faces, light, 4, torch.tensor([0, 1, 1]), torch.zeros(3, dtype=torch.bool))
+    at = torch.tensor([[0.0, 0.0, 0.6], [0.04, 0.04, 0.6]])
+    lit = [shadow.lit(at, torch.full((2,), i), torch.ones(2)).tolist() for i in (0, 1)]
+    assert lit == [[1.0, 1.0], [0.0, 1.0]]
+
+
+def test_objects_leave_room_for_the_fingers_that_do_not_hold_them(composer: SceneComposer) -> None:
+    with torch.no_grad():
+        hand = composer._pose(CounterRandom(5, torch.arange(300)))
+        thing = objects.sample_objects(CounterRandom(5, torch.arange(300)), hand.joints_m, 1.0)
+    extent = (thing.vertices_m.amax(1) - thing.vertices_m.amin(1)).norm(dim=1)
+    drawn = extent > 1e-6
+    assert float(drawn.float().mean()) > 0.75
+    distance = torch.cdist(hand.joints_m, thing.vertices_m).amin(2)
+    # an object that is gripped touches thumb and one finger, or the palm; it keeps clear of the other joints
+    free = (distance[drawn] > 0.004).float().mean(0)
+    assert float(free.mean()) > 0.9

@@ -97,6 +97,13 @@ def check_visible_joints(engine: RenderEngine, batch: RenderedBatch) -> None:
     assert float((under <= limit)[known].float().mean()) > 0.98
     # skin cannot lie behind a bone that is inside it, except beside the silhouette
     assert float((under > -0.012)[known].float().mean()) > 0.97
+    # and the flesh that is seen there is of the joint's own finger, or palm where fingers begin
+    part = batch.part[row, near[..., 1], near[..., 0]].long()
+    joint = torch.arange(21)
+    finger, place = (joint - 1) // 4, (joint - 1) % 4
+    own = (part >= 2 + 3 * finger) & (part <= 4 + 3 * finger) & (joint > 0)
+    palm = ((part == 1) | (part == 17)) & ((joint == 0) | (place == 0) | (joint == 2))
+    assert float((own | palm)[known].float().mean()) > 0.97
     inside = ((batch.joints_px > 0) & (batch.joints_px < batch.image.shape[-1] - 1)).all(-1)
     hidden = ~batch.visible & inside & (surface > 0)
     assert float((under > engine.mesh.flesh_m)[hidden].float().mean()) > 0.9
@@ -197,6 +204,26 @@ def test_geometry_switches() -> None:
     assert bool((palm_normal(batch.joints_cam_m)[:, 2] > 0.8).all())
     assert float(batch.wrist_deg.abs().max()) == 0
     assert float(batch.shape.abs().max()) == 0
+
+
+def test_low_pictures_are_the_middle_of_the_square_and_their_labels_move_along() -> None:
+    camera = (90.0, 91.0, 30.0, 20.0)
+    settings = {**PLAIN, "image_size": 64, "image_height": 48, "camera": camera}
+    batch = RenderEngine(RenderConfig(**settings)).render(range(8))
+    assert batch.image.shape == (8, 3, 48, 64)
+    assert batch.mask.shape == batch.part.shape == batch.depth_m.shape == (8, 48, 64)
+    assert torch.allclose(batch.K[0], torch.tensor([[90.0, 0, 30.0], [0, 91.0, 20.0], [0, 0, 1]]))
+    assert (project_perspective(batch.joints_cam_m, batch.K) - batch.joints_px).abs().max() < 1e-2
+    on = batch.joints_px.round().long()
+    inside = ((on >= 0) & (on < torch.tensor([64, 48]))).all(-1)
+    assert bool((~batch.visible | inside).all())
+    row = torch.arange(8)[:, None]
+    seen = batch.visible & inside
+    at = batch.mask[row, on[..., 1].clamp(0, 47), on[..., 0].clamp(0, 63)]
+    assert float((at > 0)[seen].float().mean()) > 0.9
+    left = RenderEngine(RenderConfig(**settings, side="left")).render(range(8))
+    assert torch.equal(left.mask.flip(-1), batch.mask)
+    assert (project_perspective(left.joints_cam_m, left.K) - left.joints_px).abs().max() < 1e-2
 
 
 def test_antialiasing_approaches_the_limit() -> None:

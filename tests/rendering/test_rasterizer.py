@@ -84,6 +84,30 @@ def test_mirrored_meshes_show_their_reflected_fronts(soup: tuple[torch.Tensor, t
     assert (mirrored.identity.flip(-1) == plain.identity).float().mean() > 0.995
 
 
+def test_neighbours_leave_no_crack_between_them() -> None:
+    rng = np.random.default_rng(1)
+    line = np.linspace(-3.0, SIZE + 3.0, 30)
+    x, y = np.meshgrid(line, line)
+    inner = (slice(1, -1), slice(1, -1))
+    x[inner] += rng.uniform(-0.3, 0.3, x[inner].shape)
+    y[inner] += rng.uniform(-0.3, 0.3, y[inner].shape)
+    points = torch.tensor(np.stack([x, y, np.full_like(x, 0.7)], -1).reshape(1, -1, 3), dtype=torch.float32)
+    a = (np.arange(29)[:, None] * 30 + np.arange(29)).ravel()
+    faces = torch.tensor(np.concatenate([np.stack([a, a + 30, a + 1], 1), np.stack([a + 1, a + 30, a + 31], 1)]))
+    buffer = rasterize(points, faces, 1, SIZE, SIZE)
+    assert bool((buffer.identity >= 0).all())
+    assert torch.allclose(buffer.depth_m, torch.tensor(0.7), atol=1e-5)
+
+
+def test_level_and_upright_edges_on_sample_centres() -> None:
+    # a square of two triangles whose edges run through sample centres; seen from outside, anticlockwise
+    points = torch.tensor([[[2.5, 2.5, 1.0], [2.5, 6.5, 1.0], [6.5, 6.5, 1.0], [6.5, 2.5, 1.0]]])
+    identity = rasterize(points, torch.tensor([[0, 1, 2], [0, 2, 3]]), 1, 10, 10).identity[0]
+    expected = torch.zeros(10, 10, dtype=torch.bool)
+    expected[2:7, 2:7] = True
+    assert torch.equal(identity >= 0, expected)
+
+
 def test_nothing_to_draw() -> None:
     empty = rasterize(torch.full((1, 3, 3), 5.0), torch.tensor([[0, 1, 2]]), 1, 8, 8)
     assert bool((empty.identity == -1).all())

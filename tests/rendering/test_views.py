@@ -88,3 +88,45 @@ def test_perspective_can_be_switched_off(composer: SceneComposer) -> None:
     with torch.no_grad():
         scene = flat(CounterRandom(7, torch.arange(50)))
     assert torch.allclose(scene.joints_cam_m[..., 2].mean(1), torch.tensor(1.5), atol=0.1)
+
+
+def test_one_given_camera_sees_every_hand_somewhere_in_its_picture(composer: SceneComposer) -> None:
+    camera = (607.9, 607.8, 324.2, 236.4)
+    config = RenderConfig(image_size=640, image_height=480, camera=camera)
+    with torch.no_grad():
+        scene = SceneComposer(config, composer.hand)(CounterRandom(7, torch.arange(400)))
+    K = scene.view.K
+    expected = torch.tensor([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
+    assert torch.equal(K, expected.expand(400, 3, 3))
+    at = project_perspective(scene.joints_cam_m, K)
+    centre = 0.5 * (at.amin(1) + at.amax(1))
+    assert float(centre[:, 0].std()) > 80
+    assert float(centre[:, 1].std()) > 50
+    inside = ((at > -0.5) & (at < torch.tensor([639.5, 479.5]))).all(-1)
+    assert float(inside.float().mean()) > 0.97
+    side = (at.amax(1) - at.amin(1)).amax(1)
+    assert float(side.min()) > 0.15 * 480
+    assert float(side.max()) < 480
+
+
+def test_low_pictures_hold_their_hands(composer: SceneComposer) -> None:
+    config = RenderConfig(image_size=160, image_height=96)
+    with torch.no_grad():
+        scene = SceneComposer(config, composer.hand)(CounterRandom(7, torch.arange(400)))
+    assert torch.equal(scene.view.K[:, :2, 2], torch.tensor([79.5, 47.5]).expand(400, 2))
+    at = project_perspective(scene.joints_cam_m, scene.view.K)
+    inside = ((at > -0.5) & (at < torch.tensor([159.5, 95.5]))).all(-1)
+    assert float(inside.float().mean()) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"image_size": 64, "image_height": 65}, "image_height"),
+        ({"camera": (0.0, 600.0, 112.0, 112.0)}, "focal"),
+        ({"camera": (600.0, 600.0, 112.0, 112.0), "perspective_variation": False}, "perspective_variation"),
+    ],
+)
+def test_contradictory_cameras_are_refused(settings: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        RenderConfig(**settings)  # type: ignore[arg-type]

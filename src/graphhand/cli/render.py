@@ -37,7 +37,8 @@ def render(
         bool, typer.Option("--benchmark", help="Draw GraphHand-Rendered v1 in RHD's layout: 41,258 and 2,728 pictures.")
     ] = False,
     checksum: Annotated[
-        bool, typer.Option("--checksum", help="With --benchmark: print its labels' checksums, draw nothing.")
+        bool,
+        typer.Option("--checksum", help="With --benchmark: check its labels against those on record, draw nothing."),
     ] = False,
 ) -> None:
     """Draw labelled hands into a folder, in a public data set's layout.
@@ -49,7 +50,7 @@ def render(
     from graphhand.errors import InputError
     from graphhand.layouts import LAYOUTS
     from graphhand.layouts import benchmark as rendered_v1
-    from graphhand.layouts.filling import PICTURE_SIZE
+    from graphhand.layouts.filling import DRAWN_AS
     from graphhand.rendering import RenderConfig
 
     if benchmark:
@@ -57,7 +58,15 @@ def render(
             raise InputError("--benchmark", "its size, seed and settings are fixed", "leave those options out")
         name = ("training", "evaluation")[split == "test"]
         if checksum:
-            typer.echo(json.dumps(rendered_v1.checksum(name), indent=1))
+            found = rendered_v1.checksum(name)
+            agreement = rendered_v1.agrees(found)
+            typer.echo(json.dumps({**found, "agrees_with_record": agreement}, indent=1))
+            if agreement == "no":
+                raise InputError(
+                    rendered_v1.NAME,
+                    "its labels are not those on record",
+                    "install the release the numbers were taken with",
+                )
             return
         layout, config = "rhd", rendered_v1.config(name)
     else:
@@ -66,14 +75,9 @@ def render(
         if count is None:
             raise InputError("--count", "is missing", "say how many pictures to draw")
         name = LAYOUTS[layout].splits[split == "test"]
-        config = _configured(
-            RenderConfig(
-                image_size=size if layout == "plain" else PICTURE_SIZE[layout],
-                seed=seed,
-                backgrounds=tuple(str(path) for path in backgrounds or ()),
-            ),
-            settings or (),
-        )
+        drawn_as = {"image_size": size} if layout == "plain" else DRAWN_AS[layout]
+        pictures = tuple(str(path) for path in backgrounds or ())
+        config = _configured(RenderConfig(**drawn_as, seed=seed, backgrounds=pictures), settings or ())
     if out is None:
         raise InputError("--out", "is missing", "name the folder to fill")
     if device == "auto":
@@ -98,13 +102,15 @@ def _draw(
     from graphhand.layouts import benchmark as rendered_v1
     from graphhand.layouts import filling
 
-    draw = filling.drawer(config, device)
+    draw = filling.Drawer(config, device)
     indices: Sequence[int] = range(count or 0)
     if benchmark:
         indices = [int(i) for i in rendered_v1.indices(split, HandModel.default().num_shape)]
     if preview:
         typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out)}")
-    made_with = {"engine": config.model_dump(mode="json"), "version": __version__}
+    made_with = {
+        "engine": config.model_dump(mode="json"), "version": __version__, "labels": draw.label_fingerprint()
+    }  # fmt: skip
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=None)
         complete = filling.fill(

@@ -8,7 +8,9 @@ half a standard deviation, name a cell, and training indices whose cell a test h
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,13 @@ import numpy.typing as npt
 import torch
 
 from graphhand.hand_model import HandModel
-from graphhand.rendering import RenderConfig
+from graphhand.rendering import RenderConfig, RenderEngine
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.scene import SceneComposer
 
 NAME = "GraphHand-Rendered v1"
+RECORD = Path(__file__).with_name("rendered_v1.json")
+"""What :func:`checksum` and :func:`sample_labels` gave when v1 was fixed; an engine with other labels needs a v2."""
 COUNTS = {"training": 41258, "evaluation": 2728}
 SEEDS = {"training": 20260101, "evaluation": 20260202}
 _CELL = 0.5
@@ -110,3 +114,40 @@ def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]
         "mean_mm": [round(float(v), 2) for v in mean],
         "spread_mm": [round(float(v), 2) for v in spread],
     }
+
+
+def sample_labels(split: str, engine: RenderEngine, count: int = 4) -> dict[str, Any]:
+    """Labels of a split's first pictures, as drawn: what the record keeps to be compared with.
+
+    Joints in tenths of a millimetre, cameras in tenths of a pixel (fx, cx, cy), visibility as 21 digits, and the pixels
+    of hand and forearm.
+
+    Args:
+        split: "training" or "evaluation".
+        engine: of :func:`config` for this split.
+        count: how many pictures.
+    """
+    batch = engine.render(indices(split, engine.hand.num_shape)[:count].tolist()).to("cpu")
+    return {
+        "joints_tenth_mm": (batch.joints_cam_m * 1e4).round().int().tolist(),
+        "camera_tenth_px": (batch.K[:, [0, 0, 1], [0, 2, 2]] * 10).round().int().tolist(),
+        "visible": ["".join(str(int(v)) for v in row) for row in batch.visible],
+        "hand_pixels": (batch.mask == 1).sum((1, 2)).tolist(),
+        "forearm_pixels": (batch.mask == 2).sum((1, 2)).tolist(),
+        "depth_sum_m": [round(float(d), 1) for d in batch.depth_m.double().sum((1, 2))],
+    }
+
+
+def recorded(split: str) -> dict[str, Any]:
+    """The record's part for a split: ``checksum`` and ``sample``."""
+    return dict(json.loads(RECORD.read_text("utf-8"))["splits"][split])
+
+
+def agrees(found: dict[str, Any]) -> str:
+    """How a :func:`checksum` compares with the record: "bit for bit", "to rounding" or "no"."""
+    known = recorded(found["split"])["checksum"]
+    if found["sha256"] == known["sha256"]:
+        return "bit for bit"
+    numbers = [(found[k][axis], known[k][axis]) for k in ("mean_mm", "spread_mm") for axis in range(3)]
+    close = found["hands"] == known["hands"] and all(abs(a - b) < 0.015 for a, b in numbers)
+    return "to rounding" if close else "no"

@@ -1,10 +1,12 @@
 """Writes the RealSense half of STB: 640x480 colour pictures in sequences, and their label files.
 
-Depth pictures are not written: STB's are seen from the depth camera, which stands 24 mm aside.
+Depth pictures are not written: STB's are seen from the depth camera, which stands 24 mm aside and sees past the hand's
+edge other things than the colour camera does, and no loader of colour methods opens them. Nor is the stereo half.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +21,13 @@ from graphhand.layouts.record import HandRecord
 from graphhand.skeleton import Joint, from_graphhand_order
 
 WIDTH, HEIGHT = 640, 480
+DRAWN_AS: dict[str, Any] = {
+    "image_size": WIDTH,
+    "image_height": HEIGHT,
+    # right hands are drawn and mirrored: so is the camera
+    "camera": (K_SK_COLOR[0, 0], K_SK_COLOR[1, 1], WIDTH - 1 - K_SK_COLOR[0, 2], K_SK_COLOR[1, 2]),
+}
+"""Settings of the engine for pictures of STB's colour camera; others are fitted into its picture, blurred around."""
 
 
 class STBWriter:
@@ -45,6 +54,8 @@ class STBWriter:
     def prepare(self, number: int, record: HandRecord) -> HandRecord:
         """The record as this layout holds it: a left hand seen by STB's colour camera."""
         left = record if record.side == "left" else record.mirrored()
+        if left.image.shape[:2] == (HEIGHT, WIDTH) and np.allclose(left.K, K_SK_COLOR, rtol=1e-6, atol=1e-6):
+            return replace(left, K=K_SK_COLOR)  # in double precision
         return left.seen_by(K_SK_COLOR, WIDTH, HEIGHT)
 
     def write(self, number: int, record: HandRecord) -> None:

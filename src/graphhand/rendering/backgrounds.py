@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,68 @@ def octave_noise(random: CounterRandom, name: str, size: int, channels: int, cel
         total = octave if total is None else total.add_(octave)
     assert total is not None
     return total
+
+
+class Shapes(NamedTuple):
+    """Flat shapes of a batch, in painter's order; places and sizes in half pictures.
+
+    Attributes:
+        colour: (B, SHAPES, 3) linear; place, half: (B, SHAPES, 2) centre and half axes; tilt: (B, SHAPES) radians.
+        round: (B, SHAPES) bool, else a rectangle; edge: (B, SHAPES) width of its soft edge in half axes.
+        used: (B, SHAPES) bool; shade: (B, SHAPES, 2) slope of its brightness along its axes.
+    """
+
+    colour: Tensor
+    place: Tensor
+    half: Tensor
+    tilt: Tensor
+    round: Tensor
+    edge: Tensor
+    used: Tensor
+    shade: Tensor
+
+
+def painted(scene: Tensor, shapes: Shapes) -> Tensor:
+    """Shapes over scenes (B, 3, S, S), one after the other; each touches the pixels of its bounding box alone."""
+    B, _, size, _ = scene.shape
+    device = scene.device
+    flat = scene.permute(0, 2, 3, 1).reshape(B * size * size, 3).contiguous()
+    cosine, sine = shapes.tilt.cos(), shapes.tilt.sin()
+    reach = torch.stack(
+        [
+            (shapes.half[..., 0] * cosine).abs() + (shapes.half[..., 1] * sine).abs(),
+            (shapes.half[..., 0] * sine).abs() + (shapes.half[..., 1] * cosine).abs(),
+        ],
+        2,
+    )
+    low = (((shapes.place - reach + 1) * (size / 2) - 0.5).ceil().clamp(min=0)).long()
+    high = (((shapes.place + reach + 1) * (size / 2) - 0.5).floor().clamp(max=size - 1)).long()
+    extent = (high - low + 1).clamp(min=0) * shapes.used[..., None]
+    # u, v = affine functions of column and row: 0 at the shape's centre, 1 at the end of its half axes
+    across = torch.stack([cosine / shapes.half[..., 0], -sine / shapes.half[..., 1]], 2)
+    down = torch.stack([sine / shapes.half[..., 0], cosine / shapes.half[..., 1]], 2)
+    corner = (low + 0.5) * (2 / size) - 1 - shapes.place
+    start = corner[..., :1] * across + corner[..., 1:] * down
+    step = torch.cat([start, across * (2 / size), down * (2 / size), 1 / shapes.edge[..., None], shapes.shade], 2)
+    first = (torch.arange(B, device=device)[:, None] * size + low[..., 1]) * size + low[..., 0]
+    for i in range(shapes.used.shape[1]):
+        width, count = extent[:, i, 0], extent[:, i, 0] * extent[:, i, 1]
+        picture = torch.repeat_interleave(count)
+        k = torch.arange(len(picture), device=device) - (count.cumsum(0) - count).index_select(0, picture)
+        span = width.index_select(0, picture)
+        row = torch.div(k, span, rounding_mode="floor")
+        column = k - row * span
+        pixel = first[:, i].index_select(0, picture) + row * size + column
+        c = step[:, i].index_select(0, picture).unbind(1)
+        x, y = column.to(flat.dtype), row.to(flat.dtype)
+        u, v = c[0] + c[2] * x + c[4] * y, c[1] + c[3] * x + c[5] * y
+        is_round = shapes.round[:, i].index_select(0, picture)
+        away = torch.where(is_round, torch.hypot(u, v), torch.maximum(u.abs(), v.abs()))
+        cover = ((1 - away) * c[6]).clamp_(0, 1)
+        light = 1 + u * c[7] + v * c[8]
+        painted = shapes.colour[:, i].index_select(0, picture) * light[:, None]
+        flat.index_copy_(0, pixel, torch.lerp(flat.index_select(0, pixel), painted, cover[:, None]))
+    return flat.view(B, size, size, 3).permute(0, 3, 1, 2)
 
 
 def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
@@ -121,22 +184,7 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
     shapes[:, p] = torch.where(chosen, face, shapes[:, p])
 
     shade = random.normal("shapes/shade", SHAPES, 2, std=0.35)
-    lines = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
-    cosine, sine = tilt.cos()[..., None], tilt.sin()[..., None]
-    dx, dy = lines - place[..., :1], lines - place[..., 1:]  # (B, SHAPES, S)
-    ux, uy = dx * cosine / half[..., :1], dy * sine / half[..., :1]
-    vx, vy = -dx * sine / half[..., 1:], dy * cosine / half[..., 1:]
-    for i in range(SHAPES):  # painter's order
-        rows = used[:, i].nonzero().squeeze(1)
-        if not len(rows):
-            continue
-        u = ux[rows, i, None, :] + uy[rows, i, :, None]
-        v = vx[rows, i, None, :] + vy[rows, i, :, None]
-        away = torch.where(per(round_[rows, i]), torch.hypot(u, v), torch.maximum(u.abs(), v.abs()))
-        cover = away.neg_().add_(1).div_(per(edge_width[rows, i])).clamp_(0, 1)
-        light = u.mul_(per(shade[rows, i, 0])).addcmul_(v, per(shade[rows, i, 1])).add_(1)
-        painted = torch.lerp(scene[rows], shapes[rows, i, :, None, None] * light[:, None], cover[:, None])
-        scene = scene.index_copy(0, rows, painted)
+    scene = painted(scene, Shapes(shapes, place, half, tilt, round_, edge_width, used, shade))
 
     strength = random.uniform("texture/strength").square() * 0.6
     scene = scene * (1 + per(strength)[:, None] * texture)

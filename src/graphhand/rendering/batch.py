@@ -13,13 +13,13 @@ class RenderedBatch:
     """Pictures with exact labels. Camera frame: x right, y down, z forward; pixel (0, 0) is the top-left's centre.
 
     Attributes:
-        image: (B, 3, S, S) float32 in [0, 1], RGB as a camera would store it; whole multiples of 1/255.
+        image: (B, 3, H, W) float32 in [0, 1], RGB as a camera would store it; whole multiples of 1/255.
         joints_cam_m: (B, 21, 3) metres; joints_px: (B, 21, 2) their projections by K.
         K: (B, 3, 3) intrinsics of the picture.
         visible: (B, 21) bool: in the picture, and nothing but the joint's own flesh in front of it.
-        mask: (B, S, S) uint8: 0 background or occluder, 1 hand, 2 forearm.
-        part: (B, S, S) uint8: 0, 1 palm, 2-4 thumb, 5-7 index ... 14-16 little (base to tip), 17 forearm.
-        depth_m: (B, S, S) float32, z of the hand or forearm; 0 elsewhere.
+        mask: (B, H, W) uint8: 0 background or occluder, 1 hand, 2 forearm.
+        part: (B, H, W) uint8: 0, 1 palm, 2-4 thumb, 5-7 index ... 14-16 little (base to tip), 17 forearm.
+        depth_m: (B, H, W) float32, z of the hand or forearm; 0 elsewhere.
         is_right: (B,) bool.
         angles_deg: (B, 5, 5) anatomical angles (`rendering.posing`); wrist_deg: (B, 2) flexion, deviation.
         shape: (B, S) coefficients of the hand model; overlap_m: (B,) deepest self-overlap.
@@ -52,7 +52,7 @@ class RenderedBatch:
 
     @property
     def image_uint8(self) -> Tensor:
-        """(B, S, S, 3) uint8, as image files hold it."""
+        """(B, H, W, 3) uint8, as image files hold it."""
         return (self.image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -74,3 +74,14 @@ def mirror(batch: RenderedBatch, rows: Tensor) -> RenderedBatch:
         is_right=batch.is_right & ~rows,
         **flipped,
     )
+
+
+def cut_rows(batch: RenderedBatch, top: int, height: int) -> RenderedBatch:
+    """The rows from ``top`` on, ``height`` of them; labels move with them."""
+    rows = slice(top, top + height)
+    K, joints_px = batch.K.clone(), batch.joints_px.clone()
+    K[:, 1, 2] -= top
+    joints_px[..., 1] -= top
+    inside = (joints_px[..., 1] > -0.5) & (joints_px[..., 1] < height - 0.5)
+    cut = {n: getattr(batch, n)[..., rows, :].contiguous() for n in ("image", "mask", "part", "depth_m")}
+    return replace(batch, K=K, joints_px=joints_px, visible=batch.visible & inside, **cut)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Field(ge=0.0, le=1.0)
 
@@ -18,7 +18,11 @@ class RenderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: int = Field(default=224, ge=16, le=2048)
-    """side of the square pictures, pixels"""
+    """width of the pictures, pixels, and their height unless `image_height` says otherwise"""
+    image_height: int | None = Field(default=None, ge=16, le=2048)
+    """None: square; at most image_size"""
+    camera: tuple[float, float, float, float] | None = None
+    """fx, fy, cx, cy in pixels of one camera that takes every picture, hands anywhere in it; None: cameras vary"""
     seed: int = 0
     antialiasing: int = Field(default=2, ge=1, le=4)
     """samples per pixel and axis"""
@@ -78,3 +82,23 @@ class RenderConfig(BaseModel):
     motion_blur: float = Field(default=0.08, ge=0.0, le=1.0)
     low_resolution: float = Field(default=0.12, ge=0.0, le=1.0)
     jpeg: float = Field(default=0.5, ge=0.0, le=1.0)
+
+    @property
+    def height(self) -> int:
+        """Of the pictures, pixels."""
+        return self.image_height or self.image_size
+
+    @property
+    def top(self) -> int:
+        """Rows of the square, in which everything is drawn, above the picture."""
+        return (self.image_size - self.height) // 2
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> RenderConfig:
+        if self.height > self.image_size:
+            raise ValueError("image_height is larger than image_size, the width: draw a wider picture")
+        if self.camera is not None and min(self.camera[:2]) <= 0:
+            raise ValueError("camera: focal lengths are positive")
+        if self.camera is not None and not self.perspective_variation:
+            raise ValueError("perspective_variation does nothing where camera is given: leave it on")
+        return self

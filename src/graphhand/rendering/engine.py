@@ -14,18 +14,17 @@ from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.rendering import backgrounds, lights, objects, sensor, shading, skin
 from graphhand.rendering import skin_texture as tex
-from graphhand.rendering.batch import RenderedBatch, mirror
+from graphhand.rendering.batch import RenderedBatch, cut_rows, mirror
 from graphhand.rendering.config import RenderConfig
 from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.coverage import shaded_samples
 from graphhand.rendering.mesh import FOREARM_PART
 from graphhand.rendering.occluders import sample_occluders
-from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, rasterize, resolve
+from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, key_depth_m, rasterize, resolve
 from graphhand.rendering.scene import Scene, SceneComposer
 
 # beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
 _VISIBLE_SLACK_M = 0.004
-# samples of one pixel nearer together than this are lit as one
-_SAME_SURFACE_M = 0.004
 _CPU_CHUNK = 8
 # samples posed at once
 _COMPOSED = 64
@@ -38,53 +37,6 @@ class Meshes(NamedTuple):
     normals_cam: Tensor
     sample: Tensor
     mirrored: Tensor
-
-
-class ShadedSamples(NamedTuple):
-    """Which samples of a supersampled z-buffer are shaded, and how much each counts in its pixel.
-
-    Attributes:
-        identity, column, row: (N,) of the samples, the nearest of each pixel first; pixel: (N,) flat pixel index.
-        share: (N,) of the pixel's area; nearest_count: how many are the nearest of their pixel.
-        depth_m: (B, S, S) of the nearest sample, infinite where nothing is; cover: (B, S, S) area covered, in [0, 1].
-    """
-
-    identity: Tensor
-    column: Tensor
-    row: Tensor
-    pixel: Tensor
-    share: Tensor
-    nearest_count: int
-    depth_m: Tensor
-    cover: Tensor
-
-
-def _shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
-    """Shade once per pixel and surface: samples within `_SAME_SURFACE_M` of the pixel's nearest share its colour."""
-    batch, size = buffer.depth_m.shape[0], buffer.depth_m.shape[1] // s
-    # (s * s, B * S * S): sample 0 of all pixels, then sample 1, ...
-    depth = torch.stack([buffer.depth_m[:, a::s, b::s] for a in range(s) for b in range(s)]).flatten(1)
-    near, which = depth.min(0)
-    covered = depth < torch.inf
-    same = depth <= (near + _SAME_SURFACE_M)
-    pixel = (near < torch.inf).nonzero().squeeze(1)
-    other_cell, other = (covered & ~same).nonzero().unbind(1)
-    cell = torch.cat([which.index_select(0, pixel), other_cell])
-    every = torch.cat([pixel, other])
-    picture = torch.div(every, size * size, rounding_mode="floor")
-    place = every - picture * (size * size)
-    row = torch.div(place, size, rounding_mode="floor")
-    column = (place - row * size) * s
-    row = row * s
-    if s > 1:
-        down = torch.div(cell, s, rounding_mode="floor")
-        row, column = row + down, column + cell - down * s
-    found = buffer.identity.reshape(-1).index_select(0, (picture * (size * s) + row) * (size * s) + column)
-    alike = same.sum(0).index_select(0, pixel)
-    share = torch.cat([alike, torch.ones_like(other)]).to(depth.dtype) / (s * s)
-    shape = (batch, size, size)
-    cover = covered.sum(0).view(shape).to(depth.dtype) / (s * s)
-    return ShadedSamples(found, column, row, every, share, len(pixel), near.view(shape), cover)
 
 
 class RenderEngine:
@@ -121,7 +73,9 @@ class RenderEngine:
         """Draw the samples of these indices (B,), any int64 numbers in any order."""
         index = torch.as_tensor(indices, dtype=torch.int64).to(self.device)
         # small batches keep the CPU's caches warm; the result does not depend on the split
-        chunk = _CPU_CHUNK if self.device.type == "cpu" else _COMPOSED
+        chunk = _CPU_CHUNK if self.config.image_size <= 320 else 2
+        if self.device.type != "cpu":
+            chunk = _COMPOSED
         parts: list[RenderedBatch] = []
         for piece in index.split(_COMPOSED):
             random = CounterRandom(self.config.seed, piece)
@@ -145,7 +99,10 @@ class RenderEngine:
         return sensor.separable(scene, sensor.gaussian_matrix(size, sigma))
 
     def _draw(self, random: CounterRandom, scene: Scene) -> RenderedBatch:
+        # everything is drawn in a square; a lower picture is cut out of its middle at the end
         config, size, batch = self.config, self.config.image_size, random.batch
+        K = scene.view.K.clone()
+        K[:, 1, 2] += config.top
         background = self._background(random, scene.skin.base)
         half = size // 2
         ends = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
@@ -153,7 +110,7 @@ class RenderEngine:
 
         # z-buffer at `antialiasing` samples per pixel and axis
         s = config.antialiasing
-        joints_px = project_perspective(scene.joints_cam_m, scene.view.K)
+        joints_px = project_perspective(scene.joints_cam_m, K)
         sample = torch.cat([torch.arange(batch, device=self.device), scene.second.rows])
         meshes = Meshes(
             torch.cat([scene.vertices_cam_m, scene.second.vertices_cam_m]),
@@ -161,10 +118,10 @@ class RenderEngine:
             sample,
             torch.arange(len(sample), device=self.device) >= batch,
         )
-        at = (project_perspective(meshes.vertices_cam_m, scene.view.K[sample]) + 0.5) * s
+        at = (project_perspective(meshes.vertices_cam_m, K[sample]) + 0.5) * s
         points = torch.cat([at, meshes.vertices_cam_m[..., 2:]], 2)
         buffer = rasterize(points, self.mesh.drawn_faces, batch, size * s, size * s, sample, meshes.mirrored)
-        surface = _shaded_samples(buffer, s)
+        surface = shaded_samples(buffer, s)
         fragments = resolve(surface.identity, surface.column, surface.row, points, self.mesh.drawn_faces)
         colour = self._surface(scene, meshes, light, fragments)
 
@@ -178,7 +135,7 @@ class RenderEngine:
         part = part.view(batch, size, size)
         near, cover = surface.depth_m, surface.cover
         if config.ambient_occlusion:
-            rgb = rgb * _crevices(near, cover, scene.view.K[:, 0, 0])[:, None]
+            rgb = rgb * _crevices(near, cover, K[:, 0, 0])[:, None]
 
         low, high = joints_px.amin(1), joints_px.amax(1)
         front, thing = sample_occluders(random, size, config.occluders, torch.cat([low, high - low], 1))
@@ -191,12 +148,12 @@ class RenderEngine:
         seen = (cover >= 0.5) & (front < 0.5)
         part = torch.where(seen, part, torch.zeros_like(part))
         mask = (part > 0).to(torch.uint8) + (part == FOREARM_PART).to(torch.uint8)
-        visible = self._visible(scene.joints_cam_m, joints_px, buffer.depth_m, front)
+        visible = self._visible(scene.joints_cam_m, joints_px, buffer, front)
         result = RenderedBatch(
             image=picture,
             joints_cam_m=scene.joints_cam_m,
             joints_px=joints_px,
-            K=scene.view.K,
+            K=K,
             visible=visible,
             mask=mask,
             part=part,
@@ -209,6 +166,8 @@ class RenderEngine:
             rotation_cam_hand=scene.view.rotation,
             indices=random.indices,
         )
+        if config.height != size:
+            result = cut_rows(result, config.top, config.height)
         if config.side == "right":
             return result
         left = random.chance("left", 1.0 if config.side == "left" else 0.5)
@@ -239,10 +198,9 @@ class RenderEngine:
             normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, texel, strength)
         lit = None
         if config.shadows:
-            shadow = shading.ShadowMap(
-                meshes.vertices_cam_m, faces, light.key[meshes.sample], self.hand.hand_vertex_count, meshes.mirrored
-            )
-            lit = shadow.lit(position + normal * 3e-3, fragments.instance, light.softness.index_select(0, sample))
+            near = self.hand.hand_vertex_count
+            shadow = shading.ShadowMap(meshes.vertices_cam_m, faces, light.key, near, meshes.sample, meshes.mirrored)
+            lit = shadow.lit(position + normal * 3e-3, sample, light.softness.index_select(0, sample))
         gloss = gloss * scene.skin.gloss.index_select(0, sample)
         shininess = scene.skin.shininess.index_select(0, sample)
         return shading.shade(normal, position, colour, gloss, shininess, light, sample, lit)
@@ -257,14 +215,14 @@ class RenderEngine:
             picture = sensor.compress(random, picture, config.jpeg)
         return (picture * 255).round_().clamp_(0, 255).div_(255)
 
-    def _visible(self, joints_cam_m: Tensor, joints_px: Tensor, depth: Tensor, front: Tensor) -> Tensor:
+    def _visible(self, joints_cam_m: Tensor, joints_px: Tensor, buffer: ZBuffer, front: Tensor) -> Tensor:
         """Whether each joint can be seen through no more than its own flesh, (B, 21)."""
         size, s = self.config.image_size, self.config.antialiasing
         sample = ((joints_px + 0.5) * s).floor().long()
         inside = ((sample >= 0) & (sample < size * s)).all(-1)
         sample = sample.clamp(0, size * s - 1)
-        row = torch.arange(len(depth), device=depth.device)[:, None]
-        surface = depth[row, sample[..., 1], sample[..., 0]]
+        row = torch.arange(len(front), device=front.device)[:, None]
+        surface = key_depth_m(buffer.key[row, sample[..., 1], sample[..., 0]])
         near = surface > joints_cam_m[..., 2] - self.mesh.flesh_m - _VISIBLE_SLACK_M
         hidden = front[row, sample[..., 1] // s, sample[..., 0] // s] >= 0.5
         return inside & near & ~hidden

@@ -14,7 +14,8 @@ from graphhand.rendering.counter_random import CounterRandom
 RINGS, SIDES = 10, 18
 VERTICES = RINGS * SIDES
 _FLESH_M = 0.0075  # a finger's bone lies this deep under the skin it grips with
-_FINGERS = slice(5, 21)
+_PUSHES = 6
+_BASES = torch.tensor([j for j in range(1, 21) if j % 4])  # joints with a bone to the next one of their finger
 
 
 class Objects(NamedTuple):
@@ -45,10 +46,36 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
     return torch.sign(base) * base.abs().clamp(min=1e-6).pow(exponent)
 
 
+def _pushed_clear(
+    centre: Tensor, axis: Tensor, radius: Tensor, length: Tensor, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Move rods out of fingers: away from the point that they run into deepest, a few times.
+
+    Args:
+        centre, axis: (B, 3); radius, length: (B,) of the rods, metres.
+        points: (B, P, 3) along the fingers' bones; infinite ones are ignored.
+    Returns:
+        (B, 3) new centres and (B,) the radius that there is room for.
+    """
+    reach = (length - radius).clamp(min=0)[:, None]
+    row = torch.arange(len(centre), device=centre.device)
+    for step in range(_PUSHES + 1):
+        away = (points - centre[:, None]).nan_to_num(posinf=1e3)
+        along = (away @ axis[..., None])[..., 0]
+        away = away - torch.minimum(torch.maximum(along, -reach), reach)[..., None] * axis[:, None]
+        distance = torch.linalg.vector_norm(away, dim=2)
+        nearest, which = distance.min(1)
+        if step < _PUSHES:
+            out = away[row, which] / nearest[:, None].clamp(min=1e-4)
+            centre = centre - (radius + _FLESH_M - nearest).clamp(min=0)[:, None] * out
+    return centre, nearest - _FLESH_M
+
+
 def sample_objects(random: CounterRandom, joints_m: Tensor, share: float) -> Objects:
     """Objects for a share of the samples: two in five in the palm, two between thumb and fingertips, one anywhere near.
 
-    A held object is as thick as the grip leaves room for; a closed fist gets a stick.
+    A held object is as thick as the grip leaves room for; a closed fist gets a stick. What would run through fingers
+    that do not hold it is pushed aside, then made thinner, and left out where there is no room.
 
     Args:
         random: the batch's random numbers.
@@ -70,16 +97,27 @@ def sample_objects(random: CounterRandom, joints_m: Tensor, share: float) -> Obj
     across = normalize(joints_m[:, 5] - joints_m[:, 17] + 0.012 * random.normal("object/tilt", 3), dim=1)
     loose = normalize(random.normal("object/axis", 3), dim=1)
     axis = torch.where((kind == 0)[:, None], across, loose)
-    from_axis = joints_m[:, _FINGERS] - centre[:, None]
-    if_long = from_axis - (from_axis @ axis[..., None]) * axis[:, None]
-    clearance = torch.linalg.vector_norm(if_long, dim=2).amin(1) - _FLESH_M
+    # the fingers as points along their bones: joints and middles, with the joint at whose side each lies
+    bases = _BASES.to(device)
+    points = torch.cat([joints_m[:, 1:], 0.5 * (joints_m[:, bases] + joints_m[:, bases + 1])], 1)
+    joint = torch.cat([torch.arange(1, 21, device=device), bases])
+    away = points - centre[:, None]
+    along = (away @ axis[..., None])[..., 0]
+    across_axis = torch.linalg.vector_norm(away - along[..., None] * axis[:, None], dim=2)
+    clearance = across_axis[:, joint > 4].amin(1) - _FLESH_M
     gap = 0.5 * torch.linalg.vector_norm(joints_m[:, 4] - other, dim=1)
     room = torch.where(kind == 0, clearance, torch.where(kind == 1, gap, random.uniform("object/size") * 0.03))
     radius = room.clamp(0.0035, 0.036) * random.uniform("object/fit", low=0.75, high=1.0)
     long = torch.exp(random.uniform("object/length", low=math.log(1.0), high=math.log(7.0)))
-    half = torch.stack(
-        [radius, radius * random.uniform("object/flat", low=0.6, high=1.0), (radius * long).clamp(max=0.12)], 1
-    )
+    length = (radius * long).clamp(max=0.12)
+    # a grip holds what is in it, thumb and finger what is between their tips
+    tip = joint[None] - finger_tip[:, None]
+    between_tips = ((joint == 3) | (joint == 4))[None] | (tip == 0) | (tip == -1)
+    holds = (kind == 0)[:, None] | ((kind == 1)[:, None] & between_tips)
+    centre, free = _pushed_clear(centre, axis, radius, length, torch.where(holds[..., None], torch.inf, points))
+    fits = free > 0.0035
+    radius = torch.minimum(radius, free.clamp(min=0.0035))
+    half = torch.stack([radius, radius * random.uniform("object/flat", low=0.6, high=1.0), length], 1)
 
     helper = torch.where(axis[:, :1].abs() < 0.9, axis.new_tensor([[1.0, 0, 0]]), axis.new_tensor([[0, 1.0, 0]]))
     u = normalize(torch.linalg.cross(helper, axis), dim=1)
@@ -98,7 +136,7 @@ def sample_objects(random: CounterRandom, joints_m: Tensor, share: float) -> Obj
     slope = torch.stack(
         [_power(cp, 2 - e1) * _power(cr, 2 - e2), _power(cp, 2 - e1) * _power(sr, 2 - e2), _power(sp, 2 - e1)], 2
     )
-    there = random.chance("object", share)[:, None, None]
+    there = (random.chance("object", share) & fits)[:, None, None]
     vertices = (point * half[:, None]) @ turn.transpose(1, 2) * there + centre[:, None]
     normals = normalize(slope / half[:, None], dim=2) @ turn.transpose(1, 2)
     grey = random.uniform("object/grey", 2, 1).square()

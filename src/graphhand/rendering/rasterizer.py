@@ -1,8 +1,8 @@
 """A batched z-buffer in torch alone, the same code on CPU and GPU.
 
-Each triangle lists the pixels of its bounding box, keeps those inside, and all fragments of all pictures compete for
-their pixels in one scatter-minimum over (depth, face) keys. The minimum does not depend on order, so neither does the
-picture. Exact where triangles do not interpenetrate within a pixel.
+Each triangle lists the rows of samples that it reaches, each row the samples between the triangle's edges, and all
+fragments of all pictures compete for their samples in one scatter-minimum over (depth, face) keys. The minimum does not
+depend on order, so neither does the picture. Exact where triangles do not interpenetrate within a pixel.
 """
 
 from __future__ import annotations
@@ -12,22 +12,47 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_EMPTY = torch.iinfo(torch.int64).max
+EMPTY_KEY = torch.iinfo(torch.int64).max
 _ID_BITS = 24
 _DEPTH_STEPS = 1e7  # keys resolve a tenth of a micrometre
 NEAREST_M = 1e-2  # triangles that reach nearer to the camera are dropped
+# triangles are drawn this much wider, samples, so that rounding opens no crack between two
+_CRACK = 1e-4
 
 
 class ZBuffer(NamedTuple):
     """The nearest surface at each sample.
 
     Attributes:
-        identity: (pictures, height, width) int64, mesh * F + face, or -1 where nothing is.
-        depth_m: (pictures, height, width) to 0.1 micrometre, infinite where nothing is.
+        key: (pictures, height, width) int64, `EMPTY_KEY` where nothing is; nearer surfaces have smaller keys.
     """
 
-    identity: Tensor
-    depth_m: Tensor
+    key: Tensor
+
+    @property
+    def identity(self) -> Tensor:
+        """(pictures, height, width) int64, mesh * F + face, or -1 where nothing is."""
+        return key_identity(self.key)
+
+    @property
+    def depth_m(self) -> Tensor:
+        """(pictures, height, width) float32, to 0.1 micrometre, infinite where nothing is."""
+        return key_depth_m(self.key)
+
+
+def key_identity(key: Tensor) -> Tensor:
+    """Keys of any shape to mesh * F + face, or -1 where nothing is."""
+    return torch.where(key == EMPTY_KEY, -1, key & ((1 << _ID_BITS) - 1))
+
+
+def key_depth_m(key: Tensor) -> Tensor:
+    """Keys of any shape to metres, infinite where nothing is."""
+    return (key >> _ID_BITS).to(torch.float32).mul_(1 / _DEPTH_STEPS).masked_fill_(key == EMPTY_KEY, torch.inf)
+
+
+def deeper(key: Tensor, distance_m: float) -> Tensor:
+    """The largest keys within a distance behind the given ones (none of them empty)."""
+    return key + (int(distance_m * _DEPTH_STEPS) << _ID_BITS)
 
 
 class Fragments(NamedTuple):
@@ -68,64 +93,86 @@ def rasterize(
     device = points.device
     if meshes * count >= 1 << _ID_BITS:
         raise ValueError(f"at most {(1 << _ID_BITS) // count} meshes at once")
-    x, y, z = (points[..., c].index_select(1, faces.flatten()).view(-1, 3) for c in range(3))
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    corner = points.index_select(1, faces.flatten()).view(-1, 9)
+    area = (corner[:, 3] - corner[:, 0]) * (corner[:, 7] - corner[:, 1])
+    area -= (corner[:, 6] - corner[:, 0]) * (corner[:, 4] - corner[:, 1])
     if mirrored is None:
         front = area < -1e-9
     else:
         sign = torch.where(mirrored, -1.0, 1.0).repeat_interleave(count)
         front = area * sign < -1e-9
-    keep = front.nonzero().squeeze(1)
-    x, y, z, area = (q.index_select(0, keep) for q in (x, y, z, area))
-    left, top = ((q.amin(1) - 0.5).ceil_().clamp_(min=0) for q in (x, y))
-    right = (x.amax(1) - 0.5).floor_().clamp_(max=width - 1.0)
-    bottom = (y.amax(1) - 0.5).floor_().clamp_(max=height - 1.0)
-    box_width, box_height = (right - left + 1).clamp_(min=0), (bottom - top + 1).clamp_(min=0)
-    samples = (box_width * box_height * (z.amin(1) > NEAREST_M)).long()
-    buffer = torch.full((pictures * height * width,), _EMPTY, dtype=torch.int64, device=device)
-    drawn = samples.nonzero().squeeze(1)
-    keep, samples, area, x, y, z, left, top, box_width = (
-        q.index_select(0, drawn) for q in (keep, samples, area, x, y, z, left, top, box_width)
-    )
-    low = torch.stack([left, top], 1)
-    inverse = 1 / area
-    # affine barycentric functions with their origin at the box's corner, which keeps float32 exact enough
-    x, y = x - (low[:, :1] + 0.5), y - (low[:, 1:] + 0.5)
-    function = torch.stack(
-        [
-            (y[:, 1] - y[:, 2]) * inverse,
-            (x[:, 2] - x[:, 1]) * inverse,
-            (x[:, 1] * y[:, 2] - x[:, 2] * y[:, 1]) * inverse,
-            (y[:, 2] - y[:, 0]) * inverse,
-            (x[:, 0] - x[:, 2]) * inverse,
-            (x[:, 2] * y[:, 0] - x[:, 0] * y[:, 2]) * inverse,
-            box_width,
-        ],
-        1,
-    )
-    triangle = torch.repeat_interleave(samples)
-    start = (samples.cumsum(0) - samples).index_select(0, triangle)
-    k = (torch.arange(len(triangle), device=device) - start).to(points.dtype)
-    c = function.index_select(0, triangle)
-    row = ((k + 0.5) / c[:, 6]).floor_()
-    column = k - row * c[:, 6]
-    b0 = torch.addcmul(torch.addcmul(c[:, 2], c[:, 0], column), c[:, 1], row)
-    b1 = torch.addcmul(torch.addcmul(c[:, 5], c[:, 3], column), c[:, 4], row)
-    inside = (torch.minimum(torch.minimum(b0, b1), 1 - b0 - b1) >= 0).nonzero().squeeze(1)
-    triangle, b0, b1, column, row = (q.index_select(0, inside) for q in (triangle, b0, b1, column, row))
-    inverse_z = (1 / z).index_select(0, triangle)
-    depth = 1 / (inverse_z[:, 2] + b0 * (inverse_z[:, 0] - inverse_z[:, 2]) + b1 * (inverse_z[:, 1] - inverse_z[:, 2]))
-    corner_low = low.index_select(0, triangle).long()
-    identity = keep.index_select(0, triangle)
-    mesh = torch.div(identity, count, rounding_mode="floor")
+    face = front.nonzero().squeeze(1)
+    x, y, z = corner.index_select(0, face).view(-1, 3, 3).unbind(2)
+    left, right = (x.amin(1) - 0.5).ceil_().clamp_(min=0), (x.amax(1) - 0.5).floor_()
+    top, bottom = (y.amin(1) - 0.5).ceil_().clamp_(min=0), (y.amax(1) - 0.5).floor_()
+    rows = bottom.clamp_(max=height - 1.0) - top + 1
+    rows = torch.where((right >= left) & (left < width) & (z.amin(1) > NEAREST_M), rows, 0).clamp_(min=0).long()
+    drawn = rows.nonzero().squeeze(1)
+    face, rows, x, y, z, left, top = (q.index_select(0, drawn) for q in (face, rows, x, y, z, left, top))
+
+    mesh = torch.div(face, count, rounding_mode="floor")
     picture = mesh if picture_of is None else picture_of.index_select(0, mesh)
-    sample = (picture * height + corner_low[:, 1] + row.long()) * width + corner_low[:, 0] + column.long()
-    key = ((depth * _DEPTH_STEPS).long() << _ID_BITS) | identity
-    buffer.scatter_reduce_(0, sample, key, "amin")
-    empty = buffer == _EMPTY
-    found = torch.where(empty, -1, buffer & ((1 << _ID_BITS) - 1))
-    nearest = (buffer >> _ID_BITS).to(points.dtype).mul_(1 / _DEPTH_STEPS).masked_fill_(empty, torch.inf)
-    return ZBuffer(found.view(pictures, height, width), nearest.view(pictures, height, width))
+    begin = (picture * height + top.long()) * width + left.long()
+    # one row of samples each: where it starts in the buffer, and between which columns the triangle's edges run
+    triangle, down = _ragged(rows)
+    at = down.to(points.dtype)
+    e = _edges(x, y, z, left, top, width).index_select(0, triangle)
+    first = torch.maximum(torch.maximum(e[:, 0] + e[:, 1] * at, e[:, 2] + e[:, 3] * at), e[:, 4] + e[:, 5] * at)
+    last = torch.minimum(torch.minimum(e[:, 6] + e[:, 7] * at, e[:, 8] + e[:, 9] * at), e[:, 10] + e[:, 11] * at)
+    first = (first - _CRACK).ceil_().clamp_(min=0)
+    last = torch.minimum((last + _CRACK).floor_(), e[:, 15])
+    inverse_z = e[:, 12] + e[:, 13] * at + e[:, 14] * first
+    along = torch.stack([inverse_z, e[:, 14]], 1)
+    place = begin.index_select(0, triangle) + down * width + first.long()
+    owner = face.index_select(0, triangle)
+
+    row, right_by = _ragged((last - first + 1).clamp_(min=0).long())
+    c = along.index_select(0, row)
+    depth = torch.addcmul(c[:, 0], c[:, 1], right_by.to(points.dtype)).reciprocal_()
+    key = (depth.mul_(_DEPTH_STEPS).long() << _ID_BITS) | owner.index_select(0, row)
+    buffer = torch.full((pictures * height * width,), EMPTY_KEY, dtype=torch.int64, device=device)
+    buffer.scatter_reduce_(0, place.index_select(0, row) + right_by, key, "amin")
+    return ZBuffer(buffer.view(pictures, height, width))
+
+
+def _ragged(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For lists of given lengths (N,): of all their elements, the list each is in, and its number there."""
+    of = torch.repeat_interleave(counts)
+    start = counts.cumsum(0) - counts
+    return of, torch.arange(len(of), device=counts.device) - start.index_select(0, of)
+
+
+def _edges(x: Tensor, y: Tensor, z: Tensor, left: Tensor, top: Tensor, width: int) -> Tensor:
+    """What bounds each row of a triangle, as functions of the row counted from `top`; columns count from `left`.
+
+    Args:
+        x, y, z: (N, 3) corners; left, top: (N,) the first sample that may be covered; width: of the buffer.
+    Returns:
+        (N, 16): three lower bounds of the column (constant and slope each), three upper bounds, 1/z (constant, per
+        row, per column), and the last column of the triangle's box.
+    """
+    box = (x.amax(1) - 0.5).floor().clamp(max=width - 1.0) - left
+    # the origin at the box's corner keeps float32 exact enough
+    x, y = x - (left + 0.5)[:, None], y - (top + 0.5)[:, None]
+    (x0, x1, x2), (y0, y1, y2) = x.unbind(1), y.unbind(1)
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    # barycentric functions: constant + across * column + down * row, not negative inside
+    across = torch.stack([y1 - y2, y2 - y0, y0 - y1], 1) / area[:, None]
+    down = torch.stack([x2 - x1, x0 - x2, x1 - x0], 1) / area[:, None]
+    constant = torch.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], 1) / area[:, None]
+    lower = across >= 0
+    # a level edge bounds rows, not columns; as a very flat one it shuts out the rows beyond it
+    flat = torch.where(across.abs() < 1e-9, torch.where(lower, 1e-9, -1e-9), across)
+    crossing, slope = -constant / flat, -down / flat
+    nowhere = torch.full_like(crossing, 1e9)
+    zero = torch.zeros_like(crossing)
+    bounds = [
+        torch.stack([torch.where(mine, crossing, none), torch.where(mine, slope, zero)], 2).flatten(1)
+        for mine, none in ((lower, -nowhere), (~lower, nowhere))
+    ]
+    inverse = 1 / z
+    depth = torch.stack([(constant * inverse).sum(1), (down * inverse).sum(1), (across * inverse).sum(1), box], 1)
+    return torch.cat([*bounds, depth], 1)
 
 
 def resolve(

@@ -100,7 +100,11 @@ class SceneComposer:
             rotation = views.sample_rotation(random, hand.elbow, config.upright)
         else:
             rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
-        view = views.place(random, hand.joints_m, rotation, config.image_size, config.perspective_variation)
+        width, height = config.image_size, config.height
+        if config.camera is None:
+            view = views.place(random, hand.joints_m, rotation, width, height, config.perspective_variation)
+        else:
+            view = views.place_before(random, hand.joints_m, rotation, config.camera, width, height)
         look = skin.sample_skin(random, config)
         vertices, normals = self._to_camera(hand, view.rotation, view.translation_m, look)
         turned = view.rotation.transpose(1, 2)

@@ -17,35 +17,43 @@ _SHADOW_BIAS_M = 3e-3
 
 
 class ShadowMap:
-    """Orthographic depth from the key light, over the hand and the near part of its arm.
+    """Orthographic depth from the key light, one map a picture, over its hand and the near part of the arm.
 
     Args:
-        points_cam_m: (M, V, 3) meshes; faces (F, 3); light: (M, 3) unit vectors to the light.
-        near: the first this many vertices set the map's extent.
-        group: (M,) which map each mesh is drawn in, or None: its own.
+        points_cam_m: (M, V, 3) meshes, the first B of them the pictures' hands in order; faces (F, 3).
+        light: (B, 3) unit vectors to the light.
+        near: the first this many vertices of its hand set a map's extent.
+        picture_of: (M,) the picture of each mesh; all meshes of a picture shade one another.
+        mirrored: (M,) bool, meshes whose triangles are turned inside out by a reflection.
     """
 
-    def __init__(self, points_cam_m: Tensor, faces: Tensor, light: Tensor, near: int, mirrored: Tensor | None = None):
+    def __init__(
+        self, points_cam_m: Tensor, faces: Tensor, light: Tensor, near: int, picture_of: Tensor, mirrored: Tensor
+    ) -> None:
+        batch = len(light)
         z = -light
         helper = torch.where(z[:, :1].abs() < 0.9, z.new_tensor([[1.0, 0, 0]]), z.new_tensor([[0, 1.0, 0]]))
         x = normalize(torch.linalg.cross(helper, z), dim=1)
         self.turn = torch.stack([x, torch.linalg.cross(z, x), z], 1)
-        seen = points_cam_m @ self.turn.transpose(1, 2)
-        low, high = seen[:, :near].amin(1), seen[:, :near].amax(1)
-        low = torch.cat([low[:, :2], seen[..., 2].amin(1, keepdim=True)], 1)
-        scale = (SHADOW_SIZE - 4) / (high - low)[:, :2].amax(1).clamp(min=1e-3)
+        seen = points_cam_m @ self.turn.transpose(1, 2)[picture_of]
+        low, high = seen[:batch, :near].amin(1), seen[:batch, :near].amax(1)
+        # depths count from the nearest of all meshes
+        first = torch.full_like(low[:, 2], torch.inf).scatter_reduce(0, picture_of, seen[..., 2].amin(1), "amin")
+        low = torch.cat([low[:, :2], first[:, None]], 1)
+        scale = (SHADOW_SIZE - 4) / (high[:, :2] - low[:, :2]).amax(1).clamp(min=1e-3)
         self.scale = torch.stack([scale, scale, torch.ones_like(scale)], 1)
         self.shift = torch.tensor([2.0, 2.0, 0.5], device=z.device) - low * self.scale
-        texels = seen * self.scale[:, None] + self.shift[:, None]
+        texels = seen * self.scale[picture_of, None] + self.shift[picture_of, None]
         # the z-buffer interpolates 1/z; over one triangle, half a metre or more away, that is as good as z
-        self.depth = rasterize(texels, faces, len(texels), SHADOW_SIZE, SHADOW_SIZE, None, mirrored).depth_m.flatten()
+        buffer = rasterize(texels, faces, batch, SHADOW_SIZE, SHADOW_SIZE, picture_of, mirrored)
+        self.depth = buffer.depth_m.flatten()
 
-    def lit(self, points_cam_m: Tensor, instance: Tensor, softness: Tensor) -> Tensor:
-        """Share of the light that reaches points (N, 3), in [0, 1]."""
-        turn = self.turn.index_select(0, instance)
+    def lit(self, points_cam_m: Tensor, picture: Tensor, softness: Tensor) -> Tensor:
+        """Share of the light that reaches points (N, 3) of pictures (N,), in [0, 1]."""
+        turn = self.turn.index_select(0, picture)
         seen = torch.bmm(turn, points_cam_m[..., None])[..., 0]
-        seen = seen * self.scale.index_select(0, instance) + self.shift.index_select(0, instance)
-        base = instance * (SHADOW_SIZE * SHADOW_SIZE)
+        seen = seen * self.scale.index_select(0, picture) + self.shift.index_select(0, picture)
+        base = picture * (SHADOW_SIZE * SHADOW_SIZE)
         near = seen[:, 2] - _SHADOW_BIAS_M
         total = torch.zeros_like(near)
         for dx, dy in ((0.0, 0.0), (1.0, 0.4), (-1.0, -0.4), (-0.4, 1.0), (0.4, -1.0)):

@@ -28,7 +28,7 @@ class View(NamedTuple):
     Attributes:
         rotation: (B, 3, 3) from the hand's frame (fingers -x, back +y, thumb +z) to the camera's.
         translation_m: (B, 3) the hand's origin in the camera frame.
-        K: (B, 3, 3) intrinsics, principal point at the picture's centre, square pixels.
+        K: (B, 3, 3) intrinsics; where cameras vary, principal point at the picture's centre and square pixels.
     """
 
     rotation: Tensor
@@ -79,18 +79,20 @@ def sample_rotation(random: CounterRandom, elbow: Tensor, upright: float, name: 
     return torch.where(take[:, None, None], held, rotation)
 
 
-def place(random: CounterRandom, joints_m: Tensor, rotation: Tensor, image_size: int, perspective: bool = True) -> View:
+def place(
+    random: CounterRandom, joints_m: Tensor, rotation: Tensor, width: int, height: int, perspective: bool = True
+) -> View:
     """Distance, focal length and offset for posed hands.
 
-    The longest side of the joints' box covers 35-92 % of the picture (one in eight 25-35 %), anywhere inside it or a
-    little over its edge. The distance is log-uniform in `DISTANCE_M`, larger where the field of view would exceed
-    `MAX_FIELD_OF_VIEW_DEG`.
+    The longest side of the joints' box covers 35-92 % of the picture's height (one in eight 25-35 %), anywhere inside
+    it or a little over its edge. The distance is log-uniform in `DISTANCE_M`, larger where the field of view would
+    exceed `MAX_FIELD_OF_VIEW_DEG`.
 
     Args:
         random: the batch's random numbers.
         joints_m: (B, 21, 3) in the hand's frame.
         rotation: (B, 3, 3) from the hand's frame to the camera's.
-        image_size: side of the square picture, pixels.
+        width, height: of the picture, pixels; at least as wide as high.
         perspective: False puts every hand at the far end of the range.
     """
     small = random.chance("small", 0.125)
@@ -111,14 +113,51 @@ def place(random: CounterRandom, joints_m: Tensor, rotation: Tensor, image_size:
     point = turned + translation[:, None]
     ray = point[..., :2] / point[..., 2:]
     ray_low, ray_high = ray.amin(1), ray.amax(1)
-    focal = share * image_size / (ray_high - ray_low).amax(1)
+    focal = share * height / (ray_high - ray_low).amax(1)
     # room for the box inside the picture, and a little over the edge
-    room = 0.5 * (1 - share[:, None]) * image_size + 0.05 * image_size
+    frame = focal.new_tensor([width, height])
+    room = 0.5 * (frame - share[:, None] * height) + 0.05 * frame
     offset = room * random.triangular("offset", 2, low=-1, mode=0, high=1)
     translation[:, :2] += (offset / focal[:, None] - 0.5 * (ray_low + ray_high)) * distance[:, None]
 
     K = torch.zeros(len(focal), 3, 3, device=focal.device)
     K[:, 0, 0] = K[:, 1, 1] = focal
-    K[:, 0, 2] = K[:, 1, 2] = 0.5 * (image_size - 1)
+    K[:, :2, 2] = 0.5 * (frame - 1)
     K[:, 2, 2] = 1
     return View(rotation, translation, K)
+
+
+def place_before(
+    random: CounterRandom,
+    joints_m: Tensor,
+    rotation: Tensor,
+    camera: tuple[float, float, float, float],
+    width: int,
+    height: int,
+) -> View:
+    """Distance and offset for posed hands before one given camera.
+
+    The joints' box is about 30-80 % as large as the picture's shorter side, `DISTANCE_M` away, anywhere inside.
+
+    Args:
+        random: the batch's random numbers.
+        joints_m: (B, 21, 3) in the hand's frame.
+        rotation: (B, 3, 3) from the hand's frame to the camera's.
+        camera: fx, fy, cx, cy in pixels; width, height: of its pictures.
+    """
+    K = joints_m.new_tensor([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
+    turned = joints_m @ rotation.transpose(1, 2)
+    low, high = turned.amin(1), turned.amax(1)
+    extent = (high - low)[:, :2].amax(1)
+    wanted = random.uniform("size", low=0.3, high=0.8) * min(width, height)
+    distance = (extent * camera[0] / wanted).clamp(*DISTANCE_M)
+    translation = -0.5 * (low + high)
+    translation[:, 2] += distance
+    point = turned + translation[:, None]
+    at = (point[..., :2] / point[..., 2:]) * K.diagonal()[:2] + K[:2, 2]
+    box_low, box_high = at.amin(1), at.amax(1)
+    frame = at.new_tensor([width, height])
+    room = (0.5 * (frame - (box_high - box_low)) + 0.02 * frame).clamp(min=0)
+    target = 0.5 * (frame - 1) + room * random.uniform("offset", 2, low=-1, high=1)
+    translation[:, :2] += (target - 0.5 * (box_low + box_high)) / K.diagonal()[:2] * distance[:, None]
+    return View(rotation, translation, K.expand(len(joints_m), 3, 3))
