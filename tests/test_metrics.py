@@ -194,9 +194,8 @@ def test_procrustes_never_does_worse_than_root_and_scale(rng):
         metrics.scale_to_bone,
         metrics.scale_least_squares,
         metrics.procrustes_align,
-        lambda p, g: metrics.f_score(p, g, 30.0),
     ],
-    ids=["errors", "bone", "least squares", "procrustes", "f-score"],
+    ids=["errors", "bone", "least squares", "procrustes"],
 )
 def test_a_batch_equals_its_items(rng, function):
     predicted, truth = hands(rng, 2, 3), hands(rng, 2, 3)
@@ -313,16 +312,3 @@ def test_thresholds_must_rise(grid):
 def test_a_curve_must_fit_its_thresholds():
     with pytest.raises(ValueError, match="thresholds"):
         metrics.auc([0, 1, 2], [0.5, 1.0])
-
-
-def test_f_score_of_a_shifted_plane_is_a_step():
-    grid = np.stack(np.meshgrid(np.arange(5), np.arange(5), [0]), -1).reshape(-1, 3) * 0.1
-    shifted = grid + np.array([0, 0, 0.006])
-    assert metrics.f_score(shifted, grid, 5.0) == 0
-    assert metrics.f_score(shifted, grid, 15.0) == 1
-
-
-def test_f_score_is_the_harmonic_mean_of_precision_and_recall():
-    truth = np.array([[0.0, 0, 0], [1.0, 0, 0]])
-    predicted = np.array([[0.001, 0, 0], [5.0, 0, 0], [6.0, 0, 0], [7.0, 0, 0]])
-    assert metrics.f_score(predicted, truth, 5.0) == pytest.approx(2 * 0.25 * 0.5 / 0.75)

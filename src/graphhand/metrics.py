@@ -273,32 +273,6 @@ def area_above_curve(thresholds: ArrayLike, curve: ArrayLike) -> float:
     return (1.0 - auc(grid, curve)) * float(grid[-1] - grid[0])
 
 
-def f_score(predicted_m: ArrayLike, truth_m: ArrayLike, threshold_mm: float) -> FloatArray:
-    """F-score of two point sets (FreiHAND's mesh metric): harmonic mean of the shares of points within reach.
-
-    Args:
-        predicted_m, truth_m: ``(..., V, 3)`` and ``(..., W, 3)`` metres; leading dimensions agree.
-        threshold_mm: reach, millimetres (FreiHAND: 5 and 15). A distance below the threshold counts.
-
-    Returns:
-        ``(...)`` in [0, 1].
-    """
-    from scipy.spatial import cKDTree
-
-    source, target = _array(predicted_m, "the prediction", 3), _array(truth_m, "the ground truth", 3)
-    if source.shape[:-2] != target.shape[:-2]:
-        raise ValueError(f"prediction {source.shape} and ground truth {target.shape} differ in their batch")
-    _require_finite(source, _mask(None, source.shape[:-1]), "the prediction")
-    _require_finite(target, _mask(None, target.shape[:-1]), "the ground truth")
-    scores = np.zeros(source.shape[:-2])
-    for index in np.ndindex(scores.shape):
-        to_truth = cKDTree(target[index]).query(source[index])[0] * MM_PER_M
-        to_prediction = cKDTree(source[index]).query(target[index])[0] * MM_PER_M
-        precision, recall = float((to_truth < threshold_mm).mean()), float((to_prediction < threshold_mm).mean())
-        scores[index] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return scores
-
-
 def _errors(errors: ArrayLike) -> FloatArray:
     if hasattr(errors, "detach"):
         errors = errors.detach().cpu().double().numpy()

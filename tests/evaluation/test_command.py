@@ -43,6 +43,7 @@ def test_weights_on_a_folder_of_crops(crops_dir, tiny_weights, tmp_path):
     assert again.mean_mm == content["scores"][2]["mean_mm"]
     assert (tmp_path / "f" / "cases_worst.png").exists()
     assert len(json.loads((tmp_path / "s.json").read_text())[0]) == 7
+    assert "vertices are zeros: joint scores count, mesh scores mean nothing" in result.output
 
 
 def test_an_unreadable_sample_is_counted_and_told_by_the_exit_code(crops_dir, tiny_weights):
@@ -50,6 +51,27 @@ def test_an_unreadable_sample_is_counted_and_told_by_the_exit_code(crops_dir, ti
     result = run("--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir)
     assert result.exit_code == 1
     assert "6 predicted, 1 skipped (1 unreadable)" in result.output
+
+
+def test_strict_makes_an_unreadable_sample_the_end(crops_dir, tiny_weights):
+    (crops_dir / "images" / "00001.png").write_bytes(b"")
+    result = run("--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir, "--strict")
+    assert result.exit_code == 1
+    assert "00001.png: is empty" in result.stderr
+    assert "predicted" not in result.output
+
+
+def test_the_rendered_benchmark_needs_no_folder(tiny_weights):
+    result = run("--weights", tiny_weights, "--dataset", "rendered", "--limit", "2", "--json", "-")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["samples"] == 2
+    assert content["data"] == {
+        "dataset": "rendered",
+        "benchmark": "GraphHand-Rendered v1",
+        "split": "evaluation",
+        "limit": "first 2 samples",
+    }
 
 
 def test_predictions_alone_to_standard_output(npz, records):
@@ -131,6 +153,7 @@ def test_presets_are_listed():
         (["--weights", "w", "--predictions", "p.npz"], "needs one of"),
         (["--weights", "w"], "add --dataset"),
         (["--weights", "w", "--dataset", "stb"], "belong together"),
+        (["--weights", "w", "--dataset", "rendered", "--root", "."], "drawn, not read"),
         (["--weights", "w", "--dataset", "nonsense", "--root", "."], "no data set 'nonsense'; choose from"),
         (["--weights", "w", "--dataset", "stb", "--root", ".", "--data-option", "x"], "not KEY=VALUE"),
         (["--predictions", "nowhere.npz"], "nowhere.npz"),

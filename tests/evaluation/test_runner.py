@@ -110,6 +110,16 @@ def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_di
     assert also_skipped == skipped
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_stops_at_an_unreadable_sample(crops, crops_dir, tiny_weights, workers):
+    (crops_dir / "images" / "00002.png").write_bytes(b"no picture")
+    generator, _ = load_generator(tiny_weights)
+    with pytest.raises(InputError, match=r"00002\.png: is not a picture"):
+        predict_dataset(generator, crops, size=32, batch_size=3, workers=workers, strict=True)
+    with pytest.raises(InputError, match=r"00002\.png: is not a picture"):
+        read_truth(crops, strict=True)
+
+
 def test_limit_and_progress(crops, tiny_weights):
     generator, _ = load_generator(tiny_weights)
     seen = []

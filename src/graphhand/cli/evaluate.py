@@ -44,7 +44,10 @@ def evaluate(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Data set name (see 'graphhand data'), or 'annotated-crops'.", rich_help_panel=_DATA),
+        typer.Option(
+            help="Data set name (see 'graphhand data list'), 'annotated-crops', or 'rendered' (drawn, no folder).",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="The data set's folder.", rich_help_panel=_DATA)] = None,
     split: Annotated[
@@ -73,6 +76,9 @@ def evaluate(
         Path | None, typer.Option(help="Joint regressor to apply to the predictions.", rich_help_panel=_DATA)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First so many samples only.", rich_help_panel=_DATA)] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first unreadable sample.", rich_help_panel=_DATA)
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops at a time.", rich_help_panel=_DATA)] = 32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=_DATA)] = 0,
     device: Annotated[
@@ -163,18 +169,20 @@ def evaluate(
         _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
         other_curves = _load_curves(curves, figures)
         notes: list[str] = []
-        with _process_group(device) as (rank, torch_device), _progress(shown if rank == 0 else None) as progress:
+        with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:
             samples = None
-            if dataset is not None and root is not None:
+            if dataset is not None:
                 samples = session.open_samples(dataset, root, split, data_option or ())
             if weights is not None and samples is not None:
                 records, skipped, source = session.predict_with(
                     weights, samples, crop=CropChoice(crop, camera=camera), pose=pose, device=torch_device,
-                    batch_size=batch_size, workers=workers, limit=limit, progress=progress,
+                    batch_size=batch_size, workers=workers, limit=limit, strict=strict, progress=progress,
                 )  # fmt: skip
             else:
                 assert predictions is not None
-                records, skipped, source, notes = session.read_predictions(predictions, samples, unit, limit, progress)
+                records, skipped, source, notes = session.read_predictions(
+                    predictions, samples, unit, limit, strict, progress
+                )
         if rank != 0:
             return  # one process reports
         evaluation = session.conclude(
@@ -184,7 +192,7 @@ def evaluate(
         if fit_regressor is not None:
             _fit(fit_regressor, evaluation, records, samples, shown)
         if submission is not None:
-            _submit(submission, submission_format, evaluation)
+            _submit(submission, submission_format, evaluation, shown)
         if not quiet:
             from graphhand.evaluation import print_report
 
@@ -206,7 +214,7 @@ def _refuse_contradictions(
 ) -> None:
     if (weights is None) == (predictions is None):
         raise InputError("graphhand evaluate", "needs one of --weights and --predictions", "see --help")
-    if (dataset is None) != (root is None):
+    if dataset is None and root is not None:
         raise InputError("--dataset and --root", "belong together", "give both")
     if weights is not None and dataset is None:
         raise InputError("--weights", "needs pictures to look at", "add --dataset NAME --root DIR")
@@ -275,13 +283,15 @@ def _fit(
     console.print(f"joint regressor written to {path}: report it with every number that uses it", highlight=False)
 
 
-def _submit(path: Path, kind: str | None, evaluation: Evaluation) -> None:
+def _submit(path: Path, kind: str | None, evaluation: Evaluation, console: Console) -> None:
     from graphhand.evaluation.submissions import write_submission
 
     kind = kind or evaluation.data.get("dataset")
     if kind not in ("freihand", "ho3d", "dexycb"):
         raise InputError("--submission", f"{kind} has no format of its own", "choose with --submission-format")
     write_submission(path, evaluation.records, kind, evaluation.skipped)  # type: ignore[arg-type]
+    mesh = "" if kind == "dexycb" else "; vertices are zeros: joint scores count, mesh scores mean nothing"
+    console.print(f"submission written to {path}{mesh}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_presets(console: Console) -> None:
@@ -321,14 +331,13 @@ def _process_group(device: str | None) -> Iterator[tuple[int, torch.device]]:
 
 
 @contextmanager
-def _progress(console: Console | None) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the terminal; silent where there is no console or it is not a terminal."""
-    if console is None:
+def _progress(shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Something to call with samples done and samples in all; a bar on the terminal where it is to be shown."""
+    from graphhand.cli.progress import progress_bar
+
+    if not shown:
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("samples", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

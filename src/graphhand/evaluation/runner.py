@@ -96,15 +96,28 @@ class _Cut(NamedTuple):
     K: Float  # (3, 3): the picture's as the network was told them
 
 
+class _Fault(NamedTuple):
+    """A sample that could not be read."""
+
+    place: int
+    error: InputError
+
+    def passed_over(self, strict: bool) -> Skipped:
+        """How the result counts it; where nothing may be passed over, raise the error."""
+        if strict:
+            raise self.error
+        return Skipped(self.place, "", str(self.error), unreadable=True)
+
+
 class _Cuts(Dataset[Any]):
     def __init__(self, samples: HandDataset, size: int, crop: CropChoice) -> None:
         self.samples, self.size, self.crop = samples, size, crop
 
-    def __getitem__(self, index: int) -> _Cut | Skipped:
+    def __getitem__(self, index: int) -> _Cut | Skipped | _Fault:
         try:
             sample = self.samples[index]
         except InputError as error:
-            return Skipped(index, "", str(error), unreadable=True)
+            return _Fault(index, error)
         if not sample.labelled.any():
             return Skipped(index, sample.name, "has no labelled joint")
         example = self.crop.cut(sample, self.size)
@@ -122,16 +135,20 @@ def truth_of(sample: HandSample, index: int) -> TruthSample:
 
 
 def read_truth(
-    samples: HandDataset, limit: int | None = None, progress: Progress | None = None
+    samples: HandDataset, limit: int | None = None, progress: Progress | None = None, *, strict: bool = False
 ) -> tuple[list[TruthSample], list[Skipped]]:
-    """The labels of a whole data set, for predictions that come from a file."""
+    """The labels of a whole data set, for predictions that come from a file.
+
+    Raises:
+        InputError: a sample is unreadable and ``strict`` is set.
+    """
     count = len(samples) if limit is None else min(limit, len(samples))
     truth, skipped = [], []
     for index in range(count):
         try:
             truth.append(truth_of(samples[index], index))
         except InputError as error:
-            skipped.append(Skipped(index, "", str(error), unreadable=True))
+            skipped.append(_Fault(index, error).passed_over(strict))
         if progress:
             progress(index + 1, count)
     return truth, skipped
@@ -148,6 +165,7 @@ def predict_dataset(
     workers: int = 0,
     device: str | torch.device = "cpu",
     limit: int | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> tuple[PoseRecords, list[Skipped]]:
     """Predict every sample of a data set; every process returns the records of all of them.
@@ -161,9 +179,11 @@ def predict_dataset(
         batch_size: part of what makes results reproduce to the last bit; the metrics hardly feel it.
         workers: processes that read pictures.
         limit: the first so many samples only.
+        strict: raise on the first unreadable sample.
         progress: called with (samples done, samples in all) of this process.
 
     Raises:
+        InputError: a sample is unreadable and ``strict`` is set.
         ValueError: the data set is empty.
     """
     count = len(samples) if limit is None else min(limit, len(samples))
@@ -183,6 +203,7 @@ def predict_dataset(
     for items in loader:
         cuts = [item for item in items if isinstance(item, _Cut)]
         skipped += [item for item in items if isinstance(item, Skipped)]
+        skipped += [item.passed_over(strict) for item in items if isinstance(item, _Fault)]
         if cuts:
             parts.append(_predict(network, cuts, device, pose))
         done += len(items)

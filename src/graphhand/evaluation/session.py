@@ -21,6 +21,7 @@ from graphhand.evaluation.presets import preset as named
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.records import PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor
+from graphhand.evaluation.rendered import RenderedBenchmark
 from graphhand.evaluation.report import Evaluation, assess
 from graphhand.evaluation.runner import CropChoice, PoseStage, Progress, predict_dataset, read_truth
 from graphhand.model.checkpoint import load_generator
@@ -79,12 +80,12 @@ def choose_protocols(
     return chosen
 
 
-def open_samples(name: str, root: Path, split: str | None, options: Sequence[str] = ()) -> HandDataset:
+def open_samples(name: str, root: Path | None, split: str | None, options: Sequence[str] = ()) -> HandDataset:
     """A data set by name, by default the split that results are reported on.
 
     Args:
-        name: of the registry, or ``annotated-crops``.
-        root: its folder.
+        name: of the registry, ``annotated-crops``, or ``rendered``.
+        root: its folder; None for ``rendered``, which has none.
         split: one of its splits.
         options: ``KEY=VALUE`` with a YAML value, the data set's own choices.
 
@@ -101,12 +102,20 @@ def open_samples(name: str, root: Path, split: str | None, options: Sequence[str
         if not separator:
             raise InputError("--data-option", f"{option!r} is not KEY=VALUE", "write for example wrist_rule=ge")
         chosen[key] = tuple(value) if isinstance(value, list) else value
+    if name == "rendered":
+        if chosen or root is not None:
+            raise InputError(name, "is drawn, not read", "leave out --root and --data-option")
+        return RenderedBenchmark(split or RenderedBenchmark.info.test_split)
+    if root is None:
+        raise InputError(
+            "--dataset and --root", "belong together", "give both, or --dataset rendered, which needs no folder"
+        )
     if name == "annotated-crops":
         if chosen or split is not None:
             raise InputError(name, "has neither splits nor options", "leave them out")
         return AnnotatedCrops(root)
     if name not in DATASETS:
-        known = ", ".join((*DATASETS, "annotated-crops"))
+        known = ", ".join((*DATASETS, "annotated-crops", "rendered"))
         raise InputError("--dataset", f"no data set {name!r}", f"choose from {known}")
     return open_dataset(name, root, split or DATASETS[name].info.test_split or None, **chosen)
 
@@ -121,12 +130,13 @@ def predict_with(
     batch_size: int,
     workers: int,
     limit: int | None,
+    strict: bool,
     progress: Progress,
 ) -> tuple[PoseRecords, list[Skipped], dict[str, str]]:
     """Records, skipped samples, and what to say of how they came about.
 
     Raises:
-        InputError: there are no such weights, or the data set is empty.
+        InputError: there are no such weights, the data set is empty, or a sample is unreadable and ``strict`` is set.
     """
     generator, card = load_generator(weights, device)
     crop = replace(crop, margin=generator.config.crop_margin)
@@ -141,6 +151,7 @@ def predict_with(
             workers=workers,
             device=device,
             limit=limit,
+            strict=strict,
             progress=progress,
         )
     except ValueError as error:
@@ -158,12 +169,12 @@ def predict_with(
 
 
 def read_predictions(
-    path: Path, samples: HandDataset | None, unit: readers.Unit, limit: int | None, progress: Progress
+    path: Path, samples: HandDataset | None, unit: readers.Unit, limit: int | None, strict: bool, progress: Progress
 ) -> tuple[PoseRecords, list[Skipped], dict[str, str], list[str]]:
     """Records, skipped samples, what to say of the file, and remarks for the reader.
 
     Raises:
-        InputError: the file cannot be used, or needs a data set.
+        InputError: the file cannot be used or needs a data set, or a sample is unreadable and ``strict`` is set.
     """
     kind = readers.sniff(path)
     source = {"file": str(path), "format": kind}
@@ -172,7 +183,7 @@ def read_predictions(
         return (records if limit is None else records.select(slice(limit))), [], source, []
     if samples is None:
         raise InputError(path, "holds no ground truth", "add --dataset NAME --root DIR")
-    truth, skipped = read_truth(samples, limit, progress)
+    truth, skipped = read_truth(samples, limit, progress, strict=strict)
     if kind == "freihand":
         if skipped:
             raise InputError(path, f"sample {skipped[0].index} is unreadable: {skipped[0].reason}", "mend the data set")

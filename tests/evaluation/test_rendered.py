@@ -1,0 +1,33 @@
+"""The rendered benchmark without files is the one with files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphhand.data import open_dataset
+from graphhand.errors import InputError
+from graphhand.evaluation.rendered import RenderedBenchmark
+from graphhand.layouts import benchmark
+from graphhand.layouts.filling import Drawer, fill
+
+
+def test_it_is_the_benchmark_that_render_writes(tmp_path):
+    fill(tmp_path, "rhd", "evaluation", Drawer(benchmark.config("evaluation")), range(2), made_with={})
+    written, drawn = open_dataset("rhd", tmp_path, "evaluation"), RenderedBenchmark()
+    for index in range(2):
+        a, b = written[index], drawn[index]
+        assert (a.name, a.side) == (b.name, b.side)
+        assert np.abs(a.image.astype(int) - b.image).max() <= 2  # drawn together or alone: rounding
+        np.testing.assert_allclose(a.joints_cam_m, b.joints_cam_m, atol=1e-6)
+        np.testing.assert_allclose(a.joints_px, b.joints_px, atol=1e-3)
+        np.testing.assert_array_equal(a.visible, b.visible)
+        np.testing.assert_allclose(a.K, b.K, atol=1e-9)
+    assert len(drawn) == 2728
+
+
+def test_other_splits_and_places_are_refused():
+    with pytest.raises(InputError, match="no split 'test'"):
+        RenderedBenchmark("test")
+    with pytest.raises(IndexError):
+        RenderedBenchmark()[2728]
