@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -175,6 +176,16 @@ def test_peak_memory_sees_a_large_tensor():
     before = memory.read()
     torch.ones(64, 2**20).sum()  # 256 MiB, freed at once
     assert memory.read() - before > 200 * 2**20
+
+
+def test_processor_time_does_not_count_waiting():
+    (waiting,) = in_turn({"wait": lambda: time.sleep(0.05)}, 1, torch.device("cpu"), processor_time=True)["wait"]
+    assert waiting < 0.05
+
+
+def test_processor_time_of_several_threads_is_refused(recipe):
+    with pytest.raises(InputError, match="single thread"):
+        invoke("train", "--config", recipe, "--processor-time", "threads=2")
 
 
 def test_json_that_cannot_be_written_is_one_line(weights, tmp_path):

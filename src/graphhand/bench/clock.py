@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from graphhand.errors import InputError
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -43,8 +45,16 @@ class Spread:
         return Spread(self.median * factor, self.low * factor, self.high * factor, self.repeats)
 
 
-def now(device: torch.device) -> float:
-    """Seconds, once everything given to the device is done."""
+def now(device: torch.device, processor_time: bool = False) -> float:
+    """Seconds, once everything given to the device is done.
+
+    Args:
+        device: what to wait for.
+        processor_time: those that this thread spent computing, instead of the clock's: what others on a busy machine
+            take does not count. Right where a single thread does all the work.
+    """
+    if processor_time:
+        return time.thread_time()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -58,6 +68,7 @@ def in_turn(
     device: torch.device,
     warm_up: int = 1,
     done: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds of each call, all of them called in turn: a machine that slows down slows them alike.
 
@@ -67,6 +78,7 @@ def in_turn(
         device: waited for before and after each call.
         warm_up: rounds before them that do not.
         done: called after every call, warm-up included.
+        processor_time: see :func:`now`.
 
     Returns:
         ``repeats`` times for each name, in order, so that those of one round can be compared.
@@ -75,13 +87,23 @@ def in_turn(
     gc.collect()
     for number in range(warm_up + repeats):
         for name, call in calls.items():
-            start = now(device)
+            start = now(device, processor_time)
             call()
-            elapsed = now(device) - start
+            elapsed = now(device, processor_time) - start
             if number >= warm_up:
                 times[name].append(elapsed)
             done()
     return times
+
+
+def check_processor_time(device: torch.device) -> None:
+    """Refuse to measure one thread's time where it does not do all the work.
+
+    Raises:
+        InputError: on another device than the CPU, or with several threads.
+    """
+    if device.type != "cpu" or torch.get_num_threads() != 1:
+        raise InputError("--processor-time", "counts a single thread of the CPU", "use one thread on the CPU with it")
 
 
 class PeakMemory:

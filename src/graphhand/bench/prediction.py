@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphhand.bench.clock import Spread, now
+from graphhand.bench.clock import Spread, check_processor_time, now
 from graphhand.images import read_image, write_image
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.results import Hand
@@ -76,6 +76,7 @@ def time_prediction(
     device: str | None = None,
     repeats: int = 20,
     progress: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
 ) -> PredictionTimes:
     """Time predictions from a picture file to a drawing.
 
@@ -85,11 +86,15 @@ def time_prediction(
         device: where the network runs; None as the estimator chooses.
         repeats: predictions of each kind that count, after three that do not.
         progress: called after every prediction, ``2 * (repeats + 3)`` times in all.
+        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.bench.clock.now`.
 
     Raises:
-        InputError: weights or picture cannot be read, or the device does not exist.
+        InputError: weights or picture cannot be read, the device does not exist, or processor time is asked for with
+            several threads or a GPU.
     """
     estimator = HandPoseEstimator(weights, device)
+    if processor_time:
+        check_processor_time(estimator.device)
     with tempfile.TemporaryDirectory() as folder:
         if image is None:
             path, box = _drawn_hand(Path(folder))
@@ -97,7 +102,7 @@ def time_prediction(
         else:
             path, known = Path(image), {"whole_image": True, "side": "right"}
         picture = read_image(path)
-        stopwatch = _Stopwatch(estimator)
+        stopwatch = _Stopwatch(estimator, processor_time)
         measured: dict[str, list[dict[str, float]]] = {"one_look": [], "whole_photo": []}
         try:
             for number in range(repeats + 3):
@@ -130,8 +135,8 @@ def time_prediction(
 class _Stopwatch:
     """Hooks in the network that tell when it begins, when its prior pose is there, and when it ends."""
 
-    def __init__(self, estimator: HandPoseEstimator) -> None:
-        self.estimator = estimator
+    def __init__(self, estimator: HandPoseEstimator, processor_time: bool = False) -> None:
+        self.estimator, self.processor_time = estimator, processor_time
         self.marks: list[tuple[str, float]] = []
         generator = estimator.generator
         if not isinstance(generator, Generator):
@@ -145,12 +150,15 @@ class _Stopwatch:
         ]
 
     def _mark(self, part_that_ends: str) -> None:
-        self.marks.append((part_that_ends, now(self.estimator.device)))
+        self.marks.append((part_that_ends, self._now()))
+
+    def _now(self) -> float:
+        return now(self.estimator.device, self.processor_time)
 
     def predict(self, path: Path, arguments: dict[str, Any]) -> dict[str, float]:
         """Seconds of each part of one prediction, and ``passes``."""
         self.marks = []
-        start = now(self.estimator.device)
+        start = self._now()
         picture = read_image(path)
         self._mark("decode")
         hands: list[Hand] = self.estimator(picture, **arguments)

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from graphhand.bench.clock import PeakMemory, Spread, in_turn
+from graphhand.bench.clock import PeakMemory, Spread, check_processor_time, in_turn
 from graphhand.data import HandBatch
 from graphhand.errors import InputError
 from graphhand.model.discriminator import build_discriminator
@@ -30,6 +30,9 @@ BACKBONE_SHARE_BAR = 0.85
 
 DRAWING_BAR = 0.10
 """Drawing a batch is to cost less than this share of a stage-III step on a GPU."""
+
+Measure = Callable[[dict[str, Callable[[], None]]], dict[str, list[float]]]
+"""Seconds of each of some calls, by name."""
 
 _STAGES = {1: "I", 2: "II", 3: "III"}
 
@@ -88,6 +91,7 @@ def time_training(
     repeats: int = 5,
     warm_up: int = 1,
     progress: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
 ) -> TrainingTimes:
     """Time the steps of a recipe's stages on hands drawn for the purpose; its data sets are not needed.
 
@@ -99,18 +103,25 @@ def time_training(
         repeats: rounds that count.
         warm_up: rounds before them that do not.
         progress: called after every timed call, :func:`number_of_calls` times in all.
+        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.bench.clock.now`.
+
+    Raises:
+        InputError: the batch is too small, or processor time is asked for with several threads or a GPU.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     fabric = make_fabric(config.device, config.precision)
     device = fabric.device
-    drawing, batch = _draw(config, device, repeats, warm_up, progress)
+    if processor_time:
+        check_processor_time(device)
+
+    def measure(calls: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+        return in_turn(calls, repeats, device, warm_up, progress, processor_time)
+
+    drawing, batch = _draw(config, device, repeats + warm_up, measure)
     if config.channels_last:
         batch.image = batch.image.contiguous(memory_format=torch.channels_last)
-    stages = {
-        _STAGES[stage]: _time_stage(fabric, config, stage, batch, repeats, warm_up, progress)
-        for stage in _stages_of(config)
-    }
+    stages = {_STAGES[stage]: _time_stage(fabric, config, stage, batch, measure) for stage in _stages_of(config)}
     last = stages[list(stages)[-1]]
     return TrainingTimes(
         stages=stages,
@@ -132,13 +143,10 @@ def _stages_of(config: TrainConfig) -> tuple[int, ...]:
     return (1,) if config.generator.refinement == "none" else (1, 2, 3)
 
 
-def _draw(
-    config: TrainConfig, device: torch.device, repeats: int, warm_up: int, progress: Callable[[], object]
-) -> tuple[Spread, HandBatch]:
+def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Spread, HandBatch]:
     """Time of drawing a batch in this process, and the last one drawn."""
     source = next((s for s in config.train if isinstance(s, RenderedSource)), RenderedSource())
     source = source.model_copy(update={"samples": None})
-    count = repeats + warm_up
     settings = config.model_copy(update={"workers": 0, "epoch_samples": count * config.batch_size})
     batches = RenderedBatches(settings, source, config.batch_size, device, rank=0, world_size=1).epoch(0)
     drawn: list[HandBatch] = []
@@ -146,7 +154,7 @@ def _draw(
     def draw() -> None:
         drawn[:] = [next(batches).to(device)]
 
-    times = in_turn({"draw": draw}, repeats, device, warm_up, progress)
+    times = measure({"draw": draw})
     if int(drawn[0].has_3d.sum()) < 2:
         raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
     return Spread.of(times["draw"]), drawn[0]
@@ -157,9 +165,7 @@ def _time_stage(
     config: TrainConfig,
     stage: int,
     batch: HandBatch,
-    repeats: int,
-    warm_up: int,
-    progress: Callable[[], object],
+    measure: Measure,
 ) -> StepTimes:
     """One stage with networks of its own, so that its memory is that of a run."""
     memory = PeakMemory(fabric.device)
@@ -200,7 +206,7 @@ def _time_stage(
                     maps.append(runner(images).float().mean())
             fabric.backward(torch.stack(maps).sum())
 
-    times = in_turn({"backbones": backbones_alone, "step": step}, repeats, fabric.device, warm_up, progress)
+    times = measure({"backbones": backbones_alone, "step": step})
     step_s = Spread.of(times["step"])
     return StepTimes(
         step_s=step_s,

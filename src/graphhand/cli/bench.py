@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 _Json = Annotated[Path | None, typer.Option("--json", help="Write everything as JSON; '-' prints it.")]
+_ProcessorTime = Annotated[
+    bool, typer.Option("--processor-time", help="Count one CPU thread's own time, for a machine that others use too.")
+]
 _PART_NAMES = {
     "decode": "decode the file",
     "crop": "cut the crop",
@@ -36,6 +39,7 @@ def bench(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Predictions that count.")] = 20,
+    processor_time: _ProcessorTime = False,
     json_file: _Json = None,
 ) -> None:
     """Time a prediction in parts: decode, crop, network, draw; median and quartiles.
@@ -55,7 +59,7 @@ def bench(
         torch.set_num_threads(threads)
     with progress_bar() as bar:
         task = bar.add_task("predicting", total=2 * (repeats + 3))
-        times = time_prediction(weights, image, device, repeats, progress=lambda: bar.advance(task))
+        times = time_prediction(weights, image, device, repeats, lambda: bar.advance(task), processor_time)
     if not _printed(json_file, {"prediction": asdict(times), "machine": environment_record()}):
         typer.echo(_prediction_table(times))
 
@@ -68,6 +72,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML recipe; without one, the paper's.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Steps of each stage that count.")] = 5,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of this machine, for the cost.")] = None,
+    processor_time: _ProcessorTime = False,
     json_file: _Json = None,
 ) -> None:
     """Time the training steps of a recipe beside its backbones alone; project the paper's 3 x 100 epochs.
@@ -84,7 +89,7 @@ def train(
     settings = load_config(config, overrides or ())
     with progress_bar() as bar:
         task = bar.add_task("stepping", total=number_of_calls(settings, repeats))
-        times = time_training(settings, repeats, progress=lambda: bar.advance(task))
+        times = time_training(settings, repeats, 1, lambda: bar.advance(task), processor_time)
     hours = times.projected_hours()
     cost = None if price_per_hour is None else price_per_hour * hours["total"]
     content = {"training": asdict(times), "projected_hours": hours, "projected_cost": cost}
