@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from graphhand.evaluation import Skipped, assess, preset, print_report, score
-from graphhand.evaluation.figures import write_figures
+from graphhand.evaluation.figures import draw_pck, with_protocols, write_figures
 from graphhand.evaluation.published import Curve, load_curves
 from graphhand.evaluation.regressor import JointRegressor
 
@@ -102,6 +102,14 @@ def test_figures_are_pictures_and_their_numbers_lie_beside_them(evaluation, tmp_
     with (tmp_path / "f" / "per_sample.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert np.mean([float(row["paper_mm"]) for row in rows]) == pytest.approx(evaluation.scores[0].mean_mm, abs=1e-3)
+
+
+def test_a_figure_states_the_protocols_and_the_choices_of_the_data(evaluation):
+    figure = with_protocols(draw_pck(evaluation.scores), evaluation, evaluation.scores)
+    text = " ".join(figure.get_supxlabel().split())
+    for scores in evaluation.scores:
+        assert scores.protocol.describe() in text
+    assert "dataset: stb, wrist_rule: ge" in text
 
 
 def test_few_samples_still_make_figures(records, crops, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -48,22 +49,36 @@ def write_figures(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    first = evaluation.scores[:1]
     written = [
-        _save(folder / "pck.png", draw_pck(evaluation.scores, curves)),
+        _save(folder / "pck.png", with_protocols(draw_pck(evaluation.scores, curves), evaluation, evaluation.scores)),
         *_write_curves(folder, evaluation.scores),
-        _save(folder / "per_joint.png", draw_per_joint(evaluation.scores[0])),
+        _save(folder / "per_joint.png", with_protocols(draw_per_joint(first[0]), evaluation, first)),
         _write_samples(folder / "per_sample.csv", evaluation),
     ]
     figure = draw_published(evaluation)
     if figure is not None:
-        written.append(_save(folder / "published.png", figure))
+        written.append(_save(folder / "published.png", with_protocols(figure, evaluation, evaluation.scores)))
     order = np.argsort(evaluation.scores[0].sample_mm, kind="stable")
     order = order[np.isfinite(evaluation.scores[0].sample_mm[order])]
     middle = max(0, len(order) // 2 - cases // 2)
     for name, rows in (("worst", order[::-1][:cases]), ("median", order[middle : middle + cases])):
         title = f"{name} cases, {evaluation.scores[0].protocol.name}"
-        written.append(_save(folder / f"cases_{name}.png", draw_cases(evaluation, rows, title, samples)))
+        figure = draw_cases(evaluation, rows, title, samples)
+        written.append(_save(folder / f"cases_{name}.png", with_protocols(figure, evaluation, first)))
     return written
+
+
+def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scores]) -> Figure:
+    """The figure with the data set's choices and each protocol in full at its foot: a picture travels alone."""
+    lines = [", ".join(f"{key}: {value}" for key, value in evaluation.data.items())]
+    lines += [f"{one.protocol.name}: {one.protocol.describe()}" for one in scores]
+    width = max(40, int(figure.get_figwidth() * 20))  # characters of this size that fit
+    figure.supxlabel(
+        "\n".join(part for line in lines for part in textwrap.wrap(line, width, subsequent_indent="    ")),
+        x=0.01, ha="left", fontsize=6, color="#444444",
+    )  # fmt: skip
+    return figure
 
 
 def draw_pck(scores: Sequence[Scores], curves: Sequence[Curve] = ()) -> Figure:
