@@ -128,6 +128,46 @@ def distributions(out: Path, count: int = 6000) -> None:
         print(out / name, f"{(out / name).stat().st_size / 1000:.0f} kB")
 
 
+def statistics(out: Path, count: int = 400) -> None:
+    """Histograms of bone lengths, and of what pictures are like."""
+    engine = RenderEngine(RenderConfig(image_size=96, seed=1))
+    with torch.no_grad():
+        joints = engine.composer(CounterRandom(0, torch.arange(2000))).joints_cam_m
+    batch = engine.render(range(count))
+    luma = (batch.image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+    hand = batch.mask == 1
+    area = hand.sum((1, 2)).clamp(min=1)
+    on_hand = (luma * hand).sum((1, 2)) / area
+    behind = (luma * ~hand).sum((1, 2)) / (~hand).sum((1, 2))
+    sharpness = (luma[:, :, 1:] - luma[:, :, :-1]).abs().mean((1, 2))
+    pictures = [
+        ("mean brightness of the picture", luma.mean((1, 2))),
+        ("contrast (standard deviation)", luma.std((1, 2))),
+        ("mean saturation (max - min)", (batch.image.amax(1) - batch.image.amin(1)).mean((1, 2))),
+        ("mean step between neighbours", sharpness),
+        ("hand brighter than the rest by", on_hand - behind),
+        ("share of the picture that is hand", area / hand[0].numel()),
+        ("visible joints of 21", batch.visible.sum(1)),
+    ]
+    figure, axes = plt.subplots(3, 5, figsize=(12, 6.6), layout="constrained")
+    for axis, (name, values) in zip(axes.flat, pictures):
+        axis.hist(values.numpy(), bins=40, color="#4477aa")
+        axis.set_title(name, fontsize=8)
+    for axis in axes.flat[len(pictures) : 10]:
+        axis.set_axis_off()
+    for axis, f in zip(axes[2], range(5)):
+        for k, colour in zip(range(4), ("#222255", "#4477aa", "#66ccee", "#cc6677")):
+            child = 1 + 4 * f + k
+            length = 1000 * (joints[:, child] - joints[:, PARENTS[child]]).norm(dim=-1)
+            axis.hist(length.numpy(), bins=30, color=colour, alpha=0.7)
+        axis.set_title(f"{FINGER_NAMES[f]}: bones from the wrist to the tip, mm", fontsize=7)
+    for axis in axes.flat:
+        axis.set_yticks([])
+        axis.tick_params(labelsize=7)
+    figure.savefig(out / "rendering_statistics.png", dpi=80)
+    print(out / "rendering_statistics.png", f"{(out / 'rendering_statistics.png').stat().st_size / 1000:.0f} kB")
+
+
 def switches(out: Path) -> None:
     """One sample with its variations switched on one after the other."""
     off: dict[str, object] = dict(
@@ -169,6 +209,7 @@ def main() -> None:
     write_jpeg(out / "rendering_labels.jpg", sheet([p for i in range(3) for p in label_pictures(close, i)], 4))
     switches(out)
     distributions(out)
+    statistics(out)
 
 
 if __name__ == "__main__":
