@@ -175,6 +175,13 @@ def test_killed_within_a_cell_and_moved_it_ends_with_the_same_weights(whole, tmp
     assert_same(all_weights(grid_like(whole, tmp_path / "after")), all_weights(whole))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_a_signal_between_cells_ends_the_grid(whole, tmp_path):
+    ablation = grid_like(whole, tmp_path)
+    assert not ablation.run(finished=lambda run: os.kill(os.getpid(), signal.SIGTERM))
+    assert [run.state() for run in ablation.runs][:2] == ["finished", "waiting"]
+
+
 def test_killed_between_training_and_scores_it_only_scores(whole, tmp_path, monkeypatch):
     def dying(*arguments, **options):
         raise Killed
@@ -221,8 +228,9 @@ def test_another_test_set_scores_again_and_trains_nothing(whole, recipe, tmp_pat
     assert {result["scores"]["samples"] for result in ablation.results()} == {2}
 
 
-def test_seeds_are_grids_of_their_own(recipe, tmp_path):
-    ablation = grid(recipe, tmp_path, tables=[1], seeds=[0, 2])
+def test_seeds_are_grids_of_their_own(whole, recipe, tmp_path):
+    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)  # seed 0 is done
+    ablation = grid(recipe, tmp_path, seeds=[0, 2])
     assert ablation.run()
     first, second = (load_file(run.weights / "model.safetensors") for run in (ablation.runs[0], ablation.runs[5]))
     assert any(not torch.equal(first[name], second[name]) for name in first)

@@ -30,6 +30,7 @@ from graphhand.training.config import TrainConfig, parse_config
 from graphhand.training.resume import MAY_DIFFER
 from graphhand.training.run_folder import RunFolder
 from graphhand.training.sources import open_source
+from graphhand.training.stop import StopRequest
 from graphhand.training.trainer import Trainer
 
 FORMAT = "graphhand-ablation-cell-1"
@@ -133,7 +134,7 @@ class CellRun:
             return None
         return result
 
-    def train(self, max_minutes: float | None, watch: Watch) -> bool:
+    def train(self, stop: StopRequest, watch: Watch) -> bool:
         """Train what is left; True when its weights are final, False when asked to stop: it can go on.
 
         Raises:
@@ -153,11 +154,12 @@ class CellRun:
         elif stored["config"]["initial_weights"] is not None:
             # As the run knows them: the grid's folder may have been moved, or be called by another path.
             config = config.model_copy(update={"initial_weights": Path(stored["config"]["initial_weights"])})
-        trainer = Trainer(config, self.folder, max_minutes=max_minutes, quiet=True)
+        trainer = Trainer(config, self.folder, quiet=True)
+        trainer.stop = stop  # what asks the grid to stop asks its running cell
         with watch(self, trainer):
             finished = trainer.run(tuple(range(1, self.cell.stage + 1)))
         # A signal during the last step ends the grid, though the cell itself is done.
-        return finished and not trainer.stop
+        return finished and not stop
 
     def finish(self, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
         """Score the trained cell on the recipe's validation set and write its result; its checkpoint is not needed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,6 +11,7 @@ from graphhand.errors import InputError
 from graphhand.training.ablation.cells import CellRun, Watch
 from graphhand.training.ablation.grid import cells_for, check_base
 from graphhand.training.config import TrainConfig
+from graphhand.training.stop import StopRequest
 
 
 class Ablation:
@@ -68,20 +67,17 @@ class Ablation:
             InputError: a cell was made by another recipe, or a data set cannot be used.
         """
         self.check()
-        deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-        for run in self.runs:
-            state = run.state()
-            if state == "finished":
-                continue
-            if state != "trained":
-                if time.monotonic() >= deadline:
+        stop = StopRequest(max_minutes)
+        with stop.catching_signals():
+            for run in self.runs:
+                state = run.state()
+                if state == "finished":
+                    continue
+                if stop or (state != "trained" and not run.train(stop, watch)):
                     return False
-                left = None if max_minutes is None else (deadline - time.monotonic()) / 60
-                if not run.train(left, watch):
-                    return False
-            with watch_scoring(run) if watch_scoring else nullcontext(_ignore) as progress:
-                run.finish(progress)
-            finished(run)
+                with watch_scoring(run) if watch_scoring else nullcontext(_ignore) as progress:
+                    run.finish(progress)
+                finished(run)
         return True
 
     def results(self) -> list[dict[str, Any]]:
