@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,30 @@ def test_a_stage_ahead_may_be_planned_anew(config, uninterrupted, tmp_path):
     assert Trainer(longer, out, quiet=True).run()
     with pytest.raises(InputError, match=r"stage1\.epochs"):
         Trainer(parse_config(longer.model_dump(mode="json") | {"stage1": {"epochs": 9}}, "test"), out, quiet=True)
+
+
+@pytest.fixture
+def one_is_corrupt(hands, tmp_path) -> Path:
+    root = tmp_path / "corrupt"
+    shutil.copytree(hands, root)
+    (root / "5.png").write_bytes((root / "5.png").read_bytes()[:300])
+    return root
+
+
+def test_a_corrupt_sample_is_passed_over_and_named_in_the_card(config, one_is_corrupt, tmp_path):
+    source = config.train[0].model_copy(update={"root": one_is_corrupt})
+    changed = config.model_copy(update={"train": (source,)})
+    assert Trainer(changed, tmp_path / "run", quiet=True).run((1,))
+    card = json.loads((tmp_path / "run/stage1/model.json").read_text())["card"]
+    assert len(card["skipped_samples"]) == 1
+    assert "5.png" in card["skipped_samples"][0]
+
+
+def test_a_strict_run_stops_at_a_corrupt_sample(config, one_is_corrupt, tmp_path):
+    source = config.train[0].model_copy(update={"root": one_is_corrupt})
+    changed = config.model_copy(update={"train": (source,), "strict": True})
+    with pytest.raises(InputError, match=r"5\.png"):
+        Trainer(changed, tmp_path / "run", quiet=True).run((1,))
 
 
 def test_minutes_run_out_with_a_checkpoint(config, tmp_path):

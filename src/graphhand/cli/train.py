@@ -53,4 +53,7 @@ def train(
         typer.echo(f"finished; weights are in {out}/stage{max(stages)}")
     else:
         typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there")
+    if trainer.processes.first and trainer.skipped:
+        count = len(trainer.skipped)
+        typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {trainer.skipped[0]}", err=True)
     distributed.leave()

@@ -112,6 +112,10 @@ class TrainConfig(StrictModel):
     )
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")
+    strict: bool = Field(
+        False,
+        description="stop at the first corrupt sample; else another takes its place, and the weights' card says so",
+    )
     losses: LossWeights = LossWeights()
     critic: CriticConfig = CriticConfig()
     stage1: HandModelStageConfig = HandModelStageConfig()

@@ -13,7 +13,7 @@ from graphhand.training.run_folder import RunFolder
 
 # A resumed run may differ in these: they change how it runs, not what it computes (on one kind of machine).
 MAY_DIFFER = (
-    *("device", "workers", "threads", "log", "log_every", "checkpoint_minutes"),
+    *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes"),
     *("validation", "validation_epochs", "pictures"),
     *("channels_last", "fused_optimizer", "compile"),
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet, open_dataset
-from graphhand.data.loading import prepare_worker
+from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
@@ -22,6 +22,8 @@ from graphhand.training.config import DatasetSource, RenderedSource, Source, Tra
 
 class BatchSource(Protocol):
     """Epochs of batches; the n-th batch of an epoch is a function of (seed, epoch, n)."""
+
+    skipped: SkippedSamples
 
     def __len__(self) -> int:
         """Batches in an epoch, on this process."""
@@ -53,6 +55,7 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
         workers=config.workers,
         rank=rank,
         world_size=world_size,
+        strict=config.strict,
         pin_memory=device.type == "cuda",
     )
 
@@ -70,6 +73,7 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
         workers=config.workers,
         rank=rank,
         world_size=world_size,
+        strict=config.strict,
     )
 
 
@@ -169,6 +173,7 @@ class RenderedBatches:
     ) -> None:
         self.config, self.source, self.batch_size = config, source, batch_size
         self.rank, self.world_size = rank, world_size
+        self.skipped = SkippedSamples()  # none ever: nothing is read
         on_gpu = device.type == "cuda"
         self._drawer = _BatchDrawer(
             render_config(source, config.generator.image_size), config.mirror, config.seed, device if on_gpu else None

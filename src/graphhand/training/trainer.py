@@ -72,6 +72,7 @@ class Trainer:
         self._build_networks()
         self.position = Position() if self._checkpoint is None else self._checkpoint.position
         self._last_checkpoint = time.monotonic()
+        self.skipped: list[str] = []
 
     def _build_networks(self) -> None:
         """Both networks on their device, with the weights to start from."""
@@ -159,6 +160,7 @@ class Trainer:
                     self._save(players)
                     meter.restart()
                 if step < total and stopping:
+                    self._count_skipped()
                     return False
         return self._finish(stage, players)
 
@@ -175,11 +177,17 @@ class Trainer:
         self._checkpoint.restore_random_state()
         self._checkpoint = None
 
+    def _count_skipped(self) -> None:
+        """Note the corrupt samples that any process has passed over since it started."""
+        mine = (*self.batches.skipped.lines, *self.validation.skipped.lines)
+        self.skipped = sorted(self.processes.union(mine))
+
     def _finish(self, stage: int, players: dict[str, Player]) -> bool:
         """Export the stage's generator and move to the next stage."""
         if self.config.stage_steps(stage):
             if self.average is not None:
                 self.average.settle()
+            self._count_skipped()
             if self.processes.first:
                 save_generator(self.folder.stage_folder(stage), self.generator, self._card(stage))
         if stage < 3:
@@ -242,6 +250,7 @@ class Trainer:
             "config": self.config.model_dump(mode="json"),
             "environment": environment_record(self.processes.size),
             "validation": self.journal.last_validation(),
+            "skipped_samples": self.skipped,
         }
 
     def _save(self, players: dict[str, Player]) -> None:
