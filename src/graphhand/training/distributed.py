@@ -9,10 +9,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor

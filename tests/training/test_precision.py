@@ -1,0 +1,64 @@
+"""What bfloat16 autocast may round: the insides of networks, not what goes in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphhand.training.distributed import make_fabric
+
+
+class Probe(nn.Module):
+    """Remembers its inputs and its convolution's precision, and returns what it was given and what it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image: Tensor, K: Tensor, pose_m: Tensor | None = None) -> dict[str, Tensor]:
+        self.seen = image, K, pose_m
+        features = self.conv(image)
+        self.inside = features.dtype
+        assert pose_m is not None
+        return {"features": features, "K": K, "pose": pose_m}
+
+
+def run(precision: str) -> tuple[Probe, tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    probe = Probe()
+    wrapped, _ = make_fabric("cpu", precision).setup(probe, torch.optim.SGD(probe.parameters(), 0.1))
+    K = torch.tensor([[[301.37, 0.0, 63.5], [0.0, 301.37, 63.5], [0.0, 0.0, 1.0]]])
+    given = torch.rand(1, 3, 8, 8), K, torch.randn(1, 21, 3) * 0.1
+    return probe, given, wrapped(given[0], given[1], pose_m=given[2])
+
+
+@pytest.mark.parametrize(
+    ("precision", "inside"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)], ids=["32", "bf16"]
+)
+def test_inputs_arrive_exact_and_convolutions_run_in_the_recipes_precision(precision, inside):
+    probe, given, output = run(precision)
+    for was, arrived in zip(given, probe.seen):
+        assert arrived.dtype == torch.float32
+        assert torch.equal(arrived, was)
+    assert probe.inside == inside
+    assert all(value.dtype == torch.float32 for value in output.values())
+    assert torch.equal(output["K"], given[1])
+    assert torch.equal(output["pose"], given[2])
+
+
+def test_gradients_and_weights_stay_float32_under_autocast():
+    probe, _, output = run("bf16-mixed")
+    make_fabric("cpu", "bf16-mixed").backward(output["features"].square().mean())
+    gradient = probe.conv.weight.grad
+    assert gradient is not None
+    assert gradient.dtype == probe.conv.weight.dtype == torch.float32
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_any_device_that_there_is_can_be_left_to_fabric(precision):
+    fabric = make_fabric("auto", precision)
+    with fabric.autocast():
+        product = torch.ones(2, 2, device=fabric.device) @ torch.ones(2, 2, device=fabric.device)
+    assert product.dtype == (torch.float32 if precision == "32-true" else torch.bfloat16)
