@@ -189,8 +189,8 @@ def switches(out: Path) -> None:
         batch = RenderEngine(RenderConfig(image_size=160, seed=5, **off)).render([13, 52])  # type: ignore[arg-type]
         for row, picture in zip(rows, batch.image_uint8.numpy()):
             picture = picture.copy()
-            cv2.putText(picture, name, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(picture, name, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+            for at, colour in (((5, 14), (0, 0, 0)), ((4, 13), (255, 255, 255))):
+                cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
             row.append(picture)
     write_jpeg(out / "rendering_switches.jpg", sheet(rows[0][:5] + rows[0][5:] + rows[1], 5))
 
