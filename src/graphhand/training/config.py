@@ -125,7 +125,7 @@ class TrainConfig(StrictModel):
         None, gt=0, lt=1, description="decay of the generator's moving average, which is then what a stage leaves"
     )
     channels_last: bool = Field(False, description="keep pictures and feature maps channel by channel last in memory")
-    fused_optimizer: bool | None = Field(None, description="Adam in one kernel; null uses it on CUDA")
+    fused_optimizer: bool | None = Field(None, description="Adam in one kernel; null uses it on CUDA and CPU")
     compile: bool = Field(False, description="torch.compile of the generator; needs a C++ compiler")
     validation_epochs: int = Field(1, ge=1, description="epochs between validations")
     pictures: int = Field(

@@ -49,8 +49,9 @@ def _player(
     fabric: Fabric, config: TrainConfig, network: torch.nn.Module, settings: StageConfig, betas: tuple[float, float]
 ) -> Player:
     parameters = [p for p in network.parameters() if p.requires_grad]
-    fused = fabric.device.type == "cuda" if config.fused_optimizer is None else config.fused_optimizer
-    # False would switch off Adam's other fast way too; None leaves the choice to torch.
+    fused = fabric.device.type in ("cuda", "cpu") if config.fused_optimizer is None else config.fused_optimizer
+    # False would switch off Adam's other fast way too; None leaves the choice to torch. On a CPU the one kernel takes
+    # gradients to lie in memory as their parameters do, unchecked: autograd and DistributedDataParallel see to that.
     optimizer = Adam(parameters, lr=settings.learning_rate, betas=betas, fused=fused or None)
     wrapped, fabric_optimizer = fabric.setup(network, optimizer)
 
