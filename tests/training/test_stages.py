@@ -114,6 +114,16 @@ def test_generator_update_leaves_the_discriminator_as_its_own_update_left_it():
     assert not moved(after_own_update, discriminator)
 
 
+def test_both_kinds_of_triples_meet_the_same_weights():
+    discriminator = build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    other = copy.deepcopy(discriminator)
+    batch, weights = make_batch(), LossWeights(adversarial=0.0)
+    stage_three_step(make_player(Generator(CONFIG)), make_player(discriminator, 0.0), batch, weights, CriticConfig())
+    other(batch.joints_m, batch.image)  # the norms follow from the weights, whatever is judged
+    for (name, one), two in zip(discriminator.state_dict().items(), other.state_dict().values()):
+        assert torch.equal(one, two), name
+
+
 class Spy(nn.Module):
     """A discriminator that remembers which pose came with which picture."""
 
@@ -133,23 +143,23 @@ def test_real_and_fake_triples_share_no_picture_and_true_poses_keep_their_own(st
     stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig(steps=steps))
     row_of = {batch.image[i].sum().item(): i for i in range(7)}
     assert len(row_of) == 7
-    assert len(spy.calls) == 2 * steps + 1
-    for step in range(steps):
-        (true_pose, real_images), (_, fake_images) = spy.calls[2 * step : 2 * step + 2]
-        real = [row_of[i.sum().item()] for i in real_images]
-        fake = [row_of[i.sum().item()] for i in fake_images]
+    assert len(spy.calls) == steps + 1
+    for poses, images in spy.calls[:steps]:
+        rows = [row_of[i.sum().item()] for i in images]
+        real, fake = rows[:3], rows[3:]
         assert not set(real) & set(fake)
         assert len(real) == len(fake) == 3
-        for pose, row in zip(true_pose, real):
+        for pose, row in zip(poses, real):
             assert torch.equal(pose, batch.joints_m[row])
+        for pose, row in zip(poses[3:], fake):
+            assert not torch.equal(pose, batch.joints_m[row])
 
 
 def test_second_critic_step_exchanges_true_and_generated_rows():
     batch, spy = make_batch(6), Spy()
     stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig(steps=2))
-    images = [images for _, images in spy.calls]
-    assert torch.equal(images[2], images[1])
-    assert torch.equal(images[3], images[0])
+    first, second = (images for _, images in spy.calls[:2])
+    assert torch.equal(second, torch.cat((first[3:], first[:3])))
 
 
 def test_samples_without_pose_never_reach_the_discriminator():

@@ -66,7 +66,6 @@ def make_fabric(device: str, precision: str) -> Fabric:
         devices=local_size,
         num_nodes=size // local_size,
         # Buffers need no broadcast: batch statistics are synchronised, and spectral norms follow from the weights.
-        # A broadcast would change them between the discriminator's two forward passes and its backward pass.
         strategy=DDPStrategy(gradient_as_bucket_view=True, **{_BROADCAST: False}),
         plugins=[TorchElasticEnvironment(), _precision(precision, device)],
     )

@@ -110,8 +110,12 @@ def stage_three_step(
         real, fake, shares = part.real, part.fake, (share.real, share.fake)
         if swap:
             real, fake, shares = fake, real, (share.fake, share.real)
-        real_scores = discriminator.network(seen.joints_m[real], seen.image[real])
-        fake_scores = discriminator.network(pose_m[fake], seen.image[fake])
+        true_poses, generated_poses = seen.joints_m[real], pose_m[fake]
+        # In one call, so that both are judged by the same weights: each call makes a step of power iteration.
+        scores = discriminator.network(
+            torch.cat((true_poses, generated_poses)), torch.cat((seen.image[real], seen.image[fake]))
+        )
+        real_scores, fake_scores = scores.split((len(true_poses), len(generated_poses)))
         loss = critic_loss(real_scores, fake_scores, critic.loss, shares)
         terms = {"critic": loss.detach()}
         if critic.drift:
