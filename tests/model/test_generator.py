@@ -77,6 +77,18 @@ def test_refined_pose_is_prior_plus_deformation(refinement):
     torch.testing.assert_close(output.refined_m, output.prior_m + deformation)
 
 
+@pytest.mark.parametrize("features", ["pooled", "sampled"])
+def test_every_joint_sees_pose_then_features_then_its_own(features):
+    generator = _randomise(_generator(refinement_features=features)).eval()
+    assert isinstance(generator.refinement, GCNRefinement)
+    common, prior = torch.randn(2, generator.backbone.num_features), torch.randn(2, 21, 3) * 0.1
+    local = torch.randn(2, 21, generator.backbone.num_features) if features == "sampled" else None
+    x = torch.cat((prior / POSE_UNIT_M, common[:, None].expand(2, 21, -1)), -1)
+    plain = generator.refinement.blocks(x if local is None else torch.cat((x, local), -1))
+    deformation = generator.refinement(prior, common, local)
+    torch.testing.assert_close(deformation, generator.refinement.head(plain) * POSE_UNIT_M, atol=1e-7, rtol=1e-4)
+
+
 def test_without_refinement_stops_at_the_prior():
     for generator, options in ((_generator(), {"refine": False}), (_generator(refinement="none"), {})):
         output = generator.eval()(torch.rand(1, 3, 64, 64), K[None], **options)

@@ -101,6 +101,22 @@ def test_res_block_is_equation_3(norm, training):
     torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("at", [0, 3, 7])
+@pytest.mark.parametrize("edge_weights", ["fixed", "edges", "free"])
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edge_weights, at):
+    torch.manual_seed(0)
+    block = GraphResBlock(12, 8, norm=norm, edge_weights=edge_weights).double()
+    x, common = torch.randn(4, 21, 7).double(), torch.randn(4, 5).double().requires_grad_()
+    plain = block(torch.cat((x[..., :at], common[:, None].expand(4, 21, 5), x[..., at:]), dim=-1))
+    once = block(x, common, at)
+    torch.testing.assert_close(once, plain)
+    target = torch.randn(4, 21, 8).double()
+    gradients = [torch.autograd.grad((y * target).sum(), (common, *block.parameters())) for y in (plain, once)]
+    for one, two in zip(*gradients):
+        torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-9)
+
+
 def test_bone_features_are_b_equals_pc():
     joints = torch.randn(2, 21, 3)
     vectors = bones_to_features(joints, incidence_matrix(), "vectors").view(2, 3, 20)

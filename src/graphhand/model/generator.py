@@ -14,7 +14,7 @@ from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
 from graphhand.model.keypoints import KeypointHead, to_pixels
 from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_features
-from graphhand.skeleton import NUM_JOINTS, Joint
+from graphhand.skeleton import Joint
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
@@ -147,12 +147,12 @@ class Generator(nn.Module):
     def _deformation(self, prior: Tensor, features: Tensor, feature_map: Tensor, joints_px: Tensor) -> Tensor:
         """GCN(P~ (+) f) of Eq. 2."""
         assert self.refinement is not None
-        if isinstance(self.refinement, GCNRefinement):
-            features = features[:, None, :].expand(-1, NUM_JOINTS, -1)
-            if self.config.refinement_features == "sampled":
-                local = sample_features(feature_map, joints_px, self.config.image_size)
-                features = torch.cat((features, local.to(features.dtype)), dim=-1)
-        deformation: Tensor = self.refinement(prior, features)
+        deformation: Tensor
+        if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features == "sampled":
+            local = sample_features(feature_map, joints_px, self.config.image_size)
+            deformation = self.refinement(prior, features, local)
+        else:
+            deformation = self.refinement(prior, features)
         return deformation
 
     def _project(

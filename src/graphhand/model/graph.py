@@ -60,10 +60,22 @@ class GraphConv(nn.Module):
             return a.sum(1, keepdim=True) * logits.softmax(1)
         return a + self.extra_adjacency if self.edge_weights == "free" else a
 
-    def forward(self, x: Tensor) -> Tensor:
-        # A (X W) costs less than (A X) W whenever the layer narrows, and the bias comes after A as in the paper.
+    def forward(self, x: Tensor, common: Tensor | None = None, at: int = 0) -> Tensor:
+        """The layer on ``x``; with ``common``, on ``x`` whose joints all have those channels too.
+
+        Args:
+            x: ``(B, 21, in_channels)``, less the channels of ``common``.
+            common: ``(B, channels)``, multiplied once a sample instead of once a joint.
+            at: where among the channels of ``x`` they stand.
+        """
         weight, bias = self.linear.weight, self.linear.bias
-        return self.matrix().to(x.dtype) @ F.linear(x, weight) + bias
+        if common is None:
+            y = F.linear(x, weight)
+        else:
+            before, shared, after = weight.split((at, common.shape[-1], x.shape[-1] - at), dim=1)
+            y = F.linear(x, torch.cat((before, after), dim=1)) + F.linear(common, shared)[:, None]
+        # A (X W) costs less than (A X) W whenever the layer narrows, and the bias comes after A as in the paper.
+        return self.matrix().to(x.dtype) @ y + bias
 
 
 class JointNorm(nn.Module):
@@ -87,7 +99,7 @@ class GraphResBlock(nn.Module):
     normalisation, as in SemGCN, the nearest published relative.
 
     Shapes:
-        ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
+        ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``; ``common`` and ``at`` as in :class:`GraphConv`.
     """
 
     def __init__(
@@ -105,9 +117,9 @@ class GraphResBlock(nn.Module):
         self.norm2 = JointNorm(out_channels, norm)
         self.skip = GraphConv(in_channels, out_channels, normalization, edge_weights)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y))) + self.skip(x)
+    def forward(self, x: Tensor, common: Tensor | None = None, at: int = 0) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x, common, at)))
+        return F.relu(self.norm2(self.conv2(y))) + self.skip(x, common, at)
 
 
 def bones_to_features(joints: Tensor, incidence: Tensor, kind: Literal["vectors", "gram"]) -> Tensor:

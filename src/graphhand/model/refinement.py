@@ -21,7 +21,7 @@ class GCNRefinement(nn.Module):
 
     Args:
         config: the generator's configuration.
-        num_features: channels of the image features per joint.
+        num_features: channels of the image features per joint, common and local.
     """
 
     def __init__(self, config: GeneratorConfig, num_features: int) -> None:
@@ -33,10 +33,24 @@ class GCNRefinement(nn.Module):
         self.head = GraphConv(width, 3, kind, edges)
         _start_at_zero(self.head.linear)
 
-    def forward(self, prior_m: Tensor, features: Tensor) -> Tensor:
-        """The deformation ``(B, 21, 3)`` in metres of ``prior_m (B, 21, 3)`` given ``features (B, 21, C)``."""
-        x = torch.cat((prior_m / POSE_UNIT_M, features), dim=-1)
-        return self.head(self.blocks(x)).float() * POSE_UNIT_M
+    def forward(self, prior_m: Tensor, features: Tensor, local: Tensor | None = None) -> Tensor:
+        """The deformation of the prior pose.
+
+        Args:
+            prior_m: ``(B, 21, 3)`` metres.
+            features: ``(B, C)``, which every joint is given.
+            local: ``(B, 21, C')``, each joint's own, if there are any.
+
+        Returns:
+            ``(B, 21, 3)`` metres.
+        """
+        own = prior_m / POSE_UNIT_M
+        x = own if local is None else torch.cat((own, local), dim=-1)
+        first, *others = self.blocks
+        x = first(x, features, own.shape[-1])  # a joint's channels are pose, features, local
+        for block in others:
+            x = block(x)
+        return self.head(x).float() * POSE_UNIT_M
 
 
 class FCRefinement(nn.Module):
