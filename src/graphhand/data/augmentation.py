@@ -39,6 +39,7 @@ class Augmentation:
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
+        reflect: probability that a crop over the picture's edge goes on with the picture's reflection instead of black.
         mirror: probability that the crop becomes a mirrored negative for the handedness head.
     """
 
@@ -53,6 +54,7 @@ class Augmentation:
     blur: float = 0.25
     noise: float = 0.25
     occlusion: float = 0.2
+    reflect: float = 0.0
     mirror: float = 0.0
 
     def __post_init__(self) -> None:

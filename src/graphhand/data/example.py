@@ -50,16 +50,17 @@ def make_example(
     view = _View(sample, mirrored=(sample.side == "left") != negative)
 
     box = _hand_box(view.box_px, view.joints_px, margin)
-    roll_deg = 0.0
+    roll_deg, reflect = 0.0, False
     if augmentation is not None and rng is not None:
         jitter = augmentation.crop_jitter(rng)
         middle = box[:2] + box[2:] / 2 + jitter.shift * box[2:]
         side = box[2] * jitter.scale
         box = np.array([*(middle - side / 2), side, side])
         roll_deg = jitter.roll_deg
+        reflect = bool(augmentation.reflect) and bool(rng.random() < augmentation.reflect)
     camera = crop_camera(view.K, box, size, roll_deg)
     joints_px = camera.project_points(view.joints_px)
-    image = view.cut(camera, sample.image)
+    image = view.cut(camera, sample.image, reflect)
 
     visible = sample.visible & ((joints_px > -0.5) & (joints_px < size - 0.5)).all(axis=1)
     if augmentation is not None and rng is not None:
@@ -109,11 +110,11 @@ class _View:
             x, y, w, h = self.box_px
             self.box_px = np.array([width - 1.0 - x - w, y, w, h])
 
-    def cut(self, camera: CropCamera, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def cut(self, camera: CropCamera, image: npt.NDArray[np.uint8], reflect: bool) -> npt.NDArray[np.uint8]:
         """The crop, straight from the unmirrored picture."""
         if self.mirror is not None:
             camera = replace(camera, homography=camera.homography @ self.mirror)
-        return camera.warp(image)
+        return camera.warp(image, reflect=reflect)
 
 
 def _hand_box(

@@ -37,9 +37,12 @@ class CropCamera:
     homography: FloatArray
     size: int
 
-    def warp(self, image: NDArray[np.uint8], border_value: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.uint8]:
-        """The crop of an ``(H, W, 3)`` picture, ``(size, size, 3)``; outside the picture, ``border_value``.
+    def warp(
+        self, image: NDArray[np.uint8], border_value: tuple[int, int, int] = (0, 0, 0), reflect: bool = False
+    ) -> NDArray[np.uint8]:
+        """The crop of an ``(H, W, 3)`` picture, ``(size, size, 3)``.
 
+        Outside the picture it shows ``border_value``, or with ``reflect`` what a mirror at its edges would.
         Shrinking by more than half goes through a smaller copy first, so that nothing aliases.
         """
         homography = self.homography
@@ -58,7 +61,12 @@ class CropCamera:
         part = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2RGBA)
         shifted = homography @ np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
         crop = cv2.warpPerspective(
-            part, shifted, (self.size, self.size), flags=cv2.INTER_LINEAR, borderValue=(*border_value, 0)
+            part,
+            shifted,
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT,
+            borderValue=(*border_value, 0),
         )
         return cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)  # type: ignore[return-value]
 
