@@ -90,6 +90,20 @@ def test_perspective_can_be_switched_off(composer: SceneComposer) -> None:
     assert torch.allclose(scene.joints_cam_m[..., 2].mean(1), torch.tensor(1.5), atol=0.1)
 
 
+def test_cropped_pictures_hold_a_large_hand_in_their_middle(composer: SceneComposer, scene: Scene) -> None:
+    half = SceneComposer(RenderConfig(image_size=SIZE, cropped=0.5), composer.hand)
+    with torch.no_grad():
+        mixed = half(CounterRandom(7, torch.arange(COUNT)))
+    at = project_perspective(mixed.joints_cam_m, mixed.view.K)
+    low, high = at.amin(1), at.amax(1)
+    same = (at - project_perspective(scene.joints_cam_m, scene.view.K)).abs().amax((1, 2)) < 1e-3
+    assert abs(float(same.float().mean()) - 0.5) < 4 * math.sqrt(0.25 / COUNT)  # the others stay where they were
+    side = (high - low).amax(1)[~same] / SIZE
+    assert 0.5 < float(side.min()) < float(side.max()) < 0.95
+    off = ((low + high) / 2 - (SIZE - 1) / 2)[~same].abs() / SIZE
+    assert float(off.max()) < 0.07
+
+
 def test_one_given_camera_sees_every_hand_somewhere_in_its_picture(composer: SceneComposer) -> None:
     camera = (607.9, 607.8, 324.2, 236.4)
     config = RenderConfig(image_size=640, image_height=480, camera=camera)
@@ -125,6 +139,7 @@ def test_low_pictures_hold_their_hands(composer: SceneComposer) -> None:
         ({"image_size": 64, "image_height": 65}, "image_height"),
         ({"camera": (0.0, 600.0, 112.0, 112.0)}, "focal"),
         ({"camera": (600.0, 600.0, 112.0, 112.0), "perspective_variation": False}, "perspective_variation"),
+        ({"camera": (600.0, 600.0, 112.0, 112.0), "cropped": 0.5}, "cropped"),
     ],
 )
 def test_contradictory_cameras_are_refused(settings: dict[str, object], problem: str) -> None:

@@ -43,6 +43,8 @@ class RenderConfig(BaseModel):
     """False: palm to the camera, fingers up"""
     upright: float = Field(default=0.25, ge=0.0, le=1.0)
     """share of hands held up to the camera, palm or back first; the rest are uniform over the sphere of views"""
+    cropped: float = Field(default=0.0, ge=0.0, le=1.0)
+    """share of pictures framed as a network's crop around the hand: large and in the middle"""
     perspective_variation: bool = True
     """False: every hand far away, as with a long lens"""
 
@@ -99,6 +101,8 @@ class RenderConfig(BaseModel):
             raise ValueError("image_height is larger than image_size, the width: draw a wider picture")
         if self.camera is not None and min(self.camera[:2]) <= 0:
             raise ValueError("camera: focal lengths are positive")
+        if self.camera is not None and self.cropped:
+            raise ValueError("cropped frames each hand anew, which one given camera cannot: set one of the two")
         if self.camera is not None and not self.perspective_variation:
             raise ValueError("perspective_variation does nothing where camera is given: leave it on")
         return self

@@ -102,7 +102,9 @@ class SceneComposer:
             rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
         width, height = config.image_size, config.height
         if config.camera is None:
-            view = views.place(random, hand.joints_m, rotation, width, height, config.perspective_variation)
+            view = views.place(
+                random, hand.joints_m, rotation, width, height, config.perspective_variation, config.cropped
+            )
         else:
             view = views.place_before(random, hand.joints_m, rotation, config.camera, width, height)
         look = skin.sample_skin(random, config)

@@ -80,7 +80,13 @@ def sample_rotation(random: CounterRandom, elbow: Tensor, upright: float, name: 
 
 
 def place(
-    random: CounterRandom, joints_m: Tensor, rotation: Tensor, width: int, height: int, perspective: bool = True
+    random: CounterRandom,
+    joints_m: Tensor,
+    rotation: Tensor,
+    width: int,
+    height: int,
+    perspective: bool = True,
+    cropped: float = 0.0,
 ) -> View:
     """Distance, focal length and offset for posed hands.
 
@@ -94,11 +100,15 @@ def place(
         rotation: (B, 3, 3) from the hand's frame to the camera's.
         width, height: of the picture, pixels; at least as wide as high.
         perspective: False puts every hand at the far end of the range.
+        cropped: share of pictures framed as a crop around the hand: the longest side covers 57-90 % of the height, and
+            its middle is within 6 % of the picture's.
     """
     small = random.chance("small", 0.125)
     share = torch.where(
         small, random.uniform("size if small", low=0.25, high=0.35), random.uniform("size", low=0.35, high=0.92)
     )
+    close = random.chance("cropped", cropped)
+    share = torch.where(close, random.uniform("size if cropped", low=0.57, high=0.9), share)
     turned = joints_m @ rotation.transpose(1, 2)
     low, high = turned.amin(1), turned.amax(1)
     centre = 0.5 * (low + high)
@@ -117,6 +127,7 @@ def place(
     # room for the box inside the picture, and a little over the edge
     frame = focal.new_tensor([width, height])
     room = 0.5 * (frame - share[:, None] * height) + 0.05 * frame
+    room = torch.where(close[:, None], 0.06 * frame, room)
     offset = room * random.triangular("offset", 2, low=-1, mode=0, high=1)
     translation[:, :2] += (offset / focal[:, None] - 0.5 * (ray_low + ray_high)) * distance[:, None]
 
