@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -14,7 +15,9 @@ from graphhand.losses import (
     bone_length_loss,
     bone_vectors,
     critic_loss,
+    depth_loss,
     handedness_loss,
+    heatmap_loss,
     pose_loss,
     pose_terms,
     projection_loss,
@@ -63,6 +66,47 @@ def test_projection_loss_ignores_samples_without_labels():
     loss.backward()
     assert predicted.grad is not None
     assert (predicted.grad[1] == 0).all()
+
+
+def _gaussian_heatmaps(target_px, size, cells):
+    """Slow twin: the logits of a Gaussian of one cell about each joint, cell by cell."""
+    logits = torch.zeros(*target_px.shape[:2], cells, cells)
+    cell = size / cells
+    for b, j, row, column in itertools.product(*(range(n) for n in logits.shape)):
+        u, v = (cell * (k + 0.5) - 0.5 for k in (column, row))  # the middle of the cell, pixels
+        squared = (u - target_px[b, j, 0]) ** 2 + (v - target_px[b, j, 1]) ** 2
+        logits[b, j, row, column] = -0.5 * squared / cell**2
+    return logits
+
+
+def test_heatmap_loss_is_zero_for_a_gaussian_about_the_joint_only():
+    target = torch.rand(2, 21, 2, generator=torch.Generator().manual_seed(0)) * 60
+    labelled = torch.ones(2, 21, dtype=torch.bool)
+    logits = _gaussian_heatmaps(target, 64, 8)
+    assert heatmap_loss(logits + 3.0, target, labelled, 64).item() == pytest.approx(0, abs=1e-5)
+    assert heatmap_loss(logits, target + 4.0, labelled, 64).item() > 0.05
+    assert heatmap_loss(torch.zeros_like(logits), target, labelled, 64).item() > 1.0
+
+
+def test_heatmap_loss_forgets_joints_outside_the_crop_and_unlabelled_ones():
+    target = torch.full((1, 21, 2), 20.0)
+    logits = _gaussian_heatmaps(target, 64, 8).requires_grad_()
+    target[0, 3], target[0, 4] = torch.tensor([-30.0, 5.0]), torch.tensor([math.nan, 5.0])
+    labelled = torch.ones(1, 21, dtype=torch.bool)
+    labelled[0, 4] = False
+    loss = heatmap_loss(logits, target, labelled, 64)
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_depth_loss_by_hand():
+    target = _pose().float()
+    depths = target[..., 2].clone()
+    depths[0, 5] += 0.021
+    assert depth_loss(depths, target, ALL).item() == pytest.approx(1.0 / 2, rel=1e-4)
+    assert depth_loss(depths, target, torch.tensor([False, True])).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_bone_length_loss_by_hand():

@@ -55,6 +55,40 @@ def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, c
     return _mean_over(distance.sum(-1) / count.clamp(min=1), count > 0)
 
 
+def heatmap_loss(logits: Tensor, target_px: Tensor, labelled: Tensor, crop_size: int) -> Tensor:
+    """Divergence of heatmaps from Gaussians of one cell about the true joints; not in the paper.
+
+    Args:
+        logits: ``(B, 21, h, w)``, whose cells divide the crop evenly.
+        target_px: ``(B, 21, 2)`` crop pixels; joints outside the crop do not count.
+        labelled: ``(B, 21)`` bool.
+        crop_size: side of the crop, pixels.
+    """
+    height, width = logits.shape[-2:]
+    # In cells, whose middles are whole numbers.
+    u = (target_px[..., 0] + 0.5) * (width / crop_size) - 0.5
+    v = (target_px[..., 1] + 0.5) * (height / crop_size) - 0.5
+    inside = labelled & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
+    u, v = (torch.where(inside, x, x.new_zeros(())) for x in (u, v))
+    columns = torch.arange(width, device=logits.device, dtype=logits.dtype)
+    rows = torch.arange(height, device=logits.device, dtype=logits.dtype)
+    squared = (rows - v[..., None]).square()[..., None] + (columns - u[..., None]).square()[..., None, :]
+    target = (-0.5 * squared).flatten(2).log_softmax(-1)
+    divergence = F.kl_div(logits.flatten(2).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+    return _mean_over((divergence * inside).sum(-1) / inside.sum(-1).clamp(min=1), labelled.any(-1))
+
+
+def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
+    """Mean difference in depth from the wrist, in millimetres; not in the paper.
+
+    Args:
+        predicted_m: ``(B, 21)`` metres behind the wrist.
+        target_m: ``(B, 21, 3)`` metres, relative to its wrist.
+        has_3d: ``(B,)`` bool, which samples have a pose.
+    """
+    return _mean_over((predicted_m - target_m[..., 2]).abs().mean(-1) * MM_PER_M, has_3d)
+
+
 def bone_length_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
     """Eq. 5, L_len: sum over the bones of the difference in length, in millimetres."""
     lengths = _norm(bone_vectors(predicted_m)), _norm(bone_vectors(target_m))

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from graphhand.geometry import project_perspective
 from graphhand.model import Generator, GeneratorConfig
-from graphhand.model.refinement import POSE_UNIT_M, FCRefinement, GCNRefinement, sample_features
+from graphhand.model.joint_features import POSE_UNIT_M, sample_features
+from graphhand.model.refinement import FCRefinement, GCNRefinement
 
 SMALL = {"backbone": "resnet18", "backbone_width": 8, "image_size": 64, "refinement_width": 16, "refinement_blocks": 2}
 K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])

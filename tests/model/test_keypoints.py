@@ -6,35 +6,95 @@ import pytest
 import torch
 
 from graphhand.model import Generator, GeneratorConfig
-from graphhand.model.keypoints import KeypointHead, to_pixels
+from graphhand.model.keypoints import NUM_POSITION_FEATURES, KeypointHead, Keypoints
+
+WIDTH = 8
 
 
-def _peaked(row: int, column: int) -> tuple[KeypointHead, torch.Tensor, torch.Tensor]:
-    head = KeypointHead(1, 1)
+def _head_that_passes_the_fine_map() -> KeypointHead:
+    """A head whose heatmaps are 100 times the fine map's first channel, and whose depths are its second."""
+    head = KeypointHead((2, 1, 1), WIDTH).eval()
     for parameter in head.parameters():
         torch.nn.init.zeros_(parameter)
-    torch.nn.init.constant_(head.mid.weight, 100.0)
-    mid = torch.zeros(1, 1, 4, 4)
-    mid[0, 0, row, column] = 1.0
-    return head, mid, torch.zeros(1, 1, 2, 2)
+    with torch.no_grad():
+        head.laterals[0].weight[0, 0], head.laterals[0].weight[1, 1] = 1.0, 1.0
+        head.merge[0].weight[0, 0, 1, 1], head.merge[0].weight[1, 1, 1, 1] = 1.0, 1.0
+        head.merge[1].weight.fill_(1.0)
+        head.heatmap.weight[:, 0], head.depth.weight[:, 1] = 100.0, 1.0
+    return head
 
 
-@pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (3, 1)])
+def _maps(size: int = 8) -> list[torch.Tensor]:
+    return [torch.zeros(1, 2, size, size), torch.zeros(1, 1, size // 2, size // 2), torch.zeros(1, 1, 2, 2)]
+
+
+def _keypoints(positions: torch.Tensor, depths: torch.Tensor | None = None) -> Keypoints:
+    count = len(positions)
+    depths = torch.zeros(count, 21) if depths is None else depths
+    return Keypoints(positions, depths, torch.zeros(count, 21, 4, 4), torch.rand(count, WIDTH, 4, 4))
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (7, 3)])
 def test_a_peak_is_found_at_the_middle_of_its_cell(row, column):
-    # Four cells of 16 pixels each: the middle of cell k is pixel 16 k + 7.5.
-    pixels = to_pixels(_peaked(row, column)[0](*_peaked(row, column)[1:]), 64)
-    torch.testing.assert_close(pixels, torch.tensor([16 * column + 7.5, 16 * row + 7.5]).expand(1, 21, 2))
+    maps = _maps()
+    maps[0][0, 0, row, column] = 1.0
+    # Eight cells of 8 pixels each: the middle of cell k is pixel 8 k + 3.5.
+    pixels = _head_that_passes_the_fine_map()(*maps).pixels(64)
+    torch.testing.assert_close(pixels, torch.tensor([8 * column + 3.5, 8 * row + 3.5]).expand(1, 21, 2))
 
 
 def test_a_flat_heatmap_points_at_the_middle():
-    head, _, top = _peaked(0, 0)
-    torch.testing.assert_close(head(torch.zeros(1, 1, 4, 4), top), torch.zeros(1, 21, 2))
+    torch.testing.assert_close(_head_that_passes_the_fine_map()(*_maps()).positions, torch.zeros(1, 21, 2))
 
 
-def test_positions_reach_the_prior_pose_and_are_trained():
-    config = GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=64, keypoints=True)
+def test_depth_is_read_under_the_heatmap_and_from_the_wrist():
+    head, maps = _head_that_passes_the_fine_map(), _maps()
+    maps[0][0, 0, 2, 5] = 1.0
+    maps[0][0, 1, 2, 5] = 0.7
+    with torch.no_grad():
+        head.depth.bias[3] = 0.2  # joint 3 says 0.2 more than the wrist does
+    found = head(*maps)
+    expected = torch.zeros(1, 21)
+    expected[0, 3] = 0.2
+    torch.testing.assert_close(found.depths, expected)
+    torch.testing.assert_close(found.depths_m, expected * 0.1)
+
+
+def test_shape_features_ignore_where_and_how_large_the_hand_is():
+    torch.manual_seed(0)
+    positions, depths = torch.rand(2, 21, 2) - 0.5, torch.randn(2, 21)
+    moved = positions * 0.4 + torch.tensor([0.2, -0.1])
+    a, b = _keypoints(positions, depths).as_features(), _keypoints(moved, depths).as_features()
+    assert a.shape == (2, NUM_POSITION_FEATURES)
+    torch.testing.assert_close(a[:, :-3], b[:, :-3])
+    torch.testing.assert_close(b[:, -3:-1], a[:, -3:-1] * 0.4 + torch.tensor([0.2, -0.1]))
+    torch.testing.assert_close(b[:, -1], a[:, -1] + torch.tensor(0.4).log())
+
+
+def test_each_joint_reads_the_map_at_its_own_pixel():
+    keypoints = _keypoints(torch.zeros(1, 21, 2))
+    keypoints.positions[0, 5] = torch.tensor([-0.75, 0.25])  # the middle of column 0, row 2 of four
+    local = keypoints.per_joint(64)
+    torch.testing.assert_close(local[0, 5, :WIDTH], keypoints.features[0, :, 2, 0])
+
+
+@pytest.mark.parametrize("features", ["pooled", "sampled"])
+def test_positions_reach_both_poses_and_are_trained(features):
+    config = GeneratorConfig(
+        backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features=features
+    )
     generator = Generator(config)
     output = generator(torch.rand(2, 3, 64, 64))
-    assert output.keypoints_px.shape == (2, 21, 2)
+    assert output.keypoints.positions.shape == (2, 21, 2)
     output.prior_m.square().sum().backward()
-    assert generator.keypoint_head.mid.weight.grad.abs().sum() > 0
+    assert generator.keypoint_head.heatmap.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_hidden_layers_stand_between_features_and_code(layers):
+    config = GeneratorConfig(
+        backbone="resnet18", backbone_width=8, image_size=64, latent_layers=layers, latent_width=24
+    )
+    module = Generator(config).hand_model_module
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in module.hidden) == layers
+    assert module.fc.in_features == (24 if layers else 64)

@@ -13,6 +13,7 @@ from graphhand.geometry.cameras import (
     unproject,
 )
 from graphhand.geometry.crops import CROP_MARGIN, CropCamera, crop_camera, square_box
+from graphhand.geometry.placement import fit_translation, fit_weak_perspective
 from graphhand.geometry.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -26,6 +27,8 @@ __all__ = [
     "CropCamera",
     "axis_angle_to_matrix",
     "crop_camera",
+    "fit_translation",
+    "fit_weak_perspective",
     "flip_intrinsics",
     "flip_points_cam",
     "flip_points_px",

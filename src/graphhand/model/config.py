@@ -32,6 +32,9 @@ class GeneratorConfig(StrictModel):
     keypoints: bool = Field(
         False, description="find the joints in the picture by heatmaps first, and give them to both modules"
     )
+    keypoint_width: int = Field(64, ge=8, description="channels of the feature map under the heatmaps")
+    latent_layers: int = Field(0, ge=0, le=4, description="hidden layers between features and z; the paper has none")
+    latent_width: int = Field(512, ge=16, description="width of those hidden layers")
     hand_model: str = Field("default", description="'default' or the path of a .npz or MANO .pkl hand")
     pose: Literal["axis_angle", "rotation_6d", "pca"] = Field("axis_angle", description="how theta is predicted")
     pca_components: int = Field(45, ge=1, le=45, description="components of theta when pose is 'pca'")

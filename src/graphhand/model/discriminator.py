@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from graphhand.model.config import DiscriminatorConfig
 from graphhand.model.graph import GraphConv, bones_to_features
-from graphhand.model.refinement import POSE_UNIT_M
+from graphhand.model.joint_features import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS, incidence_matrix
 
 SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks

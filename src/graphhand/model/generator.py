@@ -8,12 +8,13 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from graphhand.geometry import project_perspective, project_weak_perspective, unproject
 from graphhand.model.backbones import Backbone, build_backbone, load_pretrained
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
-from graphhand.model.keypoints import KeypointHead, to_pixels
-from graphhand.model.refinement import FCRefinement, GCNRefinement, sample_features
+from graphhand.model.joint_features import sample_features
+from graphhand.model.keypoints import NUM_JOINT_FEATURES, NUM_POSITION_FEATURES, KeypointHead, Keypoints
+from graphhand.model.placement import CropCameras, Placement
+from graphhand.model.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import Joint
 
 
@@ -29,7 +30,7 @@ class GeneratorOutput:
             hand's predicted size and the given focal length.
         right_logit: ``(B,)`` log-odds that the crop shows a right hand.
         code: the latent code.
-        keypoints_px: ``(B, 21, 2)`` joints located by heatmaps, crop pixels, where the network has them.
+        keypoints: the joints located by heatmaps, where the network has them.
     """
 
     prior_m: Tensor
@@ -38,7 +39,7 @@ class GeneratorOutput:
     wrist_cam_m: Tensor
     right_logit: Tensor
     code: LatentCode
-    keypoints_px: Tensor | None = None
+    keypoints: Keypoints | None = None
 
     @property
     def pose_m(self) -> Tensor:
@@ -69,8 +70,8 @@ class Generator(nn.Module):
         num_features = self.backbone.num_features
         self.keypoint_head: KeypointHead | None = None
         if config.keypoints:
-            self.keypoint_head = KeypointHead(*self.backbone.pyramid_features[1:])
-            num_features += self.keypoint_head.num_outputs
+            self.keypoint_head = KeypointHead(self.backbone.pyramid_features, config.keypoint_width)
+            num_features += NUM_POSITION_FEATURES
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)
         self.refinement_backbone: Backbone | None = None
@@ -79,7 +80,12 @@ class Generator(nn.Module):
             if not config.shared_backbone:
                 self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
             if config.refinement == "gcn":
-                local = self.backbone.num_features if config.refinement_features == "sampled" else 0
+                local = 0
+                if config.refinement_features == "sampled":
+                    # With heatmaps: their own map, read where they found the joint, and what they say of it.
+                    local = (
+                        config.keypoint_width + NUM_JOINT_FEATURES if config.keypoints else self.backbone.num_features
+                    )
                 self.refinement = GCNRefinement(config, num_features + local)
             else:
                 self.refinement = FCRefinement(config, num_features)
@@ -114,59 +120,63 @@ class Generator(nn.Module):
         size = self.config.image_size
         if image.shape[-2:] != (size, size):
             raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
-        _, mid_map, feature_map = self.backbone.pyramid(image)
-        features, keypoints_px = feature_map.mean((2, 3)), None
-        positions = self.keypoint_head(mid_map, feature_map) if self.keypoint_head is not None else None
-        if positions is not None:
-            keypoints_px = to_pixels(positions, size)
-            features = _with_positions(features, positions)
+        pyramid = self.backbone.pyramid(image)
+        feature_map = pyramid[-1]
+        features = feature_map.mean((2, 3))
+        keypoints = self.keypoint_head(*pyramid) if self.keypoint_head is not None else None
+        if keypoints is not None:
+            features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
         prior, code = self.hand_model_module(features)
         right_logit = self.right_head(features).float().squeeze(1)
-        K = _long_lens(image) if K is None else K.float()
-        # The hand's metric size and its span in pixels fix how far away it is under this camera.
-        wrist_cam = unproject(code.wrist_px[:, None], (K[:, 0, 0] / code.px_per_m)[:, None], K)[:, 0]
+        cameras = self._cameras(_long_lens(image) if K is None else K.float(), camera_known)
+        placement = Placement.of_span(cameras, code.px_per_m, code.wrist_px)
+
         refined = None
         if refine and self.refinement is not None:
             if self.refinement_backbone is not None:
                 feature_map = self.refinement_backbone(image)
                 features = feature_map.mean((2, 3))
-                if positions is not None:
-                    features = _with_positions(features, positions)
-            joints_px = self._project(prior, code, wrist_cam, K, camera_known)
-            refined = prior + self._deformation(prior, features, feature_map, joints_px)
+                if keypoints is not None:
+                    features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
+            refined = prior + self._deformation(prior, features, feature_map, keypoints, placement)
+            if keypoints is not None:  # they say more surely than the code where a known pose is
+                placement = Placement.of_keypoints(cameras, refined, keypoints.pixels(size))
         return GeneratorOutput(
             prior_m=prior,
             refined_m=refined,
-            joints_px=self._project(prior if refined is None else refined, code, wrist_cam, K, camera_known),
-            wrist_cam_m=wrist_cam,
+            joints_px=placement.project(prior if refined is None else refined),
+            wrist_cam_m=placement.wrist_cam_m,
             right_logit=right_logit,
             code=code,
-            keypoints_px=keypoints_px,
+            keypoints=keypoints,
         )
 
-    def _deformation(self, prior: Tensor, features: Tensor, feature_map: Tensor, joints_px: Tensor) -> Tensor:
+    def _deformation(
+        self,
+        prior: Tensor,
+        features: Tensor,
+        feature_map: Tensor,
+        keypoints: Keypoints | None,
+        placement: Placement,
+    ) -> Tensor:
         """GCN(P~ (+) f) of Eq. 2."""
         assert self.refinement is not None
         deformation: Tensor
         if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features == "sampled":
-            local = sample_features(feature_map, joints_px, self.config.image_size)
-            deformation = self.refinement(prior, features, local)
+            size = self.config.image_size
+            if keypoints is not None:
+                local = keypoints.per_joint(size)
+            else:
+                local = sample_features(feature_map, placement.project(prior), size)
+            deformation = self.refinement(prior, features, local.to(features.dtype))
         else:
             deformation = self.refinement(prior, features)
         return deformation
 
-    def _project(
-        self, pose_m: Tensor, code: LatentCode, wrist_cam: Tensor, K: Tensor, camera_known: Tensor | None
-    ) -> Tensor:
-        weak = project_weak_perspective(pose_m, code.px_per_m, code.wrist_px)
+    def _cameras(self, K: Tensor, known: Tensor | None) -> CropCameras:
         if self.config.projection == "weak":
-            return weak
-        perspective = project_perspective(pose_m + wrist_cam[:, None], K)
-        return perspective if camera_known is None else torch.where(camera_known[:, None, None], perspective, weak)
-
-
-def _with_positions(features: Tensor, positions: Tensor) -> Tensor:
-    return torch.cat((features, positions.flatten(1).to(features.dtype)), dim=1)
+            return CropCameras(K, torch.zeros(len(K), dtype=torch.bool, device=K.device))
+        return CropCameras(K, torch.ones(len(K), dtype=torch.bool, device=K.device) if known is None else known)
 
 
 def _long_lens(image: Tensor) -> Tensor:

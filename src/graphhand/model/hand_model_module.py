@@ -72,6 +72,10 @@ class HandModelModule(nn.Module):
             "px_per_m": 1,
         }
         self.sizes = sizes
+        self.hidden = nn.Sequential()
+        for _ in range(config.latent_layers):
+            self.hidden.extend((nn.Linear(num_features, config.latent_width), nn.ReLU(inplace=True)))
+            num_features = config.latent_width
         self.fc = nn.Linear(num_features, sum(sizes.values()))
         # Start near the rest pose: a random code is a crumpled hand, and its gradients are wild.
         nn.init.normal_(self.fc.weight, std=1e-3)
@@ -89,7 +93,7 @@ class HandModelModule(nn.Module):
 
     def encode(self, features: Tensor) -> LatentCode:
         """Decode pooled features ``(B, C)`` into the latent code."""
-        z = self.fc(features).float()
+        z = self.fc(self.hidden(features)).float()
         theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
         size = self.config.image_size
         return LatentCode(

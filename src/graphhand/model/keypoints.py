@@ -1,52 +1,109 @@
 """Joints located in the picture, as an option beside the paper: sooner learned, and a help to everything after.
 
-A network that must answer with rotations alone learns where things are only through how they are turned. Here 21
-heatmaps on the feature map say where each joint is (integral regression, Sun et al., ECCV 2018); the pixels found join
-the pooled features of both modules.
+A network that must answer with rotations alone learns where things are only through how they are turned. Here a small
+feature pyramid (Lin et al., CVPR 2017) carries 21 heatmaps that say where each joint is, and 21 maps that say how far
+behind the wrist (the 2.5D of Iqbal et al., ECCV 2018); both are read as means under the heatmap (integral regression,
+Sun et al., ECCV 2018). What is found joins the features of both modules.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphhand.model.joint_features import POSE_UNIT_M, sample_features
 from graphhand.skeleton import NUM_JOINTS
+
+NUM_JOINT_FEATURES = 3
+NUM_POSITION_FEATURES = NUM_JOINT_FEATURES * NUM_JOINTS + 3
+
+
+@dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
+class Keypoints:
+    """Joints in a crop of S pixels.
+
+    Attributes:
+        positions: ``(B, 21, 2)``, u first; -1 and 1 are the crop's outer edges.
+        depths: ``(B, 21)`` behind the wrist, in units of 0.1 m.
+        heatmaps: ``(B, 21, S/8, S/8)`` logits.
+        features: ``(B, width, S/8, S/8)``, the map both were read from.
+    """
+
+    positions: Tensor
+    depths: Tensor
+    heatmaps: Tensor
+    features: Tensor
+
+    @property
+    def depths_m(self) -> Tensor:
+        """Depths ``(B, 21)`` in metres."""
+        return self.depths * POSE_UNIT_M
+
+    def pixels(self, size: int) -> Tensor:
+        """Positions ``(B, 21, 2)`` in pixels of a crop of ``size``, whose first one is centred at 0."""
+        return (self.positions + 1) * (size / 2) - 0.5
+
+    def as_features(self) -> Tensor:
+        """All joints as one vector ``(B, 66)``: shape, then the mean position and the logarithm of the spread."""
+        mean, spread = self._frame()
+        return torch.cat((self._shape(mean, spread).flatten(1), mean, spread.log()), dim=1)
+
+    def per_joint(self, size: int) -> Tensor:
+        """Each joint's own features ``(B, 21, width + 3)``: the map where it was found, and its place in the shape.
+
+        Args:
+            size: side of the crop, pixels.
+        """
+        local = sample_features(self.features, self.pixels(size), size)
+        return torch.cat((local, self._shape(*self._frame())), dim=-1)
+
+    def _frame(self) -> tuple[Tensor, Tensor]:
+        mean = self.positions.mean(1)
+        variance = (self.positions - mean[:, None]).square().sum(-1).mean(1, keepdim=True)
+        return mean, variance.clamp(min=1e-4).sqrt()
+
+    def _shape(self, mean: Tensor, spread: Tensor) -> Tensor:
+        """``(B, 21, 3)``: positions about their mean in units of their spread, and depths."""
+        about = (self.positions - mean[:, None]) / spread[..., None]
+        return torch.cat((about, self.depths[..., None]), dim=-1)
 
 
 class KeypointHead(nn.Module):
-    """Heatmaps from the last two feature maps, and their means.
+    """Heatmaps and depth maps from the last three feature maps.
 
     Args:
-        mid_features: channels of the map at stride 16.
-        num_features: channels of the map at stride 32.
+        pyramid_features: channels of the maps at strides 8, 16 and 32.
+        width: channels of the merged map.
     """
 
-    num_outputs = 2 * NUM_JOINTS
-
-    def __init__(self, mid_features: int, num_features: int) -> None:
+    def __init__(self, pyramid_features: tuple[int, int, int], width: int) -> None:
         super().__init__()
-        self.mid = nn.Conv2d(mid_features, NUM_JOINTS, 1)
-        self.top = nn.Conv2d(num_features, NUM_JOINTS, 1)
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in pyramid_features)
+        self.merge = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        self.heatmap = nn.Conv2d(width, NUM_JOINTS, 1)
+        self.depth = nn.Conv2d(width, NUM_JOINTS, 1)
+        for head in (self.heatmap, self.depth):  # begin in the middle, at the wrist's depth
+            nn.init.normal_(head.weight, std=1e-2)
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(self, mid_map: Tensor, top_map: Tensor) -> Tensor:
-        """Positions ``(B, 21, 2)`` in the crop: -1 and 1 are its outer edges, u first.
-
-        Args:
-            mid_map: ``(B, mid_features, 2h, 2w)``.
-            top_map: ``(B, num_features, h, w)``.
-        """
-        upsampled = F.interpolate(self.top(top_map).float(), scale_factor=2.0, mode="bilinear", align_corners=False)
-        heatmaps = self.mid(mid_map).float() + upsampled
+    def forward(self, fine: Tensor, mid: Tensor, coarse: Tensor) -> Keypoints:
+        """Keypoints from maps ``(B, C, 4h, 4w)``, ``(B, C', 2h, 2w)`` and ``(B, C'', h, w)``."""
+        merged = self.laterals[2](coarse)
+        for lateral, finer in ((self.laterals[1], mid), (self.laterals[0], fine)):
+            merged = lateral(finer) + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
+        features = self.merge(merged)
+        heatmaps = self.heatmap(features).float()
         height, width = heatmaps.shape[-2:]
         weights = heatmaps.flatten(2).softmax(-1).view_as(heatmaps)
         u, v = _cell_middles(width, heatmaps), _cell_middles(height, heatmaps)
-        return torch.stack(((weights.sum(2) * u).sum(-1), (weights.sum(3) * v).sum(-1)), dim=-1)
-
-
-def to_pixels(positions: Tensor, size: int) -> Tensor:
-    """Positions of :class:`KeypointHead` in pixels of a crop of ``size`` pixels, whose first one is centred at 0."""
-    return (positions + 1) * (size / 2) - 0.5
+        positions = torch.stack(((weights.sum(2) * u).sum(-1), (weights.sum(3) * v).sum(-1)), dim=-1)
+        depths = (weights * self.depth(features).float()).sum((2, 3))
+        return Keypoints(positions, depths - depths[:, :1], heatmaps, features)
 
 
 def _cell_middles(count: int, like: Tensor) -> Tensor:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.graph import GraphConv, GraphResBlock
+from graphhand.model.joint_features import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS
-
-POSE_UNIT_M = 0.1
-"""Networks read and write poses in this unit, so that their inputs are of order one."""
 
 
 class GCNRefinement(nn.Module):
@@ -78,23 +75,6 @@ class FCRefinement(nn.Module):
         for block, skip in zip(self.blocks, self.skips, strict=True):
             x = block(x) + skip(x)
         return self.head(x).float().unflatten(1, (NUM_JOINTS, 3)) * POSE_UNIT_M
-
-
-def sample_features(feature_map: Tensor, joints_px: Tensor, image_size: int) -> Tensor:
-    """The feature map read bilinearly at each joint's pixel.
-
-    Args:
-        feature_map: ``(B, C, h, w)`` of a crop of ``image_size`` pixels.
-        joints_px: ``(B, 21, 2)`` crop pixels; outside the crop, the nearest edge counts.
-        image_size: side of the crop.
-
-    Returns:
-        ``(B, 21, C)``.
-    """
-    # With align_corners=False, -1 and +1 are the outer edges of the first and last pixel.
-    grid = (joints_px + 0.5) / image_size * 2 - 1
-    sampled = F.grid_sample(feature_map.float(), grid[:, :, None, :], padding_mode="border", align_corners=False)
-    return sampled.squeeze(-1).transpose(1, 2)
 
 
 def _start_at_zero(layer: nn.Linear) -> None:

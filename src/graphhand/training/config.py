@@ -54,6 +54,8 @@ class LossWeights(StrictModel):
     bone_direction: float = Field(0.1, ge=0)
     adversarial: float = Field(0.01, ge=0, description="lambda_Wass, stage III")
     keypoints: float = Field(0.0, ge=0, description="as L_proj, of the heatmaps' joints; not in the paper")
+    heatmaps: float = Field(0.0, ge=0, description="divergence of the heatmaps from Gaussians; not in the paper")
+    keypoint_depths: float = Field(0.0, ge=0, description="of the heatmaps' joints, millimetres; not in the paper")
     handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head; not in the paper")
     pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles; not in the paper")
     shape_prior: float = Field(0.0, ge=0, description="mean square of beta; not in the paper")
@@ -143,6 +145,8 @@ class TrainConfig(StrictModel):
             )
         if bool(self.losses.keypoints) != self.generator.keypoints:
             raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
+        if (self.losses.heatmaps or self.losses.keypoint_depths) and not self.generator.keypoints:
+            raise ValueError("losses.heatmaps and losses.keypoint_depths need generator.keypoints")
         if self.epoch_samples < self.batch_size:
             raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
         if self.batch_size % self.accumulate:

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graphhand.data.batch import HandBatch
-from graphhand.losses import adversarial_loss, critic_loss, handedness_loss, pose_terms, projection_loss
+from graphhand.losses import (
+    adversarial_loss,
+    critic_loss,
+    depth_loss,
+    handedness_loss,
+    heatmap_loss,
+    pose_terms,
+    projection_loss,
+)
 from graphhand.model.generator import GeneratorOutput
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.parts import WHOLE, Part, Share, split_batch, still_statistics
@@ -163,6 +171,7 @@ def supervised_loss(
         share: what the batch counts where it is a part of a larger one.
     """
     crop_size = batch.image.shape[-1]
+    pixels = (batch.joints_px, batch.labelled, crop_size)
     pose = pose_terms(
         output.pose_m, output.joints_px, batch.joints_m, batch.joints_px, batch.labelled, batch.has_3d, crop_size
     )
@@ -175,9 +184,14 @@ def supervised_loss(
         (weights.pose_prior, "pose_prior", share.rows * rotation_size(output.code.theta)),
         (weights.shape_prior, "shape_prior", share.rows * output.code.beta.square().mean()),
     ]
-    if output.keypoints_px is not None:
-        found = projection_loss(output.keypoints_px, batch.joints_px, batch.labelled, crop_size)
-        weighted.append((weights.keypoints, "keypoints", share.labelled * found))
+    if output.keypoints is not None:
+        found = output.keypoints
+        away = depth_loss(found.depths_m, batch.joints_m, batch.has_3d)
+        weighted += [
+            (weights.keypoints, "keypoints", share.labelled * projection_loss(found.pixels(crop_size), *pixels)),
+            (weights.heatmaps, "heatmaps", share.labelled * heatmap_loss(found.heatmaps, *pixels)),
+            (weights.keypoint_depths, "keypoint_depths", share.posed * away),
+        ]
     # A term switched off takes no part at all: zero times an infinity would not be zero.
     total = torch.stack([weight * term for weight, _, term in weighted if weight]).sum()
     terms = {name: term.detach() for _, name, term in weighted}
