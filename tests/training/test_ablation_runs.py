@@ -52,19 +52,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory) -> Path:
+def hands(tmp_path_factory, write_hands) -> Path:
     """Eight labelled pictures in the plain format, six to train on and all to test on."""
-    root = tmp_path_factory.mktemp("hands")
-    rng = np.random.default_rng(0)
-    lines = []
-    for k in range(8):
-        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
-        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
-        camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
-        line = {"image": f"{k}.png", "side": "right", "joints_cam_m": joints.tolist(), "camera": camera}
-        lines.append(json.dumps(line | {"split": "train" if k < 6 else "test"}))
-    (root / "hands.jsonl").write_text("\n".join(lines))
-    return root
+    return write_hands(tmp_path_factory.mktemp("hands"), lambda k: {"split": "train" if k < 6 else "test"})
 
 
 @pytest.fixture(scope="module")

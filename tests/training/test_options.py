@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -45,19 +42,8 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> dict:
-    root = tmp_path_factory.mktemp("hands")
-    rng = np.random.default_rng(0)
-    lines = []
-    for k in range(8):
-        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
-        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
-        camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
-        lines.append(
-            json.dumps({"image": f"{k}.png", "side": "right", "joints_cam_m": joints.tolist(), "camera": camera})
-        )
-    (root / "hands.jsonl").write_text("\n".join(lines))
-    source = {"kind": "dataset", "name": "plain", "root": str(root)}
+def recipe(tmp_path_factory, write_hands) -> dict:
+    source = {"kind": "dataset", "name": "plain", "root": str(write_hands(tmp_path_factory.mktemp("hands")))}
     return TINY | {"train": [source], "validation": source}
 
 

@@ -12,8 +12,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -53,19 +51,10 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory) -> Path:
+def hands(tmp_path_factory, write_hands) -> Path:
     """Eight labelled pictures in the plain format."""
     root = tmp_path_factory.mktemp("hands")
-    rng = np.random.default_rng(0)
-    lines = []
-    for k in range(8):
-        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
-        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
-        camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
-        side = "left" if k % 3 == 0 else "right"
-        lines.append(json.dumps({"image": f"{k}.png", "side": side, "joints_cam_m": joints.tolist(), "camera": camera}))
-    (root / "hands.jsonl").write_text("\n".join(lines))
-    return root
+    return write_hands(root, lambda k: {"side": "left" if k % 3 == 0 else "right"})
 
 
 @pytest.fixture

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def write_hands() -> Callable[..., Path]:
+    """Writes eight labelled pictures of noise in the plain format; ``changes(k)`` are keys of the k-th line."""
+
+    def write(root: Path, changes: Callable[[int], dict[str, Any]] = lambda k: {}) -> Path:
+        rng = np.random.default_rng(0)
+        lines = []
+        for k in range(8):
+            cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))
+            joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+            camera = {"fx": 120.0, "fy": 120.0, "cx": 23.5, "cy": 23.5}
+            line = {"image": f"{k}.png", "side": "right", "joints_cam_m": joints.tolist(), "camera": camera}
+            lines.append(json.dumps(line | changes(k)))
+        (root / "hands.jsonl").write_text("\n".join(lines))
+        return root
+
+    return write
