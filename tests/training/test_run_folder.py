@@ -68,6 +68,16 @@ def test_drawn_hands_have_a_checksum_too(change):
     assert other["train"][0]["sha256"] != record["train"][0]["sha256"]
 
 
+def test_a_background_picture_counts_as_a_folder_of_them_does(folder):
+    def checksum() -> str:
+        source = {"kind": "rendered", "samples": 10, "switches": {"backgrounds": [str(folder / "images" / "a.png")]}}
+        return data_record(parse_config({"train": [source]}, "test"))["train"][0]["sha256"]
+
+    before = checksum()
+    (folder / "images" / "a.png").write_bytes(b"123456")
+    assert checksum() != before
+
+
 def config_for(root: Path) -> TrainConfig:
     source = {"kind": "dataset", "name": "plain", "root": str(root)}
     return parse_config({"train": [source], "validation": source}, "test")

@@ -53,7 +53,10 @@ def folder_record(root: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Every file below a folder and its size, in the order of their names."""
+    """Every file below a folder and its size, in the order of their names; of a file, itself."""
+    if folder.is_file():
+        yield folder, folder.stat().st_size
+        return
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir():
