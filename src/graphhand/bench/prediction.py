@@ -56,7 +56,7 @@ class PredictionTimes:
         network: backbone, width, number of backbones, and input size.
         image: width and height of the picture, pixels.
         one_look: side and box known: the network sees one crop once, as in the paper.
-        whole_photo: nothing known: both sides are tried and the crop renewed until it settles.
+        whole_photo: nothing known: both sides are tried and the crop renewed.
         device: where the network ran.
         threads: CPU threads of torch.
     """

@@ -29,8 +29,11 @@ from graphhand.skeleton import Joint
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
-MAX_RECROPS = 3
-"""How often the crop is renewed around the joints just found."""
+MAX_RECROPS = 1
+"""How often the crop is renewed around the joints just found. More looks gained nothing on 94 photos."""
+
+CLOSEST = 0.5
+"""A renewed crop's side is at least this part of the one before: joints found too close must not draw it in."""
 
 SETTLED_OVERLAP = 0.9
 """Intersection over union of two successive crops from which on another look brings nothing."""
@@ -117,8 +120,7 @@ class HandPoseEstimator:
     ) -> list[Hand]:
         """The hand in one picture.
 
-        By default the whole picture is looked at first, then again more closely around the joints found, until the
-        crop settles.
+        By default the whole picture is looked at first, then once more, closer, around the joints found.
 
         Args:
             image: (H, W, 3) uint8 **RGB**, or a picture file.
@@ -270,7 +272,11 @@ class _Estimate:
         """The look to take next, or None where this one is as good as the next."""
         height, width = self.look.image.shape[:2]
         box = recrop_box(self.joints_px, width, height, margin)
-        if box is None or overlap(box, self.look.box) >= SETTLED_OVERLAP:
+        if box is None:
+            return None
+        side = max(box[2], CLOSEST * self.look.box[2])
+        box = np.array([*(box[:2] + (box[2:] - side) / 2), side, side])
+        if overlap(box, self.look.box) >= SETTLED_OVERLAP:
             return None
         return replace(self.look, box=box)
 
