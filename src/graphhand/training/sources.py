@@ -147,9 +147,8 @@ class RenderedHands:
         if not 0 <= index < self.samples:
             raise IndexError(index)
         drawn = self.engine.render([self.first + index])
-        image = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return HandSample(
-            image=image,
+            image=drawn.image_uint8[0].contiguous().numpy(),
             joints_px=drawn.joints_px[0].numpy().astype(np.float32),
             visible=drawn.visible[0].numpy(),
             side="right",
