@@ -30,11 +30,11 @@ def test_the_figure_exists() -> None:
 
 
 def test_the_stated_numbers_are_the_codes() -> None:
-    words = {3: "three"}
+    times = {1: "once", 2: "twice", 3: "three times"}
     page = (DOCS / "predict.md").read_text("utf-8")
     assert f"crop takes {CROP_MARGIN} times" in page
     assert f"{ASSUMED_FOV_DEG:.0f} degrees are assumed" in page
-    assert f"at most {words[MAX_RECROPS]} times" in page
+    assert f"at most {times[MAX_RECROPS]} more closely" in page
 
 
 @pytest.mark.parametrize("command", COMMANDS)
