@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from graphhand.model import Generator, GeneratorConfig
+from graphhand.model.joint_features import POSE_UNIT_M
 from graphhand.model.keypoints import NUM_POSITION_FEATURES, KeypointHead, Keypoints
+from graphhand.model.placement import CropCameras, Placement
 
 WIDTH = 8
+K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])
 
 
 def _head_that_passes_the_fine_map() -> KeypointHead:
@@ -78,7 +82,7 @@ def test_each_joint_reads_the_map_at_its_own_pixel():
     torch.testing.assert_close(local[0, 5, :WIDTH], keypoints.features[0, :, 2, 0])
 
 
-@pytest.mark.parametrize("features", ["pooled", "sampled"])
+@pytest.mark.parametrize("features", ["pooled", "sampled", "lifted"])
 def test_positions_reach_both_poses_and_are_trained(features):
     config = GeneratorConfig(
         backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features=features
@@ -88,6 +92,38 @@ def test_positions_reach_both_poses_and_are_trained(features):
     assert output.keypoints.positions.shape == (2, 21, 2)
     output.prior_m.square().sum().backward()
     assert generator.keypoint_head.heatmap.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("perspective", [True, False])
+def test_lifting_undoes_projection(perspective):
+    torch.manual_seed(1)
+    pose_m = 0.05 * torch.randn(2, 21, 3)
+    cameras = CropCameras(K.expand(2, 3, 3), torch.full((2,), perspective))
+    placement = Placement.of_span(cameras, torch.tensor([200.0, 350.0]), torch.tensor([[30.0, 40.0], [20.0, 10.0]]))
+    lifted_m = placement.lift(placement.project(pose_m), pose_m[..., 2])
+    torch.testing.assert_close(lifted_m, pose_m, atol=1e-6, rtol=1e-5)
+
+
+def test_refinement_is_told_how_far_the_heatmaps_joints_lie_from_the_prior():
+    config = GeneratorConfig(
+        backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features="lifted"
+    )
+    generator = Generator(config).eval()
+    prior_m = 0.03 * torch.randn(2, 21, 3) * torch.tensor([1.0, 1.0, 0.3])
+    prior_m = prior_m - prior_m[:, :1]
+    cameras = CropCameras(K.expand(2, 3, 3), torch.ones(2, dtype=torch.bool))
+    placement = Placement.of_span(cameras, torch.full((2,), 300.0), torch.full((2, 2), 32.0))
+    positions = (placement.project(prior_m) + 0.5) / 32 - 1
+    depths = prior_m[..., 2] / POSE_UNIT_M
+    assert generator._lifted(prior_m, _keypoints(positions, depths), cameras).abs().max() < 1e-3
+    depths[:, 7] += 0.5  # half a unit further than the prior has it
+    assert generator._lifted(prior_m, _keypoints(positions, depths), cameras)[:, 7, 2].sub(0.5).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("options", [{"keypoints": False}, {"keypoints": True, "refinement": "fc"}])
+def test_lifted_features_need_heatmaps_and_a_graph(options):
+    with pytest.raises(ValidationError, match="lifted reads the heatmaps' joints"):
+        GeneratorConfig(refinement_features="lifted", **options)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])

@@ -44,8 +44,10 @@ class GeneratorConfig(StrictModel):
     refinement_blocks: int = Field(4, ge=1, description="residual blocks (unpublished; SemGCN's 4)")
     refinement_width: int = Field(128, ge=4, description="channels per joint (unpublished; SemGCN's 128)")
     refinement_norm: Literal["batch", "layer"] = Field("batch", description="N of Eq. 3")
-    refinement_features: Literal["pooled", "sampled"] = Field(
-        "pooled", description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel"
+    refinement_features: Literal["pooled", "sampled", "lifted"] = Field(
+        "pooled",
+        description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel, or with "
+        "keypoints that and where in space they put the joint",
     )
     adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
     edge_weights: Literal["fixed", "edges", "free"] = Field(
@@ -68,6 +70,8 @@ class GeneratorConfig(StrictModel):
             raise ValueError("backbone_width is not read with a timm backbone; leave it out")
         if self.edge_weights != "fixed" and self.refinement != "gcn":
             raise ValueError(f"edge_weights is read only when refinement is 'gcn', not {self.refinement!r}")
+        if self.refinement_features == "lifted" and not (self.keypoints and self.refinement == "gcn"):
+            raise ValueError("refinement_features: lifted reads the heatmaps' joints: set keypoints and refinement gcn")
         if self.pose != "pca" and self.pca_components != 45:
             raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
         return self

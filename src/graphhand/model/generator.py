@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from graphhand.model.backbones import Backbone, build_backbone, load_pretrained
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.hand_model_module import HandModelModule, LatentCode
-from graphhand.model.joint_features import sample_features
+from graphhand.model.joint_features import POSE_UNIT_M, sample_features
 from graphhand.model.keypoints import NUM_JOINT_FEATURES, NUM_POSITION_FEATURES, KeypointHead, Keypoints
 from graphhand.model.placement import CropCameras, Placement
 from graphhand.model.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import Joint
+
+NUM_LIFTED = 3
+MAX_LIFTED = 3.0
+"""Joints of the heatmaps further than this from the prior pose, in units of 0.1 m, are not where a joint can be."""
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
@@ -81,11 +85,13 @@ class Generator(nn.Module):
                 self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
             if config.refinement == "gcn":
                 local = 0
-                if config.refinement_features == "sampled":
+                if config.refinement_features != "pooled":
                     # With heatmaps: their own map, read where they found the joint, and what they say of it.
                     local = (
                         config.keypoint_width + NUM_JOINT_FEATURES if config.keypoints else self.backbone.num_features
                     )
+                if config.refinement_features == "lifted":
+                    local += NUM_LIFTED
                 self.refinement = GCNRefinement(config, num_features + local)
             else:
                 self.refinement = FCRefinement(config, num_features)
@@ -162,16 +168,25 @@ class Generator(nn.Module):
         """GCN(P~ (+) f) of Eq. 2."""
         assert self.refinement is not None
         deformation: Tensor
-        if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features == "sampled":
+        if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features != "pooled":
             size = self.config.image_size
             if keypoints is not None:
                 local = keypoints.per_joint(size)
+                if self.config.refinement_features == "lifted":
+                    local = torch.cat((local, self._lifted(prior, keypoints, placement.cameras)), dim=-1)
             else:
                 local = sample_features(feature_map, placement.project(prior), size)
             deformation = self.refinement(prior, features, local.to(features.dtype))
         else:
             deformation = self.refinement(prior, features)
         return deformation
+
+    def _lifted(self, prior: Tensor, keypoints: Keypoints, cameras: CropCameras) -> Tensor:
+        """How far ``(B, 21, 3)`` in units of the pose the joints of the heatmaps lie from those of the prior pose."""
+        found_px = keypoints.pixels(self.config.image_size)
+        with torch.no_grad():  # a scale that is still wild must not be one of the gradient too
+            placement = Placement.of_keypoints(cameras, prior, found_px)
+        return ((placement.lift(found_px, keypoints.depths_m) - prior) / POSE_UNIT_M).clamp(-MAX_LIFTED, MAX_LIFTED)
 
     def _cameras(self, K: Tensor, known: Tensor | None) -> CropCameras:
         if self.config.projection == "weak":

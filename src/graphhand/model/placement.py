@@ -63,6 +63,14 @@ class Placement:
             torch.where(cameras.perspective[:, None], exact, weak.wrist_cam_m),
         )
 
+    def lift(self, points_px: Tensor, depths_m: Tensor) -> Tensor:
+        """The pose about the wrist's place that projects to pixels ``(B, 21, 2)`` at depths ``(B, 21)`` behind it."""
+        weak = (points_px - self.wrist_px[:, None]) / self.px_per_m[:, None, None]
+        place = self.wrist_cam_m[:, None]
+        exact = unproject(points_px, place[..., 2] + depths_m, self.cameras.K) - place
+        plane = torch.where(self.cameras.perspective[:, None, None], exact[..., :2], weak)
+        return torch.cat((plane, depths_m[..., None]), dim=-1)
+
     def project(self, pose_m: Tensor) -> Tensor:
         """``(B, 21, 2)`` crop pixels of a pose ``(B, 21, 3)`` about the wrist's place."""
         weak = project_weak_perspective(pose_m, self.px_per_m, self.wrist_px)
