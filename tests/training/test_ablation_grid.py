@@ -9,6 +9,7 @@ from graphhand.errors import InputError
 from graphhand.model import Generator, GeneratorConfig, save_generator
 from graphhand.model.checkpoint import load_initial_state
 from graphhand.training.ablation.grid import CELLS, TABLES, VARIANTS, cell_config, cell_steps, cells_for, check_base
+from graphhand.training.ablation.options import OPTIONS, change
 from graphhand.training.ablation.orderings import ORDERINGS
 from graphhand.training.ablation.published import PAPER
 from graphhand.training.config import parse_config
@@ -23,7 +24,8 @@ def recipe(name, seed=0, base=BASE):
 
 
 @pytest.mark.parametrize(
-    ("tables", "count"), [([1], 5), ([2], 7), ([3], 5), ([4], 12), ([1, 3], 6), ([1, 2, 3, 4], 18)]
+    ("tables", "count"),
+    [([1], 5), ([2], 7), ([3], 5), ([4], 12), ([1, 3], 6), ([1, 2, 3, 4], 18), (["options"], 15), ([2, "options"], 20)],
 )
 def test_tables_need_their_cells_and_ancestors_each_once(tables, count):
     names = [cell.name for cell in cells_for(tables)]
@@ -34,17 +36,17 @@ def test_tables_need_their_cells_and_ancestors_each_once(tables, count):
         assert parent is None or parent in names[:place]
 
 
-@pytest.mark.parametrize("tables", [[], [5], [0, 1]])
+@pytest.mark.parametrize("tables", [[], [5], [0, 1], ["1"]])
 def test_unknown_tables_are_refused(tables):
     with pytest.raises(InputError, match="--tables"):
         cells_for(tables)
 
 
 def test_every_published_number_and_ordering_belongs_to_a_cell_of_its_table():
-    assert PAPER.keys() == {name for name, cell in CELLS.items() if not cell.control}
+    assert PAPER.keys() == {name for name, cell in CELLS.items() if not cell.ours}
     for ordering in ORDERINGS:
         assert {ordering.better, ordering.worse} <= set(TABLES[ordering.table])
-        assert ordering.ours == any(CELLS[name].control for name in (ordering.better, ordering.worse))
+        assert ordering.ours == any(CELLS[name].ours for name in (ordering.better, ordering.worse))
 
 
 @pytest.mark.parametrize("data_set", ["stb", "rhd"])
@@ -112,15 +114,37 @@ def test_settings_of_one_stage_do_not_touch_the_cells_of_others():
         assert same == (cell.schedule < 3), name
 
 
-@pytest.mark.parametrize("change", [{"edge_weights": "edges"}, {"refinement_features": "sampled"}, {"pose": "pca"}])
-def test_options_of_the_generator_fit_every_cell(change):
-    base = parse_config({"generator": change}, "test")
+@pytest.mark.parametrize("setting", [{"edge_weights": "edges"}, {"refinement_features": "sampled"}, {"pose": "pca"}])
+def test_options_of_the_generator_fit_every_cell(setting):
+    base = parse_config({"generator": setting}, "test")
     for name, cell in CELLS.items():
         assert recipe(name, base=base).generator.refinement == cell.refinement
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_changes_what_it_says_and_nothing_else(name):
+    option, ours, papers = OPTIONS[name], recipe(f"II-{name}"), recipe("II-gcn-full")
+    assert change(papers.model_dump(mode="json"), option.settings)
+    data = papers.model_dump(mode="json")
+    change(data, option.settings)
+    assert ours.model_dump(mode="json") == data | {"initial_weights": ours.model_dump(mode="json")["initial_weights"]}
+    start = CELLS[f"II-{name}"].parent
+    assert start == f"I-{option.stage_one or 'full'}"
+    # Its stage I is the paper's unless the option is felt there.
+    own = recipe(start).generator.model_dump() != recipe("I-full").generator.model_dump()
+    assert own == (option.stage_one is not None)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_recipe_that_has_an_option_already_is_refused(name):
+    data = BASE.model_dump(mode="json")
+    change(data, OPTIONS[name].settings)
+    with pytest.raises(InputError, match="already"):
+        check_base(parse_config(data, "test"), cells_for(["options"]))
+
+
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("setting", "match"),
     [
         ({"losses": {"bone_length": 0.0}}, "bone_length"),
         ({"losses": {"adversarial": 0.0}}, "adversarial"),
@@ -128,9 +152,9 @@ def test_options_of_the_generator_fit_every_cell(change):
         ({"initial_weights": "somewhere"}, "initial_weights"),
     ],
 )
-def test_recipes_under_which_cells_would_not_differ_are_refused(change, match):
+def test_recipes_under_which_cells_would_not_differ_are_refused(setting, match):
     with pytest.raises(InputError, match=match):
-        check_base(parse_config(change, "test"), cells_for([1, 2, 3, 4]))
+        check_base(parse_config(setting, "test"), cells_for([1, 2, 3, 4]))
 
 
 @pytest.mark.parametrize("refinement", ["gcn", "fc"])

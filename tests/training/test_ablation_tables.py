@@ -88,6 +88,16 @@ def test_tables_show_ours_with_spread_beside_the_papers():
     assert "…" not in page
 
 
+def test_options_stand_beside_the_papers_network():
+    results = [result(name, seed, 20.0 + seed) for name in CELLS for seed in (0, 1)]
+    results += [result("II-heatmaps", seed, 15.0 + seed) for seed in (0, 1)]
+    page = markdown(results, ["options"])
+    assert "| the paper's | 20.50 ± 0.71 | 20.50 ± 0.71 |" in page
+    assert "| heatmaps and depths find the joints first | 20.50 ± 0.71 | 15.50 ± 0.71 |" in page
+    assert "errs less than the paper *(ours)*: **holds (5.00 mm better" in page
+    assert "errs less than heatmaps and depths find the joints first *(ours)*: **does not hold (5.00 mm worse" in page
+
+
 def test_a_grid_in_the_making_shows_what_is_missing():
     page = markdown([result("I-full", 0, 25.0)], [1])
     assert "| I | ✓ |  |  | 25.00 | 24.1534 | 83.3669 |" in page

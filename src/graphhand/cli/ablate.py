@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from graphhand.training.ablation.cells import CellRun
+    from graphhand.training.ablation.grid import Table
     from graphhand.training.ablation.runner import Ablation
     from graphhand.training.trainer import Trainer
 
@@ -25,7 +26,9 @@ def ablate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. stage1.epochs=5.")
     ] = None,
-    tables: Annotated[str, typer.Option(help="Which of the paper's tables, e.g. 1,3.")] = "1,2,3,4",
+    tables: Annotated[
+        str, typer.Option(help="Which of the paper's tables, e.g. 1,3; options: what goes beyond it.")
+    ] = "1,2,3,4",
     out: Annotated[Path, typer.Option(help="Folder of the grid; the same folder goes on.")] = Path("runs/ablation"),
     seeds: Annotated[str, typer.Option(help="Seeds, each a whole grid of its own, e.g. 0,1,2.")] = "0",
     max_minutes: Annotated[
@@ -57,9 +60,7 @@ def ablate(
             "a cell is trained by one process",
             "start one process a GPU instead, each with other --seeds and the same --out",
         )
-    ablation = Ablation(
-        load_config(config, overrides or ()), out, _numbers(tables, "--tables"), _numbers(seeds, "--seeds")
-    )
+    ablation = Ablation(load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"))
     to_stdout = json_file is not None and str(json_file) == "-"
     if dry_run:
         plan = [_plan_row(run) for run in ablation.runs]
@@ -167,6 +168,13 @@ def _print_plan(ablation: Ablation) -> None:
     console.print(table)
     left = [run for run in ablation.runs if run.state() != "finished"]
     console.print(f"{len(left)} cells left, {sum(run.steps for run in left)} steps")
+
+
+def _tables(text: str) -> list[Table]:
+    from graphhand.training.ablation.grid import TABLES
+
+    names = {str(table): table for table in TABLES}
+    return [names.get(part, cast("Table", part)) for part in text.split(",")]  # the grid refuses what it does not know
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -1,5 +1,7 @@
 """The declared grid: which cells the paper's Tables I-IV need, what each starts from, and the recipe of each.
 
+A fifth table is ours: what each option beyond the paper gains over the paper's own stage II.
+
 A cell is one stage of training under one choice of loss terms, refinement and discriminator. Cells that tables share
 are one cell, so they are trained once. Three controls are ours. A stage starts from the finished one before it, so it
 has trained for longer than what the paper compares it with; a control is the stage before, trained on for as many steps
@@ -16,8 +18,11 @@ from typing import Any, Literal
 
 from graphhand.errors import InputError
 from graphhand.model.config import GeneratorConfig
+from graphhand.training.ablation.options import OPTIONS, change
 from graphhand.training.config import TrainConfig, parse_config
 
+Table = Literal[1, 2, 3, 4, "options"]
+"""The paper's, by number, and ours."""
 Variant = Literal["base", "len", "dir", "full"]
 VARIANTS: dict[Variant, str] = {
     "base": "L_pose + L_proj",
@@ -40,6 +45,7 @@ class Cell:
         refinement: its refinement module.
         sources: its discriminator's, in stage III.
         schedule: 1, 2 or 3: whose epochs and rate it has; in the controls, the next stage's.
+        option: what it has beyond the paper, a key of ``OPTIONS``.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Cell:
     refinement: Literal["none", "gcn", "fc"] = "gcn"
     sources: Literal["multi", "single"] = "multi"
     schedule: int = 0
+    option: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", self.schedule or self.stage)
@@ -57,6 +64,11 @@ class Cell:
     def control(self) -> bool:
         """Whether it is a comparison of ours that the paper lacks."""
         return self.schedule != self.stage
+
+    @property
+    def ours(self) -> bool:
+        """Whether the paper has no such cell."""
+        return self.control or self.option is not None
 
     def describe(self) -> str:
         """In words."""
@@ -68,6 +80,8 @@ class Cell:
         if self.control:
             lacking = "refinement" if self.stage == 1 else "discriminator"
             parts.append(f"no {lacking}, as long as {'I' * self.schedule} (control, ours)")
+        if self.option is not None:
+            parts.append(f"{OPTIONS[self.option].title} (option, ours)")
         if self.variant != "full":
             parts.append(VARIANTS[self.variant])
         return ", ".join(parts)
@@ -90,13 +104,17 @@ def _cells() -> dict[str, Cell]:
                 Cell("II-fc-long-full", 2, "II-fc-full", refinement="fc", schedule=3),
                 Cell("III-gcn-single-full", 3, "II-gcn-full", sources="single"),
             ]
+    for name, option in OPTIONS.items():
+        if option.stage_one == name:
+            cells.append(Cell(f"I-{name}", 1, refinement="none", option=name))
+        cells.append(Cell(f"II-{name}", 2, f"I-{option.stage_one or 'full'}", option=name))
     return {cell.name: cell for cell in cells}
 
 
 CELLS: dict[str, Cell] = _cells()
 """Every cell, parents before children."""
 
-TABLES: dict[int, tuple[str, ...]] = {
+TABLES: dict[Table, tuple[str, ...]] = {
     1: ("I-full", "II-gcn-full", "III-gcn-multi-full", "I-long-full", "II-gcn-long-full"),
     2: (
         *("II-fc-full", "II-gcn-full", "III-fc-multi-full", "III-gcn-multi-full"),
@@ -104,19 +122,20 @@ TABLES: dict[int, tuple[str, ...]] = {
     ),
     3: ("III-gcn-multi-full", "III-gcn-single-full", "II-gcn-long-full"),
     4: tuple(f"{stage}-{variant}" for variant in VARIANTS for stage in ("I", "II-gcn", "III-gcn-multi")),
+    "options": ("II-gcn-full", *(f"II-{name}" for name in OPTIONS)),
 }
 """The cells whose scores stand in each table."""
 
 
-def cells_for(tables: Collection[int]) -> list[Cell]:
+def cells_for(tables: Collection[Table]) -> list[Cell]:
     """The cells that tables need, with all they start from, parents before children, each once.
 
     Raises:
         InputError: there is no such table.
     """
-    unknown = sorted(set(tables) - TABLES.keys())
+    unknown = set(tables) - TABLES.keys()
     if unknown or not tables:
-        found = ", ".join(map(str, unknown)) or "none"
+        found = ", ".join(sorted(map(str, unknown))) or "none"
         raise InputError("--tables", f"{found} asked for", f"choose from {', '.join(map(str, TABLES))}")
     needed: set[str] = set()
     for table in tables:
@@ -146,6 +165,8 @@ def cell_config(base: TrainConfig, cell: Cell, seed: int, start: Path | None) ->
     data["initial_weights"] = None if start is None else str(start)
     data["generator"]["refinement"] = cell.refinement
     data["discriminator"]["sources"] = cell.sources
+    if cell.option is not None:
+        change(data, OPTIONS[cell.option].settings)
     if cell.variant in ("base", "dir"):
         data["losses"]["bone_length"] = 0.0
     if cell.variant in ("base", "len"):
@@ -177,6 +198,12 @@ def check_base(base: TrainConfig, cells: Collection[Cell]) -> None:
     """
     if base.initial_weights is not None:
         raise InputError("initial_weights", "is set", "leave it out: the grid's cells start from each other")
+    for cell in cells:
+        if cell.option is not None:
+            settings = OPTIONS[cell.option].settings
+            if not change(base.model_dump(mode="json"), settings):
+                key, value = next(iter(settings.items()))
+                raise InputError(key, f"is {value} already, but the table compares with and without it", "leave it out")
     for stage in sorted({cell.schedule for cell in cells}):
         if base.stage_steps(stage) == 0:
             raise InputError(f"stage{stage}.epochs", "gives no step, but the tables need that stage", "raise it")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from graphhand.training.ablation.grid import VARIANTS, Variant
+from graphhand.training.ablation.grid import VARIANTS, Table, Variant
+from graphhand.training.ablation.options import OPTIONS
 
 Verdict = Literal["holds", "does not hold", "within seed spread", "not measured"]
 Measure = Mapping[str, Mapping[int, float]]
@@ -22,10 +23,10 @@ class Ordering:
         table: whose claim it is.
         better, worse: cells.
         claim: in words.
-        ours: the paper does not make it; the control does.
+        ours: the paper does not make it: a control or an option is ours.
     """
 
-    table: int
+    table: Table
     better: str
     worse: str
     claim: str
@@ -60,11 +61,15 @@ def _orderings() -> tuple[Ordering, ...]:
         for better, worse in pairs:
             claim = f"stage {stage}: {VARIANTS[better]} errs less than {VARIANTS[worse]}"
             found.append(Ordering(4, f"{name}-{better}", f"{name}-{worse}", claim))
+    for name, option in OPTIONS.items():
+        rival = None if option.stage_one == name else option.stage_one  # an option on top of another
+        claim = f"{option.title}: errs less than {OPTIONS[rival].title if rival else 'the paper'}"
+        found.append(Ordering("options", f"II-{name}", f"II-{rival or 'gcn-full'}", claim, ours=True))
     return tuple(found)
 
 
 ORDERINGS: tuple[Ordering, ...] = _orderings()
-"""Every claim of Tables I-IV, and what the controls say beside them."""
+"""Every claim of Tables I-IV, what the controls say beside them, and that every option is one for the better."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Finding:
         return {
             "table": ordering.table,
             "claim": ordering.claim,
-            "by": "control of ours" if ordering.ours else "paper",
+            "by": "us" if ordering.ours else "paper",
             "better": ordering.better,
             "worse": ordering.worse,
             "verdict": self.verdict,
@@ -129,6 +134,6 @@ def judge(ordering: Ordering, measured: Measure) -> Finding:
     return Finding(ordering, verdict, gain, spread, len(gains), sum(g > 0 for g in gains))
 
 
-def findings(tables: Sequence[int], measured: Measure) -> list[Finding]:
+def findings(tables: Sequence[Table], measured: Measure) -> list[Finding]:
     """All orderings of some tables."""
     return [judge(ordering, measured) for ordering in ORDERINGS if ordering.table in tables]

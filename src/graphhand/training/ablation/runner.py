@@ -9,7 +9,7 @@ from typing import Any
 
 from graphhand.errors import InputError
 from graphhand.training.ablation.cells import CellRun, Watch
-from graphhand.training.ablation.grid import cells_for, check_base
+from graphhand.training.ablation.grid import TABLES, Table, cells_for, check_base
 from graphhand.training.config import TrainConfig
 from graphhand.training.stop import StopRequest
 
@@ -20,19 +20,19 @@ class Ablation:
     Args:
         base: the recipe; its validation set is what the tables are scored on, and nothing is chosen by it.
         out: the grid's folder.
-        tables: of 1, 2, 3, 4.
+        tables: of 1, 2, 3, 4 and "options".
         seeds: different numbers from 0 on.
 
     Raises:
         InputError: no such table, repeated seeds, or a recipe under which cells would not differ.
     """
 
-    def __init__(self, base: TrainConfig, out: Path, tables: Collection[int], seeds: Sequence[int]) -> None:
+    def __init__(self, base: TrainConfig, out: Path, tables: Collection[Table], seeds: Sequence[int]) -> None:
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise InputError("--seeds", "not different numbers from 0 on", "write for example 0,1,2")
         cells = cells_for(tables)
         check_base(base, cells)
-        self.base, self.out, self.tables, self.seeds = base, out, tuple(sorted(set(tables))), tuple(seeds)
+        self.base, self.out, self.tables, self.seeds = base, out, tuple(t for t in TABLES if t in tables), tuple(seeds)
         # A seed's cells one after another: its tables are whole before the next seed begins.
         self.runs = [CellRun(base, cell, seed, out) for seed in seeds for cell in cells]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graphhand._version import __version__
 from graphhand.evaluation.presets import preset
 from graphhand.training.ablation.cells import HEADLINE
-from graphhand.training.ablation.grid import CELLS, TABLES, VARIANTS
+from graphhand.training.ablation.grid import CELLS, TABLES, VARIANTS, Table
+from graphhand.training.ablation.options import OPTIONS
 from graphhand.training.ablation.orderings import Measure, findings
 from graphhand.training.ablation.published import PAPER
 
@@ -18,11 +19,12 @@ Result = Mapping[str, Any]
 """What ``CellRun.finish`` writes."""
 
 FORMAT = "graphhand-ablation-1"
-TITLES = {
+TITLES: dict[Table, str] = {
     1: "Table I: the stages",
     2: "Table II: GCN or FC refinement, with and without a discriminator",
     3: "Table III: multi-source or single-source discriminator",
     4: "Table IV: loss terms at the three stages",
+    "options": "Options beyond the paper, at stage II",
 }
 _CHECK = "✓"
 _MISSING = "…"
@@ -61,7 +63,7 @@ def by_cell(results: Sequence[Result], measure: str = "root_mm") -> dict[str, di
     return found
 
 
-def summary(results: Sequence[Result], tables: Sequence[int], seeds: Sequence[int], recipe: Result) -> dict[str, Any]:
+def summary(results: Sequence[Result], tables: Sequence[Table], seeds: Sequence[int], recipe: Result) -> dict[str, Any]:
     """Everything the grid found, as JSON.
 
     Args:
@@ -94,7 +96,7 @@ def summary(results: Sequence[Result], tables: Sequence[int], seeds: Sequence[in
     }
 
 
-def markdown(results: Sequence[Result], tables: Sequence[int], figures: Sequence[str] = ()) -> str:
+def markdown(results: Sequence[Result], tables: Sequence[Table], figures: Sequence[str] = ()) -> str:
     """The tables as a page.
 
     Args:
@@ -104,11 +106,12 @@ def markdown(results: Sequence[Result], tables: Sequence[int], figures: Sequence
     """
     measured = by_cell(results)
     lines = ["# Ablation: the paper's tables, ours beside its own", "", *_preamble(results), ""]
-    makers = {1: _table_1, 2: _table_2, 3: _table_3, 4: _table_4}
+    makers: dict[Table, Callable[[Measure], list[str]]]
+    makers = {1: _table_1, 2: _table_2, 3: _table_3, 4: _table_4, "options": _table_options}
     for table in tables:
         lines += [f"## {TITLES[table]}", "", *makers[table](measured), "", "Orderings:", ""]
         for finding in findings([table], measured):
-            who = " *(control, ours)*" if finding.ordering.ours else ""
+            who = " *(ours)*" if finding.ordering.ours else ""
             lines.append(f"- {finding.ordering.claim}{who}: **{finding.describe()}**")
         lines.append("")
     lines += ["## Every cell", "", *_all_cells(results), ""]
@@ -221,6 +224,14 @@ def _table_4(measured: Measure) -> list[str]:
         rows.append([str(number), *ticks, *ours, *(_paper(c)[0] for c in cells), *(_paper(c)[1] for c in cells)])
     columns = [f"{who} {stage}" for who in ("ours", "STB", "RHD") for stage in stages]
     return _rows(("model", "L_pose + L_proj", "L_len", "L_dir", *columns), rows, 9)
+
+
+def _table_options(measured: Measure) -> list[str]:
+    rows = [["the paper's", _ours(measured, "I-full"), _ours(measured, "II-gcn-full")]]
+    for name, option in OPTIONS.items():
+        start = f"I-{option.stage_one or 'full'}"
+        rows.append([option.title, _ours(measured, start), _ours(measured, f"II-{name}")])
+    return _rows(("network", "stage I, mm", "stage II, mm"), rows, 2)
 
 
 def _all_cells(results: Sequence[Result]) -> list[str]:
