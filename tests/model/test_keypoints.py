@@ -115,9 +115,25 @@ def test_refinement_is_told_how_far_the_heatmaps_joints_lie_from_the_prior():
     placement = Placement.of_span(cameras, torch.full((2,), 300.0), torch.full((2, 2), 32.0))
     positions = (placement.project(prior_m) + 0.5) / 32 - 1
     depths = prior_m[..., 2] / POSE_UNIT_M
-    assert generator._lifted(prior_m, _keypoints(positions, depths), cameras).abs().max() < 1e-3
-    depths[:, 7] += 0.5  # half a unit further than the prior has it
-    assert generator._lifted(prior_m, _keypoints(positions, depths), cameras)[:, 7, 2].sub(0.5).abs().max() < 1e-3
+    assert generator._lifted(prior_m, _keypoints(positions, depths), cameras).abs().max() < 1e-4
+    depths[:, 7] += 0.5  # 5 cm further than the prior has it
+    offset = generator._lifted(prior_m, _keypoints(positions, depths), cameras)
+    assert offset[:, 7, 2].sub(0.05).abs().max() < 1e-4
+
+
+def test_refinement_starts_between_the_prior_and_the_lifted_joints():
+    torch.manual_seed(0)
+    generator = Generator(
+        GeneratorConfig(
+            backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features="lifted"
+        )
+    ).eval()
+    image, intrinsics = torch.rand(2, 3, 64, 64), K.expand(2, 3, 3)
+    output = generator(image, intrinsics)
+    offset = generator._lifted(output.prior_m, output.keypoints, CropCameras(intrinsics, torch.ones(2).bool()))
+    torch.testing.assert_close(output.refined_m, output.prior_m + offset / 2)  # its last layer starts at zero
+    output.refined_m.square().sum().backward()
+    assert (generator.refinement_lift.grad != 0).any(-1).sum() >= 20  # the wrist's may be zero
 
 
 @pytest.mark.parametrize("options", [{"keypoints": False}, {"keypoints": True, "refinement": "fc"}])

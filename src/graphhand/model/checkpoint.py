@@ -29,7 +29,7 @@ from graphhand.model.generator import Generator
 FORMAT = "graphhand-generator-1"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
-_REFINEMENT = ("refinement.", "refinement_backbone.")
+_REFINEMENT = "refinement"
 
 
 def bundled_weights() -> dict[str, Path]:

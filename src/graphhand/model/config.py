@@ -47,7 +47,7 @@ class GeneratorConfig(StrictModel):
     refinement_features: Literal["pooled", "sampled", "lifted"] = Field(
         "pooled",
         description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel, or with "
-        "keypoints that and where in space they put the joint",
+        "keypoints that and where in space they put the joint, between which and P~ the refinement then starts",
     )
     adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
     edge_weights: Literal["fixed", "edges", "free"] = Field(

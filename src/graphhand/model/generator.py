@@ -15,11 +15,11 @@ from graphhand.model.joint_features import POSE_UNIT_M, sample_features
 from graphhand.model.keypoints import NUM_JOINT_FEATURES, NUM_POSITION_FEATURES, KeypointHead, Keypoints
 from graphhand.model.placement import CropCameras, Placement
 from graphhand.model.refinement import FCRefinement, GCNRefinement
-from graphhand.skeleton import Joint
+from graphhand.skeleton import NUM_JOINTS, Joint
 
 NUM_LIFTED = 3
-MAX_LIFTED = 3.0
-"""Joints of the heatmaps further than this from the prior pose, in units of 0.1 m, are not where a joint can be."""
+MAX_LIFTED_M = 0.3
+"""Joints of the heatmaps further than this from the prior pose are not where a joint can be."""
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
@@ -80,6 +80,7 @@ class Generator(nn.Module):
         self.right_head = nn.Linear(num_features, 1)
         self.refinement_backbone: Backbone | None = None
         self.refinement: GCNRefinement | FCRefinement | None = None
+        self.refinement_lift: nn.Parameter | None = None
         if config.refinement != "none":
             if not config.shared_backbone:
                 self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
@@ -92,6 +93,7 @@ class Generator(nn.Module):
                     )
                 if config.refinement_features == "lifted":
                     local += NUM_LIFTED
+                    self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, NUM_LIFTED), 0.5))
                 self.refinement = GCNRefinement(config, num_features + local)
             else:
                 self.refinement = FCRefinement(config, num_features)
@@ -144,7 +146,14 @@ class Generator(nn.Module):
                 features = feature_map.mean((2, 3))
                 if keypoints is not None:
                     features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
-            refined = prior + self._deformation(prior, features, feature_map, keypoints, placement)
+            start, local = prior, None
+            if self.config.refinement_features != "pooled":
+                local = self._local_features(feature_map, prior, keypoints, placement)
+            if self.refinement_lift is not None and keypoints is not None and local is not None:
+                offset = self._lifted(prior, keypoints, cameras)
+                local = torch.cat((local, offset / POSE_UNIT_M), dim=-1)
+                start = prior + self.refinement_lift * offset
+            refined = start + self._deformation(start, features, local)
             if keypoints is not None:  # they say more surely than the code where a known pose is
                 placement = Placement.of_keypoints(cameras, refined, keypoints.pixels(size))
         return GeneratorOutput(
@@ -157,36 +166,33 @@ class Generator(nn.Module):
             keypoints=keypoints,
         )
 
-    def _deformation(
-        self,
-        prior: Tensor,
-        features: Tensor,
-        feature_map: Tensor,
-        keypoints: Keypoints | None,
-        placement: Placement,
-    ) -> Tensor:
-        """GCN(P~ (+) f) of Eq. 2."""
+    def _deformation(self, start: Tensor, features: Tensor, local: Tensor | None) -> Tensor:
+        """GCN(P~ (+) f) of Eq. 2; what is local to a joint goes to a GCN alone."""
         assert self.refinement is not None
-        deformation: Tensor
-        if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features != "pooled":
-            size = self.config.image_size
-            if keypoints is not None:
-                local = keypoints.per_joint(size)
-                if self.config.refinement_features == "lifted":
-                    local = torch.cat((local, self._lifted(prior, keypoints, placement.cameras)), dim=-1)
-            else:
-                local = sample_features(feature_map, placement.project(prior), size)
-            deformation = self.refinement(prior, features, local.to(features.dtype))
+        if isinstance(self.refinement, GCNRefinement):
+            deformation: Tensor = self.refinement(start, features, None if local is None else local.to(features.dtype))
         else:
-            deformation = self.refinement(prior, features)
+            deformation = self.refinement(start, features)
         return deformation
 
+    def _local_features(
+        self, feature_map: Tensor, prior: Tensor, keypoints: Keypoints | None, placement: Placement
+    ) -> Tensor:
+        """Each joint's own features ``(B, 21, C)``, from where its heatmap found it or else from its projection."""
+        size = self.config.image_size
+        if keypoints is not None:
+            return keypoints.per_joint(size)
+        return sample_features(feature_map, placement.project(prior), size)
+
     def _lifted(self, prior: Tensor, keypoints: Keypoints, cameras: CropCameras) -> Tensor:
-        """How far ``(B, 21, 3)`` in units of the pose the joints of the heatmaps lie from those of the prior pose."""
+        """From the joints of the prior pose to where the heatmaps put them in space, ``(B, 21, 3)`` metres.
+
+        They are lifted at the distance at which the prior pose fits their pixels.
+        """
         found_px = keypoints.pixels(self.config.image_size)
         with torch.no_grad():  # a scale that is still wild must not be one of the gradient too
             placement = Placement.of_keypoints(cameras, prior, found_px)
-        return ((placement.lift(found_px, keypoints.depths_m) - prior) / POSE_UNIT_M).clamp(-MAX_LIFTED, MAX_LIFTED)
+        return (placement.lift(found_px, keypoints.depths_m) - prior).clamp(-MAX_LIFTED_M, MAX_LIFTED_M)
 
     def _cameras(self, K: Tensor, known: Tensor | None) -> CropCameras:
         if self.config.projection == "weak":
