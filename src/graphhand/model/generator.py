@@ -147,7 +147,7 @@ class Generator(nn.Module):
                 if keypoints is not None:
                     features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
             start, local = prior, None
-            if self.config.refinement_features != "pooled":
+            if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features != "pooled":
                 local = self._local_features(feature_map, prior, keypoints, placement)
             if self.refinement_lift is not None and keypoints is not None and local is not None:
                 offset = self._lifted(prior, keypoints, cameras)
