@@ -140,9 +140,9 @@ def _preamble(results: Sequence[Result]) -> list[str]:
         f"{'; '.join(hardware)}; commit {', '.join(commits)}.",
         "",
         "An ordering *holds*, or does not, where the mean over seeds of the difference within a seed is larger than "
-        "that difference's standard deviation; else it is *within seed spread*. Rows marked *ours* are controls that "
-        "the paper lacks: a stage trained on for as many steps as the next one has, at its rate, on the same crops, "
-        "but without what the next one adds. What the next stage gains over them is that addition's own.",
+        "that difference's standard deviation; else it is *within seed spread*. What is marked *ours* the paper lacks: "
+        "options, and controls. A control is a stage trained on for as many steps as the next one has, at its rate, on "
+        "the same crops, but without what the next one adds. What the next stage gains over it is that addition's own.",
     ]
 
 
