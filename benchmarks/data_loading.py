@@ -3,7 +3,7 @@
     python benchmarks/data_loading.py --layout rhd
     python benchmarks/data_loading.py --dataset freihand --root FreiHAND_pub_v2 --size 224
 
-Without ``--root`` it first draws a small folder in the layout. Times are processor time of one thread, for each sample
+Without ``--root`` it first draws a small folder in the layout. Times are processor time of one thread, for each batch
 the best of several rounds; run it more than once on one core (``taskset -c 1``) to see the spread.
 The bar of the project: decode, crop, augment and collate together run at 70 % or more of the speed of decoding alone.
 """
@@ -23,8 +23,8 @@ import torch
 
 from graphhand.data import (
     Augmentation,
+    HandBatch,
     HandDataset,
-    HandExample,
     collate,
     freihand,
     make_example,
@@ -33,22 +33,24 @@ from graphhand.data import (
     rhd,
     stb,
 )
+from graphhand.data.loading import Examples, SampleKey
+from graphhand.geometry import CROP_MARGIN
 from graphhand.images import read_image
 
 
 def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int) -> dict[str, float]:
-    """Processor seconds an item of each kind of work: for each item the best of all rounds, then their mean.
+    """Processor seconds a batch of each kind of work: for each batch the best of all rounds, then their mean.
 
-    The kinds take turns within a round and every item is timed alone, so that whatever else the machine does spoils
+    The kinds take turns within a round and every batch is timed alone, so that whatever else the machine does spoils
     some of the figures and not the result.
     """
     best = {name: np.full(count, np.inf) for name in work}
     for _ in range(rounds):
         for name, one in work.items():
-            for index in range(count):
+            for number in range(count):
                 start = time.process_time()
-                one(index)
-                best[name][index] = min(best[name][index], time.process_time() - start)
+                one(number)
+                best[name][number] = min(best[name][number], time.process_time() - start)
     return {name: float(values.mean()) for name, values in best.items()}
 
 
@@ -80,32 +82,35 @@ def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> di
         module.read_image = original  # type: ignore[attr-defined]
     augmentation = Augmentation()
 
-    def example(index: int) -> HandExample:
-        rng = np.random.default_rng((0, 0, index))
-        return make_example(dataset[index], size, augmentation, rng)
+    examples = Examples(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
 
+    examples = Examples(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
+    batches = [np.arange(first, first + batch_size) % len(dataset) for first in range(0, len(dataset), batch_size)]
     crops = [make_example(sample, size) for sample in samples]
-    repeated = (crops * batch_size)[:batch_size]
-    float_batch = collate(repeated)
-    made: list[HandExample] = []
+    batch_of_crops = [crops[i] for i in batches[0]]
+    as_bytes = collate(batch_of_crops)
 
-    def whole(index: int) -> None:
-        """An example, and its batch where it is the last of one."""
-        made.append(example(index))
-        if len(made) == batch_size:
-            collate(made)
-            made.clear()
+    def each(one: Callable[[int], object]) -> Callable[[int], object]:
+        """Of a batch's samples one after the other."""
+        return lambda number: [one(i) for i in batches[number].tolist()]
+
+    def whole(number: int) -> HandBatch:
+        """As a loader's worker does it."""
+        made = examples.__getitems__([SampleKey(epoch=0, position=i, sample=i) for i in batches[number].tolist()])
+        return collate([one.example for one in made if one.example is not None])
 
     work: dict[str, Callable[[int], object]] = {
-        "decode": lambda i: read_image(paths[i]),
-        "decode + labels": lambda i: dataset[i],
-        "crop": lambda i: make_example(samples[i], size),
-        "crop + augment": lambda i: make_example(samples[i], size, augmentation, np.random.default_rng((0, 0, i))),
+        "decode": each(lambda i: read_image(paths[i])),
+        "decode + labels": each(lambda i: dataset[i]),
+        "crop": each(lambda i: make_example(samples[i], size)),
+        "crop + augment": each(
+            lambda i: make_example(samples[i], size, augmentation, np.random.default_rng((0, 0, i)))
+        ),
+        "collate": lambda _: collate(batch_of_crops),
+        "to float on the device (CPU)": lambda _: as_bytes.to("cpu"),
         "decode + labels + crop + augment + collate": whole,
     }
-    times = best_times(work, len(dataset), rounds)
-    batched = {"collate": lambda _: collate(repeated), "to float on the device (CPU)": lambda _: float_batch.to("cpu")}
-    times.update({name: value / batch_size for name, value in best_times(batched, 2, rounds).items()})
+    times = {name: seconds / batch_size for name, seconds in best_times(work, len(batches), rounds).items()}
     share = times["decode"] / times["decode + labels + crop + augment + collate"]
     return {**{name: 1 / value for name, value in times.items()}, "share of decode": share}
 

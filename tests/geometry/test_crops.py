@@ -75,6 +75,26 @@ def test_cutting_out_what_is_seen_changes_nothing():
         assert np.abs(crop.warp(image, (9, 8, 7)).astype(int) - plain).max() <= 1
 
 
+@pytest.mark.parametrize(("side", "before"), [(60, True), (150, False), (400, False)])
+def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
+    rng = np.random.default_rng(4)
+    image = np.kron(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), np.ones((20, 20, 1), np.uint8))
+    seen = []
+
+    def darker(picture):
+        seen.append(picture.shape[:2])
+        return picture // 2 + 5
+
+    crop = crop_camera(K, (300 - side / 2, 200 - side / 2, side, side), 96, 30.0)
+    untouched, plain = image.copy(), crop.warp(image)
+    changed = crop.warp(image, tone=darker)
+    assert len(seen) == 1
+    assert (seen[0] == (96, 96)) == (not before)
+    # Rounding apart, an affine change of colours before interpolation is the same as after it.
+    assert np.abs(changed.astype(int) - (plain // 2 + 5)).max() <= 1
+    np.testing.assert_array_equal(image, untouched)
+
+
 def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
     """A picture whose brightness is its own column: each crop pixel tells where it was read."""
     image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (160, 1, 3))

@@ -91,11 +91,11 @@ def test_state_has_torchvisions_names_and_shapes(name, shapes):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_maps_have_strides_8_16_and_32_and_the_channels_it_says(name):
+def test_maps_have_strides_4_to_32_and_the_channels_it_says(name):
     net = build_backbone(name, width=16).eval()
     maps = net.pyramid(torch.rand(1, 3, 96, 64))
     assert [tuple(m.shape) for m in maps] == [
-        (1, channels, 96 // stride, 64 // stride) for channels, stride in zip(net.pyramid_features, (8, 16, 32))
+        (1, channels, 96 // stride, 64 // stride) for channels, stride in zip(net.pyramid_features, (4, 8, 16, 32))
     ]
     assert net.num_features == net.pyramid_features[-1]
     torch.testing.assert_close(net(torch.ones(1, 3, 64, 64)), net.pyramid(torch.ones(1, 3, 64, 64))[-1])
@@ -174,14 +174,14 @@ def _stub_timm(output_fmt="NCHW"):
 
 
 @pytest.mark.parametrize("output_fmt", ["NCHW", "NHWC"])
-def test_timm_model_gives_its_last_maps_at_strides_8_16_and_32(monkeypatch, output_fmt):
+def test_timm_model_gives_its_last_maps_at_strides_4_to_32(monkeypatch, output_fmt):
     monkeypatch.setitem(sys.modules, "timm", _stub_timm(output_fmt))
     net = build_backbone("timm/net")
-    assert net.pyramid_features == (7, 8, 10)
+    assert net.pyramid_features == (4, 7, 8, 10)
     image = torch.rand(2, 3, 64, 64)
     maps = net.pyramid(image)
     normalised = (image - 0.5) / torch.tensor([0.5, 0.5, 0.25]).view(3, 1, 1)
-    for got, index in zip(maps, (2, 3, 4)):
+    for got, index in zip(maps, (0, 2, 3, 4)):
         torch.testing.assert_close(got, net.net.convs[index](normalised))
     # What the pixels are normalised by travels with the weights.
     torch.testing.assert_close(net.state_dict()["std"].flatten(), torch.tensor([0.5, 0.5, 0.25]))
@@ -189,7 +189,7 @@ def test_timm_model_gives_its_last_maps_at_strides_8_16_and_32(monkeypatch, outp
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nett", "timm cannot make it .*Unknown model"), ("vit", "strides .16, 16., not 8, 16 and 32")],
+    [("nett", "timm cannot make it .*Unknown model"), ("vit", "strides .16, 16., not 4, 8, 16 and 32")],
 )
 def test_timm_models_that_do_not_fit_are_one_line(monkeypatch, name, message):
     monkeypatch.setitem(sys.modules, "timm", _stub_timm())

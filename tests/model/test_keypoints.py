@@ -15,9 +15,9 @@ WIDTH = 8
 K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])
 
 
-def _head_that_passes_the_fine_map() -> KeypointHead:
+def _head_that_passes_the_fine_map(stride: int = 8) -> KeypointHead:
     """A head whose heatmaps are 100 times the fine map's first channel, and whose depths are its second."""
-    head = KeypointHead((2, 1, 1), WIDTH).eval()
+    head = KeypointHead((1, 2, 1, 1), WIDTH, stride).eval()
     for parameter in head.parameters():
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
@@ -29,7 +29,8 @@ def _head_that_passes_the_fine_map() -> KeypointHead:
 
 
 def _maps(size: int = 8) -> list[torch.Tensor]:
-    return [torch.zeros(1, 2, size, size), torch.zeros(1, 1, size // 2, size // 2), torch.zeros(1, 1, 2, 2)]
+    sides = (2 * size, size, size // 2, size // 4)
+    return [torch.zeros(1, channels, side, side) for channels, side in zip((1, 2, 1, 1), sides)]
 
 
 def _keypoints(positions: torch.Tensor, depths: torch.Tensor | None = None) -> Keypoints:
@@ -38,13 +39,48 @@ def _keypoints(positions: torch.Tensor, depths: torch.Tensor | None = None) -> K
     return Keypoints(positions, depths, torch.zeros(count, 21, 4, 4), torch.rand(count, WIDTH, 4, 4))
 
 
+@pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (7, 3)])
-def test_a_peak_is_found_at_the_middle_of_its_cell(row, column):
+def test_a_peak_is_found_at_the_middle_of_its_cell(row, column, stride):
     maps = _maps()
-    maps[0][0, 0, row, column] = 1.0
+    maps[1][0, 0, row, column] = 1.0
     # Eight cells of 8 pixels each: the middle of cell k is pixel 8 k + 3.5.
-    pixels = _head_that_passes_the_fine_map()(*maps).pixels(64)
-    torch.testing.assert_close(pixels, torch.tensor([8 * column + 3.5, 8 * row + 3.5]).expand(1, 21, 2))
+    pixels = _head_that_passes_the_fine_map(stride)(*maps).pixels(64)
+    middle = torch.tensor([8 * column + 3.5, 8 * row + 3.5])
+    # Enlarged to cells of 4 pixels, a peak at the edge spreads a little towards it.
+    torch.testing.assert_close(pixels, middle.expand(1, 21, 2), atol=1e-4 if stride == 8 else 2.0, rtol=0.0)
+
+
+def test_detail_adds_nothing_until_it_is_trained_and_then_moves_a_joint_within_a_cell():
+    torch.manual_seed(0)
+    plain, detailed = KeypointHead((4, 6, 8, 10), WIDTH).eval(), KeypointHead((4, 6, 8, 10), WIDTH, stride=4).eval()
+    torch.nn.init.normal_(plain.heatmap.weight, std=0.3)
+    detailed.load_state_dict(plain.state_dict(), strict=False)
+    maps = [torch.randn(2, c, side, side) for c, side in zip((4, 6, 8, 10), (16, 8, 4, 2))]
+    coarse, fine = plain(*maps), detailed(*maps)
+    assert fine.heatmaps.shape == (2, 21, 16, 16)
+    enlarged = torch.nn.functional.interpolate(coarse.heatmaps, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(fine.heatmaps, enlarged)
+    torch.testing.assert_close(fine.positions, coarse.positions, atol=0.25, rtol=0.0)
+    assert fine.features.shape == coarse.features.shape
+    torch.nn.init.normal_(detailed.detail.heatmap.weight, std=5.0)
+    moved = detailed(*maps)
+    assert (moved.positions - fine.positions).abs().max() > 0.05
+    moved.positions.sum().backward()
+    assert detailed.detail.lateral.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_depths_are_means_under_heatmaps_of_either_stride(stride):
+    torch.manual_seed(0)
+    head = KeypointHead((4, 6, 8, 10), WIDTH, stride).eval()
+    found = head(*(torch.randn(2, c, side, side) for c, side in zip((4, 6, 8, 10), (16, 8, 4, 2))))
+    maps = head.depth(found.features)
+    if stride == 4:
+        maps = maps.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    weights = found.heatmaps.flatten(2).softmax(-1)
+    depths = (weights * maps.flatten(2)).sum(-1)
+    torch.testing.assert_close(found.depths, depths - depths[:, :1])
 
 
 def test_a_flat_heatmap_points_at_the_middle():
@@ -53,8 +89,8 @@ def test_a_flat_heatmap_points_at_the_middle():
 
 def test_depth_is_read_under_the_heatmap_and_from_the_wrist():
     head, maps = _head_that_passes_the_fine_map(), _maps()
-    maps[0][0, 0, 2, 5] = 1.0
-    maps[0][0, 1, 2, 5] = 0.7
+    maps[1][0, 0, 2, 5] = 1.0
+    maps[1][0, 1, 2, 5] = 0.7
     with torch.no_grad():
         head.depth.bias[3] = 0.2  # joint 3 says 0.2 more than the wrist does
     found = head(*maps)
@@ -82,10 +118,16 @@ def test_each_joint_reads_the_map_at_its_own_pixel():
     torch.testing.assert_close(local[0, 5, :WIDTH], keypoints.features[0, :, 2, 0])
 
 
+@pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("features", ["pooled", "sampled", "lifted"])
-def test_positions_reach_both_poses_and_are_trained(features):
+def test_positions_reach_both_poses_and_are_trained(features, stride):
     config = GeneratorConfig(
-        backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features=features
+        backbone="resnet18",
+        backbone_width=8,
+        image_size=64,
+        keypoints=True,
+        keypoint_stride=stride,
+        refinement_features=features,
     )
     generator = Generator(config)
     output = generator(torch.rand(2, 3, 64, 64))
@@ -140,6 +182,11 @@ def test_refinement_starts_between_the_prior_and_the_lifted_joints():
 def test_lifted_features_need_heatmaps_and_a_graph(options):
     with pytest.raises(ValidationError, match="lifted reads the heatmaps' joints"):
         GeneratorConfig(refinement_features="lifted", **options)
+
+
+def test_a_stride_of_heatmaps_needs_heatmaps():
+    with pytest.raises(ValidationError, match="keypoint_stride is read only with keypoints"):
+        GeneratorConfig(keypoint_stride=4)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])

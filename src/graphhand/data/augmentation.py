@@ -5,6 +5,8 @@ Every draw comes from the generator passed in, so an example is a function of it
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -17,11 +19,30 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class CropJitter:
-    """How one crop departs from the plain one: its side times ``scale``, moved by ``shift`` (2,) sides, rolled."""
+    """How one crop departs from the plain one: side times ``scale``, moved by ``shift`` sides along u and v, rolled."""
 
     scale: float
-    shift: npt.NDArray[np.float64]
+    shift: tuple[float, float]
     roll_deg: float
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A change of every pixel by its own colour alone.
+
+    Attributes:
+        curve: (256,) uint8, what each level becomes first; None leaves it.
+        matrix: (3, 4), then an affine map of colours.
+    """
+
+    curve: npt.NDArray[np.uint8] | None
+    matrix: npt.NDArray[np.float64]
+
+    def __call__(self, image: Image) -> Image:
+        """Change an (H, W, 3) uint8 picture in place, and return it."""
+        if self.curve is not None:
+            cv2.LUT(image, self.curve, dst=image)
+        return _as_image(cv2.transform(image, self.matrix, dst=image))
 
 
 @dataclass(frozen=True)
@@ -65,16 +86,36 @@ class Augmentation:
 
     def crop_jitter(self, rng: np.random.Generator) -> CropJitter:
         """Draw where and how the crop is cut."""
+        scale, right, down, roll = rng.uniform(-1.0, 1.0, 4).tolist()
         return CropJitter(
-            scale=_ratio(rng, self.scale),
-            shift=rng.uniform(-self.shift, self.shift, 2),
-            roll_deg=float(rng.uniform(-self.rotation_deg, self.rotation_deg)),
+            scale=(1.0 + self.scale) ** scale,
+            shift=(self.shift * right, self.shift * down),
+            roll_deg=self.rotation_deg * roll,
         )
+
+    def tone(self, rng: np.random.Generator) -> Tone | None:
+        """Draw how a crop is lit: a tone curve; then saturation, contrast, tint and brightness as one map of colours.
+
+        None where all of these are switched off.
+        """
+        if not (self.brightness or self.contrast or self.tint or self.saturation or self.gamma):
+            return None
+        brightness, contrast, saturation, gamma, *tint = rng.uniform(-1.0, 1.0, 7).tolist()
+        contrast = 1.0 + self.contrast * contrast
+        saturation = 1.0 + self.saturation * saturation
+        rows = []
+        for channel, part in enumerate(tint):
+            gain = (1.0 + self.brightness * brightness) * (1.0 + self.tint * part)
+            row = [gain * contrast * (1.0 - saturation) * weight for weight in _GREY]
+            row[channel] += gain * contrast * saturation
+            rows.append([*row, gain * (1.0 - contrast) * 127.5])
+        curve = _curves(self.gamma)[round((gamma + 1.0) / 2.0 * (_CURVES - 1))] if self.gamma else None
+        return Tone(curve, np.array(rows))
 
     def change_pixels(
         self, image: Image, joints_px: npt.NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[Image, npt.NDArray[np.bool_]]:
-        """Occlude, blur, light and spoil one crop.
+        """Occlude, blur and spoil one crop.
 
         Args:
             image: (S, S, 3) uint8 RGB; it may be written to.
@@ -88,42 +129,29 @@ class Augmentation:
             image, covered = _occlude(image, joints_px, rng)
         if self.blur and rng.random() < self.blur:
             image = (_defocus, _motion_blur, _low_resolution)[rng.integers(3)](image, rng)
-        if self.brightness or self.contrast or self.tint or self.saturation or self.gamma:
-            image = self._tone(image, rng)
         if self.noise and rng.random() < self.noise:
             image = _add_noise(image, rng)
         return image, covered
 
-    def _tone(self, image: Image, rng: np.random.Generator) -> Image:
-        """Gamma as a table; then saturation, contrast, tint and brightness as one affine map of colours."""
-        brightness, contrast, saturation, gamma, *tint = rng.uniform(-1.0, 1.0, 7)
-        gain = (1.0 + self.brightness * brightness) * (1.0 + self.tint * np.array(tint))
-        contrast = 1.0 + self.contrast * contrast
-        saturation = 1.0 + self.saturation * saturation
-        if self.gamma:
-            level = _LEVELS ** ((1.0 + self.gamma) ** gamma)
-            cv2.LUT(image, np.rint(level * 255.0).astype(np.uint8), dst=image)
-        matrix = np.empty((3, 4))
-        matrix[:, :3] = (gain * contrast)[:, None] * (saturation * _COLOUR + (1.0 - saturation) * _GREY)
-        matrix[:, 3] = gain * (1.0 - contrast) * 127.5
-        return _as_image(cv2.transform(image, matrix, dst=image))
+
+_CURVES = 65
 
 
-_LEVELS = np.linspace(0.0, 1.0, 256)
-_COLOUR = np.eye(3)
-_GREY = np.broadcast_to(np.array([0.299, 0.587, 0.114]), (3, 3))
-"""Takes a colour to its grey, with Rec. 601 weights."""
+@lru_cache(maxsize=8)
+def _curves(gamma: float) -> npt.NDArray[np.uint8]:
+    """(65, 256) tone curves, their exponents from 1 / (1 + gamma) to 1 + gamma, evenly in the logarithm."""
+    exponents = (1.0 + gamma) ** np.linspace(-1.0, 1.0, _CURVES)
+    return np.rint(np.linspace(0.0, 1.0, 256) ** exponents[:, None] * 255.0).astype(np.uint8)
+
+
+_GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a colour's grey (Rec. 601)."""
 
 _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}
 
 
 def _as_image(array: object) -> Image:
     return np.asarray(array, dtype=np.uint8)
-
-
-def _ratio(rng: np.random.Generator, part: float) -> float:
-    """A factor between 1 / (1 + part) and 1 + part, uniform in its logarithm."""
-    return float((1.0 + part) ** rng.uniform(-1.0, 1.0))
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
@@ -184,31 +212,35 @@ def _occlude(
 ) -> tuple[Image, npt.NDArray[np.bool_]]:
     """Lay an ellipse or a box over a random labelled joint, filled with a colour or another part of the picture."""
     size = len(image)
-    known = np.asarray(np.isfinite(joints_px).all(axis=1))
-    middle = joints_px[rng.choice(np.flatnonzero(known))] if known.any() else np.full(2, size / 2)
-    middle = np.clip(middle + rng.normal(0.0, 0.05 * size, 2), 0, size)
-    axes = rng.uniform(0.05, 0.2, 2) * size
-    angle = float(rng.uniform(0.0, 180.0))
-    reach = float(np.hypot(*axes)) + 2.0
-    left, top = (max(0, int(c - reach)) for c in middle)
-    right, bottom = (min(size, int(c + reach) + 1) for c in middle)
-    mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
-    box = (tuple(middle - [left, top]), tuple(2 * axes), angle)
-    if rng.random() < 0.5:
-        cv2.ellipse(mask, box, 255, -1)
-    else:
-        cv2.fillPoly(mask, [np.rint(cv2.boxPoints(box)).astype(np.int32)], 255)
-    if rng.random() < 0.5:
-        filling = np.empty((*mask.shape, 3), dtype=np.uint8)
-        cv2.rectangle(filling, (0, 0), (right - left, bottom - top), rng.integers(0, 256, 3).tolist(), -1)
-    else:
-        across, down = rng.integers(size // 4, size - size // 4, 2)
-        rows, columns = np.arange(top, bottom) + down, np.arange(left, right) + across
-        filling = image.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
-    image[top:bottom, left:right] = cv2.copyTo(filling, mask, image[top:bottom, left:right])
+    known = np.isfinite(joints_px).all(axis=1)
+    candidates = joints_px[known]
+    middle = candidates[int(rng.integers(len(candidates)))].tolist() if len(candidates) else [size / 2, size / 2]
+    right, down, across, along, turn, round_one, plain_one = rng.random(7).tolist()
+    # Up to a twentieth of the picture beside the joint; semi-axes between a twentieth and a fifth of it.
+    u, v = (min(max(c + 0.1 * (part - 0.5) * size, 0.0), float(size)) for c, part in zip(middle, (right, down)))
+    axes = (0.05 + 0.15 * across) * size, (0.05 + 0.15 * along) * size
+    reach = math.hypot(*axes) + 2.0
+    left, top = int(max(0.0, u - reach)), int(max(0.0, v - reach))
+    width, height = min(size, int(u + reach) + 1) - left, min(size, int(v + reach) + 1) - top
+    covers = image[top : top + height, left : left + width]
+    mask = np.zeros((height, width), dtype=np.uint8)
+    box = ((u - left, v - top), (2 * axes[0], 2 * axes[1]), 180.0 * turn)
 
-    pixels = np.rint(np.where(known[:, None], joints_px, 0.0)).astype(np.int64) - [left, top]
-    inside = known & ((pixels >= 0) & (pixels < mask.shape[::-1])).all(axis=1)
+    def draw(on: Image, colour: Sequence[int]) -> None:
+        if round_one < 0.5:
+            cv2.ellipse(on, box, colour, -1)
+        else:
+            cv2.fillPoly(on, [np.rint(cv2.boxPoints(box)).astype(np.int32)], colour)
+
+    draw(mask, (255,))
+    if plain_one < 0.5:
+        draw(covers, rng.integers(0, 256, 3).tolist())
+    else:
+        row, column = (int(rng.integers(size - length + 1)) for length in (height, width))
+        cv2.copyTo(image[row : row + height, column : column + width].copy(), mask, covers)
+
+    columns, rows = np.rint(np.where(known[:, None], joints_px, -size).T).astype(np.int64) - [[left], [top]]
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     covered = np.zeros(len(joints_px), dtype=np.bool_)
-    covered[inside] = mask[pixels[inside, 1], pixels[inside, 0]] > 0
+    covered[inside] = mask[rows[inside], columns[inside]] > 0
     return image, covered

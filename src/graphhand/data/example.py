@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.augmentation import Augmentation
+from graphhand.data.augmentation import Augmentation, Tone
 from graphhand.data.batch import HandExample
 from graphhand.data.sample import HandSample
 from graphhand.geometry import (
@@ -49,20 +49,20 @@ def make_example(
     negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.mirror)
     view = _View(sample, mirrored=(sample.side == "left") != negative)
 
-    box = _hand_box(view.box_px, view.joints_px, margin)
-    roll_deg, reflect = 0.0, False
+    x, y, side, _ = _hand_box(view.box_px, view.joints_px, margin).tolist()
+    roll_deg, reflect, tone = 0.0, False, None
     if augmentation is not None and rng is not None:
         jitter = augmentation.crop_jitter(rng)
-        middle = box[:2] + box[2:] / 2 + jitter.shift * box[2:]
-        side = box[2] * jitter.scale
-        box = np.array([*(middle - side / 2), side, side])
+        (right, down), larger = jitter.shift, side * jitter.scale
+        x, y, side = x + right * side + (side - larger) / 2, y + down * side + (side - larger) / 2, larger
         roll_deg = jitter.roll_deg
         reflect = bool(augmentation.reflect) and bool(rng.random() < augmentation.reflect)
-    camera = crop_camera(view.K, box, size, roll_deg)
+        tone = augmentation.tone(rng)
+    camera = crop_camera(view.K, (x, y, side, side), size, roll_deg)
     joints_px = camera.project_points(view.joints_px)
-    image = view.cut(camera, sample.image, reflect)
+    image = view.cut(camera, sample.image, reflect, tone)
 
-    visible = sample.visible & ((joints_px > -0.5) & (joints_px < size - 0.5)).all(axis=1)
+    visible = sample.visible & (np.abs(joints_px - (size - 1) / 2) < size / 2).all(axis=1)
     if augmentation is not None and rng is not None:
         image, covered = augmentation.change_pixels(image, joints_px, rng)
         visible &= ~covered
@@ -93,16 +93,15 @@ class _View:
     def __init__(self, sample: HandSample, mirrored: bool) -> None:
         height, width = sample.image.shape[:2]
         K = sample.K if sample.K is not None else intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy()
-        self.mirror: npt.NDArray[np.float64] | None = None
+        self.mirrored, self.width = mirrored, width
         self.K = np.asarray(K, dtype=np.float64)
         self.joints_px = sample.joints_px.astype(np.float64)
         self.joints_cam_m = sample.joints_cam_m
         self.box_px = sample.box_px
         if not mirrored:
             return
-        # u' = W - 1 - u is its own inverse, so one matrix serves both directions.
-        self.mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        self.K = self.mirror @ self.K @ np.diag([-1.0, 1.0, 1.0])
+        (fx, skew, cx), *below = self.K.tolist()
+        self.K = np.array([(fx, -skew, width - 1.0 - cx), *below])
         self.joints_px[:, 0] = width - 1.0 - self.joints_px[:, 0]
         if self.joints_cam_m is not None:
             self.joints_cam_m = self.joints_cam_m * np.array([-1.0, 1.0, 1.0], dtype=np.float32)
@@ -110,11 +109,15 @@ class _View:
             x, y, w, h = self.box_px
             self.box_px = np.array([width - 1.0 - x - w, y, w, h])
 
-    def cut(self, camera: CropCamera, image: npt.NDArray[np.uint8], reflect: bool) -> npt.NDArray[np.uint8]:
+    def cut(
+        self, camera: CropCamera, image: npt.NDArray[np.uint8], reflect: bool, tone: Tone | None
+    ) -> npt.NDArray[np.uint8]:
         """The crop, straight from the unmirrored picture."""
-        if self.mirror is not None:
-            camera = replace(camera, homography=camera.homography @ self.mirror)
-        return camera.warp(image, reflect=reflect)
+        if self.mirrored:
+            columns = camera.homography * (-1.0, 1.0, 1.0)  # of the picture's u, which is W - 1 - u here
+            columns[:, 2] -= (self.width - 1.0) * columns[:, 0]
+            camera = replace(camera, homography=columns)
+        return camera.warp(image, reflect=reflect, tone=tone)
 
 
 def _hand_box(

@@ -94,6 +94,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
         self._xyz, self._uv_vis = (
             to_graphhand_order(a.reshape(count, 2, NUM_JOINTS, 3), "rhd") for a in (self._xyz, self._uv_vis)
         )
+        self._pictures = str(self.folder / "color")
         self._hands: list[tuple[int, Side | None]] = [(i, None) for i in range(count)]
         if hand_rule == "both":
             self._hands = [(i, side) for i in range(count) for side, n in _visible_counts(self._uv_vis[i]).items() if n]
@@ -118,7 +119,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
             self._hands[index] = frame, side  # a mask is decoded once, not once an epoch
         hand = HANDS.index(side)
         sample = HandSample(
-            image=read_image(self.folder / "color" / f"{number:05d}.png"),
+            image=read_image(f"{self._pictures}/{number:05d}.png"),
             joints_px=uv_vis[hand, :, :2],
             visible=uv_vis[hand, :, 2] > 0.5,
             side=side,

@@ -61,7 +61,8 @@ class HandSample:
         array = np.asarray(value, dtype=dtype)
         if array.shape != shape:
             raise ValueError(f"{field} must have shape {shape}, not {array.shape}")
-        object.__setattr__(self, field, array)
+        if array is not value:
+            object.__setattr__(self, field, array)
 
     @cached_property
     def labelled(self) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ changes a picture by a homography alone, whatever the depths, so picture, joints
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+Picture = NDArray[np.uint8]
 
 CROP_MARGIN = 1.4
 """Side of a crop over the longer side of the hand's tight box: room for the fingertips' flesh and for a loose box. A
@@ -38,37 +40,50 @@ class CropCamera:
     size: int
 
     def warp(
-        self, image: NDArray[np.uint8], border_value: tuple[int, int, int] = (0, 0, 0), reflect: bool = False
-    ) -> NDArray[np.uint8]:
+        self,
+        image: Picture,
+        border_value: tuple[int, int, int] = (0, 0, 0),
+        reflect: bool = False,
+        tone: Callable[[Picture], Picture] | None = None,
+    ) -> Picture:
         """The crop of an ``(H, W, 3)`` picture, ``(size, size, 3)``.
 
-        Outside the picture it shows ``border_value``, or with ``reflect`` what a mirror at its edges would.
         Shrinking by more than half goes through a smaller copy first, so that nothing aliases.
+
+        Args:
+            image: left as it is.
+            border_value: what the crop shows outside the picture.
+            reflect: show there what a mirror at the picture's edges would.
+            tone: a change of each pixel by its own colour alone, which may write to the picture it is given. It is made
+                where there are fewer pixels: before the warp, where the crop enlarges, or after it; so what it would
+                make of ``border_value`` may be seen or not.
         """
-        homography = self.homography
-        back = _inverse(homography)
-        middle = back @ [(self.size - 1) / 2, (self.size - 1) / 2, 1.0]
-        scale = local_scale(homography, middle[:2] / middle[2])
+        rows = _rows(self.homography)
+        back = _inverse(rows)
+        scale = 1.0 / _scale(back, (self.size - 1) / 2, (self.size - 1) / 2)
         if scale < 0.5:
             factor = max(scale * 1.5, 1.0 / min(image.shape[:2]))
             small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             fx, fy = small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]
             # Pixel centres: u_small + 0.5 = fx (u + 0.5)
-            shrink = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
-            image, homography, back = small, homography @ np.linalg.inv(shrink), shrink @ back
+            shrink = ((fx, 0.0, (fx - 1) / 2), (0.0, fy, (fy - 1) / 2), (0.0, 0.0, 1.0))
+            image, rows, back = small, _product(rows, _inverse(shrink)), _product(shrink, back)
         left, top, right, bottom = _seen(back, self.size, image.shape)
+        part = image[top:bottom, left:right]
+        before = tone is not None and part.shape[0] * part.shape[1] <= self.size**2
+        if tone is not None and before:
+            part = tone(part.copy())
         # Four channels warp in less than half the time that three take, so a fourth is added to what is seen.
-        part = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2RGBA)
-        shifted = homography @ np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
         crop = cv2.warpPerspective(
-            part,
-            shifted,
+            cv2.cvtColor(part, cv2.COLOR_RGB2RGBA),
+            np.array([(a, b, a * left + b * top + c) for a, b, c in rows]),  # the part begins at (left, top)
             (self.size, self.size),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT,
             borderValue=(*border_value, 0),
         )
-        return cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)  # type: ignore[return-value]
+        crop = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        return crop if tone is None or before else tone(crop)
 
     def project_points(self, points_px: ArrayLike) -> FloatArray:
         """Original pixels ``(..., 2)`` to crop pixels."""
@@ -95,24 +110,23 @@ def crop_camera(K: ArrayLike, box_px: ArrayLike, size: int, roll_deg: float = 0.
     Raises:
         ValueError: the box is empty or not finite, or the intrinsics are singular.
     """
-    K = np.asarray(K, dtype=np.float64)
+    intrinsics = _rows(np.asarray(K, dtype=np.float64))
     x, y, width, height = np.asarray(box_px, dtype=np.float64).tolist()
     if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
         raise ValueError(f"a box has a finite position and a positive size, not {(x, y, width, height)}")
-    if not (math.isfinite(K.sum()) and K[0, 0] > 0 and K[1, 1] > 0):
+    if not (all(math.isfinite(sum(row)) for row in intrinsics) and intrinsics[0][0] > 0 and intrinsics[1][1] > 0):
         raise ValueError("intrinsics are finite with positive focal lengths")
-    inverse = _inverse(K)
-    ray = inverse @ [x + width / 2, y + height / 2, 1.0]
-    distance = math.sqrt(ray @ ray)
-    rotation = _rotation_to_axis(ray / distance)
-    angle = math.radians(roll_deg)
-    c, s = math.cos(angle), math.sin(angle)
-    rotation = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ rotation
+    inverse = _inverse(intrinsics)
+    u, v = x + width / 2, y + height / 2
+    ray = [a * u + b * v + c for a, b, c in inverse]
+    distance = math.hypot(*ray)
+    rotation = _rotation_to_axis(*(component / distance for component in ray), math.radians(roll_deg))
     middle = (size - 1) / 2
     # The scale of K_crop R K^-1 at the box's middle is focal sqrt(det(K^-1) / w^3), with w = |K^-1 p| there.
     focal = size / max(width, height) / math.sqrt(abs(_determinant(inverse)) / distance**3)
-    K_crop = np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
-    return CropCamera(K=K_crop, R_crop_cam=rotation, homography=K_crop @ rotation @ inverse, size=size)
+    K_crop = ((focal, 0.0, middle), (0.0, focal, middle), (0.0, 0.0, 1.0))
+    homography = _product(_product(K_crop, rotation), inverse)
+    return CropCamera(K=np.array(K_crop), R_crop_cam=np.array(rotation), homography=np.array(homography), size=size)
 
 
 def square_box(points_px: ArrayLike, margin: float) -> FloatArray:
@@ -122,74 +136,100 @@ def square_box(points_px: ArrayLike, margin: float) -> FloatArray:
         ValueError: no point is finite.
     """
     points = np.asarray(points_px, dtype=np.float64)
-    points = points[np.isfinite(points).all(-1)]
+    if not math.isfinite(points.sum()):
+        points = points[np.isfinite(points).all(-1)]
     if len(points) == 0:
         raise ValueError("a box needs at least one finite point")
-    low, high = points.min(0), points.max(0)
-    side = max(float((high - low).max()) * margin, 1.0)
-    return np.concatenate(((low + high) / 2 - side / 2, [side, side]))
+    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    side = max(max(right - left, bottom - top) * margin, 1.0)
+    return np.array([(left + right - side) / 2, (top + bottom - side) / 2, side, side])
 
 
-def local_scale(homography: FloatArray, point_px: ArrayLike) -> float:
-    """How many target pixels one source pixel spans at a point (square root of the area ratio)."""
-    u, v = np.asarray(point_px, dtype=np.float64)
-    w = float(homography[2] @ [u, v, 1.0])
-    # The Jacobian determinant of a homography at a point is det(H) / w^3.
-    return math.sqrt(abs(_determinant(homography) / w**3))
+# What follows runs for every example. On matrices so small, and between pictures that drive everything else out of the
+# caches, Python's own numbers are several times as quick as arrays.
+
+_Row = tuple[float, float, float]
+_Rows = tuple[_Row, _Row, _Row]
 
 
-def _inverse(matrix: FloatArray) -> FloatArray:
-    """Of a 3x3 matrix, by its cofactors, in a quarter of the time that the general routine needs."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
-    A, B, C = e * i - f * h, f * g - d * i, d * h - e * g
-    determinant = a * A + b * B + c * C
+def _rows(matrix: FloatArray) -> _Rows:
+    first, second, third = map(tuple, matrix.tolist())
+    return first, second, third
+
+
+def _product(one: _Rows, other: _Rows) -> _Rows:
+    (a, b, c), (d, e, f), (g, h, i) = other
+
+    def row(x: float, y: float, z: float) -> _Row:
+        return x * a + y * d + z * g, x * b + y * e + z * h, x * c + y * f + z * i
+
+    return row(*one[0]), row(*one[1]), row(*one[2])
+
+
+def _determinant(matrix: _Rows) -> float:
+    (a, b, c), (d, e, f), (g, h, i) = matrix
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def _inverse(matrix: _Rows) -> _Rows:
+    """By cofactors."""
+    determinant = _determinant(matrix)
     if determinant == 0.0:
         raise ValueError("the matrix is singular")
-    cofactors = (
-        (A, c * h - b * i, b * f - c * e),
-        (B, a * i - c * g, c * d - a * f),
-        (C, b * g - a * h, a * e - b * d),
+    (a, b, c), (d, e, f), (g, h, i) = matrix
+    k = 1.0 / determinant
+    return (
+        ((e * i - f * h) * k, (c * h - b * i) * k, (b * f - c * e) * k),
+        ((f * g - d * i) * k, (a * i - c * g) * k, (c * d - a * f) * k),
+        ((d * h - e * g) * k, (b * g - a * h) * k, (a * e - b * d) * k),
     )
-    return np.array(cofactors) / determinant
 
 
-def _determinant(matrix: FloatArray) -> float:
-    """Of a 3x3 matrix, in a tenth of the time that the general routine needs."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
-    return float(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+def _scale(homography: _Rows, u: float, v: float) -> float:
+    """How many target pixels one source pixel spans at a point (square root of the area ratio)."""
+    g, h, i = homography[2]
+    # The Jacobian determinant of a homography at a point is det(H) / w^3.
+    return math.sqrt(abs(_determinant(homography) / (g * u + h * v + i) ** 3))
 
 
-def _seen(back: FloatArray, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _seen(back: _Rows, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The part (left, top, right, bottom) of a picture of this shape that a crop shows, never empty.
 
     Args:
-        back: (3, 3), from crop pixels to the picture's.
+        back: from crop pixels to the picture's.
         size: side of the crop.
         shape: of the picture, height and width first.
     """
     height, width = shape[:2]
-    corners = back @ [[0, size - 1, 0, size - 1], [0, 0, size - 1, size - 1], [1.0, 1.0, 1.0, 1.0]]
-    if (corners[2] * corners[2, 0] <= 0).any():  # a corner looks behind the camera
-        return 0, 0, width, height
-    u, v = corners[:2] / corners[2]
-    # Interpolation reads one pixel farther, and a fully unseen picture keeps one: the border is made by the warp.
-    left, top = (min(max(math.floor(low) - 1, 0), length - 1) for low, length in ((u.min(), width), (v.min(), height)))
-    right, bottom = (
-        min(max(math.ceil(high) + 2, low + 1), length)
-        for high, low, length in ((u.max(), left, width), (v.max(), top, height))
-    )
+    (a, b, c), (d, e, f), (g, h, i) = back
+    us, vs, last = [], [], size - 1
+    for x, y in ((0, 0), (last, 0), (0, last), (last, last)):
+        w = g * x + h * y + i
+        if w * i <= 0:  # a corner looks behind the camera
+            return 0, 0, width, height
+        us.append((a * x + b * y + c) / w)
+        vs.append((d * x + e * y + f) / w)
+    left, right = _covered(min(us), max(us), width)
+    top, bottom = _covered(min(vs), max(vs), height)
     return left, top, right, bottom
 
 
-def _rotation_to_axis(ray: FloatArray) -> FloatArray:
-    """The smallest rotation that takes a unit ray in front of the camera to the z axis."""
-    # Rodrigues between two unit vectors: I + [v] + [v]^2 / (1 + c), with v = ray x z and c = ray . z > 0.
-    vx, vy = ray[1], -ray[0]
-    k = np.array([[0.0, 0.0, vy], [0.0, 0.0, -vx], [-vy, vx, 0.0]])
-    return np.asarray(np.eye(3) + k + k @ k / (1.0 + ray[2]))
+def _covered(low: float, high: float, length: int) -> tuple[int, int]:
+    """First and end of the pixels, of ``length``, that interpolation between two places reads; never none."""
+    first = min(max(math.floor(low) - 1, 0), length - 1)
+    return first, min(max(math.ceil(high) + 2, first + 1), length)
+
+
+def _rotation_to_axis(x: float, y: float, z: float, roll: float) -> _Rows:
+    """The smallest rotation that takes a unit ray in front of the camera to the z axis, then a roll about it."""
+    # Rodrigues between two unit vectors: I + [v] + [v]^2 / (1 + c), with v = ray x z-axis and c = z > 0.
+    k = 1.0 / (1.0 + z)
+    least = ((1.0 - k * x * x, -k * x * y, -x), (-k * x * y, 1.0 - k * y * y, -y), (x, y, z))
+    c, s = math.cos(roll), math.sin(roll)
+    return _product(((c, s, 0.0), (-s, c, 0.0), (0.0, 0.0, 1.0)), least)
 
 
 def _apply(homography: FloatArray, points_px: ArrayLike) -> FloatArray:
     points = np.asarray(points_px, dtype=np.float64)
-    mapped = np.concatenate((points, np.ones_like(points[..., :1])), -1) @ homography.T
+    mapped = points @ homography[:, :2].T + homography[:, 2]
     return np.asarray(mapped[..., :2] / mapped[..., 2:])

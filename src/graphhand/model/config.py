@@ -33,6 +33,7 @@ class GeneratorConfig(StrictModel):
         False, description="find the joints in the picture by heatmaps first, and give them to both modules"
     )
     keypoint_width: int = Field(64, ge=8, description="channels of the feature map under the heatmaps")
+    keypoint_stride: Literal[4, 8] = Field(8, description="pixels of the crop to a side of a heatmap's cell")
     latent_layers: int = Field(0, ge=0, le=4, description="hidden layers between features and z; the paper has none")
     latent_width: int = Field(512, ge=16, description="width of those hidden layers")
     hand_model: str = Field("default", description="'default' or the path of a .npz or MANO .pkl hand")
@@ -72,6 +73,8 @@ class GeneratorConfig(StrictModel):
             raise ValueError(f"edge_weights is read only when refinement is 'gcn', not {self.refinement!r}")
         if self.refinement_features == "lifted" and not (self.keypoints and self.refinement == "gcn"):
             raise ValueError("refinement_features: lifted reads the heatmaps' joints: set keypoints and refinement gcn")
+        if self.keypoint_stride != 8 and not self.keypoints:
+            raise ValueError("keypoint_stride is read only with keypoints: true")
         if self.pose != "pca" and self.pca_components != 45:
             raise ValueError("pca_components is read only when pose is 'pca'; set pose: pca or leave it out")
         return self

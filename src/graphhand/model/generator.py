@@ -74,7 +74,9 @@ class Generator(nn.Module):
         num_features = self.backbone.num_features
         self.keypoint_head: KeypointHead | None = None
         if config.keypoints:
-            self.keypoint_head = KeypointHead(self.backbone.pyramid_features, config.keypoint_width)
+            self.keypoint_head = KeypointHead(
+                self.backbone.pyramid_features, config.keypoint_width, config.keypoint_stride
+            )
             num_features += NUM_POSITION_FEATURES
         self.hand_model_module = HandModelModule(config, num_features)
         self.right_head = nn.Linear(num_features, 1)

@@ -28,7 +28,7 @@ class Keypoints:
     Attributes:
         positions: ``(B, 21, 2)``, u first; -1 and 1 are the crop's outer edges.
         depths: ``(B, 21)`` behind the wrist, in units of 0.1 m.
-        heatmaps: ``(B, 21, S/8, S/8)`` logits.
+        heatmaps: ``(B, 21, S/8, S/8)`` logits, or S/4 a side.
         features: ``(B, width, S/8, S/8)``, the map both were read from.
     """
 
@@ -72,16 +72,17 @@ class Keypoints:
 
 
 class KeypointHead(nn.Module):
-    """Heatmaps and depth maps from the last three feature maps.
+    """Heatmaps and depth maps from the backbone's feature maps.
 
     Args:
-        pyramid_features: channels of the maps at strides 8, 16 and 32.
-        width: channels of the merged map.
+        pyramid_features: channels of the maps at strides 4, 8, 16 and 32.
+        width: channels of the merged map, whose stride is 8.
+        stride: of the heatmaps, 8 or 4.
     """
 
-    def __init__(self, pyramid_features: tuple[int, int, int], width: int) -> None:
+    def __init__(self, pyramid_features: tuple[int, int, int, int], width: int, stride: int = 8) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in pyramid_features)
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in pyramid_features[1:])
         self.merge = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
@@ -90,20 +91,54 @@ class KeypointHead(nn.Module):
         for head in (self.heatmap, self.depth):  # begin in the middle, at the wrist's depth
             nn.init.normal_(head.weight, std=1e-2)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        self.detail = HeatmapDetail(pyramid_features[0], width) if stride == 4 else None
 
-    def forward(self, fine: Tensor, mid: Tensor, coarse: Tensor) -> Keypoints:
-        """Keypoints from maps ``(B, C, 4h, 4w)``, ``(B, C', 2h, 2w)`` and ``(B, C'', h, w)``."""
+    def forward(self, finest: Tensor, fine: Tensor, mid: Tensor, coarse: Tensor) -> Keypoints:
+        """Keypoints from maps of which each is half as wide and high as the one before it."""
         merged = self.laterals[2](coarse)
         for lateral, finer in ((self.laterals[1], mid), (self.laterals[0], fine)):
             merged = lateral(finer) + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
         features = self.merge(merged)
         heatmaps = self.heatmap(features).float()
+        if self.detail is not None:
+            heatmaps = self.detail(heatmaps, features, finest)
         height, width = heatmaps.shape[-2:]
         weights = heatmaps.flatten(2).softmax(-1).view_as(heatmaps)
         u, v = _cell_middles(width, heatmaps), _cell_middles(height, heatmaps)
         positions = torch.stack(((weights.sum(2) * u).sum(-1), (weights.sum(3) * v).sum(-1)), dim=-1)
-        depths = (weights * self.depth(features).float()).sum((2, 3))
+        depth_maps = self.depth(features).float()
+        under = weights if self.detail is None else 4 * F.avg_pool2d(weights, 2)
+        depths = (under * depth_maps).sum((2, 3))
         return Keypoints(positions, depths - depths[:, :1], heatmaps, features)
+
+
+class HeatmapDetail(nn.Module):
+    """Heatmaps of half the stride: the given ones enlarged, and what the next finer map adds to them. At first nothing.
+
+    Args:
+        finest_features: channels of that map.
+        width: channels of the merged map.
+    """
+
+    def __init__(self, finest_features: int, width: int) -> None:
+        super().__init__()
+        half = max(1, width // 2)
+        self.lateral = nn.Conv2d(finest_features, half, 1, bias=False)
+        self.context = nn.Conv2d(width, half, 1, bias=False)
+        self.norm = nn.BatchNorm2d(half)
+        self.merge = nn.Sequential(
+            nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True)
+        )
+        self.heatmap = nn.Conv2d(half, NUM_JOINTS, 1)
+        nn.init.zeros_(self.heatmap.weight)
+        nn.init.zeros_(self.heatmap.bias)  # type: ignore[arg-type]
+
+    def forward(self, heatmaps: Tensor, features: Tensor, finest: Tensor) -> Tensor:
+        """Logits ``(B, 21, 2h, 2w)`` of ``(B, 21, h, w)``, features ``(B, width, h, w)`` and the map at twice that."""
+        size = finest.shape[-2:]
+        merged = self.lateral(finest) + F.interpolate(self.context(features), size=size, mode="nearest")
+        detail: Tensor = self.heatmap(self.merge(F.relu(self.norm(merged))))
+        return F.interpolate(heatmaps, size=size, mode="bilinear") + detail.float()
 
 
 def _cell_middles(count: int, like: Tensor) -> Tensor:

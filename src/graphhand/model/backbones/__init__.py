@@ -1,4 +1,4 @@
-"""Feature extractors: crops in, feature maps at strides 8, 16 and 32 out."""
+"""Feature extractors: crops in, feature maps at strides 4, 8, 16 and 32 out."""
 
 from __future__ import annotations
 

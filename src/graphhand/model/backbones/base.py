@@ -10,14 +10,14 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: channels of the feature map it returns, whose stride is 32.
-        pyramid_features: channels of the maps at strides 8, 16 and 32.
+        pyramid_features: channels of the maps at strides 4, 8, 16 and 32.
     """
 
     num_features: int
-    pyramid_features: tuple[int, int, int]
+    pyramid_features: tuple[int, int, int, int]
 
-    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps at strides 8, 16 and 32, ``(B, pyramid_features[0], S/8, S/8)`` and so on.
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The maps at strides 4, 8, 16 and 32, ``(B, pyramid_features[0], S/4, S/4)`` and so on.
 
         Args:
             image: ``(B, 3, S, S)`` RGB in [0, 1]; what mean and variance the network wants is its own affair.

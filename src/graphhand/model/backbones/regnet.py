@@ -91,21 +91,20 @@ class RegNet(Backbone):
             self.trunk_output.add_module(f"block{k + 1}", stage)
             widths.append(channels)
         self.num_features = channels
-        self.pyramid_features = (widths[1], widths[2], widths[3])
+        self.pyramid_features = (widths[0], widths[1], widths[2], widths[3])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # As its authors do: fan-out of the whole convolution, also where it is grouped.
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
 
-    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         maps = []
         x = self.stem(self.normalize(image))
         for stage in self.trunk_output:
             x = stage(x)
             maps.append(x)
-        _, fine, mid, coarse = maps
-        return fine, mid, coarse
+        return maps[0], maps[1], maps[2], maps[3]
 
 
 def _conv_norm(

@@ -94,16 +94,15 @@ class ResNet(Backbone):
                 channels = (width << k) * block.expansion
             self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
         self.num_features = channels
-        self.pyramid_features = (channels // 4, channels // 2, channels)
+        self.pyramid_features = (channels // 8, channels // 4, channels // 2, channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(image)))))
         maps = []
         for k in range(1, 5):
             x = self.get_submodule(f"layer{k}")(x)
             maps.append(x)
-        _, fine, mid, coarse = maps
-        return fine, mid, coarse
+        return maps[0], maps[1], maps[2], maps[3]

@@ -11,7 +11,7 @@ from graphhand.errors import InputError
 from graphhand.model.backbones.base import Backbone
 from graphhand.model.backbones.pixels import PIXEL_MEAN, PIXEL_STD, per_channel
 
-STRIDES = (8, 16, 32)
+STRIDES = (4, 8, 16, 32)
 
 
 class TimmBackbone(Backbone):
@@ -24,7 +24,7 @@ class TimmBackbone(Backbone):
         name: as in ``timm.list_models()``, for instance ``mobilenetv3_large_100``.
 
     Raises:
-        InputError: timm does not import, has no such model, or the model has no maps at strides 8, 16 and 32.
+        InputError: timm does not import, has no such model, or the model has no maps at strides 4, 8, 16 and 32.
     """
 
     mean: Tensor
@@ -43,23 +43,26 @@ class TimmBackbone(Backbone):
         reductions = list(everything.feature_info.reduction())
         if not set(STRIDES) <= set(reductions):
             raise InputError(
-                f"backbone timm/{name}", f"has maps at strides {reductions}, not 8, 16 and 32", "choose another model"
+                f"backbone timm/{name}",
+                f"has maps at strides {reductions}, not 4, 8, 16 and 32",
+                "choose another model",
             )
         # Where several maps share a stride the last one knows most.
         last = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
         self.net = timm.create_model(name, pretrained=False, features_only=True, out_indices=last)
         channels = [int(c) for c in everything.feature_info.channels()]
-        self.pyramid_features = (channels[last[0]], channels[last[1]], channels[last[2]])
+        self.pyramid_features = (channels[last[0]], channels[last[1]], channels[last[2]], channels[last[3]])
         self.num_features = self.pyramid_features[-1]
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         expects: dict[str, Any] = getattr(self.net, "pretrained_cfg", None) or {}
         self.register_buffer("mean", per_channel(expects.get("mean", PIXEL_MEAN)))
         self.register_buffer("std", per_channel(expects.get("std", PIXEL_STD)))
 
-    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         maps = self.net((image - self.mean) / self.std)
-        fine, mid, coarse = (m.permute(0, 3, 1, 2) for m in maps) if self._channels_last else maps
-        return fine, mid, coarse
+        if self._channels_last:
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        return maps[0], maps[1], maps[2], maps[3]
 
 
 def _import_timm(name: str) -> Any:
