@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphhand.data import Augmentation
-from graphhand.data.loading import HandLoader
+from graphhand.data import Augmentation, loading
+from graphhand.data.loading import Examples, HandLoader, SampleKey
 from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.errors import InputError
 
@@ -127,3 +127,59 @@ def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample)
     (first,), (second,) = loader.epoch(0), loader.epoch(1)
     row = second.names.index(first.names[0])
     assert np.abs((first.joints_px[0] - second.joints_px[row]).numpy()).max() > 1
+
+
+@pytest.mark.parametrize("held", [1, 120 * 160 * 3 * 2, 1 << 30])
+def test_a_batch_is_its_examples_however_many_pictures_are_read_ahead(dotted_sample, monkeypatch, held):
+    data = Dotted(dotted_sample, corrupt=(1, 4))
+    examples = Examples(data, 32, Augmentation(mirror=0.2, occlusion=0.5), seed=3, margin=1.4, replace=True)
+    keys = [SampleKey(2, position, index) for position, index in enumerate((5, 1, 0, 4, 7))]
+    one_by_one = [examples[key] for key in keys]
+    monkeypatch.setattr(loading, "_READ_AHEAD_BYTES", held)
+    together = examples.__getitems__(keys)
+    for a, b in zip(one_by_one, together, strict=True):
+        assert a.example.name == b.example.name
+        np.testing.assert_array_equal(a.example.image, b.example.image)
+        np.testing.assert_array_equal(a.example.joints_m, b.example.joints_m)
+        assert list(map(str, a.errors)) == list(map(str, b.errors))
+    assert [len(made.errors) > 0 for made in together] == [False, True, False, True, False]
+
+
+def test_no_more_pictures_wait_than_may(dotted_sample, monkeypatch):
+    waiting, most = 0, 0
+
+    class Counting(Dotted):
+        def __getitem__(self, index):
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            return super().__getitem__(index)
+
+    examples = Examples(Counting(dotted_sample), 32, None, seed=3, margin=1.4, replace=True)
+    make = examples._make
+
+    def cut(*one):
+        nonlocal waiting
+        waiting -= 1
+        return make(*one)
+
+    monkeypatch.setattr(examples, "_make", cut)
+    monkeypatch.setattr(loading, "_READ_AHEAD_BYTES", 3 * 120 * 160 * 3)
+    assert len(examples.__getitems__([SampleKey(0, i, i) for i in range(10)])) == 10
+    assert (most, waiting) == (3, 0)
+
+
+def test_random_numbers_are_a_function_of_seed_epoch_and_position():
+    def draw(seed, *key, before=0):
+        draws = loading._Draws(seed)
+        for position in range(before):  # whatever was drawn before, to an odd number of half words
+            draws.of(SampleKey(9, position, 0)).integers(0, 7, position, dtype=np.uint32)
+        return draws.of(SampleKey(*key)).random(4).tolist()
+
+    assert draw(1, 2, 3, 0) == draw(1, 2, 3, 8) == draw(1, 2, 3, 0, before=4)
+    streams = [draw(seed, epoch, position, 0) for seed in (0, 1) for epoch in (0, 1) for position in (0, 1)]
+    assert len({tuple(stream) for stream in streams}) == 8
+    draws = loading._Draws(0)
+    firsts = np.array([draws.of(SampleKey(0, position, 0)).random() for position in range(4000)])
+    assert abs(firsts.mean() - 0.5) < 0.02
+    assert abs(np.corrcoef(firsts[1:], firsts[:-1])[0, 1]) < 0.05

@@ -212,7 +212,7 @@ def _occlude(
 ) -> tuple[Image, npt.NDArray[np.bool_]]:
     """Lay an ellipse or a box over a random labelled joint, filled with a colour or another part of the picture."""
     size = len(image)
-    known = np.isfinite(joints_px).all(axis=1)
+    known = np.asarray(np.isfinite(joints_px).all(axis=1))
     candidates = joints_px[known]
     middle = candidates[int(rng.integers(len(candidates)))].tolist() if len(candidates) else [size / 2, size / 2]
     right, down, across, along, turn, round_one, plain_one = rng.random(7).tolist()

@@ -101,7 +101,8 @@ class Examples(Dataset[_Made]):
         return made + [self._make(*one) for one in read]
 
     def _read(self, key: SampleKey) -> tuple[HandSample | None, tuple[InputError, ...]]:
-        index, errors = key.sample, []
+        index = key.sample
+        errors: list[InputError] = []
         for _ in range(_MAX_REPLACEMENTS if self.replace else 1):
             try:
                 return self.samples[index], tuple(errors)

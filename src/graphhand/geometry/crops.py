@@ -118,9 +118,9 @@ def crop_camera(K: ArrayLike, box_px: ArrayLike, size: int, roll_deg: float = 0.
         raise ValueError("intrinsics are finite with positive focal lengths")
     inverse = _inverse(intrinsics)
     u, v = x + width / 2, y + height / 2
-    ray = [a * u + b * v + c for a, b, c in inverse]
-    distance = math.hypot(*ray)
-    rotation = _rotation_to_axis(*(component / distance for component in ray), math.radians(roll_deg))
+    x, y, z = (a * u + b * v + c for a, b, c in inverse)
+    distance = math.hypot(x, y, z)
+    rotation = _rotation_to_axis(x / distance, y / distance, z / distance, math.radians(roll_deg))
     middle = (size - 1) / 2
     # The scale of K_crop R K^-1 at the box's middle is focal sqrt(det(K^-1) / w^3), with w = |K^-1 p| there.
     focal = size / max(width, height) / math.sqrt(abs(_determinant(inverse)) / distance**3)
