@@ -98,7 +98,7 @@ def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> d
         "seed": seed,
         "device": args.device,
         "threads": args.threads,
-        "precision": "bf16-mixed",
+        "precision": args.precision,
         "generator": {
             "image_size": 64, "crop_margin": 1.6, "backbone": "resnet18", "backbone_width": args.width,
             "shared_backbone": True, "rotation": "rotation_6d", "keypoints": True, "refinement_features": "sampled",
@@ -229,6 +229,7 @@ def main() -> int:
     parser.add_argument("--single", action="store_true", help="leave out one kind at a time, not groups of kinds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="bf16 where the processor multiplies bfloat16")
     parser.add_argument("--report", action="store_true", help="only table and figure of what is finished")
     parser.add_argument("--figure", type=Path, help="where to draw the figure; OUT/ablation.png by default")
     args = parser.parse_args()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphhand.data.info import DatasetInfo
 from graphhand.data.sample import HandSample
 from graphhand.layouts import benchmark
@@ -49,15 +47,7 @@ class RenderedBenchmark:
         (record,) = records(self._engine.render([self._indices[index]]))
         if (record.side == "left") != bool(index % 2):
             record = record.mirrored()
-        return HandSample(
-            image=record.image,
-            joints_px=record.joints_px.astype(np.float32),
-            visible=record.visible,
-            side=record.side,
-            name=f"{self.split}/{index:05d}",
-            joints_cam_m=record.joints_cam_m.astype(np.float32),
-            K=record.K,
-        )
+        return record.sample(f"{self.split}/{index:05d}")
 
     @property
     def protocol(self) -> dict[str, str]:

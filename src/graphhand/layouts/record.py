@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.labels import project
-from graphhand.data.sample import Side
+from graphhand.data.sample import HandSample, Side
 
 PALM, FOREARM = 1, 17
 """Values in ``parts``: 0 background, 1 palm, 2-4 thumb base to tip, 5-7 index, ... 14-16 little finger, 17 forearm."""
@@ -41,6 +41,18 @@ class HandRecord:
     def joints_px(self) -> npt.NDArray[np.float64]:
         """(21, 2) pixels."""
         return project(self.joints_cam_m, self.K)
+
+    def sample(self, name: str) -> HandSample:
+        """What a loader would return of it."""
+        return HandSample(
+            image=self.image,
+            joints_px=self.joints_px.astype(np.float32),
+            visible=self.visible,
+            side=self.side,
+            name=name,
+            joints_cam_m=self.joints_cam_m.astype(np.float32),
+            K=self.K,
+        )
 
     def mirrored(self) -> HandRecord:
         """The mirror image: the other hand (``u' = W - 1 - u``, ``x' = -x``)."""

@@ -16,6 +16,7 @@ from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
+from graphhand.layouts.filling import records
 from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
 from graphhand.training.config import DatasetSource, RenderedSource, Source, TrainConfig
 
@@ -146,16 +147,8 @@ class RenderedHands:
     def __getitem__(self, index: int) -> HandSample:
         if not 0 <= index < self.samples:
             raise IndexError(index)
-        drawn = self.engine.render([self.first + index])
-        return HandSample(
-            image=drawn.image_uint8[0].contiguous().numpy(),
-            joints_px=drawn.joints_px[0].numpy().astype(np.float32),
-            visible=drawn.visible[0].numpy(),
-            side="right",
-            name=f"rendered-{self.first + index}",
-            joints_cam_m=drawn.joints_cam_m[0].numpy().astype(np.float32),
-            K=drawn.K[0].double().numpy(),
-        )
+        (record,) = records(self.engine.render([self.first + index]))
+        return record.sample(f"rendered-{self.first + index}")
 
 
 class RenderedBatches:
