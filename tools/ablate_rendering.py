@@ -229,7 +229,12 @@ def main() -> int:
     parser.add_argument("--single", action="store_true", help="leave out one kind at a time, not groups of kinds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
-    parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="bf16 where the processor multiplies bfloat16")
+    parser.add_argument(
+        "--precision",
+        default="32-true",
+        choices=("32-true", "bf16-mixed"),
+        help="bf16 where the processor multiplies bfloat16",
+    )
     parser.add_argument("--report", action="store_true", help="only table and figure of what is finished")
     parser.add_argument("--figure", type=Path, help="where to draw the figure; OUT/ablation.png by default")
     args = parser.parse_args()
