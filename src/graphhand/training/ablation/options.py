@@ -16,11 +16,13 @@ class Option:
         settings: what it sets in the recipe, by dotted key.
         stage_one: the option whose stage I it starts from: its own name where it changes the hand model module, None
             for the paper's.
+        rival: the option that it is judged against; None for the paper's network.
     """
 
     title: str
     settings: Mapping[str, Any]
     stage_one: str | None = None
+    rival: str | None = None
 
 
 _HEATMAPS = {
@@ -42,10 +44,22 @@ OPTIONS: dict[str, Option] = {
     "hidden": Option("two hidden layers before z", {"generator.latent_layers": 2}, "hidden"),
     "heatmaps": Option("heatmaps and depths find the joints first", _HEATMAPS, "heatmaps"),
     "heatmaps-sampled": Option(
-        "heatmaps, and features sampled where they found the joint", {**_HEATMAPS, _FEATURES: "sampled"}, "heatmaps"
+        "heatmaps, and features sampled where they found the joint",
+        {**_HEATMAPS, _FEATURES: "sampled"},
+        "heatmaps",
+        rival="heatmaps",
     ),
     "heatmaps-lifted": Option(
-        "heatmaps, and those features with the joint lifted into space", {**_HEATMAPS, _FEATURES: "lifted"}, "heatmaps"
+        "heatmaps, and those features with the joint lifted into space",
+        {**_HEATMAPS, _FEATURES: "lifted"},
+        "heatmaps",
+        rival="heatmaps",
+    ),
+    "heatmaps-fine": Option(
+        "lifted likewise from heatmaps of half the stride",
+        {**_HEATMAPS, _FEATURES: "lifted", "generator.keypoint_stride": 4},
+        "heatmaps-fine",
+        rival="heatmaps-lifted",
     ),
 }
 

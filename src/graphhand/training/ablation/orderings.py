@@ -62,9 +62,8 @@ def _orderings() -> tuple[Ordering, ...]:
             claim = f"stage {stage}: {VARIANTS[better]} errs less than {VARIANTS[worse]}"
             found.append(Ordering(4, f"{name}-{better}", f"{name}-{worse}", claim))
     for name, option in OPTIONS.items():
-        rival = None if option.stage_one == name else option.stage_one  # an option on top of another
-        claim = f"{option.title}: errs less than {OPTIONS[rival].title if rival else 'the paper'}"
-        found.append(Ordering("options", f"II-{name}", f"II-{rival or 'gcn-full'}", claim, ours=True))
+        claim = f"{option.title}: errs less than {OPTIONS[option.rival].title if option.rival else 'the paper'}"
+        found.append(Ordering("options", f"II-{name}", f"II-{option.rival or 'gcn-full'}", claim, ours=True))
     return tuple(found)
 
 
