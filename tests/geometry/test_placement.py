@@ -12,6 +12,7 @@ from graphhand.geometry import (
     project_perspective,
     project_weak_perspective,
 )
+from graphhand.geometry.placement import NEAREST_M
 
 
 def _points(seed: int = 0, batch: int = 4) -> torch.Tensor:
@@ -54,7 +55,10 @@ def test_contradictory_pixels_give_a_finite_place_before_the_camera():
     mirrored = 64 - 500 * _points()[..., :2]  # every joint on the wrong side: no distance fits
     translation = fit_translation(_points(), mirrored, K)
     assert translation.isfinite().all()
-    assert (translation[:, 2] > 0).all()
+    depths = (_points() + translation[:, None])[..., 2]
+    torch.testing.assert_close(depths.amin(1), torch.full_like(depths[:, 0], NEAREST_M))
+    # Were a joint nearer, or behind the camera, it could project anywhere at all.
+    assert project_perspective(_points() + translation[:, None], K).abs().max() < 1000
     scale, _ = fit_weak_perspective(_points(), torch.zeros(4, 21, 2, dtype=torch.float64))
     assert (scale > 0).all()
 

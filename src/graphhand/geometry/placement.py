@@ -7,7 +7,7 @@ from torch import Tensor
 
 MIN_SPREAD = 1e-9
 NEAREST_M = 0.05
-"""No hand is placed nearer to the camera than this."""
+"""No joint is placed nearer to the camera than this."""
 
 
 def fit_weak_perspective(points_m: Tensor, points_px: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,8 @@ def fit_translation(points_m: Tensor, points_px: Tensor, K: Tensor) -> Tensor:
         K: ``(..., 3, 3)`` intrinsics.
 
     Returns:
-        ``(..., 3)`` metres; the origin of the points ends up at least ``NEAREST_M`` before the camera.
+        ``(..., 3)`` metres; every point ends up at least ``NEAREST_M`` before the camera. Where pixels contradict the
+        points, the regression would have the camera among them, or them behind it.
     """
     ones = torch.ones_like(points_px[..., :1])
     rays = (torch.cat((points_px, ones), -1) @ torch.linalg.inv(K).transpose(-1, -2))[..., :2]
@@ -48,5 +49,6 @@ def fit_translation(points_m: Tensor, points_px: Tensor, K: Tensor) -> Tensor:
     middle_ray, middle_missing = rays.mean(-2), missing.mean(-2)
     about = rays - middle_ray[..., None, :]
     spread = about.square().sum((-2, -1)).clamp(min=MIN_SPREAD)
-    depth = (-(about * missing).sum((-2, -1)) / spread).clamp(min=NEAREST_M)
+    nearest = NEAREST_M - points_m[..., 2].amin(-1)
+    depth = torch.maximum(-(about * missing).sum((-2, -1)) / spread, nearest)
     return torch.cat((middle_missing + depth[..., None] * middle_ray, depth[..., None]), dim=-1)
