@@ -8,6 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
+
+Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,24 @@ def write_hands() -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def assert_same_training() -> Callable[[Weights, Weights, float, float], None]:
+    """Asserts that two trainings differ by rounding alone.
+
+    Adam's step does not depend on the size of a gradient: where a gradient is nothing but rounding, so is the sign of a
+    step of full length. So one element in a thousand may be off, by such steps; and no other by more than rounding.
+    """
+
+    def check(a: Weights, b: Weights, rtol: float, atol: float) -> None:
+        assert a.keys() == b.keys()
+        off, count = 0, 0
+        for name, expected in a.items():
+            difference = (b[name].double() - expected.double()).abs()
+            assert difference.max() <= 1e-3 + rtol * expected.abs().max(), name
+            off += int((difference > atol + rtol * expected.double().abs()).sum())
+            count += expected.numel()
+        assert off <= count / 1000, f"{off} of {count} elements differ"
+
+    return check
