@@ -81,9 +81,6 @@ def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> di
     for module, original in zip(modules, originals):
         module.read_image = original  # type: ignore[attr-defined]
     augmentation = Augmentation()
-
-    examples = Examples(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
-
     examples = Examples(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
     batches = [np.arange(first, first + batch_size) % len(dataset) for first in range(0, len(dataset), batch_size)]
     crops = [make_example(sample, size) for sample in samples]

@@ -61,8 +61,7 @@ class HandSample:
         array = np.asarray(value, dtype=dtype)
         if array.shape != shape:
             raise ValueError(f"{field} must have shape {shape}, not {array.shape}")
-        if array is not value:
-            object.__setattr__(self, field, array)
+        object.__setattr__(self, field, array)
 
     @cached_property
     def labelled(self) -> npt.NDArray[np.bool_]:

@@ -70,8 +70,8 @@ class CropCamera:
             image, rows, back = small, _product(rows, _inverse(shrink)), _product(shrink, back)
         left, top, right, bottom = _seen(back, self.size, image.shape)
         part = image[top:bottom, left:right]
-        before = tone is not None and part.shape[0] * part.shape[1] <= self.size**2
-        if tone is not None and before:
+        enlarges = part.shape[0] * part.shape[1] <= self.size**2
+        if tone is not None and enlarges:
             part = tone(part.copy())
         # Four channels warp in less than half the time that three take, so a fourth is added to what is seen.
         crop = cv2.warpPerspective(
@@ -83,7 +83,7 @@ class CropCamera:
             borderValue=(*border_value, 0),
         )
         crop = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
-        return crop if tone is None or before else tone(crop)
+        return crop if tone is None or enlarges else tone(crop)
 
     def project_points(self, points_px: ArrayLike) -> FloatArray:
         """Original pixels ``(..., 2)`` to crop pixels."""
