@@ -1,4 +1,4 @@
-"""Our backbones are torchvision's, name for name and shape for shape; timm's are wrapped to the same interface."""
+"""Our backbones are the published ones, name for name and shape for shape; timm's are wrapped to the same interface."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import nn
 
 from graphhand.errors import InputError
 from graphhand.model.backbones import BACKBONES, build_backbone
+from graphhand.model.backbones.efficientnet import SameConv2d
 from graphhand.model.config import GeneratorConfig
 
-# Parameters of torchvision's networks (published, with a classifier of 1000 classes) and the channels they end in.
-TORCHVISION_PARAMETERS = {
+# Parameters of the published networks with a classifier of 1000 classes, and the channels they end in.
+PUBLISHED_PARAMETERS = {
     "resnet18": (11_689_512, 512),
     "resnet34": (21_797_672, 512),
     "resnet50": (25_557_032, 2048),
@@ -22,19 +23,23 @@ TORCHVISION_PARAMETERS = {
     "regnety_400mf": (4_344_144, 440),
     "regnetx_800mf": (7_259_656, 672),
     "regnety_800mf": (6_432_512, 784),
+    "efficientnet_lite0": (4_652_008, 320),
 }
+# What stands between the last map and the classifier: EfficientNet's 1x1 convolution to 1280 channels, normalised.
+HEAD_PARAMETERS = {"efficientnet_lite0": (320 * 1280 + 2 * 1280, 1280)}
 
 
-def test_every_backbone_is_compared_with_torchvision():
-    assert set(TORCHVISION_PARAMETERS) == set(BACKBONES)
+def test_every_backbone_is_compared_with_the_published_one():
+    assert set(PUBLISHED_PARAMETERS) == set(BACKBONES)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_parameter_count_is_torchvisions(name):
-    published, channels = TORCHVISION_PARAMETERS[name]
+def test_parameter_count_is_the_published_one(name):
+    published, channels = PUBLISHED_PARAMETERS[name]
+    head, classified = HEAD_PARAMETERS.get(name, (0, channels))
     net = build_backbone(name)
     assert net.num_features == channels
-    assert sum(p.numel() for p in net.parameters()) == published - 1000 * (channels + 1)
+    assert sum(p.numel() for p in net.parameters()) == published - head - 1000 * (classified + 1)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +83,26 @@ def test_parameter_count_is_torchvisions(name):
                 "trunk_output.block4.block4-5.f.a.0.weight": (440, 440, 1, 1),
             },
         ),
+        (
+            "efficientnet_lite0",
+            {
+                "conv_stem.weight": (32, 3, 3, 3),
+                "bn0.running_var": (32,),
+                "blocks.0.depthwise_conv.weight": (32, 1, 3, 3),
+                "blocks.3.expand_conv.weight": (144, 24, 1, 1),
+                "blocks.15.project_conv.weight": (320, 1152, 1, 1),
+                "blocks.15.bn2.bias": (320,),
+            },
+        ),
     ],
 )
-def test_state_has_torchvisions_names_and_shapes(name, shapes):
+def test_state_has_the_published_names_and_shapes(name, shapes):
     state = build_backbone(name).state_dict()
     for key, shape in shapes.items():
         assert tuple(state[key].shape) == shape
-    prefixes = ("conv1", "bn1", "layer") if name.startswith("resnet") else ("stem", "trunk_output")
-    assert not [key for key in state if not key.startswith(prefixes)]
+    prefixes = {"resn": ("conv1", "bn1", "layer"), "regn": ("stem", "trunk_output")}
+    prefixes["effi"] = ("conv_stem", "bn0", "blocks")
+    assert not [key for key in state if not key.startswith(prefixes[name[:4]])]
     if name.startswith("resnet"):
         assert ("layer1.0.downsample.0.weight" in state) == (name == "resnet50")
 
@@ -107,7 +124,7 @@ def test_resnet50_strides_in_its_3x3():
     assert net.get_submodule("layer2.0.conv2").stride == (2, 2)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "regnety_400mf"])
+@pytest.mark.parametrize("name", ["resnet18", "regnety_400mf", "efficientnet_lite0"])
 def test_batch_equals_items(name):
     net = build_backbone(name, width=16).eval()
     images = torch.rand(3, 3, 64, 64)
@@ -116,16 +133,38 @@ def test_batch_equals_items(name):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_pixels_are_normalised_inside(name):
-    """A grey picture of ImageNet's mean colour is zero to the first layer, whatever its weights."""
+    """A picture of the mean colour is zero to the first layer, whatever its weights."""
     net = build_backbone(name, width=16)
     seen = []
     first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    if name == "efficientnet_lite0":
+        mean, std = torch.full((3,), 127 / 255), torch.full((3,), 128 / 255)
     pictures = torch.stack((mean, mean + std))[:, :, None, None].expand(2, 3, 32, 32)
     net(pictures)
     torch.testing.assert_close(seen[0][0], torch.zeros(3, 32, 32))
     torch.testing.assert_close(seen[0][1], torch.ones(3, 32, 32))
+
+
+@pytest.mark.parametrize("size", [13, 16, 31, 32])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
+def test_same_padding_is_the_least_that_reaches_every_pixel_the_more_on_the_far_side(kernel, stride, size):
+    """Against the definition, an output pixel at a time."""
+    conv = SameConv2d(2, 3, kernel, stride)
+    image = torch.randn(1, 2, size, size)
+    outputs = -(-size // stride)
+    before = max((outputs - 1) * stride + kernel - size, 0) // 2
+    roomy = torch.zeros(1, 2, size + 2 * kernel, size + 2 * kernel)
+    roomy[:, :, kernel : kernel + size, kernel : kernel + size] = image
+    found = conv(image)
+    assert found.shape == (1, 3, outputs, outputs)
+    for y in (0, outputs // 2, outputs - 1):
+        for x in (0, outputs - 1):
+            top, left = (kernel - before + i * stride for i in (y, x))
+            window = roomy[0, :, top : top + kernel, left : left + kernel]
+            expected = (conv.weight * window).sum((1, 2, 3))
+            torch.testing.assert_close(found[0, :, y, x], expected, atol=1e-5, rtol=1e-4)
 
 
 class _FeatureInfo:

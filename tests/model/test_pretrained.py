@@ -69,7 +69,45 @@ def test_features_are_the_files_networks_on_normalised_pixels(tmp_path, suffix):
     torch.testing.assert_close(net(image), resnet18_by_hand(state, image), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "regnetx_400mf", "regnety_400mf"])
+def efficientnet_by_hand(state, image):
+    """An EfficientNet-Lite0 in functional form for pictures of a multiple of 32 pixels, from the names in the file."""
+
+    def norm(x, name):
+        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        return F.batch_norm(x, mean, var, state[f"{name}.weight"], state[f"{name}.bias"], eps=1e-3)
+
+    x = F.pad((255 * image - 127) / 128, (0, 1, 0, 1))
+    x = norm(F.conv2d(x, state["_conv_stem.weight"], None, 2), "_bn0").clamp(0, 6)
+    strided = {1: (0, 1), 3: (1, 2), 5: (0, 1), 11: (1, 2)}
+    for i in range(16):
+        p, y = f"_blocks.{i}", x
+        if i > 0:
+            y = norm(F.conv2d(y, state[f"{p}._expand_conv.weight"]), f"{p}._bn0").clamp(0, 6)
+        weight = state[f"{p}._depthwise_conv.weight"]
+        room = strided.get(i, (weight.shape[-1] // 2,) * 2)
+        y = F.conv2d(F.pad(y, room * 2), weight, None, 2 if i in strided else 1, groups=len(weight))
+        y = norm(y, f"{p}._bn1").clamp(0, 6)
+        y = norm(F.conv2d(y, state[f"{p}._project_conv.weight"]), f"{p}._bn2")
+        x = x + y if i in (2, 4, 6, 7, 9, 10, 12, 13, 14) else y
+    return x
+
+
+def efficientnet_state():
+    """As a file of efficientnet-lite-pytorch names it: modules with an underscore in front, their tensors without."""
+    ours = classifier_state("efficientnet_lite0", 64)
+    state = {re.sub(r"\b(?=[a-z]\w*\.)", "_", name): value for name, value in ours.items()}
+    return {**state, "_conv_head.weight": torch.randn(8, 320, 1, 1), "_bn1.running_var": torch.ones(8)}
+
+
+def test_efficientnets_features_are_the_files_networks_and_its_head_is_left_out(tmp_path):
+    state = efficientnet_state()
+    net = build_backbone("efficientnet_lite0").eval()
+    load_pretrained(net, write(state, tmp_path / "imagenet.pth"))
+    image = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(net(image), efficientnet_by_hand(state, image), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "regnetx_400mf", "regnety_400mf", "efficientnet_lite0"])
 def test_every_tensor_of_the_file_arrives(tmp_path, name):
     state = classifier_state(name)
     net = build_backbone(name, WIDTH)

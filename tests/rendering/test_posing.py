@@ -106,6 +106,27 @@ def test_every_finger_is_seen_straight_and_bent(composer: SceneComposer) -> None
         assert 0.15 < float(bent.float().mean()) < 0.6
 
 
+def test_bent_hands_bend_at_the_knuckles_alone_and_all_the_way(composer: SceneComposer) -> None:
+    sampler, random = composer.pose_sampler, CounterRandom(2, torch.arange(2000))
+    angles = sampler(random, blend=0.0, bent=1.0).angles[:, 1:]
+    assert float((angles[..., 1] < 45).float().mean()) > 0.99
+    knuckles = angles[..., 0].mean(1)
+    for low, high in ((-5, 15), (15, 30), (30, 45), (45, 60), (60, 90)):
+        assert 0.05 < float(((low < knuckles) & (knuckles < high)).float().mean()) < 0.5
+    # the others of the mixture, where fingers are straight, hardly ever bend at the knuckles by half
+    others = sampler(random, blend=0.0).angles[:, 1:]
+    half_bent = (others[..., 1].amax(1) < 30) & (others[..., 0].amin(1) > 20)
+    assert float(half_bent.float().mean()) < 0.02
+
+
+def test_the_share_of_bent_hands_changes_those_and_no_others(composer: SceneComposer) -> None:
+    sampler, random = composer.pose_sampler, CounterRandom(3, torch.arange(2000))
+    without, some = (sampler(random, blend=0.0, bent=share) for share in (0.0, 0.25))
+    changed = (without.angles != some.angles).flatten(1).any(1)
+    assert 0.2 < float(changed.float().mean()) < 0.3
+    assert bool((some.angles[changed][:, 1:, 1] < 60).all())
+
+
 def test_segment_distance_agrees_with_dense_sampling() -> None:
     g = torch.Generator().manual_seed(3)
     p1, q1, p2, q2 = torch.randn(4, 40, 3, generator=g)

@@ -33,6 +33,8 @@ class RenderConfig(BaseModel):
     """False: one relaxed pose"""
     pose_blend: float = Field(default=0.15, ge=0.0, le=1.0)
     """share of poses between two others"""
+    bent: float = Field(default=0.12, ge=0.0, le=1.0)
+    """share of poses with straight fingers bent at the knuckles"""
     collision_rejection: bool = True
     """take the first of several candidate poses without self-penetration; False: the first"""
     wrist_articulation: bool = True

@@ -46,6 +46,8 @@ MAX_NEIGHBOUR_GAP = 55.0  # degrees between knuckles of ring and middle or littl
 
 # free families beside the prototypes, and their share of all samples
 FAMILIES = {"synergy": 0.24, "gesture": 0.26, "flat": 0.10, "independent": 0.10, "prototype": 0.30}
+# fingers bent at the knuckles and straight beyond; their share is a setting, and they take it from all families alike
+BENT = len(FAMILIES)
 
 
 class PoseSample(NamedTuple):
@@ -91,17 +93,20 @@ class PoseSampler:
         self.pad_radius_m = torch.tensor([0.0085, 0.0075, 0.0075, 0.007, 0.0065], device=device)
         self.pad_direction = torch.linalg.cross(poser.bend, poser.bone[:, 2])
 
-    def __call__(self, random: CounterRandom, rest_joints_m: Tensor | None = None, blend: float = 0.15) -> PoseSample:
+    def __call__(
+        self, random: CounterRandom, rest_joints_m: Tensor | None = None, blend: float = 0.15, bent: float = 0.0
+    ) -> PoseSample:
         """Sample one pose per index.
 
         Args:
             random: the batch's random numbers.
             rest_joints_m: (B, 21, 3) rest joints of the shaped hands, or None for the mean hand.
             blend: share of the poses that lie between two others.
+            bent: share of the poses with straight fingers bent at the knuckles.
         """
         n = self.candidates
-        angles, touch = self._draw(random, "pose", n)
-        other, _ = self._draw(random, "other pose", n)
+        angles, touch = self._draw(random, "pose", n, bent)
+        other, _ = self._draw(random, "other pose", n, bent)
         mixed = random.chance("blend", blend)
         share = random.uniform("blend share", n)[..., None, None]
         angles = torch.where(mixed[:, None, None, None], torch.lerp(angles, other, share), angles)
@@ -129,9 +134,10 @@ class PoseSampler:
         gap = torch.linalg.vector_norm(pad.gather(2, finger)[:, :, 0] - pad[:, :, THUMB], dim=-1)
         return torch.where(touch[:, None] > 0, gap, torch.zeros_like(gap))
 
-    def _draw(self, random: CounterRandom, name: str, n: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, random: CounterRandom, name: str, n: int, bent: float) -> tuple[Tensor, Tensor]:
         """Angles (B, n, 5, 5), not yet clipped, and the finger (B,) that touches the thumb (0: none)."""
         family = random.choice(f"{name}/family", torch.tensor(list(FAMILIES.values())))
+        family = torch.where(random.chance(f"{name}/bent", bent), BENT, family)
         free = self._free_fingers(random, name, n, family)
         thumb = self._free_thumb(random, name, n)
         free = torch.cat([thumb[:, :, None], free], 2)
@@ -171,9 +177,20 @@ class PoseSampler:
         flat_pip = random.triangular(draw + "flat PIP", n, 4, low=0, mode=4, high=20)
         free_mcp = random.uniform(draw + "free MCP", n, 4, low=-18, high=88)
         free_pip = random.uniform(draw + "free PIP", n, 4, low=0, high=105)
+        # all knuckles bent about alike, as when beckoning, scooping or holding something flat
+        bend = random.triangular(draw + "bent knuckles", low=0, mode=30, high=88)[:, None, None]
+        bend_slope = 6 * random.normal(draw + "bent slope")[:, None, None] * rank
+        bent_mcp = bend + bend_slope + 5 * random.normal(draw + "bent MCP", n, 4)
+        bent_pip = random.triangular(draw + "bent middle joints", low=0, mode=4, high=32)[:, None, None]
+        bent_pip = bent_pip + 5 * random.normal(draw + "bent PIP", n, 4)
         which = family[:, None, None]
         mcp, pip = synergy_mcp, synergy_pip
-        for i, (a, b) in enumerate(((gesture_mcp, gesture_pip), (flat_mcp, flat_pip), (free_mcp, free_pip)), start=1):
+        for i, a, b in (
+            (1, gesture_mcp, gesture_pip),
+            (2, flat_mcp, flat_pip),
+            (3, free_mcp, free_pip),
+            (BENT, bent_mcp, bent_pip),
+        ):
             mcp, pip = torch.where(which == i, a, mcp), torch.where(which == i, b, pip)
         mcp = torch.minimum(torch.maximum(mcp, self.lower[1:, 0]), self.upper[1:, 0])
         pip = torch.minimum(torch.maximum(pip, self.lower[1:, 1]), self.upper[1:, 1])

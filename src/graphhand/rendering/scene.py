@@ -133,7 +133,7 @@ class SceneComposer:
         shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
         eye = torch.eye(3, device=self.device)
         rest = self.hand(eye.expand(batch, 16, 3, 3), shape)
-        sample = self.pose_sampler(random, rest, config.pose_blend)
+        sample = self.pose_sampler(random, rest, config.pose_blend, config.bent)
         angles, overlap = sample.angles, sample.depth_m
         wrist = torch.stack(poses.sample_wrist(random), 1)
         if not config.pose_mixture:

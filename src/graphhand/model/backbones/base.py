@@ -11,10 +11,12 @@ class Backbone(nn.Module):
     Attributes:
         num_features: channels of the feature map it returns, whose stride is 32.
         pyramid_features: channels of the maps at strides 4, 8, 16 and 32.
+        classifier: how the names of published weights begin that the network leaves out.
     """
 
     num_features: int
     pyramid_features: tuple[int, int, int, int]
+    classifier: tuple[str, ...] = ("fc.",)
 
     def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps at strides 4, 8, 16 and 32, ``(B, pyramid_features[0], S/4, S/4)`` and so on.

@@ -13,15 +13,19 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Pixels in [0, 1] to zero mean and unit variance over ImageNet. Constants, so no part of the state dict."""
+    """Pixels in [0, 1] to about zero mean and unit variance. Constants, so no part of the state dict.
+
+    Args:
+        mean, std: of red, green and blue; ImageNet's, or what else the network's published weights expect.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Sequence[float] = PIXEL_MEAN, std: Sequence[float] = PIXEL_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", per_channel(PIXEL_MEAN), persistent=False)
-        self.register_buffer("std", per_channel(PIXEL_STD), persistent=False)
+        self.register_buffer("mean", per_channel(mean), persistent=False)
+        self.register_buffer("std", per_channel(std), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std

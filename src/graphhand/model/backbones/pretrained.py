@@ -18,17 +18,17 @@ from graphhand.model.backbones.base import Backbone
 from graphhand.model.backbones.timm_models import TimmBackbone
 
 _COUNTER = "num_batches_tracked"  # torchvision's older files have none
-_CLASSIFIER = "fc."
 
 
 def load_pretrained(backbone: Backbone, path: str | PathLike[str]) -> None:
     """Fill a backbone from the state dict of a classifier, whose last layer is left out.
 
-    Our backbones take torchvision's files (and timm's of its ResNets, whose names are the same). A timm backbone takes
-    timm's file of the same model; layers after its last feature map are left out with the classifier.
+    ResNets and RegNets take torchvision's files (and timm's of its ResNets, whose names are the same), EfficientNets
+    those of efficientnet-lite-pytorch, whose names begin with underscores. A timm backbone takes timm's file of the
+    same model; layers after its last feature map are left out with the classifier.
 
     Args:
-        backbone: of the published width; its pixels are normalised by ImageNet's statistics, as these files expect.
+        backbone: of the published width; it normalises pixels as these files expect.
         path: a ``.safetensors`` file, or a ``.pth`` or ``.bin`` of ``torch.save``, which is read as data: nothing
             in it is executed.
 
@@ -38,10 +38,12 @@ def load_pretrained(backbone: Backbone, path: str | PathLike[str]) -> None:
     path = Path(path)
     theirs = _read(path)
     ours = _targets(backbone)
-    by_name = {_plain(name) if isinstance(backbone, TimmBackbone) else name: value for name, value in theirs.items()}
+    spelled = _plain if isinstance(backbone, TimmBackbone) else _public
+    by_name = {spelled(name): value for name, value in theirs.items()}
     missing = [name for name in ours if name not in by_name and not name.endswith(_COUNTER)]
     # What a timm file has beyond its feature network are the layers that the feature network leaves out.
-    surplus = [] if isinstance(backbone, TimmBackbone) else [n for n in by_name if n not in ours and _unexpected(n)]
+    known = (*ours, *(n for n in by_name if n.startswith(backbone.classifier) or n.endswith(_COUNTER)))
+    surplus = [] if isinstance(backbone, TimmBackbone) else [n for n in by_name if n not in known]
     misshapen = [
         f"{name} is {tuple(by_name[name].shape)}, not {tuple(value.shape)}"
         for name, value in ours.items()
@@ -75,8 +77,8 @@ def _plain(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _unexpected(name: str) -> bool:
-    return not name.startswith(_CLASSIFIER) and not name.endswith(_COUNTER)
+def _public(name: str) -> str:
+    return ".".join(part.removeprefix("_") for part in name.split("."))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
