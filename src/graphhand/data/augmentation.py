@@ -56,6 +56,7 @@ class Augmentation:
         brightness, contrast: gain, and contrast about mid-grey, change by up to this part.
         tint: each colour channel's gain changes by up to this part on its own: other lamps, other skins.
         saturation: colours move away from their grey, or towards it, by up to this part.
+        grey: probability that no colour is left.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
@@ -71,6 +72,7 @@ class Augmentation:
     contrast: float = 0.3
     tint: float = 0.1
     saturation: float = 0.3
+    grey: float = 0.0
     gamma: float = 0.3
     blur: float = 0.25
     noise: float = 0.25
@@ -98,11 +100,13 @@ class Augmentation:
 
         None where all of these are switched off.
         """
-        if not (self.brightness or self.contrast or self.tint or self.saturation or self.gamma):
+        if not (self.brightness or self.contrast or self.tint or self.saturation or self.grey or self.gamma):
             return None
         brightness, contrast, saturation, gamma, *tint = rng.uniform(-1.0, 1.0, 7).tolist()
         contrast = 1.0 + self.contrast * contrast
         saturation = 1.0 + self.saturation * saturation
+        if self.grey and rng.random() < self.grey:
+            saturation, tint = 0.0, [0.0] * 3
         rows = []
         for channel, part in enumerate(tint):
             gain = (1.0 + self.brightness * brightness) * (1.0 + self.tint * part)
