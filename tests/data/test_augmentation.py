@@ -59,6 +59,15 @@ def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
     np.testing.assert_array_equal(plain.visible, changed.visible)
 
 
+def test_grey_crops_have_no_colour_as_often_as_said_whatever_the_other_changes(textured):
+    setting = Augmentation(**{**OFF, "grey": 0.3, "tint": 0.5, "saturation": 0.5, "contrast": 0.2, "brightness": 0.2})
+    crops = [make_example(textured, SIZE, setting, np.random.default_rng(i)).image.astype(int) for i in range(200)]
+    spread = np.array([np.ptp(crop, axis=-1).mean() for crop in crops])
+    colourless = spread < 1.0
+    assert 0.2 < colourless.mean() < 0.4
+    assert spread[~colourless].min() > 5.0
+
+
 @pytest.mark.parametrize("blur", [_defocus, _motion_blur, _low_resolution])
 def test_a_blur_spreads_a_spot_and_leaves_its_middle_where_it_was(blur):
     """Labels stay true under every blur: to a tenth of a pixel of the picture left, a quarter as fine at the least."""
