@@ -58,6 +58,8 @@ class Augmentation:
         saturation: colours move away from their grey, or towards it, by up to this part.
         grey: probability that no colour is left.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
+        shading: smooth patches of light and shade over the crop, up to this part brighter or darker: what a palm's hollow
+            and mounds look like depends on the hand and the lamp more than on the pose.
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
@@ -74,6 +76,7 @@ class Augmentation:
     saturation: float = 0.3
     grey: float = 0.0
     gamma: float = 0.3
+    shading: float = 0.0
     blur: float = 0.25
     noise: float = 0.25
     occlusion: float = 0.2
@@ -131,6 +134,8 @@ class Augmentation:
         covered = np.zeros(len(joints_px), dtype=np.bool_)
         if self.occlusion and rng.random() < self.occlusion:
             image, covered = _occlude(image, joints_px, rng)
+        if self.shading:
+            image = _shade(image, self.shading * rng.random(), rng)
         if self.blur and rng.random() < self.blur:
             image = (_defocus, _motion_blur, _low_resolution)[rng.integers(3)](image, rng)
         if self.noise and rng.random() < self.noise:
@@ -156,6 +161,17 @@ _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}
 
 def _as_image(array: object) -> Image:
     return np.asarray(array, dtype=np.uint8)
+
+
+def _shade(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Brighter and darker by up to ``strength``, from a coarse grid and a finer one of half its weight."""
+    size = (image.shape[1], image.shape[0])
+    coarse, fine = (
+        cv2.resize(rng.uniform(-1.0, 1.0, (cells, cells)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+        for cells in (4, 8)
+    )
+    light = np.clip(1.0 + strength / 1.5 * (coarse + 0.5 * fine), 1.0 - strength, 1.0 + strength)
+    return _as_image(cv2.multiply(image, np.dstack((light, light, light)), dtype=cv2.CV_8U))
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
