@@ -58,8 +58,8 @@ class Augmentation:
         saturation: colours move away from their grey, or towards it, by up to this part.
         grey: probability that no colour is left.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
-        shading: smooth patches of light and shade over the crop, up to this part brighter or darker: what a palm's hollow
-            and mounds look like depends on the hand and the lamp more than on the pose.
+        shading: smooth patches of light and shade over the crop, up to this part brighter or darker: how a palm's
+            hollow and mounds look depends on the hand and the lamp more than on the pose.
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
@@ -164,13 +164,13 @@ def _as_image(array: object) -> Image:
 
 
 def _shade(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Brighter and darker by up to ``strength``, from a coarse grid and a finer one of half its weight."""
+    """Brighter and darker by up to ``strength``: the sum of three grids, from a palm's size to a finger's width."""
     size = (image.shape[1], image.shape[0])
-    coarse, fine = (
-        cv2.resize(rng.uniform(-1.0, 1.0, (cells, cells)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-        for cells in (4, 8)
-    )
-    light = np.clip(1.0 + strength / 1.5 * (coarse + 0.5 * fine), 1.0 - strength, 1.0 + strength)
+    light = np.ones(image.shape[:2], dtype=np.float32)
+    for cells, share in ((4, 0.6), (8, 0.4), (16, 0.3)):
+        grid = rng.uniform(-share, share, (cells, cells)).astype(np.float32)
+        light += strength * cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC)
+    light = np.clip(light, 1.0 - strength, 1.0 + strength)
     return _as_image(cv2.multiply(image, np.dstack((light, light, light)), dtype=cv2.CV_8U))
 
 
