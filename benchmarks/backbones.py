@@ -22,7 +22,10 @@ import torch
 from graphhand.errors import InputError
 from graphhand.model.backbones import TIMM_PREFIX, Backbone, build_backbone
 
-DEFAULT = ("resnet18/32", "resnet18/48", "resnet18", "regnetx_400mf", "regnety_400mf", "regnetx_800mf", "regnety_800mf")
+DEFAULT = (
+    "resnet18/32", "resnet18/48", "resnet18", "regnetx_400mf", "regnety_400mf", "regnetx_800mf", "regnety_800mf",
+    "efficientnet_lite0",
+)  # fmt: skip
 PICTURE_SIZES = (128, 224)
 TRAINING_SIZE = 128
 
