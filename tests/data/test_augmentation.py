@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphhand.data import Augmentation, make_example
-from graphhand.data.augmentation import _add_noise, _defocus, _low_resolution, _motion_blur, _shade
+from graphhand.data.augmentation import _add_noise, _defocus, _low_resolution, _motion_blur
 
 OFF = {f.name: 0.0 for f in fields(Augmentation)}
 SIZE = 96
@@ -66,20 +66,6 @@ def test_grey_crops_have_no_colour_as_often_as_said_whatever_the_other_changes(t
     colourless = spread < 1.0
     assert 0.2 < colourless.mean() < 0.4
     assert spread[~colourless].min() > 5.0
-
-
-@pytest.mark.parametrize("strength", [0.1, 0.4])
-def test_shading_is_smooth_grey_and_as_strong_as_said(strength):
-    flat = np.full((96, 96, 3), (150, 120, 100), np.uint8)
-    lights = [_shade(flat.copy(), strength, np.random.default_rng(i))[:, :, 0] / 150.0 for i in range(20)]
-    assert max(abs(light - 1.0).max() for light in lights) == pytest.approx(strength, abs=0.01)
-    assert np.mean(lights) == pytest.approx(1.0, abs=0.1 * strength)
-    for light in lights:
-        assert np.ptp(light) > 0.6 * strength
-        # the finest grid has a finger in each cell, six pixels here
-        assert np.abs(np.diff(light, axis=0)).max() < 0.25 * strength + 0.01
-    shaded = _shade(flat.copy(), strength, np.random.default_rng(0)).astype(float)
-    np.testing.assert_allclose(shaded / flat, (shaded / flat)[:, :, :1].repeat(3, 2), atol=0.01)
 
 
 @pytest.mark.parametrize("blur", [_defocus, _motion_blur, _low_resolution])

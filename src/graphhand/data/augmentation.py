@@ -58,8 +58,6 @@ class Augmentation:
         saturation: colours move away from their grey, or towards it, by up to this part.
         grey: probability that no colour is left.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
-        shading: smooth patches of light and shade over the crop, up to this part brighter or darker: how a palm's
-            hollow and mounds look depends on the hand and the lamp more than on the pose.
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
@@ -76,7 +74,6 @@ class Augmentation:
     saturation: float = 0.3
     grey: float = 0.0
     gamma: float = 0.3
-    shading: float = 0.0
     blur: float = 0.25
     noise: float = 0.25
     occlusion: float = 0.2
@@ -134,8 +131,6 @@ class Augmentation:
         covered = np.zeros(len(joints_px), dtype=np.bool_)
         if self.occlusion and rng.random() < self.occlusion:
             image, covered = _occlude(image, joints_px, rng)
-        if self.shading:
-            image = _shade(image, self.shading * rng.random(), rng)
         if self.blur and rng.random() < self.blur:
             image = (_defocus, _motion_blur, _low_resolution)[rng.integers(3)](image, rng)
         if self.noise and rng.random() < self.noise:
@@ -161,17 +156,6 @@ _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}
 
 def _as_image(array: object) -> Image:
     return np.asarray(array, dtype=np.uint8)
-
-
-def _shade(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Brighter and darker by up to ``strength``: the sum of three grids, from a palm's size to a finger's width."""
-    size = (image.shape[1], image.shape[0])
-    light = np.ones(image.shape[:2], dtype=np.float32)
-    for cells, share in ((4, 0.6), (8, 0.4), (16, 0.3)):
-        grid = rng.uniform(-share, share, (cells, cells)).astype(np.float32)
-        light += strength * cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC)
-    light = np.clip(light, 1.0 - strength, 1.0 + strength)
-    return _as_image(cv2.multiply(image, np.dstack((light, light, light)), dtype=cv2.CV_8U))
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
