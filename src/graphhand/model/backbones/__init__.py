@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from graphhand.model.backbones.base import Backbone
-from graphhand.model.backbones.efficientnet import EFFICIENTNETS, EfficientNet
+from graphhand.model.backbones.efficientnet import EfficientNetLite0
 from graphhand.model.backbones.pretrained import load_pretrained
 from graphhand.model.backbones.regnet import REGNETS, RegNet
 from graphhand.model.backbones.resnet import RESNETS, ResNet
 from graphhand.model.backbones.timm_models import TimmBackbone
 
-BACKBONES = (*RESNETS, *REGNETS, *EFFICIENTNETS)
+BACKBONES = (*RESNETS, *REGNETS, "efficientnet_lite0")
 """Names of the backbones that need nothing beyond torch."""
 
 TIMM_PREFIX = "timm/"
@@ -32,8 +32,8 @@ def build_backbone(name: str, width: int = 64) -> Backbone:
         return ResNet(name, width)
     if name in REGNETS:
         return RegNet(name, width)
-    if name in EFFICIENTNETS:
-        return EfficientNet(name, width)
+    if name == "efficientnet_lite0":
+        return EfficientNetLite0(width)
     if name.startswith(TIMM_PREFIX):
         return TimmBackbone(name.removeprefix(TIMM_PREFIX))
     raise ValueError(f"a backbone is {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME, not {name!r}")

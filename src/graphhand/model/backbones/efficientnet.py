@@ -25,7 +25,6 @@ _STAGES = (
 )
 _STEM = 32
 _LAST_AT_STRIDE = (1, 2, 4, 6)  # stages that end strides 4, 8, 16 and 32
-EFFICIENTNETS = ("efficientnet_lite0",)
 
 
 class SameConv2d(nn.Conv2d):
@@ -67,20 +66,17 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNet(Backbone):
+class EfficientNetLite0(Backbone):
     """An EfficientNet-Lite0 without its classifier and the 1x1 convolution before that.
 
     Args:
-        name: one of ``EFFICIENTNETS``.
         width: 64 is the standard network, 32 one with half its channels.
     """
 
     classifier = ("conv_head.", "bn1.", "fc.")
 
-    def __init__(self, name: str = "efficientnet_lite0", width: int = 64) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        if name not in EFFICIENTNETS:
-            raise ValueError(f"an EfficientNet is {' or '.join(EFFICIENTNETS)}, not {name!r}")
         factor = width / 64
         self.normalize = Normalize((127 / 255,) * 3, (128 / 255,) * 3)
         channels = _rounded(_STEM * factor)

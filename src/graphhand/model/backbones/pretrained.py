@@ -42,8 +42,8 @@ def load_pretrained(backbone: Backbone, path: str | PathLike[str]) -> None:
     by_name = {spelled(name): value for name, value in theirs.items()}
     missing = [name for name in ours if name not in by_name and not name.endswith(_COUNTER)]
     # What a timm file has beyond its feature network are the layers that the feature network leaves out.
-    known = (*ours, *(n for n in by_name if n.startswith(backbone.classifier) or n.endswith(_COUNTER)))
-    surplus = [] if isinstance(backbone, TimmBackbone) else [n for n in by_name if n not in known]
+    left_out = [n for n in by_name if n.startswith(backbone.classifier) or n.endswith(_COUNTER)]
+    surplus = [] if isinstance(backbone, TimmBackbone) else [n for n in by_name if n not in ours and n not in left_out]
     misshapen = [
         f"{name} is {tuple(by_name[name].shape)}, not {tuple(value.shape)}"
         for name, value in ours.items()
