@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -116,6 +117,34 @@ def test_maps_have_strides_4_to_32_and_the_channels_it_says(name):
     ]
     assert net.num_features == net.pyramid_features[-1]
     torch.testing.assert_close(net(torch.ones(1, 3, 64, 64)), net.pyramid(torch.ones(1, 3, 64, 64))[-1])
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_frozen_layers_are_those_that_a_stride_depends_on(name, stride):
+    torch.manual_seed(0)
+    net = build_backbone(name, 16).train()
+    pictures = torch.rand(2, 3, 64, 64)
+    net.freeze(stride)
+    assert net.training
+
+    def maps():
+        net.eval()
+        with torch.no_grad():
+            found = [feature_map.clone() for feature_map in net.pyramid(pictures)]
+        net.train()
+        return found
+
+    before, layers = maps(), copy.deepcopy(net.state_dict())
+    net.pyramid(pictures)  # batch normalisation remembers what it sees
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1.1)
+    unchanged = [torch.equal(*pair) for pair in zip(before, maps())]
+    assert unchanged == [other <= stride for other in (4, 8, 16, 32)]
+    if stride == 32:
+        assert all(torch.equal(value, layers[name]) for name, value in net.state_dict().items())
 
 
 def test_resnet50_strides_in_its_3x3():

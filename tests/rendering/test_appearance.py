@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from graphhand.errors import InputError
 from graphhand.rendering import RenderConfig, RenderEngine, backgrounds, objects, sensor
 from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.backgrounds import PictureStore, procedural
 from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.posing import MODEL_CHAIN
 from graphhand.rendering.scene import SceneComposer
 from graphhand.rendering.shading import ShadowMap
 from graphhand.rendering.skin import sample_skin, tone_colour
+from graphhand.rendering.skin_pads import pad_heights
 
 
 def smooth_picture(size: int = 64) -> torch.Tensor:
@@ -61,6 +64,32 @@ def test_texture_knows_nails_palm_and_creases(composer: SceneComposer) -> None:
     crease = texels[..., tex.CREASE]
     assert float(crease.max()) > 0.6
     assert 0.01 < float((crease > 0.4).float().mean()) < 0.25
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pads_rise_on_palm_and_fingers_with_hollows_between_and_not_on_the_back(
+    composer: SceneComposer, seed: int
+) -> None:
+    mesh, poser = composer.mesh, composer.poser
+    joints = mesh.rest_joints_m
+
+    def height(places: torch.Tensor, normal: torch.Tensor, chain: tuple[int, ...] = (0,)) -> torch.Tensor:
+        weights = torch.zeros(len(places), 16)
+        weights[:, chain[0]] = 1
+        normals = normal.expand(len(places), 3)
+        return pad_heights(places + 0.006 * normals, normals, weights, joints, poser, seed=seed)
+
+    down = torch.tensor([0.0, -1.0, 0.0])
+    hollow = joints[0] + 0.62 * (joints[9] - joints[0])
+    mounds = height(joints[[5, 9, 13, 17]], down)
+    assert float(mounds.min()) > 0
+    assert float(height(hollow[None], down)) < float(mounds.min())
+    assert float(height(joints, -down).abs().max()) == 0
+    for finger, chain in enumerate(MODEL_CHAIN):
+        start, end = joints[2 + 4 * finger], joints[3 + 4 * finger]
+        palmar = normalize(torch.linalg.cross(poser.bend[finger], end - start), dim=0)
+        joint, middle = height(torch.stack([start, (start + end) / 2]), palmar, chain)
+        assert float(middle) > max(float(joint), 0)
 
 
 def test_texel_rows_are_unique_and_in_range() -> None:

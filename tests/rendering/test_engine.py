@@ -188,6 +188,18 @@ def test_nail_polish_is_seen_on_nails(plain: RenderedBatch) -> None:
     assert float(torch.isin(bare.part[changed], tips).float().mean()) > 0.9
 
 
+def test_flesh_is_seen_on_the_skin_and_nowhere_else(plain: RenderedBatch) -> None:
+    detailed = {**PLAIN, "skin_detail": True}
+    smooth, fleshy = (RenderEngine(RenderConfig(**detailed, flesh=flesh)).render(range(12)) for flesh in (0.0, 2.0))
+    changed = (smooth.image - fleshy.image).abs().amax(1)
+    assert int((changed > 0.02).sum()) > 300
+    near = (
+        torch.nn.functional.max_pool2d((smooth.mask > 0).float(), 3, 1, 1) > 0
+    )  # a finger's rim fills part of a pixel
+    assert float(changed[~near].max()) < 0.012  # the exposure follows the hand
+    assert torch.equal(smooth.joints_cam_m, fleshy.joints_cam_m)
+
+
 @pytest.mark.parametrize("switch", [{"occluders": 1.0}, {"objects": 1.0}])
 def test_things_hide_hand_and_joints(plain: RenderedBatch, switch: dict[str, float]) -> None:
     batch = RenderEngine(RenderConfig(**{**PLAIN, **switch})).render(range(8))

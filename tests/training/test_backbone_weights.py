@@ -60,3 +60,22 @@ def test_initial_weights_go_over_the_file(imagenet, tmp_path):
     state = torch.load(imagenet, weights_only=True)
     assert not is_filled(trainer.generator.backbone, state)
     assert is_filled(trainer.generator.refinement_backbone, state)
+
+
+@pytest.mark.parametrize("stages", [(1,), (1, 2), (1, 2, 3)])
+def test_frozen_layers_stay_as_the_file_has_them_and_the_others_learn(imagenet, tmp_path, stages):
+    epochs = {f"stage{stage}": {"epochs": int(stage in stages)} for stage in (1, 2, 3)}
+    config = parse_config(TINY | epochs | {"backbone_weights": str(imagenet), "frozen_stride": 16}, "test")
+    trainer = Trainer(config, tmp_path / "run", quiet=True)
+    assert trainer.run(stages)
+    state = torch.load(imagenet, weights_only=True)
+    deep = "layer4."
+    for backbone, learns in (
+        (trainer.generator.backbone, True),
+        (trainer.generator.refinement_backbone, stages != (1,)),
+    ):
+        now = backbone.state_dict()
+        shallow = {name: value for name, value in now.items() if not name.startswith(deep)}
+        assert all(torch.equal(value, state[name]) for name, value in shallow.items() if learns)
+        changed = [not torch.equal(now[name], state[name]) for name in now if name.startswith(deep)]
+        assert any(changed) == learns

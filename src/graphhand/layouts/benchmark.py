@@ -33,7 +33,7 @@ _BATCH = 256
 
 def config(split: str) -> RenderConfig:
     """The engine's settings for a split: 320x320 pictures, the split's seed, and its defaults when v1 was fixed."""
-    return RenderConfig(image_size=320, seed=SEEDS[split], bent=0.0)
+    return RenderConfig(image_size=320, seed=SEEDS[split], bent=0.0, flesh=0.0)
 
 
 def indices(split: str, shape_size: int) -> npt.NDArray[np.int64]:

@@ -107,9 +107,16 @@ class Generator(nn.Module):
 
     def load_pretrained_backbones(self, path: str | PathLike[str]) -> None:
         """Start every backbone from the same file of ImageNet weights: :func:`load_pretrained`."""
-        for backbone in (self.backbone, self.refinement_backbone):
-            if backbone is not None:
-                load_pretrained(backbone, path)
+        for backbone in self._backbones():
+            load_pretrained(backbone, path)
+
+    def freeze_backbones(self, stride: int) -> None:
+        """Fix the layers of every backbone up to a stride: :meth:`Backbone.freeze`."""
+        for backbone in self._backbones():
+            backbone.freeze(stride)
+
+    def _backbones(self) -> list[Backbone]:
+        return [backbone for backbone in (self.backbone, self.refinement_backbone) if backbone is not None]
 
     def forward(
         self, image: Tensor, K: Tensor | None = None, refine: bool = True, camera_known: Tensor | None = None

@@ -54,6 +54,8 @@ class RenderConfig(BaseModel):
     """False: one medium skin"""
     skin_detail: bool = True
     """creases, lines, nails, veins, mottling; False: plain skin"""
+    flesh: float = Field(default=1.0, ge=0.0, le=2.0)
+    """mean height of the pads of palm and fingers, with the hollows between; read with skin_detail"""
     light_variation: bool = True
     """False: one white light over the camera's shoulder"""
     shadows: bool = True

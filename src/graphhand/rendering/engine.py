@@ -92,11 +92,12 @@ class RenderEngine:
         if not config.background_variation:
             return torch.full((random.batch, 3, size, size), 0.2, device=self.device)
         scene = backgrounds.procedural(random, size, base)
+        blur = random.uniform("background blur").square()
         if self.store is not None:
             own = random.chance("own picture", config.background_pictures)[:, None, None, None]
             scene = torch.where(own, self.store.draw(random, size), scene)
-        sigma = random.uniform("background blur").square() * size / 40
-        return sensor.separable(scene, sensor.gaussian_matrix(size, sigma))
+            blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)  # photographs bring a blur of their own
+        return sensor.separable(scene, sensor.gaussian_matrix(size, blur * size / 40))
 
     def _draw(self, random: CounterRandom, scene: Scene) -> RenderedBatch:
         # everything is drawn in a square; a lower picture is cut out of its middle at the end
@@ -195,7 +196,9 @@ class RenderEngine:
         relief = torch.where(is_thing, torch.zeros_like(relief), relief)
         if config.skin_detail:
             strength = relief * scene.skin.relief.index_select(0, sample)
-            normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, texel, strength)
+            flesh = scene.skin.flesh.index_select(0, sample)
+            slope = texel[:, [tex.SLOPE_0, tex.SLOPE_1]] + flesh[:, None] * texel[:, [tex.PAD_0, tex.PAD_1]]
+            normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, slope, strength)
         lit = None
         if config.shadows:
             near = self.hand.hand_vertex_count

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.lights import Lights
 from graphhand.rendering.rasterizer import Fragments, rasterize
 
@@ -66,7 +65,7 @@ class ShadowMap:
 
 
 def bumped_normal(
-    normal: Tensor, fragments: Fragments, points_cam_m: Tensor, faces: Tensor, texel: Tensor, strength: Tensor
+    normal: Tensor, fragments: Fragments, points_cam_m: Tensor, faces: Tensor, slope: Tensor, strength: Tensor
 ) -> Tensor:
     """Tilt normals (N, 3) by the relief's slope (Blinn 1978): n' = n - grad h, with grad h in the triangle's plane."""
     vertices = points_cam_m.shape[1]
@@ -75,7 +74,7 @@ def bumped_normal(
     a, b = corner[:, 0] - corner[:, 2], corner[:, 1] - corner[:, 2]
     aa, bb, ab = (a * a).sum(1), (b * b).sum(1), (a * b).sum(1)
     inverse = strength / (aa * bb - ab * ab).clamp(min=1e-14)
-    s0, s1 = texel[:, tex.SLOPE_0], texel[:, tex.SLOPE_1]
+    s0, s1 = slope.unbind(1)
     gradient = ((bb * s0 - ab * s1) * inverse)[:, None] * a + ((aa * s1 - ab * s0) * inverse)[:, None] * b
     return normalize(normal - gradient, dim=1)
 

@@ -32,7 +32,7 @@ class Skin(NamedTuple):
         gloved: (B,) bool.
         band_x_m: (B, 2) from and to of a wristband on the rest arm (empty: none); band: (B, 3) its colour.
         ring: (B, 2) from and to in the texture's finger coordinate (empty: none).
-        relief: (B,) strength of the bump map.
+        relief: (B,) strength of the bump map; flesh: (B,) of the pads in it, against the creases.
         gloss: (B,) strength and (B,) exponent of the highlight.
         variant: (B,) which bake of the texture.
     """
@@ -48,6 +48,7 @@ class Skin(NamedTuple):
     band: Tensor
     ring: Tensor
     relief: Tensor
+    flesh: Tensor
     gloss: Tensor
     shininess: Tensor
     variant: Tensor
@@ -124,6 +125,7 @@ def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
         band=band,
         ring=torch.stack([ring_at, ring_at + ring_width], 1),
         relief=detail * random.uniform("relief", low=0.1, high=0.65),
+        flesh=config.flesh * random.uniform("flesh", low=0.0, high=2.0),
         gloss=random.uniform("gloss", low=0.0, high=0.10) + 0.15 * random.uniform("wet").pow(8),
         shininess=torch.exp(random.uniform("shininess", low=1.8, high=3.6)),
         variant=(random.uniform("texture variant") * tex.VARIANTS).long().clamp(max=tex.VARIANTS - 1),

@@ -15,12 +15,13 @@ from torch.nn.functional import normalize
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.mesh import RenderMesh
 from graphhand.rendering.posing import FINGER_NAMES, MODEL_CHAIN, THUMB, HandPoser
+from graphhand.rendering.skin_pads import pad_heights
 
 GRID = 8
 VARIANTS = 4
 # channels of a texel
-CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U = range(12)
-CHANNELS = 12
+CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U, PAD_0, PAD_1 = range(14)
+CHANNELS = 14
 # cells (i, j) of the grid that lie in the triangle, row by row
 _CELLS = torch.tensor([(i, j) for i in range(GRID) for j in range(GRID - i)])
 TEXELS = len(_CELLS)
@@ -265,8 +266,10 @@ def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor
         # metres, outwards
         height = -4.5e-4 * crease + 8e-5 * mottle + 5e-5 * fine + 2.5e-4 * vein + 1e-4 * nail
         slope = _slope(height.view(-1, TEXELS)).flatten(0, 1)
-        channels = [crease, palm, red, nail, pale, vein, mottle, fine, slope[:, 0], slope[:, 1], points[:, 0], code]
-        rows.append(torch.stack(channels, 1))
+        pads = pad_heights(points, normals, skin, anatomy.joints, poser, seed + 11)
+        pad_slope = _slope(pads.view(-1, TEXELS)).flatten(0, 1)
+        features = torch.stack([crease, palm, red, nail, pale, vein, mottle, fine], 1)
+        rows.append(torch.cat([features, slope, points[:, :1], code[:, None], pad_slope], 1))
     return torch.cat(rows)
 
 

@@ -101,6 +101,9 @@ class TrainConfig(StrictModel):
         None,
         description="file of ImageNet weights (.pth, .safetensors) to start the backbones from, before initial_weights",
     )
+    frozen_stride: Literal[4, 8, 16, 32] | None = Field(
+        None, description="backbone layers up to this stride stay as they began; null trains all of them"
+    )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     train: tuple[Source, ...] = Field((RenderedSource(samples=41258),), min_length=1)
     validation: Source = RenderedSource(seed=1, samples=512)

@@ -36,6 +36,8 @@ def make_players(
     if not config.losses.handedness:  # several processes wait for the gradient of every parameter that is not frozen
         generator.right_head.requires_grad_(False)
     settings = config.stage(stage)
+    if config.frozen_stride is not None:
+        generator.freeze_backbones(config.frozen_stride)
     # Compiled for the player alone: validation sees batches of other sizes, for which it would be compiled anew.
     network = cast(torch.nn.Module, torch.compile(generator)) if config.compile else generator
     players = {"generator": _player(fabric, config, network, settings, ADAM_BETAS)}

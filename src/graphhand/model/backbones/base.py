@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_STRIDES = (4, 8, 16, 32)
 
 
 class Backbone(nn.Module):
@@ -17,6 +25,7 @@ class Backbone(nn.Module):
     num_features: int
     pyramid_features: tuple[int, int, int, int]
     classifier: tuple[str, ...] = ("fc.",)
+    _frozen_norms: tuple[str, ...] = ()
 
     def pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps at strides 4, 8, 16 and 32, ``(B, pyramid_features[0], S/4, S/4)`` and so on.
@@ -29,3 +38,29 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Feature map ``(B, num_features, S/32, S/32)`` of ``(B, 3, S, S)`` RGB pictures in [0, 1]."""
         return self.pyramid(image)[-1]
+
+    def freeze(self, stride: int) -> None:
+        """Fix the layers that the map at a stride depends on: their weights, and the statistics of their normalisation.
+
+        Args:
+            stride: 4, 8, 16 or 32, which fixes the whole backbone.
+        """
+        learning = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        if not learning:
+            return
+        training = self.training
+        with torch.enable_grad():
+            picture = next(iter(learning.values())).new_zeros(1, 3, 64, 64)
+            reached = self.eval().pyramid(picture)[_STRIDES.index(stride)].sum()
+            gradients = torch.autograd.grad(reached, list(learning.values()), allow_unused=True)
+        layers = {name.rpartition(".")[0] for name, gradient in zip(learning, gradients) if gradient is not None}
+        for layer in layers:
+            self.get_submodule(layer).requires_grad_(False)
+        self._frozen_norms = tuple(layer for layer in layers if hasattr(self.get_submodule(layer), "running_mean"))
+        self.train(training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self._frozen_norms:
+            self.get_submodule(name).eval()
+        return self

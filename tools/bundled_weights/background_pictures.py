@@ -1,0 +1,103 @@
+"""Compose busy, sharp background pictures for the renderer from a few photographs.
+
+python tools/bundled_weights/background_pictures.py SOURCES OUT --count 2000
+
+reads SOURCES/scenes (photographs, panoramas) and SOURCES/things (photographs of things, cut out by their alpha channel)
+and writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and things laid over it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SIDE = 256
+LARGEST = 1600  # sources are reduced to this longer side
+
+
+def main(sources: Path, out: Path, count: int, seed: int) -> None:
+    scenes = [_read(path)[..., :3] for path in sorted((sources / "scenes").iterdir())]
+    things = [_read(path) for path in sorted((sources / "things").iterdir())]
+    things = [thing for thing in things if thing.shape[2] == 4 and min(thing.shape[:2]) >= 48]
+    print(f"{len(scenes)} scenes, {len(things)} things")
+    out.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture = _composed(np.random.default_rng([seed, number]), scenes, things)
+        cv2.imwrite(str(out / f"{number:05d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def _read(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.dtype != np.uint8:
+        raise SystemExit(f"{path}: not an 8-bit picture; take it out of the folder")
+    if picture.ndim == 2:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+    scale = LARGEST / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+
+
+def _composed(random: np.random.Generator, scenes: list[np.ndarray], things: list[np.ndarray]) -> np.ndarray:
+    picture = _piece(random, scenes, SIDE, SIDE)
+    for _ in range(random.choice([0, 0, 1, 2, 4, 8, 14])):
+        side = int(SIDE * random.uniform(0.08, 0.75) ** 1.3) + 8
+        if random.random() < 0.5:
+            layer = _thing(random, things, side)
+        else:
+            height = max(8, int(side * random.uniform(0.25, 1.0)))
+            layer = np.dstack([_piece(random, scenes, side, height), np.full((height, side), 255, np.uint8)])
+        _lay(picture, _turned(random, layer), random)
+    return picture
+
+
+def _piece(random: np.random.Generator, scenes: list[np.ndarray], width: int, height: int) -> np.ndarray:
+    scene = scenes[random.integers(len(scenes))]
+    available = min(scene.shape[0] / height, scene.shape[1] / width)
+    # from the whole scene down to a sixth of it, but not so near that its pixels show
+    scale = max(available * random.uniform(1 / 6, 1) ** 1.0, min(available, 0.45))
+    h, w = int(height * scale), int(width * scale)
+    top, left = random.integers(scene.shape[0] - h + 1), random.integers(scene.shape[1] - w + 1)
+    piece = cv2.resize(scene[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_AREA)
+    return _recoloured(random, piece[:, ::-1] if random.random() < 0.5 else piece)
+
+
+def _thing(random: np.random.Generator, things: list[np.ndarray], side: int) -> np.ndarray:
+    thing = things[random.integers(len(things))]
+    scale = side / max(thing.shape[:2])
+    small = cv2.resize(thing, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.dstack([_recoloured(random, small[..., :3]), small[..., 3]])
+
+
+def _recoloured(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    gain = np.exp(random.normal(0, 0.25) + random.normal(0, 0.08, 3))
+    return np.clip(255 * (picture / 255.0) ** np.exp(random.normal(0, 0.2)) * gain, 0, 255).astype(np.uint8)
+
+
+def _turned(random: np.random.Generator, layer: np.ndarray) -> np.ndarray:
+    height, width = layer.shape[:2]
+    room = int(np.ceil(np.hypot(height, width)))
+    angle = random.normal(0, 25) if random.random() < 0.5 else 0.0
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    turn[:, 2] += (room - width) / 2, (room - height) / 2
+    return cv2.warpAffine(layer, turn, (room, room), flags=cv2.INTER_LINEAR)
+
+
+def _lay(picture: np.ndarray, layer: np.ndarray, random: np.random.Generator) -> None:
+    x, y = random.integers(-layer.shape[1] // 2, SIDE - layer.shape[1] // 2, 2)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + layer.shape[1], SIDE), min(y + layer.shape[0], SIDE)
+    part = layer[top - y : bottom - y, left - x : right - x].astype(np.float32)
+    cover = part[..., 3:] / 255
+    under = picture[top:bottom, left:right]
+    under[:] = (part[..., :3] * cover + under * (1 - cover)).round().astype(np.uint8)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    main(given.sources, given.out, given.count, given.seed)
