@@ -1,26 +1,32 @@
-"""Compose busy, sharp background pictures for the renderer from a few photographs.
+"""Compose busy, sharp background pictures for the renderer from photographs that come with free software.
 
-python tools/bundled_weights/background_pictures.py SOURCES OUT --count 2000
+python tools/bundled_weights/background_pictures.py PACKAGES OUT
 
-reads SOURCES/scenes (photographs, panoramas) and SOURCES/things (photographs of things, cut out by their alpha channel)
-and writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and things laid over it.
+reads what background_pictures.txt names, under PACKAGES: there each package is unpacked into a folder of its name
+(Debian's by ``dpkg -x``, the wheels of scikit-image and scikit-learn, the npm package @pmndrs/assets as "pmndrs", whose
+panoramas need OpenEXR). Writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and cut-out
+things laid over it. The photographs were chosen by eye to show no hands.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+LIST = Path(__file__).with_suffix(".txt")
 SIDE = 256
 LARGEST = 1600  # sources are reduced to this longer side
 
 
-def main(sources: Path, out: Path, count: int, seed: int) -> None:
-    scenes = [_read(path)[..., :3] for path in sorted((sources / "scenes").iterdir())]
-    things = [_read(path) for path in sorted((sources / "things").iterdir())]
+def main(packages: Path, out: Path, count: int, seed: int) -> None:
+    named = [line.split(" ", 1) for line in LIST.read_text("utf-8").splitlines()]
+    scenes = [_read(packages / path)[..., :3] for kind, path in named if kind == "scene"]
+    things = [_read(packages / path) for kind, path in named if kind == "thing"]
     things = [thing for thing in things if thing.shape[2] == 4 and min(thing.shape[:2]) >= 48]
     print(f"{len(scenes)} scenes, {len(things)} things")
     out.mkdir(parents=True, exist_ok=True)
@@ -30,13 +36,33 @@ def main(sources: Path, out: Path, count: int, seed: int) -> None:
 
 
 def _read(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if path.name.endswith(".exr.js"):
+        picture = _panorama(path)
+    else:
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint8:
-        raise SystemExit(f"{path}: not an 8-bit picture; take it out of the folder")
+        raise SystemExit(
+            f"{path}: missing, or not an 8-bit picture; unpack the package that its first folder is named after"
+        )
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
     scale = LARGEST / max(picture.shape[:2])
     return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+
+
+def _panorama(path: Path) -> np.ndarray:
+    """A panorama of high dynamic range, whose package keeps it as text, exposed for a median of a quarter."""
+    import OpenEXR
+
+    text = path.read_text("utf-8")
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(base64.b64decode(text[text.index("base64,") + 7 : text.rindex("'")]))
+        file.flush()
+        with OpenEXR.File(file.name) as panorama:
+            rgb = panorama.channels()["RGB"].pixels.astype(np.float32)
+    bgr = rgb[..., ::-1]
+    exposed = (bgr / (np.median(bgr.mean(2)) * 4 + 1e-6)).clip(0, 1) ** (1 / 2.2)
+    return (exposed * 255).astype(np.uint8)
 
 
 def _composed(random: np.random.Generator, scenes: list[np.ndarray], things: list[np.ndarray]) -> np.ndarray:
@@ -56,7 +82,7 @@ def _piece(random: np.random.Generator, scenes: list[np.ndarray], width: int, he
     scene = scenes[random.integers(len(scenes))]
     available = min(scene.shape[0] / height, scene.shape[1] / width)
     # from the whole scene down to a sixth of it, but not so near that its pixels show
-    scale = max(available * random.uniform(1 / 6, 1) ** 1.0, min(available, 0.45))
+    scale = max(available * random.uniform(1 / 6, 1), min(available, 0.45))
     h, w = int(height * scale), int(width * scale)
     top, left = random.integers(scene.shape[0] - h + 1), random.integers(scene.shape[1] - w + 1)
     piece = cv2.resize(scene[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_AREA)
@@ -95,9 +121,9 @@ def _lay(picture: np.ndarray, layer: np.ndarray, random: np.random.Generator) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", type=Path)
+    parser.add_argument("packages", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    main(given.sources, given.out, given.count, given.seed)
+    main(given.packages, given.out, given.count, given.seed)
