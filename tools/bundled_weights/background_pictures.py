@@ -4,8 +4,8 @@ python tools/bundled_weights/background_pictures.py PACKAGES OUT
 
 reads what background_pictures.txt names, under PACKAGES: there each package is unpacked into a folder of its name
 (Debian's by ``dpkg -x``, the wheels of scikit-image and scikit-learn, the npm package @pmndrs/assets as "pmndrs", whose
-panoramas need OpenEXR). Writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and cut-out
-things laid over it. The photographs were chosen by eye to show no hands.
+panoramas need OpenEXR). Writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and
+cut-out things laid over it. The photographs were chosen by eye to show no hands.
 """
 
 from __future__ import annotations
