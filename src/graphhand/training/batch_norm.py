@@ -34,19 +34,10 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _normalise(self, x: Tensor) -> Tensor:
         values = x.float()
-        others = [dim for dim in range(x.dim()) if dim != 1]
-        shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
-        # Two passes: the mean of squares less the square of the mean would cancel.
-        mean = _mean_over_processes(values.mean(others))
-        centred = values - mean.view(shape)
-        variance = _mean_over_processes(centred.square().mean(others))
-        self._remember(mean.detach(), variance.detach(), count=x.numel() // x.shape[1] * rank_and_size()[1])
-        scale = torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            scale = scale * self.weight
-        normalised = centred * scale.view(shape)
-        if self.bias is not None:
-            normalised = normalised + self.bias.view(shape)
+        with torch.no_grad():
+            mean, variance = _statistics(values)
+        self._remember(mean, variance, count=x.numel() // x.shape[1] * rank_and_size()[1])
+        normalised: Tensor = _Normalise.apply(values, mean, variance, self.weight, self.bias, self.eps)
         return normalised.to(x.dtype)
 
     @torch.no_grad()
@@ -93,21 +84,53 @@ def _synchronised(norm: nn.Module) -> SynchronisedBatchNorm:
     return new
 
 
-def _mean_over_processes(values: Tensor) -> Tensor:
-    mean: Tensor = _Sum.apply(values) / rank_and_size()[1]
-    return mean
+def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel over the equal batches of all processes, ``(C,)`` each."""
+    mean, variance = torch.batch_norm_update_stats(values, None, None, 0.0)
+    size = rank_and_size()[1]
+    if size == 1:
+        return mean, variance
+    own = torch.stack([mean, variance])
+    everyone = [torch.empty_like(own) for _ in range(size)]
+    dist.all_gather(everyone, own)
+    means, variances = torch.stack(everyone).unbind(1)
+    mean = means.mean(0)
+    # The mean of squares less the square of the mean would cancel.
+    return mean, (variances + (means - mean).square()).mean(0)
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over processes. The loss is a sum over processes too, so the gradient is summed like the value."""
+class _Normalise(torch.autograd.Function):
+    """Normalisation by statistics of all processes, through which gradients flow; the loss is a sum over processes."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return _summed(values)
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, variance, weight)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, False, eps=eps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return _summed(gradient)
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, None, None, Tensor | None, Tensor | None, None]:
+        x, mean, variance, weight = ctx.saved_tensors
+        scale = torch.rsqrt(variance + ctx.eps)
+        # sums over samples and pixels of gradient times normalised input, and of the gradient
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, torch.ones_like(mean), mean, variance, None, None, False, ctx.eps, [False, True, True]
+        )
+        count = x.numel() // x.shape[1] * rank_and_size()[1]
+        along, constant = (_summed(torch.stack([of_weight, of_bias])) / count).unbind(0)
+        # weight * scale * (gradient - constant - normalised * along), as gradient * a + x * b + c
+        a = scale if weight is None else scale * weight
+        b = -a * scale * along
+        c = -a * constant - b * mean
+        shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
+        of_x = torch.addcmul(c.view(shape), x, b.view(shape)).addcmul_(gradient, a.view(shape))
+        if weight is None:
+            return of_x, None, None, None, None, None
+        return of_x, None, None, of_weight, of_bias, None
 
 
 def _summed(values: Tensor) -> Tensor:
