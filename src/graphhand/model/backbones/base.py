@@ -51,11 +51,12 @@ class Backbone(nn.Module):
         training = self.training
         with torch.enable_grad():
             picture = next(iter(learning.values())).new_zeros(1, 3, 64, 64)
-            reached = self.eval().pyramid(picture)[_STRIDES.index(stride)].sum()
-            gradients = torch.autograd.grad(reached, list(learning.values()), allow_unused=True)
-        layers = {name.rpartition(".")[0] for name, gradient in zip(learning, gradients) if gradient is not None}
-        for layer in layers:
-            self.get_submodule(layer).requires_grad_(False)
+            last = self.eval().pyramid(picture)[_STRIDES.index(stride)].sum()
+            gradients = torch.autograd.grad(last, list(learning.values()), allow_unused=True)
+        reached = [name for name, gradient in zip(learning, gradients) if gradient is not None]
+        for name in reached:
+            learning[name].requires_grad_(False)
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in reached)
         self._frozen_norms = tuple(layer for layer in layers if hasattr(self.get_submodule(layer), "running_mean"))
         self.train(training)
 
