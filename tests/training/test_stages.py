@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
+from graphhand.losses import pose_loss
 from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.stages import (
@@ -86,6 +87,21 @@ def test_stage_two_moves_the_whole_generator():
         "refinement_backbone",
         "right_head",
     }
+
+
+def test_the_prior_pose_is_judged_after_stage_one_where_its_weight_says_so():
+    torch.manual_seed(0)
+    generator, batch = Generator(CONFIG).eval(), make_batch()
+    refined = generator(batch.image, batch.K)
+    totals = {weight: supervised_loss(refined, batch, LossWeights(prior=weight)) for weight in (0.0, 2.0)}
+    prior = pose_loss(refined.prior_m, batch.joints_m, batch.has_3d)
+    torch.testing.assert_close(totals[2.0][0] - totals[0.0][0], 2 * prior, rtol=1e-4, atol=1e-3)
+    assert totals[0.0][1]["prior"] == prior
+    # in stage I the prior pose is the prediction, which L_pose judges already
+    alone = generator(batch.image, batch.K, refine=False)
+    loss, terms = supervised_loss(alone, batch, LossWeights(prior=2.0))
+    assert loss == supervised_loss(alone, batch, LossWeights())[0]
+    assert "prior" not in terms
 
 
 def test_stage_three_moves_both_players_and_reports_both_losses():

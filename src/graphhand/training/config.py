@@ -53,6 +53,7 @@ class LossWeights(StrictModel):
     bone_length: float = Field(0.01, ge=0)
     bone_direction: float = Field(0.1, ge=0)
     adversarial: float = Field(0.01, ge=0, description="lambda_Wass, stage III")
+    prior: float = Field(0.0, ge=0, description="L_pose of the prior pose after stage I too; not in the paper")
     keypoints: float = Field(0.0, ge=0, description="as L_proj, of the heatmaps' joints; not in the paper")
     heatmaps: float = Field(0.0, ge=0, description="divergence of the heatmaps from Gaussians; not in the paper")
     keypoint_depths: float = Field(0.0, ge=0, description="of the heatmaps' joints, millimetres; not in the paper")

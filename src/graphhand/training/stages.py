@@ -23,6 +23,7 @@ from graphhand.losses import (
     depth_loss,
     handedness_loss,
     heatmap_loss,
+    pose_loss,
     pose_terms,
     projection_loss,
 )
@@ -184,6 +185,9 @@ def supervised_loss(
         (weights.pose_prior, "pose_prior", share.rows * rotation_size(output.code.theta)),
         (weights.shape_prior, "shape_prior", share.rows * output.code.beta.square().mean()),
     ]
+    if output.refined_m is not None:
+        prior = pose_loss(output.prior_m, batch.joints_m, batch.has_3d)
+        weighted.append((weights.prior, "prior", share.posed * prior))
     if output.keypoints is not None:
         found = output.keypoints
         away = depth_loss(found.depths_m, batch.joints_m, batch.has_3d)
