@@ -197,7 +197,7 @@ class RenderEngine:
         if config.skin_detail:
             strength = relief * scene.skin.relief.index_select(0, sample)
             flesh = scene.skin.flesh.index_select(0, sample)
-            slope = texel[:, [tex.SLOPE_0, tex.SLOPE_1]] + flesh[:, None] * texel[:, [tex.PAD_0, tex.PAD_1]]
+            slope = texel[:, tex.SLOPE_0 : tex.SLOPE_1 + 1] + flesh[:, None] * texel[:, tex.PAD_0 : tex.PAD_1 + 1]
             normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, slope, strength)
         lit = None
         if config.shadows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.posing import MODEL_CHAIN, THUMB, HandPoser
@@ -46,7 +47,7 @@ def pad_heights(
 
     def hill(place: Tensor, first: Tensor, radius_m: float, other_radius_m: float) -> Tensor:
         away = (points - place) * flat
-        direction = torch.nn.functional.normalize(first * flat, dim=0)
+        direction = normalize(first * flat, dim=0)
         forward = away @ direction
         beside = away - forward[:, None] * direction
         return torch.exp(
@@ -69,7 +70,7 @@ def pad_heights(
             start, end = joints_m[1 + 4 * finger + k], joints_m[2 + 4 * finger + k]
             length = torch.linalg.vector_norm(end - start)
             bone = (end - start) / length
-            palmar = torch.nn.functional.normalize(torch.linalg.cross(poser.bend[finger], bone), dim=0)
+            palmar = normalize(torch.linalg.cross(poser.bend[finger], bone), dim=0)
             front = own * ((normals @ palmar) * 1.5).clamp(0, 1)
             t = (points - start) @ bone
             near = torch.linalg.vector_norm(points - start - t.clamp(min=0, max=float(length))[:, None] * bone, dim=1)
