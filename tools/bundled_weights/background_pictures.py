@@ -36,14 +36,11 @@ def main(packages: Path, out: Path, count: int, seed: int) -> None:
 
 
 def _read(path: Path) -> np.ndarray:
-    if path.name.endswith(".exr.js"):
-        picture = _panorama(path)
-    else:
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such file; unpack the package that its first folder is named after")
+    picture = _panorama(path) if path.name.endswith(".exr.js") else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint8:
-        raise SystemExit(
-            f"{path}: missing, or not an 8-bit picture; unpack the package that its first folder is named after"
-        )
+        raise SystemExit(f"{path}: not a readable 8-bit picture; unpack its package again")
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
     scale = LARGEST / max(picture.shape[:2])

@@ -26,6 +26,11 @@ _PAD_M, _VALLEY_M, _VALLEY_RADIUS_M = 0.0010, -0.0006, 0.0028  # of a phalanx; a
 _STRENGTH = 2.5  # the renderer scales relief down to between a tenth and two thirds
 
 
+def hand_scale(joints_m: Tensor) -> float:
+    """Size of a rest hand (21, 3) against the one that lengths on the skin are given for: wrist to middle knuckle."""
+    return float(torch.linalg.vector_norm(joints_m[Joint.MIDDLE_MCP] - joints_m[Joint.WRIST])) / 0.0844
+
+
 def pad_heights(
     points: Tensor, normals: Tensor, weights: Tensor, joints_m: Tensor, poser: HandPoser, seed: int
 ) -> Tensor:
@@ -41,7 +46,7 @@ def pad_heights(
     random = CounterRandom(seed, torch.zeros(1, dtype=torch.int64, device=points.device))
     wrist, middle = joints_m[Joint.WRIST], joints_m[Joint.MIDDLE_MCP]
     along, across = middle - wrist, joints_m[Joint.INDEX_MCP] - joints_m[Joint.LITTLE_MCP]
-    scale = float(torch.linalg.vector_norm(along)) / 0.0844
+    scale = hand_scale(joints_m)
     palm = (-normals[:, 1] * 1.5).clamp(0, 1)
     flat = torch.tensor([1.0, 0.0, 1.0], device=points.device)
 

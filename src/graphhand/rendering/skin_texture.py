@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.mesh import RenderMesh
 from graphhand.rendering.posing import FINGER_NAMES, MODEL_CHAIN, THUMB, HandPoser
-from graphhand.rendering.skin_pads import pad_heights
+from graphhand.rendering.skin_pads import hand_scale, pad_heights
 
 GRID = 8
 VARIANTS = 4
@@ -71,7 +71,7 @@ class SkinAnatomy:
         self.joints = mesh.rest_joints_m
         self.poser = poser
         # palm lines follow the hand's own size
-        self.scale = float(torch.linalg.vector_norm(self.joints[9] - self.joints[0])) / 0.0844
+        self.scale = hand_scale(self.joints)
 
     def finger(self, f: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """At joint k of finger f: the joint, the mean direction of its bones, and the palmar direction."""
