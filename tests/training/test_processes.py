@@ -82,9 +82,8 @@ def alone(recipe, tmp_path_factory) -> Path:
 
 
 PROGRAM = """
-import runpy, shutil, sys, yaml
+import runpy, shutil, sys, torch, yaml
 from pathlib import Path
-from graphhand.errors import InputError
 from graphhand.errors import InputError
 from graphhand.training.config import load_config, parse_config
 from graphhand.training.trainer import Trainer
@@ -104,6 +103,18 @@ assert Trainer(config, here / "stopped", quiet=True).run()
 # A head whose loss is off takes no part; nor does anything wait for it.
 plain = parse_config(recipe | {"losses": {"handedness": 0.0, "projection": 0.0}, "ema": None}, "test")
 assert Trainer(plain, here / "plain", quiet=True).run()
+
+# Batch normalisation by each process's own rows.
+own = parse_config(recipe | {"sync_batch_norm": False, "ema": None}, "test")
+first = Trainer(own, here / "own", quiet=True)
+first._must_stop = lambda: (first.position.stage, first.position.step) == (2, 1)
+assert not first.run()
+if first.processes.first:
+    shutil.copytree(here / "own", here / "own_stopped")
+last = Trainer(own, here / "own", quiet=True)
+assert last.run()
+torch.save(last.generator.state_dict(), here / f"own_{last.processes.rank}.pt")
+assert Trainer(own, here / "own_stopped", quiet=True).run()
 
 odd = parse_config(recipe | {"batch_size": 7}, "test")
 try:
@@ -177,6 +188,24 @@ def test_another_number_of_processes_may_go_on(recipe, alone, programme, assert_
     half = programme[0] / "half"
     assert Trainer(parse_config(recipe, "test"), half, quiet=True).run()
     assert_same_training(weights(alone / "stage3"), weights(half / "stage3"), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_unsynchronised_processes_train_as_pieces_of_a_batch_do(recipe, programme, tmp_path, stage):
+    pieces = parse_config(recipe | {"accumulate": 2, "ema": None}, "test")
+    assert Trainer(pieces, tmp_path / "pieces", quiet=True).run(stages=tuple(range(1, stage + 1)))
+    one, two = weights(tmp_path / "pieces" / f"stage{stage}"), weights(programme[0] / "own" / f"stage{stage}")
+    for name in one:
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # seen in turn, or at once
+            torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_unsynchronised_processes_end_with_one_network_and_resume_exactly(programme):
+    folder, _ = programme
+    first, second = torch.load(folder / "own_0.pt"), torch.load(folder / "own_1.pt")
+    resumed = weights(folder / "own_stopped" / "stage3")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name], resumed[name]) for name in first)
 
 
 def test_batch_that_cannot_be_split_is_one_line(programme):

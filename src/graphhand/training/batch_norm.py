@@ -73,6 +73,23 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device) -> nn.Modul
     return network
 
 
+@torch.no_grad()
+def average_batch_statistics(network: nn.Module) -> None:
+    """Set the running statistics of a network's batch normalisation to their means over the processes.
+
+    For training without synchronisation, after every step, so that the processes validate and save one network.
+    """
+    size = rank_and_size()[1]
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    running = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+    if size == 1 or not running:
+        return
+    together = torch.cat(running)  # one message instead of one a layer
+    dist.all_reduce(together)
+    for value, mean in zip(running, (together / size).split([len(value) for value in running])):
+        value.copy_(mean)
+
+
 _REPLACEABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, SynchronisedBatchNorm)
 
 

@@ -116,6 +116,9 @@ class TrainConfig(StrictModel):
     accumulate: int = Field(
         1, ge=1, description="pieces in which a process sees its share of a batch, gradients adding up: saves memory"
     )
+    sync_batch_norm: bool = Field(
+        True, description="batch normalisation over all processes; false: each normalises by its own rows, faster"
+    )
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")
     strict: bool = Field(

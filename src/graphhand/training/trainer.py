@@ -17,7 +17,7 @@ from graphhand.model.checkpoint import load_initial_state, save_generator
 from graphhand.model.discriminator import build_discriminator
 from graphhand.model.generator import Generator
 from graphhand.training.average import WeightAverage
-from graphhand.training.batch_norm import synchronise_batch_norm
+from graphhand.training.batch_norm import average_batch_statistics, synchronise_batch_norm
 from graphhand.training.checkpoint import Position, save_checkpoint
 from graphhand.training.config import TrainConfig
 from graphhand.training.distributed import Processes, make_fabric
@@ -83,7 +83,7 @@ class Trainer:
         if config.initial_weights is not None and self._checkpoint is None:
             load_initial_state(self.generator, config.initial_weights)
         self.discriminator = build_discriminator(config.discriminator)
-        if self.processes.size > 1:  # the discriminator has no batch normalisation
+        if self.processes.size > 1 and config.sync_batch_norm:  # the discriminator has no batch normalisation
             synchronise_batch_norm(self.generator, device)
         for network in (self.generator, self.discriminator):
             network.to(device)
@@ -139,6 +139,8 @@ class Trainer:
                 rate = learning_rate(settings, self.position.step, total)
                 set_rates(players, rate)
                 terms = self._update(stage, players, batch)
+                if not self.config.sync_batch_norm:
+                    average_batch_statistics(self.generator)
                 self.position.step += 1
                 if self.average is not None:
                     self.average.update(self.position.step)
