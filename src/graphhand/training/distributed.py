@@ -65,7 +65,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
         accelerator=device,
         devices=local_size,
         num_nodes=size // local_size,
-        # Buffers need no broadcast: batch statistics are synchronised or averaged, and spectral norms follow from weights.
+        # Buffers need no broadcast: batch statistics are one on all processes, spectral norms follow from the weights.
         strategy=DDPStrategy(gradient_as_bucket_view=True, **{_BROADCAST: False}),
         plugins=[TorchElasticEnvironment(), _precision(precision, device)],
     )
