@@ -77,6 +77,7 @@ class Oracle(nn.Module):
             joints_cam_m=joints_cam_m,
             joints_px=joints_px,
             right_logit=logit,
+            spread=None,
         )
 
     def _answer(self, crop: np.ndarray, K_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

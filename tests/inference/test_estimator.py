@@ -16,7 +16,8 @@ from graphhand.errors import InputError
 from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, crop_camera
 from graphhand.images import write_image
 from graphhand.inference import HandPoseEstimator
-from graphhand.inference.estimator import CLOSEST, MAX_RECROPS, _cut, _Estimate, _Look
+from graphhand.inference.estimator import MAX_RECROPS
+from graphhand.inference.looks import CLOSEST, Estimate, Look, _cut
 from graphhand.model.checkpoint import save_generator
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.generator import Generator
@@ -113,6 +114,7 @@ class Pixels(nn.Module):
             joints_cam_m=joints + wrist[:, None],
             joints_px=(size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3,
             right_logit=out[:, 108],
+            spread=None,
         )
 
 
@@ -293,8 +295,8 @@ def test_cutting_out_first_does_not_change_the_crop(box: list[float], size: int)
 def test_joints_found_too_close_together_do_not_draw_the_crop_in():
     image = np.zeros((100, 100, 3), np.uint8)
     joints_px = 50 + 8 * np.random.default_rng(0).random((21, 2))
-    look = _Look(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
-    closer = _Estimate(look, 0.0, joints_px, np.zeros((21, 3)), np.zeros(3)).closer(CROP_MARGIN)
+    look = Look(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
+    closer = Estimate(look, 0.0, joints_px, np.zeros((21, 3)), np.zeros(3)).closer(CROP_MARGIN)
     assert closer.box[2] == closer.box[3] == CLOSEST * 100
     middle = (joints_px.min(0) + joints_px.max(0)) / 2
     np.testing.assert_allclose(closer.box[:2] + closer.box[2:] / 2, middle, atol=1e-9)

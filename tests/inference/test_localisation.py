@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from graphhand.geometry import CROP_MARGIN
-from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import (
+    crop_box,
+    meets_image,
+    overlap,
+    recrop_box,
+    search_boxes,
+    whole_image_box,
+)
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
@@ -14,6 +21,24 @@ def test_the_first_box_is_the_smallest_square_around_the_picture(width: int, hei
     x, y, w, h = whole_image_box(width, height)
     assert w == h == max(width, height)
     assert (x + w / 2, y + h / 2) == ((width - 1) / 2, (height - 1) / 2)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (300, 300), (4000, 500)])
+def test_windows_cover_the_picture_and_share_half_with_their_neighbours(width: int, height: int) -> None:
+    boxes = np.array(search_boxes(width, height))
+    for side in np.unique(boxes[:, 2]):
+        windows = boxes[boxes[:, 2] == side]
+        assert (windows[:, 3] == side).all()
+        for axis, length in enumerate((width, height)):
+            starts = np.unique(windows[:, axis])
+            assert starts.min() <= -0.5
+            assert starts.max() + side >= length - 0.5 - 1e-9
+            assert (np.diff(starts) <= side / 2 + 1e-9).all()
+        assert len(windows) == len(np.unique(windows[:, 0])) * len(np.unique(windows[:, 1]))
+
+
+def test_a_tiny_picture_has_no_windows() -> None:
+    assert search_boxes(60, 40) == []
 
 
 def test_a_crop_has_the_middle_of_the_box_and_room_around_it() -> None:

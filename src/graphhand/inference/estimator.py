@@ -1,44 +1,40 @@
 """The estimator: pictures in, hands out, with all that lies between a photo and the network's square crop.
 
-One crop is one view of a virtual camera turned towards the box (``graphhand.geometry.crop_camera``). The network knows
-right hands only, so a left hand's crop is mirrored on the way in and its joints on the way out. That mirrored crop is
-exactly the crop of the mirrored picture with mirrored intrinsics, because the virtual camera's principal point is the
-crop's middle and the turn of the mirrored camera is the mirror of the turn.
+One crop is one view of a virtual camera turned towards the box (``graphhand.geometry.crop_camera``).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from graphhand.errors import InputError
-from graphhand.geometry import ASSUMED_FOV_DEG, CropCamera, crop_camera, intrinsics_from_fov
+from graphhand.geometry import ASSUMED_FOV_DEG, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
-from graphhand.inference.localisation import crop_box, meets_image, overlap, recrop_box, whole_image_box
+from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
+from graphhand.inference.looks import Estimate, Image, Look, cut_crops
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
-
-FloatArray = NDArray[np.float64]
-Image = NDArray[np.uint8]
 
 MAX_RECROPS = 1
 """How often the crop is renewed around the joints just found. More looks gained nothing on 94 photos."""
 
-CLOSEST = 0.5
-"""A renewed crop's side is at least this part of the one before: joints found too close must not draw it in."""
+UNSURE = 0.05
+"""Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, from which on the picture's windows are searched."""
 
-SETTLED_OVERLAP = 0.9
-"""Intersection over union of two successive crops from which on another look brings nothing."""
+CANDIDATES = 4
+"""How many of the windows are followed by a closer look."""
 
-_LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
+SURER = 0.7
+"""What a search found counts if its spread is at most this part of the spread before."""
 
 
 class GeneratorOutput(Protocol):
@@ -59,6 +55,10 @@ class GeneratorOutput(Protocol):
     @property
     def right_logit(self) -> Tensor:
         """(B,) log-odds that the crop shows a right hand."""
+
+    @property
+    def spread(self) -> Tensor | None:
+        """(B,) how little is decided of where the joints are, in (0, 1]; None where the network does not say."""
 
 
 class HandPoseEstimator:
@@ -120,7 +120,8 @@ class HandPoseEstimator:
     ) -> list[Hand]:
         """The hand in one picture.
 
-        By default the whole picture is looked at first, then once more, closer, around the joints found.
+        By default the whole picture is looked at first, then once more, closer, around the joints found. Where that
+        leaves a network with heatmaps unsure, overlapping windows of the picture are searched for a smaller hand.
 
         Args:
             image: (H, W, 3) uint8 **RGB**, or a picture file.
@@ -178,7 +179,7 @@ class HandPoseEstimator:
             raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
         sides: tuple[Side, ...] = ("right", "left") if side == "auto" else (side,)
 
-        looks: list[list[_Look]] = []
+        looks: list[list[Look]] = []
         for index, item in enumerate(images):
             picture = _checked(item)
             height, width = picture.shape[:2]
@@ -186,7 +187,7 @@ class HandPoseEstimator:
             if boxes is not None and not meets_image(boxes[index], width, height):
                 raise ValueError(f"box {list(np.asarray(boxes[index]))} lies outside the {width} x {height} image")
             box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index], self.margin)
-            looks.append([_Look(picture, camera, s, box) for s in sides])
+            looks.append([Look(picture, camera, s, box) for s in sides])
 
         found = self._look([look for group in looks for look in group])
         if boxes is None and not whole_image:
@@ -198,18 +199,34 @@ class HandPoseEstimator:
                     break
                 for i, estimate in zip(closer, self._look(list(closer.values()))):
                     found[i] = estimate
-        n = len(sides)
-        groups = [found[i : i + n] for i in range(0, len(found), n)]
-        return [[max(group, key=lambda estimate: estimate.right_logit).hand(self.model)] for group in groups]
+        groups = _in_groups(found, len(sides))
+        if boxes is None and not whole_image:
+            groups = [self._searched(group) for group in groups]
+        return [[_likelier(group).hand(self.model)] for group in groups]
+
+    def _searched(self, group: list[Estimate]) -> list[Estimate]:
+        """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it."""
+        spread = _likelier(group).spread
+        if not spread > UNSURE:
+            return group
+        height, width = group[0].look.image.shape[:2]
+        windows = [replace(e.look, box=box) for box in search_boxes(width, height) for e in group]
+        followed: list[Look] = []
+        for estimate in sorted(self._look(windows), key=lambda e: e.spread)[:CANDIDATES]:
+            box = recrop_box(estimate.joints_px, width, height, self.margin)
+            if box is not None:
+                followed += [replace(e.look, box=box) for e in group]
+        found = [e for e in _in_groups(self._look(followed), len(group)) if _least_spread(e) <= SURER * spread]
+        return min(found, key=_least_spread, default=group)
 
     @torch.inference_mode()
-    def _look(self, looks: Sequence[_Look]) -> list[_Estimate]:
+    def _look(self, looks: Sequence[Look]) -> list[Estimate]:
         """One pass of the network over crops; joints come back in the looks' own pictures."""
         if not looks:
             return []
         size = self.image_size
         cameras = [crop_camera(look.camera.K, look.box, size) for look in looks]
-        crops = np.stack(_crops(looks, cameras))
+        crops = np.stack(cut_crops(looks, cameras))
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
         known = torch.tensor([not look.camera.assumed for look in looks], device=self.device)
@@ -219,106 +236,23 @@ class HandPoseEstimator:
             value.double().cpu().numpy()
             for value in (output.joints_m, output.joints_px, wrist_cam_m, output.right_logit)
         )
+        spread = [np.nan] * len(looks) if output.spread is None else output.spread.tolist()
         return [
-            _Estimate.in_picture(look, camera, joints_m[i], joints_px[i], wrist_m[i], float(right_logit[i]))
+            Estimate.in_picture(look, camera, joints_m[i], joints_px[i], wrist_m[i], float(right_logit[i]), spread[i])
             for i, (look, camera) in enumerate(zip(looks, cameras))
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """One crop to be looked at as if it showed a hand of one side."""
-
-    image: Image
-    camera: Camera
-    side: Side
-    box: FloatArray
+def _in_groups(estimates: list[Estimate], size: int) -> list[list[Estimate]]:
+    return [estimates[i : i + size] for i in range(0, len(estimates), size)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    """What one look found: pixels of the picture, metres in its camera's axes."""
-
-    look: _Look
-    right_logit: float
-    joints_px: FloatArray
-    joints_rel_m: FloatArray
-    wrist_cam_m: FloatArray
-
-    @classmethod
-    def in_picture(
-        cls,
-        look: _Look,
-        camera: CropCamera,
-        joints_m: FloatArray,
-        joints_px: FloatArray,
-        wrist_cam_m: FloatArray,
-        right_logit: float,
-    ) -> _Estimate:
-        """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the picture."""
-        if look.side == "left":
-            joints_m, wrist_cam_m = joints_m * _LEFT_TO_RIGHT, wrist_cam_m * _LEFT_TO_RIGHT
-            joints_px = np.stack([camera.size - 1 - joints_px[:, 0], joints_px[:, 1]], axis=1)
-        # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the picture's.
-        return cls(
-            look,
-            right_logit,
-            camera.unproject_points(joints_px),
-            joints_m @ camera.R_crop_cam,
-            wrist_cam_m @ camera.R_crop_cam,
-        )
-
-    def closer(self, margin: float) -> _Look | None:
-        """The look to take next, or None where this one is as good as the next."""
-        height, width = self.look.image.shape[:2]
-        box = recrop_box(self.joints_px, width, height, margin)
-        if box is None:
-            return None
-        side = max(box[2], CLOSEST * self.look.box[2])
-        box = np.array([*(box[:2] + (box[2:] - side) / 2), side, side])
-        if overlap(box, self.look.box) >= SETTLED_OVERLAP:
-            return None
-        return replace(self.look, box=box)
-
-    def hand(self, model: str) -> Hand:
-        low, high = self.joints_px.min(0), self.joints_px.max(0)
-        placed = bool(np.isfinite(self.wrist_cam_m).all() and self.wrist_cam_m[2] > 0)
-        return Hand(
-            side=self.look.side,
-            score=float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0)))),
-            box_px=np.concatenate((low, high - low)),
-            joints_px=self.joints_px,
-            joints_rel_m=self.joints_rel_m,
-            joints_cam_m=self.joints_rel_m + self.wrist_cam_m if placed else None,
-            camera=self.look.camera,
-            model=model,
-        )
+def _likelier(group: list[Estimate]) -> Estimate:
+    return max(group, key=lambda estimate: estimate.right_logit)
 
 
-def _crops(looks: Sequence[_Look], cameras: Sequence[CropCamera]) -> list[Image]:
-    """What each look sees, (S, S, 3); the two sides of one box share the work."""
-    cut: dict[tuple[int, bytes], Image] = {}
-    crops = []
-    for look, camera in zip(looks, cameras):
-        key = (id(look.image), look.box.tobytes())
-        if key not in cut:
-            cut[key] = _cut(look.image, camera)
-        crops.append(cut[key][:, ::-1] if look.side == "left" else cut[key])
-    return crops
-
-
-def _cut(image: Image, camera: CropCamera) -> Image:
-    """``camera.warp`` of only the part of the picture that it sees: a large photo's small hand costs little."""
-    last = camera.size - 1
-    corners = camera.unproject_points([[0, 0], [last, 0], [0, last], [last, last]])
-    # Two crop pixels of margin, so that the cut's own edges stay out of sight.
-    margin = 2 * np.ptp(corners, axis=0).max() / camera.size + 2
-    limits = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(corners.min(0) - margin), 0, limits - 1).astype(int)
-    high = np.clip(np.ceil(corners.max(0) + margin) + 1, low + 1, limits).astype(int)
-    shift = np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
-    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
-    return replace(camera, homography=camera.homography @ shift).warp(part)
+def _least_spread(group: list[Estimate]) -> float:
+    return min(estimate.spread for estimate in group)
 
 
 def _checked(image: Image | str | os.PathLike[str]) -> Image:

@@ -1,4 +1,4 @@
-"""Where to look: the first crop of a picture of unknown content, and the next one around a first estimate.
+"""Where to look: the first crop of a picture of unknown content, windows of it, and the next crop around an estimate.
 
 Boxes are (4,) x, y, width, height in pixels whose top-left centre is (0, 0), so the whole picture is
 (-0.5, -0.5, width, height).
@@ -18,10 +18,34 @@ _LARGEST_SIDE = 2.0
 """Times the picture's longer side: hands that are partly outside need some room, a broken estimate asks for more."""
 
 
+_WINDOWS = (0.62, 0.38)
+"""Sides of the windows to search, over the picture's longer side; neighbours share at least half."""
+
+_SMALLEST_WINDOW_PX = 48.0
+
+
 def whole_image_box(width: int, height: int) -> FloatArray:
     """The smallest square (4,) around a picture, with the same middle."""
     side = float(max(width, height))
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
+
+
+def search_boxes(width: int, height: int) -> list[FloatArray]:
+    """Square windows (4,) that cover a picture, large ones first; tiny pictures have none."""
+    boxes = []
+    for share in _WINDOWS:
+        side = share * max(width, height)
+        if side >= _SMALLEST_WINDOW_PX:
+            for y in _starts(height, side):
+                boxes += [np.array([x, y, side, side]) for x in _starts(width, side)]
+    return boxes
+
+
+def _starts(length: int, side: float) -> FloatArray:
+    """Where windows along an edge start."""
+    if side >= length:
+        return np.array([(length - 1 - side) / 2])
+    return np.linspace(-0.5, length - 0.5 - side, int(np.ceil(2 * (length - side) / side)) + 1)
 
 
 def crop_box(hand_box_px: ArrayLike, margin: float = CROP_MARGIN) -> FloatArray:

@@ -60,6 +60,11 @@ class GeneratorOutput:
         """The final pose ``(B, 21, 3)`` in metres in the crop camera."""
         return self.pose_m + self.wrist_cam_m[:, None, :]
 
+    @property
+    def spread(self) -> Tensor | None:
+        """How little is decided of where the joints are, ``(B,)`` in (0, 1]: of :class:`Keypoints`, or None."""
+        return None if self.keypoints is None else self.keypoints.spread
+
 
 class Generator(nn.Module):
     """Hand model module and refinement module, each with its own backbone as in the paper, or sharing one.

@@ -8,6 +8,7 @@ Sun et al., ECCV 2018). What is found joins the features of both modules.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,16 @@ class Keypoints:
     def depths_m(self) -> Tensor:
         """Depths ``(B, 21)`` in metres."""
         return self.depths * POSE_UNIT_M
+
+    @property
+    def spread(self) -> Tensor:
+        """The share of the crop ``(B,)`` over which a joint may be, by its heatmap: little where a hand is found.
+
+        The exponential of the heatmaps' mean entropy, over the number of cells: between one cell's share and 1.
+        """
+        log_weights = self.heatmaps.flatten(2).log_softmax(-1)
+        entropy = -(log_weights.exp() * log_weights).sum(-1).mean(1)
+        return (entropy - math.log(log_weights.shape[-1])).exp()
 
     def pixels(self, size: int) -> Tensor:
         """Positions ``(B, 21, 2)`` in pixels of a crop of ``size``, whose first one is centred at 0."""

@@ -1,0 +1,128 @@
+"""One look of the network at a picture: the crop it is given, and what its answer means in the picture.
+
+The network knows right hands only, so a left hand's crop is mirrored on the way in and its joints on the way out. That
+mirrored crop is exactly the crop of the mirrored picture with mirrored intrinsics, because the virtual camera's
+principal point is the crop's middle and the turn of the mirrored camera is the mirror of the turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphhand.geometry import CropCamera
+from graphhand.inference.localisation import overlap, recrop_box
+from graphhand.inference.results import Camera, Hand, Side
+
+FloatArray = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+CLOSEST = 0.5
+"""A renewed crop's side is at least this part of the one before: joints found too close must not draw it in."""
+
+SETTLED_OVERLAP = 0.9
+"""Intersection over union of two successive crops from which on another look brings nothing."""
+
+_LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One crop to be looked at as if it showed a hand of one side."""
+
+    image: Image
+    camera: Camera
+    side: Side
+    box: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What one look found: pixels of the picture, metres in its camera's axes."""
+
+    look: Look
+    right_logit: float
+    joints_px: FloatArray
+    joints_rel_m: FloatArray
+    wrist_cam_m: FloatArray
+    spread: float = np.nan
+
+    @classmethod
+    def in_picture(
+        cls,
+        look: Look,
+        camera: CropCamera,
+        joints_m: FloatArray,
+        joints_px: FloatArray,
+        wrist_cam_m: FloatArray,
+        right_logit: float,
+        spread: float,
+    ) -> Estimate:
+        """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the picture."""
+        if look.side == "left":
+            joints_m, wrist_cam_m = joints_m * _LEFT_TO_RIGHT, wrist_cam_m * _LEFT_TO_RIGHT
+            joints_px = np.stack([camera.size - 1 - joints_px[:, 0], joints_px[:, 1]], axis=1)
+        # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the picture's.
+        return cls(
+            look,
+            right_logit,
+            camera.unproject_points(joints_px),
+            joints_m @ camera.R_crop_cam,
+            wrist_cam_m @ camera.R_crop_cam,
+            spread,
+        )
+
+    def closer(self, margin: float) -> Look | None:
+        """The look to take next, or None where this one is as good as the next."""
+        height, width = self.look.image.shape[:2]
+        box = recrop_box(self.joints_px, width, height, margin)
+        if box is None:
+            return None
+        side = max(box[2], CLOSEST * self.look.box[2])
+        box = np.array([*(box[:2] + (box[2:] - side) / 2), side, side])
+        if overlap(box, self.look.box) >= SETTLED_OVERLAP:
+            return None
+        return replace(self.look, box=box)
+
+    def hand(self, model: str) -> Hand:
+        low, high = self.joints_px.min(0), self.joints_px.max(0)
+        placed = bool(np.isfinite(self.wrist_cam_m).all() and self.wrist_cam_m[2] > 0)
+        return Hand(
+            side=self.look.side,
+            score=float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0)))),
+            box_px=np.concatenate((low, high - low)),
+            joints_px=self.joints_px,
+            joints_rel_m=self.joints_rel_m,
+            joints_cam_m=self.joints_rel_m + self.wrist_cam_m if placed else None,
+            camera=self.look.camera,
+            model=model,
+        )
+
+
+def cut_crops(looks: Sequence[Look], cameras: Sequence[CropCamera]) -> list[Image]:
+    """What each look sees, (S, S, 3); the two sides of one box share the work."""
+    cut: dict[tuple[int, bytes], Image] = {}
+    crops = []
+    for look, camera in zip(looks, cameras):
+        key = (id(look.image), look.box.tobytes())
+        if key not in cut:
+            cut[key] = _cut(look.image, camera)
+        crops.append(cut[key][:, ::-1] if look.side == "left" else cut[key])
+    return crops
+
+
+def _cut(image: Image, camera: CropCamera) -> Image:
+    """``camera.warp`` of only the part of the picture that it sees: a large photo's small hand costs little."""
+    last = camera.size - 1
+    corners = camera.unproject_points([[0, 0], [last, 0], [0, last], [last, last]])
+    # Two crop pixels of margin, so that the cut's own edges stay out of sight.
+    margin = 2 * np.ptp(corners, axis=0).max() / camera.size + 2
+    limits = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(corners.min(0) - margin), 0, limits - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(0) + margin) + 1, low + 1, limits).astype(int)
+    shift = np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
+    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    return replace(camera, homography=camera.homography @ shift).warp(part)
