@@ -159,6 +159,18 @@ def test_every_option_changes_something(weights: Path, photos: Path) -> None:
     assert [hand.camera.assumed for hand in hands] == [True] * 5 + [False] * 2
 
 
+def test_hands_that_score_too_little_are_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
+    score = Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-").stdout).hands[0].score
+    for least, count in ((score - 1e-3, 1), (score + 1e-3, 0)):
+        result = run(weights, photos / "a.jpg", "--min-score", least, "--json", "-")
+        assert result.exit_code == 0
+        assert len(lines(result.stdout)[0]["hands"]) == count
+    result = run(weights, photos / "a.jpg", "--min-score", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "no hand" in result.stdout
+    assert (tmp_path / "out" / "a_hands.jpg").exists()
+
+
 def test_names_that_clash_are_told_apart(weights: Path, tmp_path: Path) -> None:
     for name in ("one/x.png", "two/x.png", "two/x.jpg", "two/y.png", "three/Y.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -206,6 +218,7 @@ def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
         (["--focal", "-1"], "--focal"),
         (["--focal", "900", "--fov", "60"], "--focal"),
         (["--fov", "180"], "--fov"),
+        (["--min-score", "1.5"], "--min-score"),
         (["--device", "tpu9"], "device tpu9"),
     ],
 )

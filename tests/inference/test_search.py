@@ -109,6 +109,20 @@ def test_a_search_that_finds_nothing_surer_changes_nothing(image: np.ndarray) ->
     assert sum(network.looks) > 2 + 2 * MAX_RECROPS  # it did search
 
 
+def test_the_score_falls_as_the_spread_rises() -> None:
+    estimates = [HandPoseEstimator.from_generator(ShortSighted(unsure), "unsure") for unsure in (None, 0.04, 0.1, 0.4)]
+    scores = [estimator(picture(40, 40, 40), whole_image=True)[0].score for estimator in estimates]
+    assert scores == [0.5, 0.5, pytest.approx(0.5 * UNSURE / 0.1), pytest.approx(0.5 * UNSURE / 0.4)]
+
+
+def test_what_scores_too_little_is_no_hand() -> None:
+    estimator = HandPoseEstimator.from_generator(ShortSighted(), "short-sighted")
+    empty, hand = np.zeros((480, 640, 3), np.uint8), picture(200, 150, 200)
+    assert [len(hands) for hands in estimator.predict_many([empty, hand], min_score=0.4)] == [0, 1]
+    with pytest.raises(ValueError, match="min_score"):
+        estimator(hand, min_score=1.1)
+
+
 def test_many_pictures_are_searched_as_single_ones_are() -> None:
     pictures = [picture(500, 60, 80), picture(200, 150, 200), picture(0, 300, 90)]
     estimator = HandPoseEstimator.from_generator(ShortSighted(), "short-sighted")

@@ -47,6 +47,9 @@ def predict(
         float | None,
         typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else 60 is assumed."),
     ] = None,
+    min_score: Annotated[
+        float, typer.Option(metavar="S", help="Leave out hands that score less, in [0, 1]: photos may show none.")
+    ] = 0.0,
     weights: Annotated[
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
@@ -67,7 +70,7 @@ def predict(
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
     """
-    how = _options(box, whole_image, side, focal, fov)
+    how = _options(box, whole_image, side, focal, fov, min_score)
     jobs = _jobs(images)
     folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
     from graphhand.inference import HandPoseEstimator
@@ -101,9 +104,13 @@ class _Job:
     """Its upright pixels once read, or why there are none."""
 
 
-def _options(box: str | None, whole_image: bool, side: str, focal: float | None, fov: float | None) -> dict[str, Any]:
+def _options(
+    box: str | None, whole_image: bool, side: str, focal: float | None, fov: float | None, min_score: float
+) -> dict[str, Any]:
     """The estimator's arguments; refuses contradictions by the options' names."""
-    how: dict[str, Any] = {"side": side, "whole_image": whole_image}
+    how: dict[str, Any] = {"side": side, "whole_image": whole_image, "min_score": min_score}
+    if not 0 <= min_score <= 1:
+        raise InputError("--min-score", f"{min_score} is not between 0 and 1", "give for instance 0.5")
     if box is not None:
         if whole_image:
             raise InputError("--box", "contradicts --whole-image", "give one of them")
@@ -247,7 +254,7 @@ def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
 
 
 def _summary(prediction: Prediction, target: Path | None) -> str:
-    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands)
+    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or "no hand"
     return f"{prediction.image}: {hands}" + (f" -> {target}" if target is not None else "")
 
 

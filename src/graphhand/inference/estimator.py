@@ -20,18 +20,15 @@ from graphhand.errors import InputError
 from graphhand.geometry import ASSUMED_FOV_DEG, crop_camera, intrinsics_from_fov
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
-from graphhand.inference.looks import Estimate, Image, Look, cut_crops
+from graphhand.inference.looks import UNSURE, Estimate, Image, Look, cut_crops
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
 MAX_RECROPS = 1
 """How often the crop is renewed around the joints just found. More looks gained nothing on 94 photos."""
 
-UNSURE = 0.05
-"""Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, from which on the picture's windows are searched."""
-
 CANDIDATES = 4
-"""How many of the windows are followed by a closer look."""
+"""How many of a picture's windows are followed by a closer look."""
 
 SURER = 0.7
 """What a search found counts if its spread is at most this part of the spread before."""
@@ -117,6 +114,7 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        min_score: float = 0.0,
     ) -> list[Hand]:
         """The hand in one picture.
 
@@ -133,9 +131,10 @@ class HandPoseEstimator:
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, 60 degrees are assumed and
                 the result's camera says so.
+            min_score: what a hand must score to be one; by default there is a hand in every picture.
 
         Returns:
-            A list of one :class:`Hand` (a list, because finding several hands belongs to the interface).
+            A list of one :class:`Hand`, or of none (a list, because finding several belongs to the interface).
 
         Raises:
             InputError: the file cannot be read.
@@ -143,7 +142,14 @@ class HandPoseEstimator:
         """
         boxes = None if box is None else [box]
         return self.predict_many(
-            [image], boxes=boxes, whole_image=whole_image, side=side, K=K, focal_px=focal_px, fov_deg=fov_deg
+            [image],
+            boxes=boxes,
+            whole_image=whole_image,
+            side=side,
+            K=K,
+            focal_px=focal_px,
+            fov_deg=fov_deg,
+            min_score=min_score,
         )[0]
 
     def predict_many(
@@ -156,6 +162,7 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        min_score: float = 0.0,
     ) -> list[list[Hand]]:
         """Several pictures in one batch; arguments as in a single call, applied to every picture.
 
@@ -173,6 +180,8 @@ class HandPoseEstimator:
         """
         if side not in ("left", "right", "auto"):
             raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score is in [0, 1], not {min_score}")
         if boxes is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
@@ -202,7 +211,8 @@ class HandPoseEstimator:
         groups = _in_groups(found, len(sides))
         if boxes is None and not whole_image:
             groups = [self._searched(group) for group in groups]
-        return [[_likelier(group).hand(self.model)] for group in groups]
+        best = [_likelier(group) for group in groups]
+        return [[estimate.hand(self.model)] if estimate.score >= min_score else [] for estimate in best]
 
     def _searched(self, group: list[Estimate]) -> list[Estimate]:
         """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it."""

@@ -26,6 +26,9 @@ CLOSEST = 0.5
 SETTLED_OVERLAP = 0.9
 """Intersection over union of two successive crops from which on another look brings nothing."""
 
+UNSURE = 0.05
+"""Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which it is doubtful that a hand was found."""
+
 _LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
 
 
@@ -41,7 +44,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What one look found: pixels of the picture, metres in its camera's axes."""
+    """What one look found: pixels of the picture, metres in its camera's axes; spread is NaN where none is known."""
 
     look: Look
     right_logit: float
@@ -75,6 +78,12 @@ class Estimate:
             spread,
         )
 
+    @property
+    def score(self) -> float:
+        """How much the crop looks like a hand of this side, in [0, 1]; less, where it is open where the joints are."""
+        of_side = float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0))))
+        return of_side * UNSURE / self.spread if self.spread > UNSURE else of_side
+
     def closer(self, margin: float) -> Look | None:
         """The look to take next, or None where this one is as good as the next."""
         height, width = self.look.image.shape[:2]
@@ -92,7 +101,7 @@ class Estimate:
         placed = bool(np.isfinite(self.wrist_cam_m).all() and self.wrist_cam_m[2] > 0)
         return Hand(
             side=self.look.side,
-            score=float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0)))),
+            score=self.score,
             box_px=np.concatenate((low, high - low)),
             joints_px=self.joints_px,
             joints_rel_m=self.joints_rel_m,

@@ -83,7 +83,8 @@ class Hand:
 
     Attributes:
         side: ``"left"`` or ``"right"``: the person's own, whatever a mirror or selfie camera made of it.
-        score: in [0, 1], how much the picture looked like a hand of this side.
+        score: in [0, 1], how much the picture looked like a hand of this side; low where the network, if it has
+            heatmaps, could not tell where the joints are.
         box_px: (4,) x, y, width, height: the smallest box around the 21 joints.
         joints_px: (21, 2) pixels of the input image; may lie outside it.
         joints_rel_m: (21, 3) metres from the wrist, camera axes (x right, y down, z forward).
