@@ -126,7 +126,7 @@ def view_rotation(azimuth_deg: float, elevation_deg: float) -> FloatArray:
     return np.asarray(over @ around)
 
 
-def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = None) -> Image:
+def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = None, columns: int | None = None) -> Image:
     """One picture that says it all: skeletons on the photo and, beside it, each hand from the side and from above.
 
     Args:
@@ -134,6 +134,7 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         hands: its hands.
         height: of the outcome in pixels; None keeps the photo's, within 384 to 1080 (small photos are enlarged, so
             that the drawing stays legible).
+        columns: how many hands to leave room for beside the photo, for frames of one size; None for those there are.
 
     Returns:
         (height, W', 3) uint8 RGB.
@@ -141,13 +142,15 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
     height = int(np.clip(image.shape[0], 384, 1080)) if height is None else height
     factor = height / image.shape[0]
     photo = _resized(image, max(1, round(image.shape[1] * factor)), height)
-    columns = [_draw_scaled(photo, hands, image.shape)]
-    for hand in hands:
+    drawn = [_draw_scaled(photo, hands, image.shape)]
+    for hand in hands[:columns]:
         top, bottom = height // 2, height - height // 2
         side = draw_pose(hand.joints_rel_m, bottom, azimuth_deg=90, title="from the right")
         above = draw_pose(hand.joints_rel_m, bottom, elevation_deg=90, title="from above")
-        columns.append(np.concatenate([side[:top], above]))
-    return np.concatenate(columns, axis=1)
+        drawn.append(np.concatenate([side[:top], above]))
+    width = height - height // 2
+    drawn += [np.full((height, width, 3), _PAPER, np.uint8)] * ((columns or 0) - len(hands))
+    return np.concatenate(drawn, axis=1)
 
 
 def contact_sheet(

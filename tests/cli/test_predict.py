@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from graphhand.cli.predict import predict
 from graphhand.errors import InputError
-from graphhand.images import read_image, write_image
+from graphhand.images import Video, read_image, write_image
 from graphhand.inference import HandPoseEstimator, Prediction
 from graphhand.model.checkpoint import save_generator
 from graphhand.model.config import GeneratorConfig
@@ -250,3 +251,75 @@ def test_missing_weights_and_unwritable_targets_are_input_errors(weights: Path, 
     result = run(weights, photos / "a.jpg", "--out", tmp_path / "file")
     assert result.exit_code == 1
     assert "choose another --out" in result.stderr
+
+
+def clip(path: Path, count: int, suffix: str = ".avi") -> Path:
+    """Motion JPEG, which can be cut short anywhere."""
+    path = path.with_suffix(suffix)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (96, 72))
+    for k in range(count):
+        writer.write(np.ascontiguousarray(np.roll(picture(0), 2 * k, axis=1)[:, :, ::-1]))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: Path, tmp_path: Path) -> None:
+    video = clip(tmp_path / "clip", 12)
+    out, file = tmp_path / "out", tmp_path / "hands.jsonl"
+    result = run(weights, photos / "a.jpg", video, photos / "b.png", "--out", out, "--json", file)
+    assert result.exit_code == 0, result.output
+    assert "clip.avi: 12 frames, " in result.stdout
+    assert "3 of 3 files done" in result.stdout
+    predictions = [Prediction.from_json(line) for line in file.read_text().splitlines()]
+    assert [Path(p.image).name for p in predictions] == ["a.jpg", *["clip.avi"] * 12, "b.png"]
+    frames = predictions[1:-1]
+    assert [p.frame for p in frames] == list(range(12))
+    np.testing.assert_allclose([p.time_s for p in frames], np.arange(12) / 20, atol=1e-3)
+    assert [len(p.hands) for p in frames] == [1] * 12
+    assert (frames[0].width, frames[0].height) == (96, 72)
+    assert "frame" not in lines(file.read_text())[0]
+    with Video(out / "clip_hands.mp4") as drawn:
+        sizes = {found.image.shape for found in drawn}
+        assert drawn.claimed == 12
+        assert drawn.fps == pytest.approx(20)
+    assert len(sizes) == 1
+    assert {file.name for file in out.iterdir()} == {"a_hands.jpg", "b_hands.jpg", "clip_hands.mp4"}
+
+
+def test_drawn_frames_with_and_without_a_hand_have_one_size(weights: Path, tmp_path: Path) -> None:
+    video = clip(tmp_path / "clip", 8)
+    found = lines(run(weights, video, "--json", "-").stdout)
+    scores = sorted(line["hands"][0]["score"] for line in found)
+    least = (scores[3] + scores[4]) / 2
+    result = run(weights, video, "--min-score", least, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert len({frame.image.shape for frame in drawn}) == 1
+
+
+def test_a_video_cut_short_keeps_what_was_read(weights: Path, photos: Path, tmp_path: Path) -> None:
+    video = clip(tmp_path / "clip", 40)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    result = run(weights, video, photos / "a.jpg", "--out", tmp_path / "out", "--json", "-")
+    assert result.exit_code == 1
+    records = lines(result.stdout)
+    count = sum("frame" in record for record in records)
+    assert 3 < count < 37
+    assert records[count]["error"].startswith(f"{video}: ends after {count} of 40 frames; ")
+    assert result.stderr.splitlines() == [records[count]["error"]]
+    assert "hands" in records[-1]
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert drawn.claimed == count
+
+
+def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
+    video = clip(tmp_path / "clip", 6)
+    ways = (["--whole-image"], ["--whole-image", "--no-smooth"], ["--box", "10,8,40,30"])
+    outputs = [run(weights, video, "--json", "-", *how).stdout.splitlines() for how in ways]
+    smooth, raw, boxed = ([Prediction.from_json(x).hands[0].joints_px for x in output] for output in outputs)
+    np.testing.assert_array_equal(smooth[0], raw[0])
+    assert np.abs(smooth[-1] - raw[-1]).max() > 0.01
+    assert np.abs(boxed[0] - raw[0]).max() > 1
+    outside = run(weights, video, "--box", "100,8,40,30", "--json", "-")
+    assert outside.exit_code == 1
+    assert outside.stderr.splitlines() == [f"{video}: --box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]

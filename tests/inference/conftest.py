@@ -1,4 +1,4 @@
-"""An oracle that must read the crop to answer: it proves the geometry around a network without a network."""
+"""Networks that must read the crop to answer: they prove what is around a network without one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from graphhand.geometry import CROP_MARGIN
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
+
+PATCH = np.random.default_rng(0).uniform(-0.5, 0.5, (21, 2))
+PATCH = PATCH / np.ptp(PATCH, axis=0).max()
+PATCH -= (PATCH.min(0) + PATCH.max(0)) / 2
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,45 @@ class Oracle(nn.Module):
         return joints, pixels[:, :2] / pixels[:, 2:], np.array(4.0 if appears_right else -4.0)
 
 
+class ShortSighted(nn.Module):
+    """Finds the white square of a black picture, but only where it is a quarter of the crop wide; and says how surely.
+
+    Else it puts everything into the crop's middle. Of sides it knows nothing.
+    """
+
+    def __init__(self, unsure: float | None = 0.4) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(image_size=64, crop_margin=CROP_MARGIN)
+        self.unsure = unsure
+        self.looks: list[int] = []
+
+    def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
+        self.looks.append(len(image))
+        found, spread = zip(*(self._find(picture.numpy()) for picture in image.mean(1)))
+        joints = torch.zeros(len(image), 21, 3)
+        return SimpleNamespace(
+            joints_m=joints,
+            joints_cam_m=joints + 1.0,
+            joints_px=torch.tensor(np.stack(found), dtype=torch.float32),
+            right_logit=torch.zeros(len(image)),
+            spread=None if self.unsure is None else torch.tensor(spread),
+        )
+
+    def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
+        v, u = np.nonzero(picture > 0.5)
+        side = np.sqrt(len(u))
+        if side < 16:
+            return 31.5 + 10 * PATCH, self.unsure
+        return np.array([u.mean(), v.mean()]) + side * PATCH, 0.01
+
+
+def _draw_square(x: int, y: int, side: int, width: int = 640, height: int = 480) -> np.ndarray:
+    """A white square, its first pixel at x, y, in a black picture."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = 255
+    return image
+
+
 def _rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
     rays = np.linalg.solve(K, pixels.T).T
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)
@@ -144,3 +187,13 @@ def make_scene() -> Callable[..., Scene]:
 @pytest.fixture
 def make_oracle() -> Callable[..., Oracle]:
     return Oracle
+
+
+@pytest.fixture
+def short_sighted() -> type[ShortSighted]:
+    return ShortSighted
+
+
+@pytest.fixture
+def draw_square() -> Callable[..., np.ndarray]:
+    return _draw_square

@@ -1,4 +1,4 @@
-"""``graphhand predict``: hands in photos, as pictures to look at and JSON to compute with."""
+"""``graphhand predict``: hands in photos and videos, as pictures to look at and JSON to compute with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
@@ -14,20 +15,24 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from graphhand.inference import HandPoseEstimator, Prediction
 
 DEFAULT_OUT = Path("predictions")
 
-_VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 _PORTION = 8
 _PORTION_PIXELS = 60_000_000
 
 
 def predict(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER", help="Photos, and folders of photos.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Photos, videos, folders of photos.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json."),
@@ -50,6 +55,9 @@ def predict(
     min_score: Annotated[
         float, typer.Option(metavar="S", help="Leave out hands that score less, in [0, 1]: photos may show none.")
     ] = 0.0,
+    smooth: Annotated[
+        bool, typer.Option(help="Smooth a video's joints over time (One Euro filter), or give each frame's own.")
+    ] = True,
     weights: Annotated[
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
@@ -60,15 +68,16 @@ def predict(
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Estimate the 21 joints of the hand in each photo, in 2D and 3D.
+    """Estimate the 21 joints of the hand in each photo and each frame of a video, in 2D and 3D.
 
-    A photo that cannot be read is reported in one line, the others are still done, and the exit code is 1.
+    A photo or video that cannot be read is reported in one line, the others are still done, and the exit code is 1.
 
     \b
     Examples:
       graphhand predict photo.jpg
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
+      graphhand predict clip.mp4 --out drawings --json frames.jsonl
     """
     how = _options(box, whole_image, side, focal, fov, min_score)
     jobs = _jobs(images)
@@ -78,30 +87,29 @@ def predict(
     estimator = HandPoseEstimator(weights, device)
     targets = _targets(jobs, folder)
     failures = 0
-    with _json_lines(json) as emit, _progress(len(jobs)) as advance:
-        for job, prediction in _predictions(estimator, jobs, how):
-            problem = prediction.error or _draw(job, prediction, targets.get(job.index))
-            emit(prediction)
-            advance()
+    with _json_lines(json) as emit, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
+        for problem, summary in _outcomes(estimator, jobs, how, smooth, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
             elif json != "-":
-                typer.echo(_summary(prediction, targets.get(job.index)))
+                typer.echo(summary)
     if len(jobs) > 1 and json != "-":
-        typer.echo(f"{len(jobs) - failures} of {len(jobs)} photos done" + (f"; drawings in {folder}" if folder else ""))
+        what = "files" if any(job.is_video for job in jobs) else "photos"
+        typer.echo(f"{len(jobs) - failures} of {len(jobs)} {what} done" + (f"; drawings in {folder}" if folder else ""))
     if failures:
         raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One photo to do."""
+    """One photo or video to do."""
 
     index: int
     path: Path
     picture: NDArray[np.uint8] | InputError | None = None
-    """Its upright pixels once read, or why there are none."""
+    """A photo's upright pixels once read, or why there are none."""
+    is_video: bool = False
 
 
 def _options(
@@ -139,8 +147,8 @@ def _parse_box(text: str) -> list[float]:
 
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
-    """The photos behind the arguments, in their order; folders give those directly inside."""
-    from graphhand.images import list_images
+    """The photos and videos behind the arguments, in their order; folders give the photos directly inside."""
+    from graphhand.images import VIDEO_SUFFIXES, list_images
 
     found: list[tuple[Path, InputError | None]] = []
     for argument in arguments:
@@ -152,17 +160,21 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
             except InputError as error:
                 inside, problem = [], error
             found += [(path, problem)] if problem is not None else [(file, None) for file in inside]
-        elif path.suffix.lower() in _VIDEO_SUFFIXES or (argument.isdecimal() and not path.exists()):
-            found.append((path, InputError(argument, "videos and cameras are not read yet", "give single pictures")))
+        elif argument.isdecimal() and not path.exists():
+            found.append((path, InputError(argument, "cameras are not read yet", "record a video and give its file")))
         else:
             found.append((path, None))
-    return [_Job(i, path, error) for i, (path, error) in enumerate(found)]
+    return [
+        _Job(i, path, error, error is None and path.suffix.lower() in VIDEO_SUFFIXES)
+        for i, (path, error) in enumerate(found)
+    ]
 
 
 def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
-    """Where each job's drawing goes: ``<name>_hands.jpg``, made distinct by folder, suffix and number where need be.
+    """Where each job's drawing goes: ``<name>_hands.jpg``, of a video ``.mp4``.
 
-    A drawing never takes the place of a photo that is to be read.
+    Names are made distinct by folder, suffix and number where need be. A drawing never takes the place of a file to be
+    read.
     """
     if folder is None:
         return {}
@@ -174,6 +186,7 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
         lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
     ]
     names = {job.index: spellings[0](job.path) for job in jobs}
+    suffixes = {job.index: ".mp4" if job.is_video else ".jpg" for job in jobs}
     for spelling in spellings[1:]:
         counts = Counter(name.lower() for name in names.values())  # some file systems fold case
         names = {job.index: spelling(job.path) if counts[n.lower()] > 1 else n for job, n in zip(jobs, names.values())}
@@ -181,12 +194,38 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
     taken: set[str] = set()
     for index, name in names.items():
         number, candidate = 1, name
-        while candidate.lower() in taken or (folder / f"{candidate}_hands.jpg").resolve() in inputs:
+        while candidate.lower() in taken or (folder / f"{candidate}_hands{suffixes[index]}").resolve() in inputs:
             number += 1
             candidate = f"{name}_{number}"
         taken.add(candidate.lower())
-        targets[index] = folder / f"{candidate}_hands.jpg"
+        targets[index] = folder / f"{candidate}_hands{suffixes[index]}"
     return targets
+
+
+def _outcomes(
+    estimator: HandPoseEstimator,
+    jobs: list[_Job],
+    how: dict[str, Any],
+    smooth: bool,
+    targets: dict[int, Path],
+    emit: Callable[[Prediction], None],
+    bar: _Bar,
+) -> Iterator[tuple[str | None, str]]:
+    """For every job, in order, what went wrong, or None, and what was found; each in one line."""
+    for are_videos, some in groupby(jobs, key=lambda job: job.is_video):
+        if are_videos:
+            for job in some:
+                target = targets.get(job.index)
+                yield predict_video(
+                    estimator, job.path, how | {"smooth": smooth}, target, emit, bar.expect, bar.advance
+                )
+                bar.advance()
+        else:
+            for job, prediction in _predictions(estimator, list(some), how):
+                problem = prediction.error or _draw(job, prediction, targets.get(job.index))
+                emit(prediction)
+                bar.advance()
+                yield problem, _summary(prediction, targets.get(job.index))
 
 
 def _predictions(
@@ -283,24 +322,39 @@ def _json_lines(target: str | None) -> Iterator[Callable[[Prediction], None]]:
             yield to(stream)
 
 
+class _Bar:
+    """The progress of photos and of videos' frames."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._total = bar, total
+        self._task = bar.add_task("", total=total)
+
+    def expect(self, count: int) -> None:
+        """There is more to do than was known."""
+        self._total += count
+        self._bar.update(self._task, total=self._total)
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, for several photos and a terminal; gives the function that moves it on."""
+def _progress(total: int, videos: bool) -> Iterator[_Bar]:
+    """A bar on standard error, for several photos or a video, and a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("photos"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=total < 2 or not console.is_terminal,
+        disable=(total < 2 and not videos) or not console.is_terminal,
         # Where standard output goes to a file or a pipe it must not pass through the bar's console.
         redirect_stdout=sys.stdout.isatty(),
         transient=True,
     )
     with bar:
-        task = bar.add_task("photos", total=total)
-        yield lambda: bar.advance(task)
+        yield _Bar(bar, total)

@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from graphhand.errors import InputError
-from graphhand.geometry import ASSUMED_FOV_DEG, crop_camera, intrinsics_from_fov
+from graphhand.geometry import crop_camera
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
-from graphhand.inference.looks import UNSURE, Estimate, Image, Look, cut_crops
+from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, Look, cut_crops, likelier, sides_to_try
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
@@ -186,56 +186,66 @@ class HandPoseEstimator:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
-        sides: tuple[Side, ...] = ("right", "left") if side == "auto" else (side,)
-
-        looks: list[list[Look]] = []
-        for index, item in enumerate(images):
-            picture = _checked(item)
-            height, width = picture.shape[:2]
-            camera = _camera(width, height, K, focal_px, fov_deg)
-            if boxes is not None and not meets_image(boxes[index], width, height):
-                raise ValueError(f"box {list(np.asarray(boxes[index]))} lies outside the {width} x {height} image")
-            box = whole_image_box(width, height) if boxes is None else crop_box(boxes[index], self.margin)
-            looks.append([Look(picture, camera, s, box) for s in sides])
-
-        found = self._look([look for group in looks for look in group])
+        sides = sides_to_try(side)
+        pictures = [_checked(item) for item in images]
+        cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg) for p in pictures]
         if boxes is None and not whole_image:
-            for _ in range(MAX_RECROPS):
-                closer = {
-                    i: look for i, estimate in enumerate(found) if (look := estimate.closer(self.margin)) is not None
-                }
-                if not closer:
-                    break
-                for i, estimate in zip(closer, self._look(list(closer.values()))):
-                    found[i] = estimate
-        groups = _in_groups(found, len(sides))
-        if boxes is None and not whole_image:
-            groups = [self._searched(group) for group in groups]
-        best = [_likelier(group) for group in groups]
+            groups = self.locate(pictures, cameras, sides)
+        else:
+            places = [None] * len(pictures) if boxes is None else boxes
+            groups = self.look(
+                [
+                    [Look(picture, camera, side, self.crop(picture, place)) for side in sides]
+                    for picture, camera, place in zip(pictures, cameras, places)
+                ]
+            )
+        best = [likelier(group) for group in groups]
         return [[estimate.hand(self.model)] if estimate.score >= min_score else [] for estimate in best]
+
+    def crop(self, picture: Image, box: ArrayLike | None) -> FloatArray:
+        """The square (4,) for a hand's box, or for the whole picture."""
+        height, width = picture.shape[:2]
+        if box is None:
+            return whole_image_box(width, height)
+        if not meets_image(box, width, height):
+            raise ValueError(f"box {list(np.asarray(box))} lies outside the {width} x {height} image")
+        return crop_box(box, self.margin)
+
+    def locate(
+        self, pictures: Sequence[Image], cameras: Sequence[Camera], sides: Sequence[Side]
+    ) -> list[list[Estimate]]:
+        """For each picture its estimates, one a side, wherever in the picture the hand is."""
+        whole = [
+            [Look(picture, camera, side, self.crop(picture, None)) for side in sides]
+            for picture, camera in zip(pictures, cameras)
+        ]
+        found = [estimate for group in self.look(whole) for estimate in group]
+        for _ in range(MAX_RECROPS):
+            closer = {i: look for i, estimate in enumerate(found) if (look := estimate.closer(self.margin)) is not None}
+            for i, (estimate,) in zip(closer, self.look([[look] for look in closer.values()])):
+                found[i] = estimate
+        return [self._searched(group) for group in _in_groups(found, len(sides))]
 
     def _searched(self, group: list[Estimate]) -> list[Estimate]:
         """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it."""
-        spread = _likelier(group).spread
+        spread = likelier(group).spread
         if not spread > UNSURE:
             return group
         height, width = group[0].look.image.shape[:2]
-        windows = [replace(e.look, box=box) for box in search_boxes(width, height) for e in group]
-        followed: list[Look] = []
-        for estimate in sorted(self._look(windows), key=lambda e: e.spread)[:CANDIDATES]:
-            box = recrop_box(estimate.joints_px, width, height, self.margin)
-            if box is not None:
-                followed += [replace(e.look, box=box) for e in group]
-        found = [e for e in _in_groups(self._look(followed), len(group)) if _least_spread(e) <= SURER * spread]
-        return min(found, key=_least_spread, default=group)
+        windows = [[replace(e.look, box=box) for e in group] for box in search_boxes(width, height)]
+        seen = sorted((e for window in self.look(windows) for e in window), key=lambda e: e.spread)
+        places = [recrop_box(e.joints_px, width, height, self.margin) for e in seen[:CANDIDATES]]
+        closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
+        surer = [found for found in self.look(closer) if _least_spread(found) <= SURER * spread]
+        return min(surer, key=_least_spread, default=group)
 
     @torch.inference_mode()
-    def _look(self, looks: Sequence[Look]) -> list[Estimate]:
-        """One pass of the network over crops; joints come back in the looks' own pictures."""
+    def look(self, groups: Sequence[Sequence[Look]]) -> list[list[Estimate]]:
+        """One pass of the network over crops, in groups of a size; joints come back in the looks' own pictures."""
+        looks = [look for group in groups for look in group]
         if not looks:
             return []
-        size = self.image_size
-        cameras = [crop_camera(look.camera.K, look.box, size) for look in looks]
+        cameras = [crop_camera(look.camera.K, look.box, self.image_size) for look in looks]
         crops = np.stack(cut_crops(looks, cameras))
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
@@ -247,18 +257,15 @@ class HandPoseEstimator:
             for value in (output.joints_m, output.joints_px, wrist_cam_m, output.right_logit)
         )
         spread = [np.nan] * len(looks) if output.spread is None else output.spread.tolist()
-        return [
+        estimates = [
             Estimate.in_picture(look, camera, joints_m[i], joints_px[i], wrist_m[i], float(right_logit[i]), spread[i])
             for i, (look, camera) in enumerate(zip(looks, cameras))
         ]
+        return _in_groups(estimates, len(groups[0]))
 
 
 def _in_groups(estimates: list[Estimate], size: int) -> list[list[Estimate]]:
     return [estimates[i : i + size] for i in range(0, len(estimates), size)]
-
-
-def _likelier(group: list[Estimate]) -> Estimate:
-    return max(group, key=lambda estimate: estimate.right_logit)
 
 
 def _least_spread(group: list[Estimate]) -> float:
@@ -274,18 +281,6 @@ def _checked(image: Image | str | os.PathLike[str]) -> Image:
     if image.size == 0:
         raise ValueError("the image has no pixels")
     return image
-
-
-def _camera(width: int, height: int, K: ArrayLike | None, focal_px: float | None, fov_deg: float | None) -> Camera:
-    if sum(value is not None for value in (K, focal_px, fov_deg)) > 1:
-        raise ValueError("K, focal_px and fov_deg exclude each other")
-    if K is not None:
-        return Camera.from_matrix(K, assumed=False)
-    if focal_px is not None:
-        matrix = [[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]]
-        return Camera.from_matrix(matrix, assumed=False)
-    fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
-    return Camera.from_matrix(intrinsics_from_fov(width, height, fov).numpy(), assumed=fov_deg is None)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,16 @@ class Estimate:
             camera=self.look.camera,
             model=model,
         )
+
+
+def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
+    """The sides that a crop is looked at as."""
+    return ("right", "left") if side == "auto" else (side,)
+
+
+def likelier(group: Sequence[Estimate]) -> Estimate:
+    """Of the estimates of one crop, the one of the side that it rather shows."""
+    return max(group, key=lambda estimate: estimate.right_logit)
 
 
 def cut_crops(looks: Sequence[Look], cameras: Sequence[CropCamera]) -> list[Image]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from graphhand.geometry import ASSUMED_FOV_DEG, intrinsics_from_fov
 from graphhand.skeleton import JOINT_NAMES, Joint
 
 FloatArray = NDArray[np.float64]
@@ -56,6 +57,36 @@ class Camera:
         if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
             raise ValueError("focal lengths are positive")
         return cls(float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]), assumed)
+
+    @classmethod
+    def of_picture(
+        cls,
+        width: int,
+        height: int,
+        K: ArrayLike | None = None,
+        focal_px: float | None = None,
+        fov_deg: float | None = None,
+    ) -> Camera:
+        """Of a picture, from the one thing known about its camera, or from a usual field of view if there is none.
+
+        Args:
+            width, height: the picture's, pixels.
+            K: (3, 3) intrinsics; or
+            focal_px: focal length, the principal point being the middle; or
+            fov_deg: field of view across the longer side.
+
+        Raises:
+            ValueError: more than one was given, or one is out of its range.
+        """
+        if sum(value is not None for value in (K, focal_px, fov_deg)) > 1:
+            raise ValueError("K, focal_px and fov_deg exclude each other")
+        if K is not None:
+            return cls.from_matrix(K, assumed=False)
+        if focal_px is not None:
+            matrix = [[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]]
+            return cls.from_matrix(matrix, assumed=False)
+        fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
+        return cls.from_matrix(intrinsics_from_fov(width, height, fov).numpy(), assumed=fov_deg is None)
 
     @property
     def K(self) -> FloatArray:  # noqa: N802, the field's own letter
@@ -182,13 +213,15 @@ class Hand:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """All that is known about one picture: one line of ``graphhand predict --json``.
+    """All that is known about one photo, or one frame of a video: one line of ``graphhand predict --json``.
 
     Attributes:
         image: the picture's path as the user gave it.
         width, height: its upright size in pixels; None where it could not be read.
         hands: the hands in it; empty where it could not be read.
         model: name of the model.
+        frame: number of a video's frame, from 0; None for a photo.
+        time_s: seconds since the video's first frame.
         error: None, or one line saying why the picture could not be read.
     """
 
@@ -198,13 +231,17 @@ class Prediction:
     hands: tuple[Hand, ...]
     model: str
     error: str | None = None
+    frame: int | None = None
+    time_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``error`` stands in place of ``hands`` for an unreadable picture."""
         outcome: dict[str, Any] = (
             {"hands": [hand.to_json() for hand in self.hands]} if self.error is None else {"error": self.error}
         )
-        return {"image": self.image, "width": self.width, "height": self.height, **outcome, "model": self.model}
+        when = {} if self.frame is None else {"frame": self.frame, "time_s": self.time_s}
+        size = {"width": self.width, "height": self.height}
+        return {"image": self.image, **when, **size, **outcome, "model": self.model}
 
     def to_json_line(self) -> str:
         """:meth:`to_json` as one line of text, without its line end."""
@@ -223,7 +260,8 @@ class Prediction:
         model = str(values["model"])
         error = values.get("error")
         hands = () if error is not None else tuple(Hand.from_json(hand, model) for hand in values["hands"])
-        return cls(str(values["image"]), values["width"], values["height"], hands, model, error)
+        frame, time_s = values.get("frame"), values.get("time_s")
+        return cls(str(values["image"]), values["width"], values["height"], hands, model, error, frame, time_s)
 
 
 def _rounded(array: FloatArray, decimals: int) -> list[Any]:

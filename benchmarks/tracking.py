@@ -1,0 +1,83 @@
+"""Time following a hand through a video beside searching every frame, and measure what smoothing does to its joints.
+
+    python benchmarks/tracking.py --weights default
+
+A drawn hand moves and grows over a plain 640x480 picture at 30 frames a second, so where its joints are is known.
+Jitter is the mean length of the second differences of the joints' errors, pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+
+import cv2
+import numpy as np
+import torch
+
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.rendering import RenderConfig, RenderEngine
+
+RATE_HZ = 30.0
+WIDTH, HEIGHT = 640, 480
+
+
+def moving_hand(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames, and the joints' pixels in each, ``(count, 21, 2)``."""
+    drawn = RenderEngine(RenderConfig(image_size=256, seed=seed)).render([0])
+    picture = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    joints = drawn.joints_px[0].double().numpy()
+    ground = np.full((HEIGHT, WIDTH, 3), picture.reshape(-1, 3).mean(0), np.uint8)
+    frames, places = [], []
+    for k in range(count):
+        size = 1 + 0.2 * np.sin(k / 25)
+        into = np.array([[size, 0, 180 + 120 * np.sin(k / 30)], [0, size, 110 + 60 * np.sin(k / 17)]])
+        frame = cv2.warpAffine(
+            picture, into, (WIDTH, HEIGHT), dst=ground.copy(), borderMode=cv2.BORDER_TRANSPARENT, flags=cv2.INTER_LINEAR
+        )
+        frames.append(frame)
+        places.append(joints @ into[:, :2].T + into[:, 2])
+    return frames, np.stack(places)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    estimator = HandPoseEstimator(options.weights)
+    frames, truth = moving_hand(options.frames, options.seed)
+    smoothed, followed = HandTracker(estimator), HandTracker(estimator, smooth=False)
+    ways = {
+        "every frame searched": lambda image, time_s: estimator(image),
+        "followed": followed,
+        "followed and smoothed": smoothed,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    for number, frame in enumerate(frames):
+        for name, way in ways.items():  # in turn, so that all meet the same moments
+            start = time.perf_counter()
+            (hand,) = way(frame, number / RATE_HZ)
+            seconds[name].append(time.perf_counter() - start)
+            found[name].append(hand.joints_px)
+    print(
+        f"{estimator.model} on {estimator.device}, {platform.machine()}, torch {torch.__version__}, {options.threads} threads"
+    )
+    print(f"{len(frames)} frames of {WIDTH}x{HEIGHT}; milliseconds are medians\n")
+    print(f"{'':24}{'ms a frame':>12}{'error, px':>12}{'jitter, px':>12}")
+    for name in ways:
+        errors = np.stack(found[name]) - truth
+        jitter = np.linalg.norm(np.diff(errors, 2, axis=0), axis=-1).mean()
+        error = np.linalg.norm(errors, axis=-1).mean()
+        print(f"{name:24}{1e3 * float(np.median(seconds[name])):12.1f}{error:12.2f}{jitter:12.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""A video's part of ``graphhand predict``: its frames drawn into another video, and a line of JSON for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphhand.errors import InputError
+
+if TYPE_CHECKING:
+    from graphhand.images import Frame, Video, VideoWriter
+    from graphhand.inference import HandPoseEstimator, Prediction
+
+_LARGEST_HEIGHT = 720
+
+
+def predict_video(
+    estimator: HandPoseEstimator,
+    path: Path,
+    how: dict[str, Any],
+    target: Path | None,
+    emit: Callable[[Prediction], None],
+    expect: Callable[[int], None],
+    advance: Callable[[], None],
+) -> tuple[str | None, str]:
+    """Estimate the hand in each frame of a video.
+
+    Args:
+        estimator: the network and what belongs to it.
+        path: the video.
+        how: arguments of :class:`graphhand.inference.HandTracker`.
+        target: the MP4 file to draw into, or None.
+        emit: is given each frame's prediction, and at the end one with an error if not all could be read.
+        expect: is told how many frames there may be.
+        advance: is called after each frame.
+
+    Returns:
+        What went wrong, in one line, or None; and what was found, in one line.
+    """
+    from graphhand.images import Video
+    from graphhand.inference import Prediction
+
+    def failed(error: str) -> tuple[str, str]:
+        emit(Prediction(str(path), None, None, (), estimator.model, error=error))
+        return error, ""
+
+    try:
+        with Video(path) as video:
+            problems: list[str] = []
+            expect(video.claimed or 0)
+            found = _through(video, estimator, how, target, emit, advance, problems)
+    except InputError as error:
+        return failed(str(error))
+    if problems:
+        return failed(problems[0])
+    return None, f"{path}: {found}" + (f" -> {target}" if target is not None else "")
+
+
+def _through(
+    video: Video,
+    estimator: HandPoseEstimator,
+    how: dict[str, Any],
+    target: Path | None,
+    emit: Callable[[Prediction], None],
+    advance: Callable[[], None],
+    problems: list[str],
+) -> str:
+    """All frames that can be read; what was found, in words."""
+    from graphhand.inference import HandTracker, Prediction
+    from graphhand.inference.localisation import meets_image
+    from graphhand.visualize import draw_result
+
+    tracker = HandTracker(estimator, **how)
+    sides: Counter[str] = Counter()
+    count = 0
+    with _drawing(target, video.fps) as writer:
+        for frame in _readable(video, problems):
+            height, width = frame.image.shape[:2]
+            if count == 0 and how.get("box") is not None and not meets_image(how["box"], width, height):
+                raise InputError(video.path, f"--box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
+            hands = tracker(frame.image, frame.time_s)
+            if writer is not None:
+                drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
+                writer.write(draw_result(frame.image, hands, height=drawn_height, columns=1))
+            emit(
+                Prediction(
+                    str(video.path),
+                    width,
+                    height,
+                    tuple(hands),
+                    estimator.model,
+                    frame=frame.number,
+                    time_s=round(frame.time_s, 6),
+                )
+            )
+            sides.update(hand.side for hand in hands)
+            count += 1
+            advance()
+    hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
+    return f"{count} frames, {hands_of}"
+
+
+def _readable(video: Video, problems: list[str]) -> Iterator[Frame]:
+    """The frames up to where reading fails, which is noted: what was done until then is kept."""
+    try:
+        yield from video
+    except InputError as error:
+        problems.append(str(error))
+
+
+def _drawing(target: Path | None, fps: float) -> AbstractContextManager[VideoWriter | None]:
+    from graphhand.images import writing_video
+
+    if target is None:
+        return nullcontext()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            target.parent, f"cannot be made a folder ({error.strerror})", "choose another --out"
+        ) from error
+    return writing_video(target, fps)

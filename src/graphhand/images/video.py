@@ -1,0 +1,205 @@
+"""Videos in and out: a file's frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
+
+OpenCV's own FFmpeg decodes and encodes, whatever it knows. It reads as many frames as it can of a damaged file and says
+nothing; so frames are counted against what the file claims to hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from graphhand.errors import InputError
+from graphhand.files import replacing
+
+# FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+RGBImage = NDArray[np.uint8]
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+"""File name endings (lower case) that are taken for a video's."""
+
+_USUAL_FPS = 25.0
+_FASTEST_FPS = 1000.0
+_UNCOUNTED = 0.05  # containers estimate how many frames they hold
+
+
+class Frame(NamedTuple):
+    """One picture of a video.
+
+    Attributes:
+        number: from 0.
+        time_s: seconds since the first frame; always later than the one before.
+        image: (H, W, 3) uint8 RGB, upright.
+    """
+
+    number: int
+    time_s: float
+    image: RGBImage
+
+
+class Video:
+    """A video file, whose frames are read once, in order.
+
+    Attributes:
+        path: the file.
+        fps: frames a second, on average; 25 where the file does not say.
+        claimed: how many frames the file says it holds, or None.
+
+    Raises:
+        InputError: the file is missing, is no file, cannot be read, or is no video.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        source = os.fspath(path)
+        try:
+            if not self.path.exists():
+                raise InputError(source, "no such file", "check the path")
+            if not self.path.is_file():
+                raise InputError(source, "is not a file", "give a video file")
+            with self.path.open("rb") as file:
+                if not file.read(1):
+                    raise InputError(source, "is empty (0 bytes)", "copy or download it again")
+        except OSError as error:
+            raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
+        with _quiet():
+            # By FFmpeg alone: other readers of OpenCV take a name for a pattern of names.
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            remedy = "copy it again, or convert it to MP4 (H.264)"
+            raise InputError(source, "is no video that can be read, or is cut short", remedy)
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
+        claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.claimed = int(claimed) if 0 < claimed < 2**31 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames there are.
+
+        Raises:
+            InputError: no frame could be decoded; or, after the last, clearly fewer than the file claims to hold.
+        """
+        number, last_s, first_s = 0, 0.0, 0.0
+        while True:
+            with _quiet():
+                there, pixels = self._capture.read()
+            if not there:
+                break
+            time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            first_s = time_s if number == 0 else first_s
+            time_s -= first_s
+            if number > 0 and not last_s < time_s < last_s + 3600:  # files without times, or with broken ones
+                time_s = last_s + 1 / self.fps
+            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number, last_s = number + 1, time_s
+        if number == 0:
+            raise InputError(self.path, "holds no frame that can be decoded", "convert it to MP4 (H.264)")
+        if self.claimed is not None and self.claimed - number > max(2, _UNCOUNTED * self.claimed):
+            raise InputError(
+                self.path, f"ends after {number} of {self.claimed} frames", "what was read is done; copy it again"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._capture.release()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VideoWriter:
+    """Writes frames to an MP4 file (MPEG-4 part 2). Made by :func:`writing_video`."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, image: RGBImage) -> None:
+        """Add a frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, every time of the same size. An odd last row or column is left out.
+
+        Raises:
+            InputError: the file cannot be written.
+            ValueError: another size than before.
+        """
+        height, width = image.shape[0] & ~1, image.shape[1] & ~1
+        if self._writer is None:
+            self._size = (width, height)
+            with _quiet():
+                self._writer = cv2.VideoWriter(
+                    str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
+                )
+            if not self._writer.isOpened():
+                raise InputError(self._path.parent, f"a video of {width} x {height} cannot be written", "choose --out")
+        elif self._size != (width, height):
+            raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
+        self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a frame."""
+        return self._writer is not None
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+@contextmanager
+def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWriter]:
+    """A video to write frames to.
+
+    The file takes its name when all is written: after an error, or without a frame, there is none.
+
+    Args:
+        path: an ``.mp4`` file; its folder must exist.
+        fps: frames a second.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            writer = VideoWriter(temporary, fps)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            if not writer.begun:
+                raise _NothingWrittenError
+    except _NothingWrittenError:
+        pass
+    except OSError as error:
+        remedy = "choose a folder you may write to"
+        raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
+
+
+class _NothingWrittenError(Exception):
+    pass
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV without its own warnings."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

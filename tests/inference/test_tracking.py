@@ -1,0 +1,147 @@
+"""A hand is followed through a video without a new search, keeps its side, and is found again when lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference.estimator import MAX_RECROPS
+
+RATE_HZ = 30.0
+
+
+def track(network: Any, frames: list[np.ndarray], **how: Any) -> list[Any]:
+    """The hand of each frame, or None."""
+    tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), **how)
+    found = [tracker(image, k / RATE_HZ) for k, image in enumerate(frames)]
+    return [hands[0] if hands else None for hands in found]
+
+
+def middle(hand: Any) -> np.ndarray:
+    return np.asarray(hand.box_px[:2] + hand.box_px[2:] / 2)
+
+
+def test_a_moving_hand_is_followed_in_one_look_a_frame(short_sighted: Any, draw_square: Any) -> None:
+    network = short_sighted()
+    places = [(40 + 9 * k, 30 + 7 * k) for k in range(40)]
+    hands = track(network, [draw_square(x, y, 80) for x, y in places], smooth=False)
+    for (x, y), hand in zip(places, hands):
+        np.testing.assert_allclose(middle(hand), [x + 39.5, y + 39.5], atol=8)
+    assert network.looks[-39:] == [2] * 39
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_hand_that_jumped_is_found_anew_and_not_smeared_over(
+    short_sighted: Any, draw_square: Any, smooth: bool
+) -> None:
+    network = short_sighted()
+    frames = [draw_square(40, 40, 80)] * 5 + [draw_square(500, 340, 80)] * 5
+    hands = track(network, frames, smooth=smooth)
+    for hand, x, y in [*((h, 40, 40) for h in hands[:5]), *((h, 500, 340) for h in hands[5:])]:
+        np.testing.assert_allclose(middle(hand), [x + 39.5, y + 39.5], atol=8)
+
+
+def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: Any, draw_square: Any) -> None:
+    class Trembling(short_sighted):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            self.rng = np.random.default_rng(0)
+
+        def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
+            joints, spread = super()._find(picture)
+            return joints + self.rng.normal(size=joints.shape), spread
+
+    frames = [draw_square(200, 150, 160)] * 60
+    raw, calm = (
+        np.stack([hand.joints_px for hand in track(Trembling(), frames, smooth=smooth, side="right")])[10:]
+        for smooth in (False, True)
+    )
+    assert np.diff(calm, axis=0).std() < 0.4 * np.diff(raw, axis=0).std()
+    np.testing.assert_allclose(calm.mean(0), raw.mean(0), atol=2.0)
+
+
+def test_the_first_frame_has_the_photos_result(short_sighted: Any, draw_square: Any) -> None:
+    image = draw_square(300, 60, 70)
+    (hand,) = track(short_sighted(), [image])
+    (photo,) = HandPoseEstimator.from_generator(short_sighted(), "network")(image)
+    np.testing.assert_array_equal(hand.joints_px, photo.joints_px)
+
+
+@pytest.mark.parametrize("wrong_every", [3, 4])
+def test_single_frames_do_not_change_the_side(short_sighted: Any, draw_square: Any, wrong_every: int) -> None:
+    class Fickle(short_sighted):  # type: ignore[misc, valid-type]
+        """Sees a left hand, but in some frames a right one."""
+
+        def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
+            output = super().forward(image, K, camera_known)
+            wrong = len(self.looks) % wrong_every == 0
+            output.right_logit = torch.tensor([1.0, -1.0] if wrong else [-1.0, 1.0])  # as a right, as a left hand
+            return output
+
+    hands = track(Fickle(), [draw_square(200, 150, 160)] * 30)
+    assert {hand.side for hand in hands[4:]} == {"left"}
+
+
+def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: Any) -> None:
+    class Turning(short_sighted):  # type: ignore[misc, valid-type]
+        def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
+            output = super().forward(image, K, camera_known)
+            output.right_logit = torch.tensor([1.0, -1.0]) * (1 if len(self.looks) < 60 else -1)
+            return output
+
+    hands = track(Turning(), [draw_square(200, 150, 160)] * 120)
+    assert hands[30].side == "right"
+    assert hands[-1].side == "left"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_given_side_is_kept(short_sighted: Any, draw_square: Any, side: Any) -> None:
+    network = short_sighted()
+    hands = track(network, [draw_square(200, 150, 160)] * 3, side=side)
+    assert {hand.side for hand in hands} == {side}
+    assert network.looks[-2:] == [1, 1]
+
+
+def test_a_given_box_is_where_the_first_frame_is_looked_at(short_sighted: Any, draw_square: Any) -> None:
+    network = short_sighted()
+    hands = track(network, [draw_square(40, 40, 80), draw_square(44, 40, 80)], box=[35, 35, 90, 90])
+    assert network.looks == [2, 2]
+    np.testing.assert_allclose(middle(hands[-1]), [83.5, 79.5], atol=8)
+
+
+def test_frames_already_cut_to_the_hand_are_not_searched(short_sighted: Any, draw_square: Any) -> None:
+    network = short_sighted()
+    track(network, [draw_square(40 * k, 40, 60) for k in range(4)], whole_image=True)
+    assert network.looks == [2] * 4
+
+
+def test_frames_without_a_hand_have_none_and_the_hand_comes_back(short_sighted: Any, draw_square: Any) -> None:
+    there, gone = draw_square(200, 150, 160), draw_square(0, 0, 0)
+    hands = track(short_sighted(), [there, there, gone, gone, there], min_score=0.4)
+    assert [hand is not None for hand in hands] == [True, True, False, False, True]
+    np.testing.assert_allclose(middle(hands[-1]), [279.5, 229.5], atol=8)
+
+
+def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, draw_square: Any) -> None:
+    class Stumbling(short_sighted):  # type: ignore[misc, valid-type]
+        def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
+            output = super().forward(image, K, camera_known)
+            if len(self.looks) == 4 + MAX_RECROPS:
+                output.joints_cam_m = output.joints_cam_m * np.nan
+            return output
+
+    hands = track(Stumbling(), [draw_square(200, 150, 160)] * 12)
+    assert sum(hand.joints_cam_m is None for hand in hands) == 1
+    assert all(np.isfinite(hand.joints_cam_m).all() for hand in hands[-3:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"), [({"box": [0, 0, 9, 9], "whole_image": True}, "exclude"), ({"side": "both"}, "side")]
+)
+def test_contradictions_are_refused(short_sighted: Any, arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        HandTracker(HandPoseEstimator.from_generator(short_sighted(), "network"), **arguments)
