@@ -67,7 +67,7 @@ def main() -> int:
             seconds[name].append(time.perf_counter() - start)
             found[name].append(hand.joints_px)
     print(f"{platform.machine()}, torch {torch.__version__}, {options.threads} threads")
-    print(f"{estimator.model} on {estimator.device}, {len(frames)} frames of {WIDTH}x{HEIGHT}; milliseconds are medians\n")
+    print(f"{estimator.model} on {estimator.device}, {len(frames)} frames; milliseconds are medians\n")
     print(f"{'':24}{'ms a frame':>12}{'error, px':>12}{'jitter, px':>12}")
     for name in ways:
         errors = np.stack(found[name]) - truth

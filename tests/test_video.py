@@ -90,6 +90,13 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, kind: str, capfd: pytest.C
     assert capfd.readouterr().err == ""
 
 
+def test_frames_too_large_are_refused_before_any_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_avi(tmp_path / "clip.avi", 3)
+    monkeypatch.setattr("graphhand.images.video.MAX_PIXELS", 96 * 64 - 1)
+    with pytest.raises(InputError, match="96 x 64 pixels, more than"):
+        Video(tmp_path / "clip.avi")
+
+
 def test_a_video_cut_short_gives_what_there_is_and_then_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,15 +14,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from graphhand.errors import InputError
 from graphhand.files import replacing
+from graphhand.images.files import MAX_PIXELS, RGBImage
 
 # FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-RGBImage = NDArray[np.uint8]
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 """File name endings (lower case) that are taken for a video's."""
@@ -55,7 +53,8 @@ class Video:
         claimed: how many frames the file says it holds, or None.
 
     Raises:
-        InputError: the file is missing, is no file, cannot be read, or is no video.
+        InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
+            :data:`MAX_PIXELS`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -77,6 +76,10 @@ class Video:
         if not self._capture.isOpened():
             remedy = "copy it again, or convert it to MP4 (H.264)"
             raise InputError(source, "is no video that can be read, or is cut short", remedy)
+        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            allowed = f"the {MAX_PIXELS // 1_000_000} megapixels allowed"
+            raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
