@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from graphhand.cli.predict import predict
+from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.images import Video, read_image, write_image
 from graphhand.inference import HandPoseEstimator, Prediction
@@ -310,6 +311,21 @@ def test_a_video_cut_short_keeps_what_was_read(weights: Path, photos: Path, tmp_
     assert "hands" in records[-1]
     with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
         assert drawn.claimed == count
+
+
+def test_an_interrupted_video_keeps_what_is_drawn(weights: Path, tmp_path: Path) -> None:
+    def emit(prediction: Prediction) -> None:
+        if prediction.frame == 4:
+            raise KeyboardInterrupt
+
+    target = tmp_path / "drawn.mp4"
+    how: dict[str, Any] = {"whole_image": True}
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(
+            HandPoseEstimator(weights), clip(tmp_path / "clip", 10), how, target, emit, lambda _: None, lambda: None
+        )
+    with Video(target) as drawn:
+        assert drawn.claimed == 5
 
 
 def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:

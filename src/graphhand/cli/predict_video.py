@@ -78,29 +78,27 @@ def _through(
     tracker = HandTracker(estimator, **how)
     sides: Counter[str] = Counter()
     count = 0
+    interrupted: KeyboardInterrupt | None = None
     with _drawing(target, video.fps) as writer:
-        for frame in _readable(video, problems):
-            height, width = frame.image.shape[:2]
-            if count == 0 and how.get("box") is not None and not meets_image(how["box"], width, height):
-                raise InputError(video.path, f"--box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
-            hands = tracker(frame.image, frame.time_s)
-            if writer is not None:
-                drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
-                writer.write(draw_result(frame.image, hands, height=drawn_height, columns=1))
-            emit(
-                Prediction(
-                    str(video.path),
-                    width,
-                    height,
-                    tuple(hands),
-                    estimator.model,
-                    frame=frame.number,
-                    time_s=round(frame.time_s, 6),
-                )
-            )
-            sides.update(hand.side for hand in hands)
-            count += 1
-            advance()
+        try:
+            for frame in _readable(video, problems):
+                height, width = frame.image.shape[:2]
+                if count == 0 and how.get("box") is not None and not meets_image(how["box"], width, height):
+                    problem = f"--box lies outside its {width} x {height} pixels"
+                    raise InputError(video.path, problem, "give X,Y,W,H in it")
+                hands = tuple(tracker(frame.image, frame.time_s))
+                if writer is not None:
+                    drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
+                    writer.write(draw_result(frame.image, hands, height=drawn_height, columns=1))
+                name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
+                emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
+                sides.update(hand.side for hand in hands)
+                count += 1
+                advance()
+        except KeyboardInterrupt as interrupt:  # what is drawn is kept
+            interrupted = interrupt
+    if interrupted is not None:
+        raise interrupted
     hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
     return f"{count} frames, {hands_of}"
 
