@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from graphhand.inference import HandPoseEstimator
-from graphhand.inference.estimator import CANDIDATES, MAX_RECROPS, SURER, UNSURE
+from graphhand.inference.estimator import CANDIDATES, MAX_RECROPS, SEARCHED_ABOVE, SURER
+from graphhand.inference.looks import UNSURE
 
 
 def estimate(network: Any, image: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -52,7 +53,7 @@ def test_a_network_that_cannot_say_how_sure_it_is_searches_nothing(short_sighted
 @pytest.mark.parametrize("side", [60, 0])
 def test_a_search_that_finds_nothing_surer_changes_nothing(short_sighted: Any, draw_square: Any, side: int) -> None:
     image = draw_square(40, 40, side)
-    doubtful = UNSURE * 1.2
+    doubtful = SEARCHED_ABOVE * 1.2
     assert doubtful * SURER > 0.01  # a find would count
 
     class Doubtful(short_sighted):  # type: ignore[misc, valid-type]
