@@ -77,7 +77,7 @@ def test_spread_is_the_share_of_the_cells_that_heatmaps_leave_open(stride):
     torch.testing.assert_close(head(*maps).spread, torch.ones(1))
     maps[1][0, 0, :, :4] = 1.0
     expected = pytest.approx(7 / 16 if stride == 4 else 0.5, abs=1e-4)  # enlarged, the border column falls off
-    assert float(head(*maps).spread) == expected
+    assert float(head(*maps).spread.detach()) == expected
 
 
 def test_spread_of_a_batch_is_that_of_its_rows_and_falls_as_heatmaps_sharpen():

@@ -37,7 +37,6 @@ SURER = 0.4
 """What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
 like hands."""
 
-
 _CPU_BATCH = 16  # larger ones take longer for each crop: 25 instead of 12 ms in batches of 68
 
 
@@ -211,7 +210,11 @@ class HandPoseEstimator:
         return [[estimate.hand(self.model)] if estimate.score >= min_score else [] for estimate in best]
 
     def crop(self, picture: Image, box: ArrayLike | None) -> FloatArray:
-        """The square (4,) for a hand's box, or for the whole picture."""
+        """The square (4,), in the picture's pixels, for a hand's box (4,), or for the whole picture.
+
+        Raises:
+            ValueError: the box is none, or lies outside the picture.
+        """
         height, width = picture.shape[:2]
         if box is None:
             return whole_image_box(width, height)
@@ -222,7 +225,16 @@ class HandPoseEstimator:
     def locate(
         self, pictures: Sequence[Image], cameras: Sequence[Camera], sides: Sequence[Side]
     ) -> list[list[Estimate]]:
-        """For each picture its estimates, one a side, wherever in the picture the hand is."""
+        """Find the hand wherever in a picture it is.
+
+        Args:
+            pictures: (H, W, 3) uint8 RGB.
+            cameras: of each picture.
+            sides: those to try.
+
+        Returns:
+            For each picture its estimates, one a side; :func:`~graphhand.inference.looks.likelier` chooses.
+        """
         whole = [
             [Look(picture, camera, side, self.crop(picture, None)) for side in sides]
             for picture, camera in zip(pictures, cameras)
@@ -248,7 +260,14 @@ class HandPoseEstimator:
         return min(surer, key=_least_spread, default=group)
 
     def look(self, groups: Sequence[Sequence[Look]]) -> list[list[Estimate]]:
-        """What the network sees in crops, in groups of a size; joints come back in the looks' own pictures."""
+        """What the network sees in crops.
+
+        Args:
+            groups: looks, grouped as the estimates are to be; every group has the same number.
+
+        Returns:
+            The estimates, in their looks' own pictures.
+        """
         looks = [look for group in groups for look in group]
         size = _CPU_BATCH if self.device.type == "cpu" else max(1, len(looks))
         estimates = [e for start in range(0, len(looks), size) for e in self._pass(looks[start : start + size])]
