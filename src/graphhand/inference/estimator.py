@@ -185,15 +185,13 @@ class HandPoseEstimator:
         Raises:
             InputError, ValueError: as a single call.
         """
-        if side not in ("left", "right", "auto"):
-            raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
+        sides = sides_to_try(side)
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score is in [0, 1], not {min_score}")
         if boxes is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
-        sides = sides_to_try(side)
         pictures = [_checked(item) for item in images]
         cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg) for p in pictures]
         if boxes is None and not whole_image:

@@ -113,7 +113,13 @@ class Estimate:
 
 
 def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
-    """The sides that a crop is looked at as."""
+    """The sides that a crop is looked at as.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if side not in ("left", "right", "auto"):
+        raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
     return ("right", "left") if side == "auto" else (side,)
 
 

@@ -60,8 +60,6 @@ class HandTracker:
     ) -> None:
         if box is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
-        if side not in ("left", "right", "auto"):
-            raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
         self.estimator, self.whole_image, self.min_score = estimator, whole_image, min_score
         self._box = box  # of the first frame
         self._sides = sides_to_try(side)
