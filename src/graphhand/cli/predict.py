@@ -39,10 +39,14 @@ def predict(
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,W,H", help="The hand's box in pixels, in every photo given; else it is searched."),
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="The hand's box in pixels, in every photo and each video's first frame; else it is searched.",
+        ),
     ] = None,
     whole_image: Annotated[
-        bool, typer.Option("--whole-image", help="Look once at the whole photo: for photos already cut to one hand.")
+        bool,
+        typer.Option("--whole-image", help="Look once at the whole photo or frame: for those already cut to one hand."),
     ] = False,
     side: Annotated[
         Literal["left", "right", "auto"], typer.Option(help="The hand's side; auto keeps the likelier.")
@@ -62,7 +66,7 @@ def predict(
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
     json: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Write one JSON object a photo; - is standard output.")
+        str | None, typer.Option(metavar="FILE|-", help="Write one JSON object a photo or frame; - is standard output.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
