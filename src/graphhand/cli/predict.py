@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from graphhand.cli.predict_video import predict_video
+from graphhand.cli.predict_video import make_folder, predict_video
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -287,10 +287,8 @@ def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
     from graphhand.visualize import draw_result
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         write_image(target, draw_result(job.picture, prediction.hands))
-    except OSError as error:
-        return str(InputError(target.parent, f"cannot be made a folder ({error.strerror})", "choose another --out"))
     except InputError as error:
         return str(error)
     return None

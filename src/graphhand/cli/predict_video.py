@@ -116,10 +116,17 @@ def _drawing(target: Path | None, fps: float) -> AbstractContextManager[VideoWri
 
     if target is None:
         return nullcontext()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            target.parent, f"cannot be made a folder ({error.strerror})", "choose another --out"
-        ) from error
+    make_folder(target.parent)
     return writing_video(target, fps)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for drawings, if there is none.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made a folder ({error.strerror})", "choose another --out") from error

@@ -148,7 +148,8 @@ class VideoWriter:
                     str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
                 )
             if not self._writer.isOpened():
-                raise InputError(self._path.parent, f"a video of {width} x {height} cannot be written", "choose --out")
+                problem = f"a video of {width} x {height} cannot be written in it"
+                raise InputError(self._path.parent, problem, "choose a folder you may write to")
         elif self._size != (width, height):
             raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
         self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))

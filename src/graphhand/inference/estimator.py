@@ -20,7 +20,7 @@ from graphhand.errors import InputError
 from graphhand.geometry import crop_camera
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
-from graphhand.inference.looks import Estimate, FloatArray, Image, Look, cut_crops, likelier, sides_to_try
+from graphhand.inference.looks import Estimate, FloatArray, Image, Look, cut_crops, likelier, looks_at, sides_to_try
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
@@ -199,10 +199,7 @@ class HandPoseEstimator:
         else:
             places = [None] * len(pictures) if boxes is None else boxes
             groups = self.look(
-                [
-                    [Look(picture, camera, side, self.crop(picture, place)) for side in sides]
-                    for picture, camera, place in zip(pictures, cameras, places)
-                ]
+                [looks_at(p, camera, sides, self.crop(p, place)) for p, camera, place in zip(pictures, cameras, places)]
             )
         best = [likelier(group) for group in groups]
         return [[estimate.hand(self.model)] if estimate.score >= min_score else [] for estimate in best]
@@ -233,10 +230,7 @@ class HandPoseEstimator:
         Returns:
             For each picture its estimates, one a side; :func:`~graphhand.inference.looks.likelier` chooses.
         """
-        whole = [
-            [Look(picture, camera, side, self.crop(picture, None)) for side in sides]
-            for picture, camera in zip(pictures, cameras)
-        ]
+        whole = [looks_at(p, camera, sides, self.crop(p, None)) for p, camera in zip(pictures, cameras)]
         found = [estimate for group in self.look(whole) for estimate in group]
         for _ in range(MAX_RECROPS):
             closer = {i: look for i, estimate in enumerate(found) if (look := estimate.closer(self.margin)) is not None}

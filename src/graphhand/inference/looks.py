@@ -112,6 +112,11 @@ class Estimate:
         )
 
 
+def looks_at(image: Image, camera: Camera, sides: Sequence[Side], box: FloatArray) -> list[Look]:
+    """One crop, looked at as each of some sides."""
+    return [Look(image, camera, side, box) for side in sides]
+
+
 def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
     """The sides that a crop is looked at as.
 

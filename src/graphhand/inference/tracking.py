@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from graphhand.inference.estimator import HandPoseEstimator
 from graphhand.inference.localisation import recrop_box
-from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, Look, sides_to_try
+from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, looks_at, sides_to_try
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.inference.smoothing import OneEuroFilter
 
@@ -108,7 +108,7 @@ class HandTracker:
         elif self._last is not None:
             place = recrop_box(self._last.joints_px, width, height, self.estimator.margin)
         if place is not None:
-            (group,) = self.estimator.look([[Look(image, camera, side, place) for side in self._sides]])
+            (group,) = self.estimator.look([looks_at(image, camera, self._sides, place)])
             if given or not min(e.spread for e in group) > LOST:
                 return group
         self._forget()

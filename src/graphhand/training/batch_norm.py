@@ -80,9 +80,11 @@ def average_batch_statistics(network: nn.Module) -> None:
     For training without synchronisation, after every step, so that the processes validate and save one network.
     """
     size = rank_and_size()[1]
+    if size == 1:
+        return
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     running = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
-    if size == 1 or not running:
+    if not running:
         return
     together = torch.cat(running)  # one message instead of one a layer
     dist.all_reduce(together)
