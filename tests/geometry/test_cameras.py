@@ -24,10 +24,10 @@ def test_perspective_by_hand():
     torch.testing.assert_close(project_perspective(point, K)[0], torch.tensor([260.0, -84.5], dtype=torch.float64))
 
 
-def test_unproject_inverts_project_for_a_batch_of_cameras():
+def test_unproject_inverts_project_for_a_batch_of_skewed_cameras():
     points = torch.randn(4, 21, 3, dtype=torch.float64) * 0.1 + torch.tensor([0.0, 0.0, 0.6], dtype=torch.float64)
     Ks = K + torch.rand(4, 1, 1, dtype=torch.float64) * torch.tensor(
-        [[1.0, 0, 1], [0, 1, 1], [0, 0, 0]], dtype=torch.float64
+        [[1.0, 20.0, 1], [0, 1, 1], [0, 0, 0]], dtype=torch.float64
     )
     torch.testing.assert_close(unproject(project_perspective(points, Ks), points[..., 2], Ks), points)
 

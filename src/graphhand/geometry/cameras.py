@@ -62,20 +62,33 @@ def project_weak_perspective(points_m: Tensor, scale_px_per_m: Tensor, translati
     return scale_px_per_m[..., None, None] * points_m[..., :2] + translation_px[..., None, :]
 
 
+def pixel_rays(points_px: Tensor, K: Tensor) -> Tensor:
+    """Where the rays of pixels pass the plane at depth 1.
+
+    Args:
+        points_px: ``(..., N, 2)``.
+        K: ``(..., 3, 3)`` intrinsics: upper triangular, the last row 0, 0, 1.
+
+    Returns:
+        ``(..., N, 2)``.
+    """
+    y = (points_px[..., 1] - K[..., 1, 2, None]) / K[..., 1, 1, None]
+    x = (points_px[..., 0] - K[..., 0, 2, None] - K[..., 0, 1, None] * y) / K[..., 0, 0, None]
+    return torch.stack((x, y), dim=-1)
+
+
 def unproject(points_px: Tensor, depth_m: Tensor, K: Tensor) -> Tensor:
     """The camera points that project to given pixels at given depths.
 
     Args:
         points_px: ``(..., N, 2)``.
         depth_m: ``(..., N)``.
-        K: ``(..., 3, 3)``.
+        K: ``(..., 3, 3)`` as in :func:`pixel_rays`.
 
     Returns:
         ``(..., N, 3)``.
     """
-    ones = torch.ones_like(points_px[..., :1])
-    rays = torch.cat((points_px, ones), -1) @ torch.linalg.inv(K).transpose(-1, -2)
-    return rays * depth_m[..., None]
+    return torch.cat((pixel_rays(points_px, K) * depth_m[..., None], depth_m[..., None]), dim=-1)
 
 
 def flip_intrinsics(K: Tensor, width: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphhand.geometry.cameras import pixel_rays
+
 MIN_SPREAD = 1e-9
 NEAREST_M = 0.05
 """No joint is placed nearer to the camera than this."""
@@ -43,8 +45,7 @@ def fit_translation(points_m: Tensor, points_px: Tensor, K: Tensor) -> Tensor:
         ``(..., 3)`` metres; every point ends up at least ``NEAREST_M`` before the camera. Where pixels contradict the
         points, the regression would have the camera among them, or them behind it.
     """
-    ones = torch.ones_like(points_px[..., :1])
-    rays = (torch.cat((points_px, ones), -1) @ torch.linalg.inv(K).transpose(-1, -2))[..., :2]
+    rays = pixel_rays(points_px, K)
     missing = rays * points_m[..., 2:] - points_m[..., :2]
     middle_ray, middle_missing = rays.mean(-2), missing.mean(-2)
     about = rays - middle_ray[..., None, :]

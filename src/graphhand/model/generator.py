@@ -210,8 +210,8 @@ class Generator(nn.Module):
 
     def _cameras(self, K: Tensor, known: Tensor | None) -> CropCameras:
         if self.config.projection == "weak":
-            return CropCameras(K, torch.zeros(len(K), dtype=torch.bool, device=K.device))
-        return CropCameras(K, torch.ones(len(K), dtype=torch.bool, device=K.device) if known is None else known)
+            return CropCameras(K, torch.zeros(K.shape[0], dtype=torch.bool, device=K.device))
+        return CropCameras(K, torch.ones(K.shape[0], dtype=torch.bool, device=K.device) if known is None else known)
 
 
 def _long_lens(image: Tensor) -> Tensor:
@@ -219,4 +219,4 @@ def _long_lens(image: Tensor) -> Tensor:
     size = image.shape[-1]
     middle = (size - 1) / 2
     K = torch.tensor([[50.0 * size, 0.0, middle], [0.0, 50.0 * size, middle], [0.0, 0.0, 1.0]], device=image.device)
-    return K.expand(len(image), 3, 3)
+    return K.expand(image.shape[0], 3, 3)

@@ -114,7 +114,7 @@ class HandModelModule(nn.Module):
         Returns:
             ``(B, 21, 3)`` metres, crop-camera axes; the wrist of the target is the origin.
         """
-        identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(len(code.theta), 1, 3, 3)
+        identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(code.theta.shape[0], 1, 3, 3)
         joints = self.hand_model(torch.cat((identity, code.theta), dim=1), code.beta)
         joints = joints - joints[:, :1]
         turned = joints @ code.rotation.transpose(1, 2)
