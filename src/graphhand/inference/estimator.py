@@ -21,6 +21,7 @@ from graphhand.geometry import crop_camera
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
 from graphhand.inference.looks import Estimate, FloatArray, Image, Look, cut_crops, likelier, looks_at, sides_to_try
+from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
 
@@ -75,12 +76,21 @@ class HandPoseEstimator:
         """Load a trained network.
 
         Args:
-            weights: ``"default"`` for the weights that ship, the name of others that do, or a checkpoint's path.
+            weights: ``"default"`` for the weights that ship, the name of others that do, a folder of weights, or an
+                ``.onnx`` file that ``graphhand export`` wrote, which ONNX Runtime runs on the CPU.
             device: where to run; None takes the first CUDA device if there is one, else the CPU.
 
         Raises:
             InputError: there are no such weights, or they cannot be loaded; or the device does not exist.
+            GraphHandError: the weights are an ONNX file, and ONNX Runtime is not installed.
         """
+        if Path(weights).suffix.lower() == ONNX_SUFFIX:
+            self.device = _device("cpu" if device is None else device)
+            if self.device.type != "cpu":
+                raise InputError(f"device {device}", f"{weights} runs on the CPU", "leave it out, or give a folder")
+            exported = OnnxNetwork(weights)
+            self._set(exported, exported.config.name)
+            return
         from graphhand.model.checkpoint import load_generator
 
         self.device = _device(device)

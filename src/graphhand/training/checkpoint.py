@@ -21,6 +21,8 @@ from torch.optim import Optimizer
 from graphhand.errors import GraphHandError, InputError
 from graphhand.files import replacing
 from graphhand.model.checkpoint import load_state
+from graphhand.model.generator import Generator
+from graphhand.training.config import parse_config
 
 FORMAT = "graphhand-training-1"
 HEADER_KEY = "graphhand"
@@ -61,6 +63,17 @@ class Checkpoint:
             load_state(target, mine, self.path)
         else:
             _restore_optimizer(target, mine, self.path)
+
+    def trained_generator(self) -> tuple[Generator, dict[str, Any]]:
+        """The generator as it was, or its moving average where the recipe keeps one, and a card for it.
+
+        Raises:
+            InputError: configuration and tensors do not fit each other.
+        """
+        config = parse_config(self.config, str(self.path))
+        generator = Generator(config.generator)
+        self.restore("generator" if config.ema is None else "average", generator)
+        return generator.eval(), {"position": asdict(self.position), "config": self.config}
 
     def restore_random_state(self) -> None:
         """Put torch's random state back."""

@@ -1,0 +1,62 @@
+"""Time a network in torch beside the same network in ONNX Runtime, on the same crops, in turn.
+
+    graphhand export --weights default --out hand.onnx
+    python benchmarks/onnx_runtime.py hand.onnx --weights default
+
+Batches of 1, 2 (both sides of one crop: a photo's look) and 16; median and quartiles, milliseconds, and the ratio of
+each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import onnxruntime
+import torch
+
+from graphhand.inference import HandPoseEstimator
+
+
+def elapsed_ms(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exported", help="file of graphhand export")
+    parser.add_argument("--weights", default="default", help="what it was exported from")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    # Both as the estimator runs them.
+    networks = [HandPoseEstimator(weights, "cpu").generator for weights in (options.weights, options.exported)]
+    size = int(networks[1].config.image_size)  # type: ignore[union-attr, arg-type]
+    print(
+        f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, onnxruntime "
+        f"{onnxruntime.__version__}; {size} x {size} crops, median (quartiles) of {options.rounds}"
+    )
+    print(f"{'crops':>5} {'torch, ms':>20} {'ONNX Runtime, ms':>20} {'torch / ONNX Runtime':>22}")
+    for rows in (1, 2, 16):
+        image = torch.rand(rows, size, size, 3).permute(0, 3, 1, 2)  # channels last, as crops come
+        K = torch.tensor([[1.2 * size, 0, size / 2], [0, 1.2 * size, size / 2], [0, 0, 1]]).repeat(rows, 1, 1)
+        known = torch.zeros(rows, dtype=torch.bool)
+        with torch.inference_mode():
+            calls = [partial(network, image, K, camera_known=known) for network in networks]
+            times = np.array([[elapsed_ms(call) for call in calls] for _ in range(options.rounds + 3)])[3:].T
+        cells = [*times, times[0] / times[1]]
+        shown = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*np.percentile(cell, (25, 50, 75))) for cell in cells]
+        print(f"{rows:>5} {shown[0]:>20} {shown[1]:>20} {shown[2]:>22}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""A hand's joints without torch and without GraphHand: numpy, OpenCV and ONNX Runtime on an exported network.
+
+graphhand export --out hand.onnx
+python examples/onnx_photo.py hand.onnx photo.jpg X,Y,W,H [left]
+
+X,Y,W,H is the hand's box in pixels. What `graphhand predict --box` does with it is written out here, to be carried over
+to another language: the crop is the view of a camera turned towards the box, and a left hand is shown mirrored.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+ASSUMED_FOV_DEG = 60.0  # across the longer side; put your camera's K in place of this guess, and camera_known = True
+
+
+def predict(network: onnxruntime.InferenceSession, picture: np.ndarray, box: np.ndarray, left: bool) -> dict:
+    """Joints (21, 2) in pixels of an RGB picture, and (21, 3) in metres from the wrist in its camera's axes."""
+    about = json.loads(network.get_modelmeta().custom_metadata_map["graphhand-onnx-1"])
+    size = about["image_size"]
+    height, width = picture.shape[:2]
+    focal = max(width, height) / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
+    K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+    # The camera's axes, turned by the smallest rotation that brings the ray of the box's middle onto the axis.
+    ray = np.linalg.solve(K, [box[0] + box[2] / 2, box[1] + box[3] / 2, 1])
+    distance = np.linalg.norm(ray)
+    x, y, z = ray / distance
+    R = np.array([[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]])
+    # One pixel of the picture becomes size / side pixels of the crop at the box's middle.
+    side = about["crop_margin"] * max(box[2], box[3])
+    focal_crop = size / side * focal * distance**1.5
+    K_crop = np.array([[focal_crop, 0, (size - 1) / 2], [0, focal_crop, (size - 1) / 2], [0, 0, 1]])
+    to_crop = K_crop @ R @ np.linalg.inv(K)
+    enlarge = np.eye(3)
+    if size / side < 0.5:  # from a smaller copy, or fine detail would become false patterns
+        copy = cv2.resize(picture, None, fx=1.5 * size / side, fy=1.5 * size / side, interpolation=cv2.INTER_AREA)
+        fx, fy = width / copy.shape[1], height / copy.shape[0]
+        picture, enlarge = copy, np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
+    crop = cv2.warpPerspective(picture, to_crop @ enlarge, (size, size), flags=cv2.INTER_LINEAR)
+    if left:
+        crop = crop[:, ::-1]
+
+    given = {
+        "image": np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255,
+        "K": K_crop[None].astype(np.float32),
+        "camera_known": np.array([False]),
+    }
+    found = dict(zip((output.name for output in network.get_outputs()), network.run(None, given)))
+    joints_m, joints_px = found["joints_m"][0].astype(float), found["joints_px"][0].astype(float)
+    if left:
+        joints_m[:, 0] *= -1
+        joints_px[:, 0] = size - 1 - joints_px[:, 0]
+    back = np.c_[joints_px, np.ones(21)] @ np.linalg.inv(to_crop).T
+    return {
+        "joints": about["joints"],
+        "joints_px": back[:, :2] / back[:, 2:],
+        "joints_rel_m": joints_m @ R,
+        "right_hand": 1 / (1 + np.exp(-found["right_logit"][0])),
+    }
+
+
+def main(network: str, photo: str, box: str, side: str = "right") -> None:
+    picture = cv2.imread(photo)
+    if picture is None:
+        sys.exit(f"{photo}: not a picture that OpenCV reads")
+    session = onnxruntime.InferenceSession(network)
+    hand = predict(session, picture[..., ::-1], np.array(box.split(","), float), left=side == "left")
+    for name, (u, v), xyz in zip(hand["joints"], hand["joints_px"], 1000 * hand["joints_rel_m"]):
+        print(f"{name:11} ({u:7.1f}, {v:7.1f}) px  ({xyz[0]:+5.0f}, {xyz[1]:+5.0f}, {xyz[2]:+5.0f}) mm")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -1,0 +1,79 @@
+"""``graphhand export``: trained weights for other programs, or out of a run that was stopped."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphhand.errors import InputError
+
+if TYPE_CHECKING:
+    from graphhand.model import Generator
+
+
+class Format(str, Enum):
+    """What can be written."""
+
+    ONNX = "onnx"
+    SAFETENSORS = "safetensors"
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="File to write; a folder for safetensors.")],
+    weights: Annotated[
+        str, typer.Option(help="Bundled name, folder of weights, or a run's checkpoint.safetensors.")
+    ] = "default",
+    format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.ONNX,
+    name: Annotated[str | None, typer.Option(help="What results are to call the network; its own by default.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. For safetensors.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
+) -> None:
+    """Write a network as an ONNX file, for programs without torch, or as a folder of weights.
+
+    An ONNX file is checked against torch before it is there, and 'graphhand predict --weights hand.onnx' runs it.
+    A run's checkpoint gives the network as it was when that was written: its moving average, if the recipe keeps one.
+
+    Example: graphhand export --out hand.onnx
+    """
+    if half and format is Format.ONNX:
+        raise InputError("--half", "is for --format safetensors", "leave it out")
+    existing = out if format is Format.ONNX else out / "model.safetensors"
+    if existing.exists() and not force:
+        raise InputError(existing, "exists already", "give another --out, or --force to overwrite it")
+    if format is Format.ONNX and not out.suffix == ".onnx":
+        raise InputError(out, "an ONNX file is known by its suffix", "let --out end in .onnx")
+    if not out.absolute().parent.is_dir():
+        raise InputError(out.parent, "no such folder", "make it first, or give another --out")
+
+    generator, card = _generator(weights)
+    if name is not None:
+        card["name"] = name
+    size = generator.config.image_size
+    if format is Format.ONNX:
+        from graphhand.inference.export import export_onnx
+
+        export_onnx(generator, out, str(card.get("name") or Path(weights).name))
+        typer.echo(f"{out}: {size} x {size} crops, {out.stat().st_size / 1e6:.1f} MB; ONNX Runtime agrees with torch")
+        if generator.config.hand_model != "default":
+            typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
+        return
+    import torch
+
+    from graphhand.model import save_generator
+
+    save_generator(out, generator, card, torch.float16 if half else torch.float32)
+    typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB")
+
+
+def _generator(weights: str) -> tuple[Generator, dict[str, Any]]:
+    """A trained generator and its card, of weights or of a run's checkpoint."""
+    from graphhand.model.checkpoint import WEIGHTS_FILE, load_generator
+    from graphhand.training.checkpoint import read_checkpoint
+
+    path = Path(weights)
+    if path.is_file() and path.name != WEIGHTS_FILE:
+        return read_checkpoint(path).trained_generator()
+    return load_generator(weights)
