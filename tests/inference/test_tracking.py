@@ -140,7 +140,12 @@ def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"), [({"box": [0, 0, 9, 9], "whole_image": True}, "exclude"), ({"side": "both"}, "side")]
+    ("arguments", "complaint"),
+    [
+        ({"box": [0, 0, 9, 9], "whole_image": True}, "exclude"),
+        ({"side": "both"}, "side"),
+        ({"min_score": 2}, "min_score"),
+    ],
 )
 def test_contradictions_are_refused(short_sighted: Any, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):

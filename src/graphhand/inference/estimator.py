@@ -20,7 +20,17 @@ from graphhand.errors import InputError
 from graphhand.geometry import crop_camera
 from graphhand.images import read_image
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
-from graphhand.inference.looks import Estimate, FloatArray, Image, Look, cut_crops, likelier, looks_at, sides_to_try
+from graphhand.inference.looks import (
+    Estimate,
+    FloatArray,
+    Image,
+    Look,
+    check_min_score,
+    cut_crops,
+    likelier,
+    looks_at,
+    sides_to_try,
+)
 from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.skeleton import Joint
@@ -196,8 +206,7 @@ class HandPoseEstimator:
             InputError, ValueError: as a single call.
         """
         sides = sides_to_try(side)
-        if not 0 <= min_score <= 1:
-            raise ValueError(f"min_score is in [0, 1], not {min_score}")
+        check_min_score(min_score)
         if boxes is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):

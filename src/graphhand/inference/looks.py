@@ -128,6 +128,16 @@ def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
     return ("right", "left") if side == "auto" else (side,)
 
 
+def check_min_score(min_score: float) -> None:
+    """Refuse what no score can be.
+
+    Raises:
+        ValueError: it is not in [0, 1].
+    """
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"min_score is in [0, 1], not {min_score}")
+
+
 def likelier(group: Sequence[Estimate]) -> Estimate:
     """Of the estimates of one crop, the one of the side that it rather shows."""
     return max(group, key=lambda estimate: estimate.right_logit)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from graphhand.inference.estimator import HandPoseEstimator
 from graphhand.inference.localisation import recrop_box
-from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, looks_at, sides_to_try
+from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, check_min_score, looks_at, sides_to_try
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.inference.smoothing import OneEuroFilter
 
@@ -42,7 +42,7 @@ class HandTracker:
         min_score: what a hand must score in a frame to be one.
 
     Raises:
-        ValueError: ``box`` and ``whole_image`` are both given, or ``side`` is none.
+        ValueError: ``box`` and ``whole_image`` are both given, ``side`` is none, or ``min_score`` is not in [0, 1].
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class HandTracker:
     ) -> None:
         if box is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
+        check_min_score(min_score)
         self.estimator, self.whole_image, self.min_score = estimator, whole_image, min_score
         self._box = box  # of the first frame
         self._sides = sides_to_try(side)
