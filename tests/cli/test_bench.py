@@ -98,7 +98,7 @@ def test_hooks_are_gone_after_timing(weights):
     from graphhand.inference import HandPoseEstimator
 
     estimator = HandPoseEstimator(weights, "cpu")
-    stopwatch = _Stopwatch(estimator)
+    stopwatch = _Stopwatch(estimator, estimator.generator)
     stopwatch.remove()
     estimator((torch.rand(40, 60, 3) * 255).byte().numpy())
     assert stopwatch.marks == []

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from graphhand import HandPoseEstimator
+from graphhand.bench import time_prediction
 from graphhand.errors import GraphHandError, InputError
 from graphhand.inference.export import export_onnx
 from graphhand.inference.onnx_network import INPUTS, ONNX_FORMAT, OUTPUTS, SPREAD, OnnxNetwork
@@ -193,6 +194,11 @@ def test_others_onnx_files_are_refused(bundled_alike, tmp_path, said):
 def test_a_device_that_it_cannot_run_on_is_refused(bundled_alike):
     with pytest.raises(InputError, match="runs on the CPU"):
         HandPoseEstimator(bundled_alike[1], device="meta")
+
+
+def test_its_parts_cannot_be_timed(bundled_alike):
+    with pytest.raises(InputError, match="exported from"):
+        time_prediction(bundled_alike[1], repeats=1)
 
 
 def test_its_threads_are_torchs(bundled_alike):

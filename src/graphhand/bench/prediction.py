@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from graphhand.bench.clock import Spread, check_processor_time, now
+from graphhand.errors import InputError
 from graphhand.images import read_image, write_image
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.results import Hand
@@ -89,10 +90,13 @@ def time_prediction(
         processor_time: count what one thread computes, not the clock, see :func:`~graphhand.bench.clock.now`.
 
     Raises:
-        InputError: weights or picture cannot be read, the device does not exist, or processor time is asked for with
-            several threads or a GPU.
+        InputError: weights or picture cannot be read, the weights are an ONNX file, the device does not exist, or
+            processor time is asked for with several threads or a GPU.
     """
     estimator = HandPoseEstimator(weights, device)
+    generator = estimator.generator
+    if not isinstance(generator, Generator):
+        raise InputError(weights, "runs as a whole, its parts cannot be timed", "give the weights it was exported from")
     if processor_time:
         check_processor_time(estimator.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +106,7 @@ def time_prediction(
         else:
             path, known = Path(image), {"whole_image": True, "side": "right"}
         picture = read_image(path)
-        stopwatch = _Stopwatch(estimator, processor_time)
+        stopwatch = _Stopwatch(estimator, generator, processor_time)
         measured: dict[str, list[dict[str, float]]] = {"one_look": [], "whole_photo": []}
         try:
             for number in range(repeats + 3):
@@ -113,7 +117,6 @@ def time_prediction(
                     progress()
         finally:
             stopwatch.remove()
-    generator = stopwatch.generator
     config = generator.config
     return PredictionTimes(
         model=estimator.model,
@@ -135,13 +138,9 @@ def time_prediction(
 class _Stopwatch:
     """Hooks in the network that tell when it begins, when its prior pose is there, and when it ends."""
 
-    def __init__(self, estimator: HandPoseEstimator, processor_time: bool = False) -> None:
+    def __init__(self, estimator: HandPoseEstimator, generator: Generator, processor_time: bool = False) -> None:
         self.estimator, self.processor_time = estimator, processor_time
         self.marks: list[tuple[str, float]] = []
-        generator = estimator.generator
-        if not isinstance(generator, Generator):
-            raise TypeError("the hooks know where graphhand.model.Generator goes from module to module, not others")
-        self.generator = generator
         # The handedness head is the last of what the first backbone feeds; the refinement begins after it.
         self.handles = [
             generator.register_forward_pre_hook(lambda *_: self._mark("crop")),
