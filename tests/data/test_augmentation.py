@@ -8,6 +8,7 @@ import pytest
 
 from graphhand.data import Augmentation, make_example
 from graphhand.data.augmentation import _add_noise, _defocus, _low_resolution, _motion_blur
+from graphhand.skeleton import Joint
 
 OFF = {f.name: 0.0 for f in fields(Augmentation)}
 SIZE = 96
@@ -50,7 +51,9 @@ def test_beyond_the_edge_the_picture_goes_on_reflected(textured):
     np.testing.assert_array_equal(plain.joints_px, changed.joints_px)
 
 
-@pytest.mark.parametrize("name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "mirror", "occlusion"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "breadth", "mirror", "occlusion"})
+)
 def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
     plain = make_example(textured, SIZE)
     changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: 1.0}), np.random.default_rng(1))
@@ -125,6 +128,32 @@ def test_roll_turns_the_pose_about_the_viewing_axis(dotted_sample):
     plain, rolled = make_example(sample, SIZE), make_example(sample, SIZE, only_roll, np.random.default_rng(2))
     np.testing.assert_allclose(plain.joints_m[:, 2], rolled.joints_m[:, 2], atol=1e-6)
     assert np.abs(plain.joints_m[:, :2] - rolled.joints_m[:, :2]).max() > 0.02
+
+
+def test_hands_become_broader_across_the_knuckles_and_only_there(dotted_sample):
+    """In the crop's plane by up to the part that is said; along the axis, across the hand's direction, not at all."""
+    factors = []
+    for seed in range(20):
+        sample = dotted_sample(seed % 4)
+        plain = make_example(sample, SIZE)
+        broad = make_example(sample, SIZE, Augmentation(**{**OFF, "breadth": 0.4}), np.random.default_rng(seed))
+        knuckles = plain.joints_m[Joint.INDEX_MCP] - plain.joints_m[Joint.LITTLE_MCP]
+        across = (knuckles / np.linalg.norm(knuckles))[:2]
+        straight = np.array([-across[1], across[0]])
+        np.testing.assert_array_equal(plain.joints_m[:, 2], broad.joints_m[:, 2])
+        np.testing.assert_allclose(plain.joints_m[:, :2] @ straight, broad.joints_m[:, :2] @ straight, atol=1e-7)
+        ratio = (broad.joints_m[1:, :2] @ across) / (plain.joints_m[1:, :2] @ across)
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+        factors.append((ratio[0] - 1) / (across @ across))
+        np.testing.assert_array_equal(plain.K, broad.K)
+    assert 0 <= min(factors) < 0.1
+    assert 0.3 < max(factors) <= 0.4
+
+
+def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample):
+    flat = replace(dotted_sample(0), joints_cam_m=None)
+    broad = make_example(flat, SIZE, Augmentation(**{**OFF, "breadth": 1.0}), np.random.default_rng(0))
+    np.testing.assert_array_equal(make_example(flat, SIZE).image, broad.image)
 
 
 def test_occluders_cover_joints_and_say_so(dotted_sample):

@@ -13,6 +13,7 @@ SIZE = 192
 GEOMETRY_ONLY = Augmentation(
     brightness=0, contrast=0, tint=0, saturation=0, gamma=0, blur=0, noise=0, occlusion=0, rotation_deg=180
 )
+BROADER = replace(GEOMETRY_ONLY, breadth=0.5)
 
 
 def pose_in_crop(example):
@@ -22,7 +23,7 @@ def pose_in_crop(example):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("augmentation", [None, GEOMETRY_ONLY])
+@pytest.mark.parametrize("augmentation", [None, GEOMETRY_ONLY, BROADER])
 @pytest.mark.parametrize("seed", range(3))
 def test_picture_and_joints_agree_after_any_crop(dotted_sample, side, augmentation, seed):
     """Every joint inside the crop lies on the dot drawn for it; nothing else is bright."""
@@ -37,7 +38,7 @@ def test_picture_and_joints_agree_after_any_crop(dotted_sample, side, augmentati
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("augmentation", [None, GEOMETRY_ONLY])
+@pytest.mark.parametrize("augmentation", [None, GEOMETRY_ONLY, BROADER])
 def test_pose_camera_and_pixels_agree_in_the_crop(dotted_sample, side, augmentation):
     for seed in range(5):
         example = make_example(dotted_sample(seed, side), SIZE, augmentation, np.random.default_rng(seed))

@@ -53,6 +53,7 @@ class Augmentation:
         scale: the crop's side is multiplied by a factor between 1 / (1 + scale) and 1 + scale.
         shift: the crop moves by up to this part of its side along each axis.
         rotation_deg: the crop camera rolls by up to this angle either way.
+        breadth: hands of known pose become broader across their knuckles by up to this part, pose and picture alike.
         brightness, contrast: gain, and contrast about mid-grey, change by up to this part.
         tint: each colour channel's gain changes by up to this part on its own: other lamps, other skins.
         saturation: colours move away from their grey, or towards it, by up to this part.
@@ -68,6 +69,7 @@ class Augmentation:
     scale: float = 0.25
     shift: float = 0.1
     rotation_deg: float = 90.0
+    breadth: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.3
     tint: float = 0.1
@@ -94,6 +96,19 @@ class Augmentation:
             shift=(self.shift * right, self.shift * down),
             roll_deg=self.rotation_deg * roll,
         )
+
+    def stretch(self, across: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Draw how much broader a hand becomes.
+
+        Args:
+            across: (2,) the part in the picture's plane of the unit vector across the knuckles: of a hand seen from its
+                edge nothing, and nothing becomes broader.
+            rng: where from.
+
+        Returns:
+            (2, 2) of the crop camera's x and y.
+        """
+        return np.eye(2) + self.breadth * rng.random() * np.outer(across, across)
 
     def tone(self, rng: np.random.Generator) -> Tone | None:
         """Draw how a crop is lit: a tone curve; then saturation, contrast, tint and brightness as one map of colours.

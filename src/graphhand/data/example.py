@@ -22,6 +22,7 @@ from graphhand.geometry import (
     intrinsics_from_fov,
     square_box,
 )
+from graphhand.skeleton import Joint
 
 
 def make_example(
@@ -59,6 +60,8 @@ def make_example(
         reflect = bool(augmentation.reflect) and bool(rng.random() < augmentation.reflect)
         tone = augmentation.tone(rng)
     camera = crop_camera(view.K, (x, y, side, side), size, roll_deg)
+    if augmentation is not None and rng is not None and augmentation.breadth and view.joints_cam_m is not None:
+        camera = camera.stretched(augmentation.stretch(_across(view.joints_cam_m, camera), rng))
     joints_px = camera.project_points(view.joints_px)
     image = view.cut(camera, sample.image, reflect, tone)
 
@@ -128,6 +131,12 @@ def _hand_box(
         return square_box(joints_px, margin)
     x, y, w, h = box_px
     return square_box([[x, y], [x + w, y + h]], margin)
+
+
+def _across(joints_cam_m: npt.NDArray[np.float32], camera: CropCamera) -> npt.NDArray[np.float64]:
+    """The part in the crop's plane, (2,), of the unit vector from the little finger's knuckle to the index finger's."""
+    knuckles = (joints_cam_m[Joint.INDEX_MCP] - joints_cam_m[Joint.LITTLE_MCP]).astype(np.float64)
+    return camera.R_crop_cam[:2] @ (knuckles / np.linalg.norm(knuckles))
 
 
 def _crop_pose(

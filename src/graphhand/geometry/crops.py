@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -84,6 +84,23 @@ class CropCamera:
         )
         crop = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
         return crop if tone is None or enlarges else tone(crop)
+
+    def stretched(self, stretch: ArrayLike) -> CropCamera:
+        """The same camera before a scene that is stretched in the plane of its picture.
+
+        The crop is stretched about its middle, through which the axis passes, so K still projects what it shows.
+
+        Args:
+            stretch: ``(2, 2)``, of the crop camera's x and y.
+
+        Returns:
+            A crop camera whose ``R_crop_cam`` is no rotation: it stretches, too.
+        """
+        S, middle = np.asarray(stretch, dtype=np.float64), (self.size - 1) / 2
+        of_pixels, of_space = np.eye(3), np.eye(3)
+        of_pixels[:2, :2] = of_space[:2, :2] = S
+        of_pixels[:2, 2] = middle - S.sum(1) * middle
+        return replace(self, homography=of_pixels @ self.homography, R_crop_cam=of_space @ self.R_crop_cam)
 
     def project_points(self, points_px: ArrayLike) -> FloatArray:
         """Original pixels ``(..., 2)`` to crop pixels."""
