@@ -22,9 +22,9 @@ from graphhand.model import Generator, GeneratorConfig
 from graphhand.rendering import RenderConfig, RenderEngine
 from graphhand.skeleton import Joint
 
-onnx = pytest.importorskip("onnx", reason="pip install graphhand[onnx]")
-pytest.importorskip("onnxscript", reason="pip install graphhand[onnx]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="pip install graphhand[onnx]")
+onnx = pytest.importorskip("onnx", reason="pip install 'graphhand[onnx]'")
+pytest.importorskip("onnxscript", reason="pip install 'graphhand[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'graphhand[onnx]'")
 
 SMALL = {"image_size": 64, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8, "refinement_blocks": 1}
 LIKE_BUNDLED = {
@@ -161,7 +161,7 @@ def test_a_file_that_differs_from_torch_is_not_left_behind(bundled_alike, tmp_pa
 
 def test_without_onnx_runtime_it_says_what_to_install(bundled_alike, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(GraphHandError, match=r"pip install graphhand\[onnx\]"):
+    with pytest.raises(GraphHandError, match=r"pip install 'graphhand\[onnx\]"):
         HandPoseEstimator(bundled_alike[1])
 
 
@@ -188,6 +188,16 @@ def test_others_onnx_files_are_refused(bundled_alike, tmp_path, said):
         onnx.helper.set_model_props(model, {ONNX_FORMAT: said})
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(InputError, match="none of GraphHand's"):
+        HandPoseEstimator(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize("size", [32, 10**9])
+def test_a_file_that_contradicts_itself_is_refused(bundled_alike, tmp_path, size):
+    model = onnx.load(bundled_alike[1])
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {ONNX_FORMAT: json.dumps({"name": "x", "image_size": size, "crop_margin": 1.4})})
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(InputError, match="has inputs"):
         HandPoseEstimator(tmp_path / "other.onnx")
 
 

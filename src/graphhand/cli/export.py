@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,19 +13,12 @@ if TYPE_CHECKING:
     from graphhand.model import Generator
 
 
-class Format(str, Enum):
-    """What can be written."""
-
-    ONNX = "onnx"
-    SAFETENSORS = "safetensors"
-
-
 def export(
     out: Annotated[Path, typer.Option(help="File to write; a folder for safetensors.")],
     weights: Annotated[
         str, typer.Option(help="Bundled name, folder of weights, or a run's checkpoint.safetensors.")
     ] = "default",
-    format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.ONNX,
+    file_format: Annotated[Literal["onnx", "safetensors"], typer.Option("--format", help="What to write.")] = "onnx",
     name: Annotated[str | None, typer.Option(help="What results are to call the network; its own by default.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. For safetensors.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
@@ -38,12 +30,14 @@ def export(
 
     Example: graphhand export --out hand.onnx
     """
-    if half and format is Format.ONNX:
+    from graphhand.inference.onnx_network import ONNX_SUFFIX
+
+    if half and file_format == "onnx":
         raise InputError("--half", "is for --format safetensors", "leave it out")
-    existing = out if format is Format.ONNX else out / "model.safetensors"
+    existing = out if file_format == "onnx" else out / "model.safetensors"
     if existing.exists() and not force:
         raise InputError(existing, "exists already", "give another --out, or --force to overwrite it")
-    if format is Format.ONNX and not out.suffix == ".onnx":
+    if file_format == "onnx" and out.suffix.lower() != ONNX_SUFFIX:
         raise InputError(out, "an ONNX file is known by its suffix", "let --out end in .onnx")
     if not out.absolute().parent.is_dir():
         raise InputError(out.parent, "no such folder", "make it first, or give another --out")
@@ -52,7 +46,7 @@ def export(
     if name is not None:
         card["name"] = name
     size = generator.config.image_size
-    if format is Format.ONNX:
+    if file_format == "onnx":
         from graphhand.inference.export import export_onnx
 
         export_onnx(generator, out, str(card.get("name") or Path(weights).name))

@@ -122,7 +122,7 @@ def _import_onnx() -> Any:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter writes with it
     except ImportError as error:
-        raise GraphHandError(f"{error}: install what an export needs with pip install graphhand[onnx]") from None
+        raise GraphHandError(f"{error}: install what an export needs with pip install 'graphhand[onnx]'") from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         raise GraphHandError(f"torch {torch.__version__} exports no ONNX file as we need it: install 2.6 or newer")
     return onnx

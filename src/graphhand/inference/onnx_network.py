@@ -76,9 +76,11 @@ class OnnxNetwork(nn.Module):
             raise InputError(path, f"ONNX Runtime cannot read it ({first})", "export it again") from None
         self.config = _config(path, self.session.get_modelmeta().custom_metadata_map)
         self.outputs = [output.name for output in self.session.get_outputs()]
-        inputs = tuple(given.name for given in self.session.get_inputs())
-        if inputs != INPUTS or self.outputs not in ([*OUTPUTS], [*OUTPUTS, SPREAD]):
-            raise InputError(path, f"has inputs {inputs} and outputs {tuple(self.outputs)}", "export it again")
+        inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
+        size = self.config.image_size
+        shapes = {"image": [3, size, size], "K": [3, 3], "camera_known": []}
+        if inputs != shapes or self.outputs not in ([*OUTPUTS], [*OUTPUTS, SPREAD]):
+            raise InputError(path, f"has inputs {inputs} and outputs {self.outputs}", "export it again")
 
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor) -> OnnxOutput:
         """As :meth:`graphhand.model.Generator.forward`.
@@ -102,7 +104,7 @@ def import_onnx_runtime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise GraphHandError(
-            f"ONNX Runtime does not import ({error}): install it with pip install graphhand[onnx]"
+            f"ONNX Runtime does not import ({error}): install it with pip install 'graphhand[onnx]'"
         ) from None
     return onnxruntime
 
