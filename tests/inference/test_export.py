@@ -132,19 +132,19 @@ def test_the_estimator_gives_the_same_hands(bundled_alike, arguments):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("size", [160, 320])
-def test_the_example_without_torch_gives_the_same_joints(bundled_alike, side, size):
-    """At 320 pixels the crop is a quarter as large as what it shows, and cut from a smaller copy."""
+@pytest.mark.parametrize(("size", "most_px", "most_m"), [(160, 1e-6, 1e-9), (320, 0.3, 0.015)])
+def test_the_example_without_torch_gives_the_same_joints(bundled_alike, side, size, most_px, most_m):
+    """At 320 pixels the crop is cut from a smaller copy, made in two ways; this untrained network minds every level."""
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "onnx_photo.py"))
     drawn = RenderEngine(RenderConfig(image_size=160, seed=5)).render([0]).image[0]
-    picture = cv2.resize((255 * drawn.permute(1, 2, 0)).byte().numpy(), (size, size))[: 3 * size // 4]
+    smooth = cv2.GaussianBlur((255 * drawn.permute(1, 2, 0)).byte().numpy(), (0, 0), 4)
+    picture = cv2.resize(smooth, (size, size))[: 3 * size // 4]
     box = np.array([0.2, 0.1, 0.5, 0.6]) * size
     found = example["predict"](onnxruntime.InferenceSession(bundled_alike[1]), picture, box, side == "left")
     (hand,) = HandPoseEstimator(bundled_alike[1])(picture, box=box, side=side)
-    np.testing.assert_allclose(found["joints_px"], hand.joints_px, atol=0.1)
-    # The crops differ by a grey level here and there, which this untrained network makes millimetres of.
-    np.testing.assert_allclose(found["joints_rel_m"], hand.joints_rel_m, atol=5e-3)
-    assert np.abs(hand.joints_rel_m).max(0).min() > 0.02
+    np.testing.assert_allclose(found["joints_px"], hand.joints_px, rtol=0, atol=most_px)
+    np.testing.assert_allclose(found["joints_rel_m"], hand.joints_rel_m, rtol=0, atol=most_m)
+    assert (np.abs(hand.joints_rel_m).max(0) > [0.2, 0.2, 0.03]).all()
     assert found["joints"] == [joint.name.lower() for joint in Joint]
 
 
