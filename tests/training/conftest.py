@@ -37,7 +37,8 @@ def assert_same_training() -> Callable[[Weights, Weights, float, float], None]:
     """Asserts that two trainings differ by rounding alone.
 
     Adam's step does not depend on the size of a gradient: where a gradient is nothing but rounding, so is the sign of a
-    step of full length. So one element in a thousand may be off, by such steps; and no other by more than rounding.
+    step of full length, 1e-3. So one element in a thousand may be off, by such steps in opposite directions; and no
+    other by more than rounding.
     """
 
     def check(a: Weights, b: Weights, rtol: float, atol: float) -> None:
@@ -45,7 +46,7 @@ def assert_same_training() -> Callable[[Weights, Weights, float, float], None]:
         off, count = 0, 0
         for name, expected in a.items():
             difference = (b[name].double() - expected.double()).abs()
-            assert difference.max() <= 1e-3 + rtol * expected.abs().max(), name
+            assert difference.max() <= 2e-3 + rtol * expected.abs().max(), name
             off += int((difference > atol + rtol * expected.double().abs()).sum())
             count += expected.numel()
         assert off <= count / 1000, f"{off} of {count} elements differ"
