@@ -12,21 +12,18 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import onnxruntime
 import torch
 
+from graphhand.bench.clock import Spread, in_turn
 from graphhand.inference import HandPoseEstimator
 
 
-def elapsed_ms(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - start)
+def shown(values: list[float]) -> str:
+    spread = Spread.of(values)
+    return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
 
 
 def main() -> int:
@@ -38,8 +35,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     # Both as the estimator runs them.
-    networks = [HandPoseEstimator(weights, "cpu").generator for weights in (options.weights, options.exported)]
-    size = int(networks[1].config.image_size)  # type: ignore[union-attr, arg-type]
+    weights = {"torch": options.weights, "onnx": options.exported}
+    networks = {name: HandPoseEstimator(path, "cpu").generator for name, path in weights.items()}
+    size = int(networks["onnx"].config.image_size)  # type: ignore[union-attr, arg-type]
     print(
         f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, onnxruntime "
         f"{onnxruntime.__version__}; {size} x {size} crops, median (quartiles) of {options.rounds}"
@@ -50,11 +48,11 @@ def main() -> int:
         K = torch.tensor([[1.2 * size, 0, size / 2], [0, 1.2 * size, size / 2], [0, 0, 1]]).repeat(rows, 1, 1)
         known = torch.zeros(rows, dtype=torch.bool)
         with torch.inference_mode():
-            calls = [partial(network, image, K, camera_known=known) for network in networks]
-            times = np.array([[elapsed_ms(call) for call in calls] for _ in range(options.rounds + 3)])[3:].T
-        cells = [*times, times[0] / times[1]]
-        shown = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*np.percentile(cell, (25, 50, 75))) for cell in cells]
-        print(f"{rows:>5} {shown[0]:>20} {shown[1]:>20} {shown[2]:>22}")
+            calls = {name: partial(network, image, K, camera_known=known) for name, network in networks.items()}
+            times = in_turn(calls, options.rounds, torch.device("cpu"), warm_up=3)
+        ratios = [ours / theirs for ours, theirs in zip(times["torch"], times["onnx"])]
+        ours, theirs = ([1e3 * seconds for seconds in times[name]] for name in ("torch", "onnx"))
+        print(f"{rows:>5} {shown(ours):>20} {shown(theirs):>20} {shown(ratios):>22}")
     return 0
 
 

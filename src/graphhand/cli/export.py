@@ -31,10 +31,11 @@ def export(
     Example: graphhand export --out hand.onnx
     """
     from graphhand.inference.onnx_network import ONNX_SUFFIX
+    from graphhand.model.checkpoint import WEIGHTS_FILE
 
     if half and file_format == "onnx":
         raise InputError("--half", "is for --format safetensors", "leave it out")
-    existing = out if file_format == "onnx" else out / "model.safetensors"
+    existing = out if file_format == "onnx" else out / WEIGHTS_FILE
     if existing.exists() and not force:
         raise InputError(existing, "exists already", "give another --out, or --force to overwrite it")
     if file_format == "onnx" and out.suffix.lower() != ONNX_SUFFIX:

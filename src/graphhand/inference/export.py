@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from graphhand.inference.onnx_network import (
     import_onnx_runtime,
 )
 from graphhand.model.generator import Generator
-from graphhand.skeleton import Joint
+from graphhand.skeleton import JOINT_NAMES
 
 OPSET = 18
 MOST_DIFFERENT_M, MOST_DIFFERENT_PX = 1e-4, 0.05
@@ -73,7 +74,7 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
             verbose=False,
         )
     assert program is not None
-    said = OnnxConfig(name, size, generator.config.crop_margin).__dict__ | {"joints": [j.name.lower() for j in Joint]}
+    said = asdict(OnnxConfig(name, size, generator.config.crop_margin)) | {"joints": JOINT_NAMES}
     model = program.model_proto
     onnx.helper.set_model_props(model, {ONNX_FORMAT: json.dumps(said)})
     with replacing(path) as temporary:
