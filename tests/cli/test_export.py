@@ -87,6 +87,13 @@ def test_what_exists_is_kept_unless_forced(tmp_path):
     assert (tmp_path / "small" / "model.json").read_bytes() != before
 
 
+def test_a_file_where_the_folder_should_be_is_one_line_and_stays(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match="taken: cannot be written"):
+        run("--format", "safetensors", "--out", tmp_path / "taken", "--force")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -46,21 +46,23 @@ def export(
     generator, card = _generator(weights)
     if name is not None:
         card["name"] = name
-    size = generator.config.image_size
-    if file_format == "onnx":
-        from graphhand.inference.export import export_onnx
+    try:
+        if file_format == "onnx":
+            from graphhand.inference.export import export_onnx
 
-        export_onnx(generator, out, str(card.get("name") or Path(weights).name))
-        typer.echo(f"{out}: {size} x {size} crops, {out.stat().st_size / 1e6:.1f} MB; ONNX Runtime agrees with torch")
-        if generator.config.hand_model != "default":
-            typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
-        return
-    import torch
+            export_onnx(generator, out, str(card.get("name") or Path(weights).name))
+        else:
+            import torch
 
-    from graphhand.model import save_generator
+            from graphhand.model import save_generator
 
-    save_generator(out, generator, card, torch.float16 if half else torch.float32)
-    typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB")
+            save_generator(out, generator, card, torch.float16 if half else torch.float32)
+    except OSError as error:
+        raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
+    size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
+    typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
+    if file_format == "onnx" and generator.config.hand_model != "default":
+        typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
 
 
 def _generator(weights: str) -> tuple[Generator, dict[str, Any]]:
