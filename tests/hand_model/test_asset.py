@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import ASSET, default_arrays
+from graphhand.hand_model.files import ASSET, bundled_arrays
 from graphhand.hand_model.mano import has_flipped_shapes, side_of
 from graphhand.skeleton import BONES, FINGERS, Joint
 
@@ -33,7 +33,7 @@ def rest(hand) -> torch.Tensor:
 
 
 def test_it_is_a_right_hand_in_manos_frame(hand, rest):
-    arrays = default_arrays()
+    arrays = bundled_arrays()
     assert hand.side == side_of(arrays.joint_regressor @ arrays.v_template) == "right"
     torch.testing.assert_close(rest[Joint.WRIST], torch.zeros(3, dtype=torch.float64), atol=1e-7, rtol=0)
     knuckles = rest[[chain[0] for name, chain in FINGERS.items() if name != "thumb"]]
@@ -104,14 +104,14 @@ def test_the_mesh_is_one_surface_open_at_the_forearm(hand):
     rim = edges[count == 1]
     assert (np.unique(rim, return_counts=True)[1] == 2).all()
     assert hand.num_vertices - len(edges) + len(faces) == 1  # a disc: one piece, one rim
-    vertices = default_arrays().v_template
+    vertices = bundled_arrays().v_template
     assert vertices[np.unique(rim), 0].min() > 0.19  # 20 cm up the forearm
     corners = vertices[faces]
     assert np.einsum("fa,fa->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) > 0  # outward
 
 
 def test_the_hand_comes_first(hand):
-    arrays = default_arrays()
+    arrays = bundled_arrays()
     count = arrays.hand_vertex_count
     own = (arrays.faces < count).all(1)
     assert own[: own.sum()].all()
@@ -123,7 +123,7 @@ def test_the_hand_comes_first(hand):
 
 
 def test_weights_are_a_partition_and_the_forearm_is_part_of_the_wrists(hand):
-    arrays = default_arrays()
+    arrays = bundled_arrays()
     assert arrays.weights.min() >= 0
     np.testing.assert_allclose(arrays.weights.sum(1), 1, atol=1e-6)
     assert (arrays.forearm_weight <= arrays.weights[:, 0] + 1e-7).all()
@@ -134,7 +134,7 @@ def test_weights_are_a_partition_and_the_forearm_is_part_of_the_wrists(hand):
 
 
 def test_shape_directions_have_the_right_sign():
-    assert not has_flipped_shapes(default_arrays())
+    assert not has_flipped_shapes(bundled_arrays())
 
 
 def test_the_note_beside_it_names_its_bytes_and_licence():

@@ -15,7 +15,7 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandArrays, HandModel
-from graphhand.hand_model.files import MANO_NOTE, default_arrays, read_hand, read_npz, write_npz
+from graphhand.hand_model.files import MANO_NOTE, bundled_arrays, read_hand, read_npz, write_npz
 from graphhand.hand_model.mano import (
     FOLDER_VARIABLE,
     FREIHAND_TIP_VERTEX_IDS,
@@ -326,7 +326,7 @@ class _Touch:
 )
 def test_an_npz_that_is_no_hand_is_named_in_one_line(tmp_path, changes):
     path = tmp_path / "hand.npz"
-    write_npz(path, default_arrays())
+    write_npz(path, bundled_arrays())
     with np.load(path) as stored:
         contents = dict(stored)
     np.savez(path, **(contents | changes))
@@ -357,7 +357,7 @@ def test_an_npz_that_lacks_arrays_says_which(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, mano_like, monkeypatch):
     path = tmp_path / "hand.npz"
-    write_npz(path, default_arrays())
+    write_npz(path, bundled_arrays())
     before = path.read_bytes()
 
     def fail(*args: object, **kwargs: object) -> None:

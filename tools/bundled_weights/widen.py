@@ -16,6 +16,8 @@ import yaml
 from graphhand.model import Generator, GeneratorConfig, save_generator
 from graphhand.model.checkpoint import load_generator
 
+CODE = "hand_model_module.fc."
+
 
 def main(old: str, new: Path, changes: list[str]) -> None:
     source, _ = load_generator(old)
@@ -29,10 +31,17 @@ def main(old: str, new: Path, changes: list[str]) -> None:
             print(f"{name}: new")
         elif given[name].shape == value.shape:
             tensors[name] = given[name]
-        else:  # more inputs, which come last
+        else:
             print(f"{name}: {tuple(given[name].shape)} to {tuple(value.shape)}")
             tensors[name] = torch.zeros_like(value)
-            tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]
+            if name.startswith(CODE):  # a hand with more shape coefficients
+                start = 0
+                old_parts = given[name].split(list(source.hand_model_module.sizes.values()))
+                for part, size in zip(old_parts, wider.hand_model_module.sizes.values()):
+                    tensors[name][start : start + len(part)] = part
+                    start += size
+            else:  # more inputs, which come last
+                tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]
     wider.load_state_dict(tensors)
     save_generator(new, wider, {"name": f"{old}, widened"})
 

@@ -70,9 +70,9 @@ def show(
 
     Example: graphhand hand show mano_right.npz
     """
-    from graphhand.hand_model.files import default_arrays, read_hand
+    from graphhand.hand_model.files import bundled_arrays, read_hand
 
-    summary = _summary(default_arrays() if source is None else read_hand(source))
+    summary = _summary(bundled_arrays() if source is None else read_hand(source))
     if as_json:
         typer.echo(json.dumps({"file": os.fspath(source) if source else "default", **summary}, indent=1))
     else:

@@ -17,7 +17,9 @@ from graphhand.files import replacing
 from graphhand.hand_model.arrays import MANO_PARENTS, HandArrays
 from graphhand.hand_model.mano import REGISTER_AT, find_hand_file, read_mano
 
-ASSET = Path(__file__).parent / "assets" / "hand_cc0.npz"
+_ASSETS = Path(__file__).parent / "assets"
+BUNDLED_HANDS = {"default": _ASSETS / "hand_cc0.npz", "broad": _ASSETS / "hand_cc0_broad.npz"}
+"""The CC0 hands that ship, by name; "broad" has a wider palm and one shape coefficient more, its breadth."""
 
 # The .npz uses MANO's own key names, so that tools which know MANO find what they expect.
 _KEYS = {
@@ -42,10 +44,10 @@ MANO_NOTE = (
 )
 
 
-@lru_cache(maxsize=1)
-def default_arrays() -> HandArrays:
-    """The shipped CC0 hand."""
-    return read_npz(ASSET)
+@lru_cache
+def bundled_arrays(name: str = "default") -> HandArrays:
+    """A hand that ships, by its name among `BUNDLED_HANDS`."""
+    return read_npz(BUNDLED_HANDS[name])
 
 
 def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
@@ -53,18 +55,21 @@ def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = 
     `graphhand.hand_model.mano.find_hand_file` says.
 
     Args:
-        path: .npz of ours, or a MANO pickle; the content decides, not the name.
+        path: a name among `BUNDLED_HANDS`, or an .npz of ours or a MANO pickle; the content decides, not the name.
         tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
 
     Raises:
         InputError: missing, damaged, hostile, or not a hand in MANO's layout.
     """
-    found = find_hand_file(path)
-    if not zipfile.is_zipfile(found):
-        return read_mano(found, tip_vertex_ids)
-    arrays = read_npz(found)
+    if str(path) in BUNDLED_HANDS:
+        arrays = bundled_arrays(str(path))
+    else:
+        found = find_hand_file(path)
+        if not zipfile.is_zipfile(found):
+            return read_mano(found, tip_vertex_ids)
+        arrays = read_npz(found)
     if tip_vertex_ids is not None:
-        arrays = replace(arrays, tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64)).check(str(found))
+        arrays = replace(arrays, tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64)).check(str(path))
     return arrays
 
 

@@ -20,7 +20,7 @@ from graphhand.hand_model.arrays import (
     HandArrays,
     IntArray,
 )
-from graphhand.hand_model.files import default_arrays, read_hand
+from graphhand.hand_model.files import bundled_arrays, read_hand
 from graphhand.hand_model.pose import holds_matrices, quaternion_products, rotation_entries
 from graphhand.skeleton import to_graphhand_order
 
@@ -143,7 +143,7 @@ class HandModel(nn.Module):
     @classmethod
     def default(cls, dtype: torch.dtype = torch.float32) -> HandModel:
         """The CC0 right hand that ships with GraphHand (``docs/hand_model.md``)."""
-        return cls(default_arrays(), dtype)
+        return cls(bundled_arrays(), dtype)
 
     @classmethod
     def load(
@@ -152,11 +152,12 @@ class HandModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         tip_vertex_ids: Sequence[int] | None = None,
     ) -> HandModel:
-        """Read a hand from an .npz of ours or from MANO's .pkl; the content decides, not the name.
+        """Read a hand that ships, an .npz of ours, or MANO's .pkl; of a file the content decides, not the name.
 
         Args:
-            path: the file. A bare name such as "MANO_RIGHT.pkl" is also looked for in ``$GRAPHHAND_MANO_DIR``, the
-                user data folder and the working directory (`graphhand.hand_model.mano.find_hand_file`).
+            path: "default", "broad" (``docs/hand_model.md``) or a file. A bare file name such as "MANO_RIGHT.pkl" is
+                also looked for in ``$GRAPHHAND_MANO_DIR``, the user data folder and the working directory
+                (`graphhand.hand_model.mano.find_hand_file`).
             dtype: of the floating-point buffers.
             tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
 

@@ -59,7 +59,7 @@ class HandModelModule(nn.Module):
     def __init__(self, config: GeneratorConfig, num_features: int) -> None:
         super().__init__()
         self.config = config
-        self.hand_model = HandModel.default() if config.hand_model == "default" else HandModel.load(config.hand_model)
+        self.hand_model = HandModel.load(config.hand_model)
         self.hand_model.requires_grad_(False)
         per_joint = 6 if config.pose == "rotation_6d" else 3
         sizes = {

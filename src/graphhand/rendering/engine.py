@@ -45,7 +45,7 @@ class RenderEngine:
     Args:
         config: what varies, how often; picture size and seed.
         device: where to compute; the code is the same on a CPU and a GPU.
-        hand: the hand to draw, a right one; None: the default model.
+        hand: the hand to draw, a right one, instead of the configuration's.
 
     Example:
         >>> engine = RenderEngine(RenderConfig(image_size=128))
@@ -59,7 +59,7 @@ class RenderEngine:
     ) -> None:
         self.config = config or RenderConfig()
         self.device = torch.device(device)
-        self.hand = (hand or HandModel.default()).to(self.device).float()
+        self.hand = (hand or HandModel.load(self.config.hand)).to(self.device).float()
         with torch.no_grad():
             self.composer = SceneComposer(self.config, self.hand)
             self.mesh = self.composer.mesh
