@@ -1,4 +1,4 @@
-"""Draw docs/figures/hand_model.png: the hand that ships, at rest, bent, and in several shapes.
+"""Draw docs/figures/hand_model.png: the hands that ship, at rest, bent, and in several shapes.
 
 python tools/draw_hand_model.py
 """
@@ -64,7 +64,7 @@ def draw(axes: Axes, hand: HandModel, pose: torch.Tensor, shape: torch.Tensor | 
 def main() -> None:
     hand = HandModel.default()
     rest = torch.zeros(16, 3)
-    figure, grid = plt.subplots(2, 6, figsize=(12.5, 5.6))
+    figure, grid = plt.subplots(3, 6, figsize=(12.5, 8.4))
     for axes, view in zip(grid[0], VIEWS):
         draw(axes, hand, rest, None, view, f"at rest, {view}")
     draw(grid[0, 3], hand, bent("half closed"), None, "thumb side", "half closed")
@@ -75,6 +75,14 @@ def main() -> None:
             shape = torch.zeros(hand.num_shape)
             shape[k] = value
             draw(grid[1, column], hand, rest, shape, "back", f"shape {k + 1}: {value:+}")
+    broad = HandModel.load("broad")
+    for axes, view in zip(grid[2], VIEWS):
+        draw(axes, broad, rest, None, view, f"broad, {view}")
+    draw(grid[2, 3], broad, bent("fist"), None, "palm", "broad, fist")
+    for column, value in ((4, -2.5), (5, 2.5)):
+        shape = torch.zeros(broad.num_shape)
+        shape[-1] = value
+        draw(grid[2, column], broad, rest, shape, "back", f"broad, shape {broad.num_shape}: {value:+}")
     figure.tight_layout()
     figure.savefig(OUT, dpi=80)
 

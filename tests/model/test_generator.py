@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from graphhand.geometry import project_perspective
+from graphhand.hand_model import HandModel
 from graphhand.model import Generator, GeneratorConfig
 from graphhand.model.joint_features import POSE_UNIT_M, sample_features
 from graphhand.model.refinement import FCRefinement, GCNRefinement
@@ -27,10 +28,11 @@ def _randomise(generator: Generator, scale: float = 0.02) -> Generator:
 
 @pytest.mark.parametrize("rotation", ["axis_angle", "rotation_6d"])
 @pytest.mark.parametrize("pose", ["axis_angle", "rotation_6d", "pca"])
-def test_prior_pose_is_equation_1(pose, rotation):
-    generator = _randomise(_generator(pose=pose, rotation=rotation), 0.2).eval()
+@pytest.mark.parametrize("hand_model", ["default", "broad"])
+def test_prior_pose_is_equation_1(pose, rotation, hand_model):
+    generator = _randomise(_generator(pose=pose, rotation=rotation, hand_model=hand_model), 0.2).eval()
     output = generator(torch.rand(3, 3, 64, 64), K.expand(3, 3, 3))
-    code, hand = output.code, generator.hand_model_module.hand_model
+    code, hand = output.code, HandModel.load(hand_model)
     for b in range(3):
         rotations = torch.cat((torch.eye(3)[None], code.theta[b]))
         joints = hand(rotations[None], code.beta[b : b + 1])[0]

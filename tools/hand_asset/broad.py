@@ -17,7 +17,7 @@ from hand_asset.build import joint_regressor
 PALM_BREADTH = 1.08
 KNUCKLE_SPREAD = 1.09
 PALM_BREADTH_SD = 0.07
-# MakeHuman's little finger starts as far from the wrist as its middle finger; in InterHand2.6M at 0.91 of that, the
+# MakeHuman's little finger starts as far from the wrist as its middle finger; in InterHand2.6M at 0.92 of that, the
 # ring finger at 0.95.
 LITTLE_SIDE_SHORTER = 0.07
 

@@ -30,6 +30,7 @@ def export(
 
     Example: graphhand export --out hand.onnx
     """
+    from graphhand.hand_model.files import BUNDLED_HANDS
     from graphhand.inference.onnx_network import ONNX_SUFFIX
     from graphhand.model.checkpoint import WEIGHTS_FILE
 
@@ -61,7 +62,7 @@ def export(
         raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
     size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
-    if file_format == "onnx" and generator.config.hand_model != "default":
+    if file_format == "onnx" and generator.config.hand_model not in BUNDLED_HANDS:
         typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
 
 

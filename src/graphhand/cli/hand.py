@@ -60,7 +60,9 @@ def convert(
 def show(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A hand file; without one, the hand that ships.", show_default=False),
+        typer.Argument(
+            metavar="[FILE]", help="A hand file, or broad; without one, the default hand.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
