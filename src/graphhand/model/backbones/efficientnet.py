@@ -37,9 +37,9 @@ class SameConv2d(nn.Conv2d):
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         high, wide = (max(kernel - (size % stride or stride), 0) for size in input.shape[2:])
         if high % 2 == 0 and wide % 2 == 0:
-            return F.conv2d(input, self.weight, None, stride, (high // 2, wide // 2), 1, self.groups)
+            return F.conv2d(input, self.weight, self.bias, stride, (high // 2, wide // 2), 1, self.groups)
         padded = F.pad(input, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
-        return F.conv2d(padded, self.weight, None, stride, 0, 1, self.groups)
+        return F.conv2d(padded, self.weight, self.bias, stride, 0, 1, self.groups)
 
 
 class InvertedResidual(nn.Module):
