@@ -31,7 +31,7 @@ def test_with_everything_off_the_crop_is_the_plain_one(textured):
     np.testing.assert_array_equal(plain.joints_px, off.joints_px)
 
 
-@pytest.mark.parametrize("name", sorted(set(OFF) - {"reflect"}))
+@pytest.mark.parametrize("name", sorted(set(OFF) - {"reflect", "unknown_camera"}))
 def test_every_change_changes_the_picture(textured, name):
     strength = 40.0 if name == "rotation_deg" else 1.0
     plain = make_example(textured, SIZE)
@@ -154,6 +154,20 @@ def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample):
     flat = replace(dotted_sample(0), joints_cam_m=None)
     broad = make_example(flat, SIZE, Augmentation(**{**OFF, "breadth": 1.0}), np.random.default_rng(0))
     np.testing.assert_array_equal(make_example(flat, SIZE).image, broad.image)
+
+
+def test_an_untold_camera_changes_nothing_but_what_the_network_is_told(textured):
+    told = make_example(textured, SIZE, Augmentation(), np.random.default_rng(3))
+    untold = make_example(textured, SIZE, Augmentation(unknown_camera=1.0), np.random.default_rng(3))
+    assert told.has_camera
+    assert not untold.has_camera
+    for field in ("image", "joints_m", "joints_px", "K", "visible"):
+        np.testing.assert_array_equal(getattr(told, field), getattr(untold, field))
+    half = Augmentation(unknown_camera=0.5)
+    shares = [make_example(textured, SIZE, half, np.random.default_rng(seed)).has_camera for seed in range(60)]
+    assert 0.3 < np.mean(shares) < 0.7
+    without = replace(textured, K=None)
+    assert not make_example(without, SIZE, half, np.random.default_rng(0)).has_camera
 
 
 def test_occluders_cover_joints_and_say_so(dotted_sample):

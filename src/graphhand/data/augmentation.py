@@ -64,6 +64,7 @@ class Augmentation:
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
         reflect: probability that a crop over the picture's edge goes on with the picture's reflection instead of black.
         mirror: probability that the crop becomes a mirrored negative for the handedness head.
+        unknown_camera: probability that the network is not told the camera, as it is not of most photos.
     """
 
     scale: float = 0.25
@@ -81,6 +82,7 @@ class Augmentation:
     occlusion: float = 0.2
     reflect: float = 0.0
     mirror: float = 0.0
+    unknown_camera: float = 0.0
 
     def __post_init__(self) -> None:
         for f in fields(self):

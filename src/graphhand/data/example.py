@@ -70,6 +70,10 @@ def make_example(
         image, covered = augmentation.change_pixels(image, joints_px, rng)
         visible &= ~covered
 
+    has_camera = sample.K is not None
+    if augmentation is not None and rng is not None and augmentation.unknown_camera:
+        has_camera &= bool(rng.random() >= augmentation.unknown_camera)
+
     labelled = np.zeros(len(joints_px), dtype=np.bool_) if negative else sample.labelled
     has_3d = sample.has_3d and not negative
     joints_m, root_depth_m = _crop_pose(view.joints_cam_m, camera) if has_3d else (np.zeros((21, 3), np.float32), 0.0)
@@ -82,7 +86,7 @@ def make_example(
         K=camera.K.astype(np.float32),
         root_depth_m=root_depth_m,
         has_3d=has_3d,
-        has_camera=sample.K is not None,
+        has_camera=has_camera,
         is_right=not negative,
         R_crop_cam=camera.R_crop_cam.astype(np.float32),
         flipped=sample.side == "left" and not negative,
