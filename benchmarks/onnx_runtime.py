@@ -1,4 +1,4 @@
-"""Time a network in torch beside the same network in ONNX Runtime, on the same crops, in turn.
+"""Time a network in torch, as trained and as predictions run it, beside ONNX Runtime, on the same crops, in turn.
 
     graphhand export --weights default --out hand.onnx
     python benchmarks/onnx_runtime.py hand.onnx --weights default
@@ -13,12 +13,15 @@ import argparse
 import platform
 import sys
 from functools import partial
+from itertools import pairwise
 
 import onnxruntime
 import torch
+from torch import nn
 
 from graphhand.bench.clock import Spread, in_turn
 from graphhand.inference import HandPoseEstimator
+from graphhand.model import load_generator
 
 
 def shown(values: list[float]) -> str:
@@ -34,25 +37,30 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    # Both as the estimator runs them.
-    weights = {"torch": options.weights, "onnx": options.exported}
-    networks = {name: HandPoseEstimator(path, "cpu").generator for name, path in weights.items()}
-    size = int(networks["onnx"].config.image_size)  # type: ignore[union-attr, arg-type]
+    # Two as the estimator runs them: in torch batch normalisation is folded into convolutions.
+    trained, _ = load_generator(options.weights)
+    networks: dict[str, nn.Module] = {
+        "torch, unfolded": trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        "torch": HandPoseEstimator(options.weights, "cpu").generator,
+        "ONNX Runtime": HandPoseEstimator(options.exported, "cpu").generator,
+    }
+    size = trained.config.image_size
     print(
         f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, onnxruntime "
-        f"{onnxruntime.__version__}; {size} x {size} crops, median (quartiles) of {options.rounds}"
+        f"{onnxruntime.__version__}; {size} x {size} crops, ms, median (quartiles) of {options.rounds}"
     )
-    print(f"{'crops':>5} {'torch, ms':>20} {'ONNX Runtime, ms':>20} {'torch / ONNX Runtime':>22}")
+    print(f"{'crops':>5}" + "".join(f"{head:>23}" for head in (*networks, "unfolded / torch", "torch / ONNX Runtime")))
     for rows in (1, 2, 16):
         image = torch.rand(rows, size, size, 3).permute(0, 3, 1, 2)  # channels last, as crops come
         K = torch.tensor([[1.2 * size, 0, size / 2], [0, 1.2 * size, size / 2], [0, 0, 1]]).repeat(rows, 1, 1)
         known = torch.zeros(rows, dtype=torch.bool)
         with torch.inference_mode():
             calls = {name: partial(network, image, K, camera_known=known) for name, network in networks.items()}
-            times = in_turn(calls, options.rounds, torch.device("cpu"), warm_up=3)
-        ratios = [ours / theirs for ours, theirs in zip(times["torch"], times["onnx"])]
-        ours, theirs = ([1e3 * seconds for seconds in times[name]] for name in ("torch", "onnx"))
-        print(f"{rows:>5} {shown(ours):>20} {shown(theirs):>20} {shown(ratios):>22}")
+            seconds = list(in_turn(calls, options.rounds, torch.device("cpu"), warm_up=3).values())
+        columns = [[1e3 * value for value in column] for column in seconds]
+        for slow, fast in pairwise(seconds):
+            columns.append([a / b for a, b in zip(slow, fast)])
+        print(f"{rows:>5}" + "".join(f"{shown(column):>23}" for column in columns))
     return 0
 
 
