@@ -25,6 +25,7 @@ from graphhand.evaluation.rendered import RenderedBenchmark
 from graphhand.evaluation.report import Evaluation, assess
 from graphhand.evaluation.runner import CropChoice, PoseStage, Progress, predict_dataset, read_truth
 from graphhand.model.checkpoint import load_generator
+from graphhand.model.folding import for_prediction
 from graphhand.skeleton import JOINT_NAMES
 
 
@@ -142,7 +143,7 @@ def predict_with(
     crop = replace(crop, margin=generator.config.crop_margin)
     try:
         records, skipped = predict_dataset(
-            generator,
+            for_prediction(generator),
             samples,
             size=generator.config.image_size,
             crop=crop,

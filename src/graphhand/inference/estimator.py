@@ -101,18 +101,12 @@ class HandPoseEstimator:
             exported = OnnxNetwork(weights)
             self._set(exported, exported.config.name)
             return
-        from graphhand.model.backbones import TIMM_PREFIX
         from graphhand.model.checkpoint import load_generator
-        from graphhand.model.folding import folded
+        from graphhand.model.folding import for_prediction
 
         self.device = _device(device)
         generator, card = load_generator(weights, self.device)
-        network: nn.Module = generator
-        if not generator.config.backbone.startswith(TIMM_PREFIX):
-            size = generator.config.image_size
-            crop, K = torch.zeros(1, 3, size, size, device=self.device), torch.eye(3, device=self.device)[None]
-            network = folded(generator, crop, K)
-        self._set(network, str(card.get("name") or Path(weights).name))
+        self._set(for_prediction(generator), str(card.get("name") or Path(weights).name))
 
     @classmethod
     def from_generator(
