@@ -6,7 +6,6 @@ python tools/build_broad_hand_asset.py
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hand_asset.broad import broaden
+from hand_asset.provenance import sha256, write_hand
 
 ASSETS = Path(__file__).parents[1] / "src/graphhand/hand_model/assets"
 SOURCE = ASSETS / "hand_cc0.npz"
@@ -42,14 +42,7 @@ def main() -> int:
     options = parser.parse_args()
     with np.load(SOURCE, allow_pickle=False) as archive:
         hand = {key: archive[key] for key in archive.files}
-    np.savez_compressed(options.out, **broaden(hand))
-    options.out.with_suffix(".txt").write_text(
-        PROVENANCE.format(
-            source_sha256=hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
-            asset_sha256=hashlib.sha256(options.out.read_bytes()).hexdigest(),
-        )
-    )
-    print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB")
+    write_hand(options.out, broaden(hand), PROVENANCE, source_sha256=sha256(SOURCE))
     return 0
 
 

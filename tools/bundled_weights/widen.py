@@ -35,11 +35,9 @@ def main(old: str, new: Path, changes: list[str]) -> None:
             print(f"{name}: {tuple(given[name].shape)} to {tuple(value.shape)}")
             tensors[name] = torch.zeros_like(value)
             if name.startswith(CODE):  # a hand with more shape coefficients
-                start = 0
-                old_parts = given[name].split(list(source.hand_model_module.sizes.values()))
-                for part, size in zip(old_parts, wider.hand_model_module.sizes.values()):
-                    tensors[name][start : start + len(part)] = part
-                    start += size
+                sizes = [list(network.hand_model_module.sizes.values()) for network in (wider, source)]
+                for rows, given_rows in zip(tensors[name].split(sizes[0]), given[name].split(sizes[1])):
+                    rows[: len(given_rows)] = given_rows
             else:  # more inputs, which come last
                 tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]
     wider.load_state_dict(tensors)

@@ -13,7 +13,7 @@ from hand_asset.build import joint_regressor
 
 # Distance between the knuckles of index and little finger over that from wrist to middle knuckle: 0.64 in the default
 # hand, 0.72 to 0.82 by the labels of six hands in InterHand2.6M, 0.70 in MANO as published, 0.84 in Ge et al.'s test
-# set: here 0.75. MakeHuman's skin is nearly broad enough, but the moved knuckles lie too far inside it.
+# set: here 0.76. MakeHuman's skin is nearly broad enough, but the moved knuckles lie too far inside it.
 PALM_BREADTH = 1.08
 KNUCKLE_SPREAD = 1.09
 PALM_BREADTH_SD = 0.07
