@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graphhand.errors import InputError
-from graphhand.images import Video, writing_video
+from graphhand.images import LiveCamera, Video, writing_video
 
 COLOURS = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 210], [220, 210, 60]], np.uint8)
 
@@ -137,3 +137,78 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError), writing_video(tmp_path / "none" / "clip.mp4", 25) as writer:
         writer.write(frame(0))
+
+
+@pytest.mark.parametrize(
+    ("times_s", "shown"),
+    [
+        ([0.0, 0.1, 0.2, 0.3], [0, 1, 2, 3]),
+        ([0.0, 0.28, 0.5], [0, 0, 0, 1, 1, 2]),
+        ([0.0, 0.02, 0.04, 0.1], [0, 3]),
+        ([0.0, 0.12, 0.13, 0.4], [0, 1, 2, 2, 3]),
+    ],
+    ids=["regular", "late", "early", "both"],
+)
+def test_pictures_with_times_are_shown_from_then_on(tmp_path: Path, times_s: list[float], shown: list[int]) -> None:
+    with writing_video(tmp_path / "clip.mp4", 10.0) as writer:
+        for k, time_s in enumerate(times_s):
+            writer.write(frame(k), time_s)
+    with Video(tmp_path / "clip.mp4") as video:
+        means = np.array([f.image.mean((0, 1)) for f in video])
+    nearest = np.linalg.norm(means[:, None] - COLOURS.astype(float), axis=2).argmin(1)
+    assert nearest.tolist() == shown
+
+
+class Capture:
+    """As OpenCV's, of a camera with this many pictures left in it."""
+
+    def __init__(self, count: int, fps: float) -> None:
+        self.left, self.fps, self.released = count, fps, False
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, prop: int, value: float) -> bool:
+        return True
+
+    def get(self, prop: int) -> float:
+        return self.fps if prop == cv2.CAP_PROP_FPS else 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (True, np.ascontiguousarray(frame(2)[:, :, ::-1])) if self.left >= 0 else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize(("stated", "taken"), [(30.0, 30.0), (0.0, 25.0), (float("nan"), 25.0)])
+def test_a_camera_gives_rgb_frames_whose_times_advance(
+    monkeypatch: pytest.MonkeyPatch, stated: float, taken: float
+) -> None:
+    capture = Capture(5, stated)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: capture)
+    with LiveCamera(1) as camera:
+        assert str(camera.path) == "camera_1"
+        assert camera.fps == taken
+        frames = list(itertools.islice(camera, 5))
+        with pytest.raises(InputError, match="camera_1: gives no picture; "):
+            next(iter(camera))
+    assert capture.released
+    assert [f.number for f in frames] == list(range(5))
+    assert frames[0].time_s == 0
+    assert (np.diff([f.time_s for f in frames]) > 0).all()
+    np.testing.assert_array_equal(frames[0].image, frame(2))
+
+
+def test_a_camera_that_stops_says_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: Capture(3, 30.0))
+    with LiveCamera(0) as camera, pytest.raises(InputError, match="camera_0: stopped after 3 pictures; "):
+        list(camera)
+
+
+def test_a_camera_that_is_not_there_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="camera_99: cannot be opened; ") as caught:
+        LiveCamera(99)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""

@@ -196,16 +196,25 @@ def test_a_photo_is_never_overwritten(weights: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x_2_hands.jpg").exists()
 
 
-@pytest.mark.parametrize("argument", ["missing.jpg", "clip.mp4", "0", "empty"])
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("missing.jpg", "missing.jpg: no such file"),
+        ("clip.mp4", "clip.mp4: no such file"),
+        ("99", "camera_99: cannot be opened"),
+        ("20261126", "20261126: no such file"),
+        ("empty", "empty: holds no pictures"),
+    ],
+)
 def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
-    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str, named: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     result = run(weights, argument, photos / "a.jpg", "--json", "-")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(f"{argument}: ")
+    assert result.stderr.startswith(f"{named}; ")
     assert ["error" in record for record in lines(result.stdout)] == [True, False]
 
 
@@ -313,19 +322,67 @@ def test_a_video_cut_short_keeps_what_was_read(weights: Path, photos: Path, tmp_
         assert drawn.claimed == count
 
 
-def test_an_interrupted_video_keeps_what_is_drawn(weights: Path, tmp_path: Path) -> None:
+def interrupted(weights: Path, video: Path, camera: int | None, target: Path) -> tuple[str | None, str]:
+    """As if Ctrl-C were pressed in the fifth frame."""
+
     def emit(prediction: Prediction) -> None:
         if prediction.frame == 4:
             raise KeyboardInterrupt
 
-    target = tmp_path / "drawn.mp4"
     how: dict[str, Any] = {"whole_image": True}
+    return predict_video(HandPoseEstimator(weights), video, camera, how, target, emit, lambda _: None, lambda: None)
+
+
+def test_an_interrupted_video_keeps_what_is_drawn(weights: Path, tmp_path: Path) -> None:
+    target = tmp_path / "drawn.mp4"
     with pytest.raises(KeyboardInterrupt):
-        predict_video(
-            HandPoseEstimator(weights), clip(tmp_path / "clip", 10), how, target, emit, lambda _: None, lambda: None
-        )
+        interrupted(weights, clip(tmp_path / "clip", 10), None, target)
     with Video(target) as drawn:
         assert drawn.claimed == 5
+
+
+@pytest.fixture
+def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Number of a camera that shows ten pictures and breaks; no other is connected."""
+    path, capture = clip(tmp_path / "seen", 10), cv2.VideoCapture
+
+    def connected(source: int | str, *how: int) -> cv2.VideoCapture:
+        return capture(str(path) if source == 3 else source, *how)
+
+    monkeypatch.setattr(cv2, "VideoCapture", connected)
+    return 3
+
+
+def test_an_interrupted_camera_is_done(weights: Path, camera: int, tmp_path: Path) -> None:
+    target = tmp_path / "drawn.mp4"
+    problem, summary = interrupted(weights, Path(f"camera_{camera}"), camera, target)
+    assert problem is None
+    assert summary.startswith("camera_3: 4 frames, ")
+    with Video(target) as drawn:  # as long as it took
+        assert len(list(drawn)) > 0
+
+
+def test_a_camera_gives_a_line_a_picture_until_it_breaks(weights: Path, camera: int, tmp_path: Path) -> None:
+    result = run(weights, str(camera), "--out", tmp_path / "out", "--json", "-")
+    assert result.exit_code == 1
+    *found, last = [Prediction.from_json(line) for line in result.stdout.splitlines()]
+    assert [p.frame for p in found] == list(range(10))
+    assert {p.image for p in found} == {"camera_3"}
+    assert all(len(p.hands) == 1 for p in found)
+    assert last.error is not None
+    assert last.error.startswith("camera_3: stopped after 10 pictures; ")
+    assert result.stderr.splitlines() == [last.error]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["camera_3_hands.mp4"]
+
+
+def test_a_file_with_a_number_for_a_name_is_no_camera(
+    weights: Path, camera: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "3").write_text("not a picture")
+    monkeypatch.chdir(tmp_path)
+    result = run(weights, "3", "--json", "-")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("3: ")
 
 
 def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:

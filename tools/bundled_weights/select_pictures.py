@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphhand.files import write_text_atomically
+from graphhand.images import read_image
 from graphhand.skeleton import Joint
 
 VALIDATION = 500
@@ -37,8 +38,9 @@ def is_upright(line: dict[str, Any]) -> bool:
     return bool(-up[1] > UPWARDS * np.linalg.norm(up) and abs(normal[2]) > FACING * np.linalg.norm(normal))
 
 
-def main(root: Path, picture_size: float = 144.0) -> None:
+def main(root: Path) -> None:
     lines = [json.loads(line) for line in (root / "hands.jsonl").read_text("utf-8").splitlines()]
+    picture_size = len(read_image(root / lines[0]["image"]))  # all are square and alike
     for line in lines:
         line["image"] = f"../{line['image']}"
     training = [line for line in lines[:-VALIDATION] if is_usable(line, picture_size)]

@@ -1,4 +1,4 @@
-"""``graphhand predict``: hands in photos and videos, as pictures to look at and JSON to compute with."""
+"""``graphhand predict``: hands in photos, videos and camera pictures, as drawings and as JSON to compute with."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("predictions")
 
+_LAST_CAMERA = 99  # larger numbers are names of files
 _PORTION = 8
 _PORTION_PIXELS = 60_000_000
 
 
 def predict(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE|VIDEO|FOLDER", help="Photos, videos, folders of photos.")
+        list[str],
+        typer.Argument(metavar="IMAGE|VIDEO|FOLDER|0", help="Photos, videos, folders of photos, numbers of cameras."),
     ],
     out: Annotated[
         Path | None,
@@ -72,9 +74,10 @@ def predict(
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Estimate the 21 joints of the hand in each photo and each frame of a video, in 2D and 3D.
+    """Estimate the 21 joints of the hand in each photo and each frame of a video or camera, in 2D and 3D.
 
-    A photo or video that cannot be read is reported in one line, the others are still done, and the exit code is 1.
+    A camera is read until Ctrl-C. A photo or video that cannot be read is reported in one line, the others are still
+    done, and the exit code is 1.
 
     \b
     Examples:
@@ -82,6 +85,7 @@ def predict(
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
+      graphhand predict 0 --json -
     """
     how = _options(box, whole_image, side, focal, fov, min_score)
     jobs = _jobs(images)
@@ -107,13 +111,16 @@ def predict(
 
 @dataclass(frozen=True)
 class _Job:
-    """One photo or video to do."""
+    """One photo, video or camera to do."""
 
     index: int
     path: Path
     picture: NDArray[np.uint8] | InputError | None = None
     """A photo's upright pixels once read, or why there are none."""
     is_video: bool = False
+    """Also of a camera."""
+    camera: int | None = None
+    """Its number."""
 
 
 def _options(
@@ -151,27 +158,32 @@ def _parse_box(text: str) -> list[float]:
 
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
-    """The photos and videos behind the arguments, in their order; folders give the photos directly inside."""
+    """The photos, videos and cameras behind the arguments, in their order; folders give the photos directly inside."""
     from graphhand.images import VIDEO_SUFFIXES, list_images
 
-    found: list[tuple[Path, InputError | None]] = []
+    jobs: list[_Job] = []
+
+    def add(path: Path, problem: InputError | None = None, camera: int | None = None) -> None:
+        moves = camera is not None or (problem is None and path.suffix.lower() in VIDEO_SUFFIXES)
+        jobs.append(_Job(len(jobs), path, problem, moves, camera))
+
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
             try:
                 inside = list_images(path)
-                problem = None if inside else InputError(path, "holds no pictures", "name a folder of photos")
+                if not inside:
+                    raise InputError(path, "holds no pictures", "name a folder of photos")
             except InputError as error:
-                inside, problem = [], error
-            found += [(path, problem)] if problem is not None else [(file, None) for file in inside]
-        elif argument.isdecimal() and not path.exists():
-            found.append((path, InputError(argument, "cameras are not read yet", "record a video and give its file")))
+                add(path, error)
+            else:
+                for file in inside:
+                    add(file)
+        elif argument.isdecimal() and int(argument) <= _LAST_CAMERA and not path.exists():
+            add(Path(f"camera_{int(argument)}"), camera=int(argument))
         else:
-            found.append((path, None))
-    return [
-        _Job(i, path, error, error is None and path.suffix.lower() in VIDEO_SUFFIXES)
-        for i, (path, error) in enumerate(found)
-    ]
+            add(path)
+    return jobs
 
 
 def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
@@ -221,7 +233,7 @@ def _outcomes(
             for job in some:
                 target = targets.get(job.index)
                 yield predict_video(
-                    estimator, job.path, how | {"smooth": smooth}, target, emit, bar.expect, bar.advance
+                    estimator, job.path, job.camera, how | {"smooth": smooth}, target, emit, bar.expect, bar.advance
                 )
                 bar.advance()
         else:

@@ -1,4 +1,4 @@
-"""A video's part of ``graphhand predict``: its frames drawn into another video, and a line of JSON for each."""
+"""The part of ``graphhand predict`` for videos and cameras: frames drawn into a video, and a line of JSON for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from graphhand.images import Frame, Video, VideoWriter
+    from graphhand.images import Frame, LiveCamera, Video, VideoWriter
     from graphhand.inference import HandPoseEstimator, Prediction
 
 _LARGEST_HEIGHT = 720
@@ -22,17 +22,19 @@ _LARGEST_HEIGHT = 720
 def predict_video(
     estimator: HandPoseEstimator,
     path: Path,
+    camera: int | None,
     how: dict[str, Any],
     target: Path | None,
     emit: Callable[[Prediction], None],
     expect: Callable[[int], None],
     advance: Callable[[], None],
 ) -> tuple[str | None, str]:
-    """Estimate the hand in each frame of a video.
+    """Estimate the hand in each frame of a video, or of a camera until the user interrupts.
 
     Args:
         estimator: the network and what belongs to it.
-        path: the video.
+        path: the video, or the name that stands for the camera's.
+        camera: the camera's number, or None for a video.
         how: arguments of :class:`graphhand.inference.HandTracker`.
         target: the MP4 file to draw into, or None.
         emit: is given each frame's prediction, and at the end one with an error if not all could be read.
@@ -42,7 +44,7 @@ def predict_video(
     Returns:
         What went wrong, in one line, or None; and what was found, in one line.
     """
-    from graphhand.images import Video
+    from graphhand.images import LiveCamera, Video
     from graphhand.inference import Prediction
 
     def failed(error: str) -> tuple[str, str]:
@@ -50,10 +52,10 @@ def predict_video(
         return error, ""
 
     try:
-        with Video(path) as video:
+        with Video(path) if camera is None else LiveCamera(camera) as video:
             problems: list[str] = []
             expect(video.claimed or 0)
-            found = _through(video, estimator, how, target, emit, advance, problems)
+            found = _through(video, camera is not None, estimator, how, target, emit, advance, problems)
     except InputError as error:
         return failed(str(error))
     if problems:
@@ -62,7 +64,8 @@ def predict_video(
 
 
 def _through(
-    video: Video,
+    video: Video | LiveCamera,
+    live: bool,
     estimator: HandPoseEstimator,
     how: dict[str, Any],
     target: Path | None,
@@ -89,21 +92,22 @@ def _through(
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
-                    writer.write(draw_result(frame.image, hands, height=drawn_height, columns=1))
+                    drawn = draw_result(frame.image, hands, height=drawn_height, columns=1)
+                    writer.write(drawn, frame.time_s if live else None)
                 name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
                 emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
                 sides.update(hand.side for hand in hands)
                 count += 1
                 advance()
         except KeyboardInterrupt as interrupt:  # what is drawn is kept
-            interrupted = interrupt
+            interrupted = None if live else interrupt
     if interrupted is not None:
         raise interrupted
     hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
     return f"{count} frames, {hands_of}"
 
 
-def _readable(video: Video, problems: list[str]) -> Iterator[Frame]:
+def _readable(video: Video | LiveCamera, problems: list[str]) -> Iterator[Frame]:
     """The frames up to where reading fails, which is noted: what was done until then is kept."""
     try:
         yield from video

@@ -1,5 +1,6 @@
-"""Pictures and videos in and out: files to upright ``(H, W, 3)`` uint8 RGB arrays and back."""
+"""Pictures, videos and cameras: files to upright ``(H, W, 3)`` uint8 RGB arrays and back."""
 
+from graphhand.images.camera import LiveCamera
 from graphhand.images.files import IMAGE_SUFFIXES, MAX_PIXELS, decode_image, list_images, read_image, write_image
 from graphhand.images.video import VIDEO_SUFFIXES, Frame, Video, VideoWriter, writing_video
 
@@ -8,6 +9,7 @@ __all__ = [
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
     "Frame",
+    "LiveCamera",
     "Video",
     "VideoWriter",
     "decode_image",

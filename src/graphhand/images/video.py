@@ -70,7 +70,7 @@ class Video:
                     raise InputError(source, "is empty (0 bytes)", "copy or download it again")
         except OSError as error:
             raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
-        with _quiet():
+        with quiet_opencv():
             # By FFmpeg alone: other readers of OpenCV take a name for a pattern of names.
             self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
@@ -80,8 +80,7 @@ class Video:
         if width * height > MAX_PIXELS:
             allowed = f"the {MAX_PIXELS // 1_000_000} megapixels allowed"
             raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
+        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.claimed = int(claimed) if 0 < claimed < 2**31 else None
 
@@ -93,7 +92,7 @@ class Video:
         """
         number, last_s, first_s = 0, 0.0, 0.0
         while True:
-            with _quiet():
+            with quiet_opencv():
                 there, pixels = self._capture.read()
             if not there:
                 break
@@ -129,12 +128,16 @@ class VideoWriter:
         self._path, self._fps = path, fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._last: RGBImage | None = None
+        self._written = 0
 
-    def write(self, image: RGBImage) -> None:
+    def write(self, image: RGBImage, time_s: float | None = None) -> None:
         """Add a frame.
 
         Args:
             image: (H, W, 3) uint8 RGB, every time of the same size. An odd last row or column is left out.
+            time_s: seconds since the first frame, for pictures that came irregularly: the one before is repeated until
+                then, and a picture too early for the video's rate is left out. None: the next frame.
 
         Raises:
             InputError: the file cannot be written.
@@ -143,7 +146,7 @@ class VideoWriter:
         height, width = image.shape[0] & ~1, image.shape[1] & ~1
         if self._writer is None:
             self._size = (width, height)
-            with _quiet():
+            with quiet_opencv():
                 self._writer = cv2.VideoWriter(
                     str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
                 )
@@ -152,7 +155,20 @@ class VideoWriter:
                 raise InputError(self._path.parent, problem, "choose a folder you may write to")
         elif self._size != (width, height):
             raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
-        self._writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
+        pixels = np.ascontiguousarray(image[:height, :width, ::-1])
+        if time_s is not None:
+            due = round(time_s * self._fps)
+            while self._last is not None and self._written < due:
+                self._add(self._last)
+            self._last = pixels
+            if self._written > due:
+                return
+        self._add(pixels)
+
+    def _add(self, pixels: RGBImage) -> None:
+        assert self._writer is not None
+        self._writer.write(pixels)
+        self._written += 1
 
     @property
     def begun(self) -> bool:
@@ -198,8 +214,13 @@ class _NothingWrittenError(Exception):
     pass
 
 
+def plausible_fps(fps: float) -> float:
+    """Frames a second as a file or a camera states them, or the usual rate where that is no rate."""
+    return fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_opencv() -> Iterator[None]:
     """OpenCV without its own warnings."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
