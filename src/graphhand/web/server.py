@@ -1,0 +1,156 @@
+"""The server: estimates for programs, and a page that shows them to people.
+
+====================  ====================================================================================
+``GET /``             the page
+``POST /predict``     the bytes of one picture file; the answer is what ``graphhand predict --json`` writes
+WebSocket ``/track``  a camera's pictures, a file's bytes a message; each is answered by a line of JSON
+``GET /skeleton``     the model's name, and the joints, bones and colours of a drawing
+====================  ====================================================================================
+
+Nothing is stored, and nothing is asked of other machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from graphhand.errors import InputError
+from graphhand.images import decode_image
+from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
+from graphhand.inference.localisation import meets_image
+from graphhand.skeleton import BONES, JOINT_NAMES
+from graphhand.visualize import joint_colour
+from graphhand.web.switches import Switches, TrackingSwitches
+
+MAX_BYTES = 64 * 1024**2
+"""Largest picture file that is taken, of the network and of a camera alike."""
+
+_STATIC = Path(__file__).parent / "static"
+_PICTURE = "picture"  # has no name of its own
+
+
+def make_app(estimator: HandPoseEstimator) -> Starlette:
+    """The server's application, for uvicorn or any other ASGI server.
+
+    Pictures of all clients are estimated one after the other: a second network at a time would only slow the first.
+    """
+    service = _Service(estimator)
+    return Starlette(
+        routes=[
+            Route("/", _page),
+            Route("/skeleton", service.skeleton),
+            Route("/predict", service.predict, methods=["POST"]),
+            WebSocketRoute("/track", service.track),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ],
+        exception_handlers={InputError: _refused, HTTPException: _refused},
+    )
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(_STATIC / "index.html")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code)
+    return JSONResponse({"error": str(error)}, 400)
+
+
+class _Service:
+    """One estimator and those who wait for it."""
+
+    def __init__(self, estimator: HandPoseEstimator) -> None:
+        self._estimator = estimator
+        self._turn = asyncio.Lock()
+
+    async def skeleton(self, request: Request) -> Response:
+        colours = [f"rgb{joint_colour(joint)}" for joint in range(len(JOINT_NAMES))]
+        return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
+
+    async def predict(self, request: Request) -> Response:
+        switches = Switches.of_query(request.query_params)
+        data = await _body(request)
+        async with self._turn:
+            prediction = await asyncio.to_thread(self._predicted, data, switches)
+        return JSONResponse(prediction.to_json())
+
+    def _predicted(self, data: bytes, switches: Switches) -> Prediction:
+        image = decode_image(data, _PICTURE)
+        height, width = image.shape[:2]
+        _check_box(switches, width, height)
+        hands = self._estimator(image, **switches.arguments())
+        return Prediction(_PICTURE, width, height, tuple(hands), self._estimator.model)
+
+    async def track(self, socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            switches = TrackingSwitches.of_query(socket.query_params)
+        except InputError as error:
+            await socket.send_json({"error": str(error)})
+            await socket.close(1008)
+            return
+        tracked = _Tracked(self._estimator, switches)
+        try:
+            while True:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                data, time_s = message.get("bytes") or b"", time.perf_counter()
+                async with self._turn:
+                    answer = await asyncio.to_thread(tracked.answer, data, time_s)
+                await socket.send_json(answer)
+        except WebSocketDisconnect:
+            return
+
+
+class _Tracked:
+    """One client's hand over the pictures that it sends."""
+
+    def __init__(self, estimator: HandPoseEstimator, switches: TrackingSwitches) -> None:
+        self._model, self._switches = estimator.model, switches
+        self._tracker = HandTracker(estimator, **switches.arguments())
+        self._count, self._first_s = 0, 0.0
+
+    def answer(self, data: bytes, time_s: float) -> dict[str, Any]:
+        """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for what is no picture."""
+        if self._count == 0:
+            self._first_s = time_s
+        time_s -= self._first_s
+        number, self._count = self._count, self._count + 1
+        try:
+            image = decode_image(data, _PICTURE)
+            height, width = image.shape[:2]
+            if number == 0:
+                _check_box(self._switches, width, height)
+            hands = tuple(self._tracker(image, time_s))
+        except InputError as error:
+            return Prediction(_PICTURE, None, None, (), self._model, str(error), number, time_s).to_json()
+        return Prediction(_PICTURE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
+
+
+async def _body(request: Request) -> bytes:
+    """The request's body, unless it is larger than :data:`MAX_BYTES`."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BYTES:
+            raise HTTPException(413, f"{_PICTURE}: is larger than {MAX_BYTES // 1024**2} MiB; shrink it first")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _check_box(switches: Switches, width: int, height: int) -> None:
+    if switches.box is not None and not meets_image(switches.box, width, height):
+        raise InputError("box", f"lies outside the picture's {width} x {height} pixels", "give X,Y,W,H in it")

@@ -1,0 +1,157 @@
+// The page: a photo goes to /predict, a camera's pictures one by one to /track, and what comes back is drawn.
+
+import { drawPicture, PoseView } from "./drawing.js";
+
+const SWITCHES = ["side", "fov", "whole_image", "min_score"];
+const JPEG_QUALITY = 0.92;
+
+const element = Object.fromEntries(
+  ["file", "camera", "picture", "pose", "front", "json", "status", "min_score_shown", ...SWITCHES].map((id) => [
+    id,
+    document.getElementById(id),
+  ]),
+);
+const skeleton = await (await fetch("skeleton")).json();
+const pose = new PoseView(element.pose, skeleton);
+let photo = null; // the file on show, if it is one
+let camera = null; // the camera that runs, if one does
+
+element.file.addEventListener("change", () => show(element.file.files[0]));
+element.camera.addEventListener("click", () => (camera ? stopCamera() : startCamera()));
+element.front.addEventListener("click", () => pose.front());
+for (const id of SWITCHES) element[id].addEventListener("change", again);
+element.min_score.addEventListener("input", () => (element.min_score_shown.value = element.min_score.value));
+addEventListener("paste", (event) => show(event.clipboardData.files[0]));
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  show(event.dataTransfer.files[0]);
+});
+
+/** The switches as the end of an address; what the user left empty is left out. */
+function query() {
+  const values = SWITCHES.map((id) => [id, element[id].type === "checkbox" ? element[id].checked : element[id].value]);
+  return new URLSearchParams(values.filter(([, value]) => value !== ""));
+}
+
+/** With the switches as they are now. */
+function again() {
+  if (camera) {
+    stopCamera();
+    startCamera();
+  } else if (photo) {
+    show(photo);
+  }
+}
+
+async function show(file) {
+  if (!file) return;
+  stopCamera();
+  photo = file;
+  say("Looking ...");
+  try {
+    const begun = performance.now();
+    const response = await fetch(`predict?${query()}`, { method: "POST", body: file });
+    const prediction = await response.json();
+    if (file !== photo) return; // another was chosen meanwhile
+    if (prediction.error) throw new Error(prediction.error);
+    const picture = await createImageBitmap(file);
+    present(picture, prediction, performance.now() - begun);
+  } catch (error) {
+    trouble(error);
+  } finally {
+    element.file.value = ""; // or the same file could not be chosen twice
+  }
+}
+
+async function startCamera() {
+  if (!navigator.mediaDevices) {
+    trouble(new Error("Browsers give cameras only to pages of this machine (127.0.0.1) or over https."));
+    return;
+  }
+  photo = null;
+  const mine = (camera = { stop() {} });
+  element.camera.setAttribute("aria-pressed", "true");
+  say("Waiting for the camera ...");
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
+    mine.stop = () => stream.getTracks().forEach((track) => track.stop());
+    if (mine !== camera) return mine.stop(); // stopped while the user was asked
+    const video = document.createElement("video");
+    video.muted = video.playsInline = true;
+    video.srcObject = stream;
+    await video.play();
+    follow(mine, video);
+  } catch (error) {
+    if (mine === camera) {
+      stopCamera();
+      trouble(error);
+    }
+  }
+}
+
+function stopCamera() {
+  camera?.stop();
+  camera = null;
+  element.camera.setAttribute("aria-pressed", "false");
+}
+
+/** Sends a picture, draws what comes back on that very picture, and sends the next. */
+function follow(mine, video) {
+  const address = new URL(`track?${query()}`, location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const socket = new WebSocket(address);
+  const stopStream = mine.stop;
+  mine.stop = () => {
+    stopStream();
+    socket.close();
+  };
+  let begun = 0;
+  let frame = new OffscreenCanvas(1, 1);
+
+  async function send() {
+    frame = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    frame.getContext("2d").drawImage(video, 0, 0);
+    begun = performance.now();
+    const picture = await frame.convertToBlob({ type: "image/jpeg", quality: JPEG_QUALITY });
+    if (mine === camera && socket.readyState === WebSocket.OPEN) socket.send(picture);
+  }
+  socket.addEventListener("open", send);
+  socket.addEventListener("message", (event) => {
+    if (mine !== camera) return;
+    const prediction = JSON.parse(event.data);
+    if (prediction.error) return trouble(new Error(prediction.error));
+    present(frame, prediction, performance.now() - begun);
+    send();
+  });
+  socket.addEventListener("close", () => {
+    if (mine !== camera) return;
+    stopCamera();
+    if (!element.status.classList.contains("trouble")) trouble(new Error("The server is gone."));
+  });
+}
+
+function present(picture, prediction, milliseconds) {
+  drawPicture(element.picture, picture, prediction.width, prediction.height, prediction.hands, skeleton);
+  pose.show(prediction.hands[0] ?? null);
+  const found = prediction.hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
+  say(`${found.join(", ") || "No hand"}; ${milliseconds.toFixed(0)} ms with the way there and back (${prediction.model})`);
+  URL.revokeObjectURL(element.json.href);
+  element.json.href = URL.createObjectURL(new Blob([JSON.stringify(prediction), "\n"], { type: "application/json" }));
+  element.json.hidden = false;
+}
+
+function say(text) {
+  element.status.classList.remove("trouble");
+  element.status.textContent = text;
+}
+
+function trouble(error) {
+  say(error.message);
+  element.status.classList.add("trouble");
+}

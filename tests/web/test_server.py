@@ -1,0 +1,191 @@
+"""The server answers as the command line does, refuses in one line, and follows each client's hand by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
+from graphhand.model.config import GeneratorConfig
+from graphhand.model.generator import Generator
+from graphhand.skeleton import BONES, JOINT_NAMES
+from graphhand.web import make_app, server
+
+STATIC = Path(server.__file__).parent / "static"
+
+
+@pytest.fixture(scope="module")
+def estimator() -> HandPoseEstimator:
+    """Of a tiny, untrained network."""
+    torch.manual_seed(3)
+    config = GeneratorConfig(
+        image_size=64,
+        backbone="resnet18",
+        backbone_width=8,
+        shared_backbone=True,
+        refinement_blocks=1,
+        refinement_width=8,
+    )
+    return HandPoseEstimator.from_generator(Generator(config), "tiny-untrained", "cpu")
+
+
+@pytest.fixture
+def client(estimator: HandPoseEstimator) -> Iterator[TestClient]:
+    with TestClient(make_app(estimator)) as client:
+        yield client
+
+
+def picture(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3))
+    return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("", {}),
+        ("?side=left&fov=50", {"side": "left", "fov_deg": 50.0}),
+        ("?box=10,8,40,30&focal=120", {"box": (10, 8, 40, 30), "focal_px": 120.0}),
+        ("?whole_image=true&min_score=1", {"whole_image": True, "min_score": 1.0}),
+    ],
+)
+def test_a_picture_is_answered_as_the_estimator_answers(
+    client: TestClient, estimator: HandPoseEstimator, query: str, arguments: dict[str, Any]
+) -> None:
+    image = picture(0)
+    response = client.post(f"/predict{query}", content=png(image))
+    assert response.status_code == 200
+    hands = tuple(estimator(image, **arguments))
+    assert response.json() == Prediction("picture", 96, 72, hands, "tiny-untrained").to_json()
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "error"),
+    [
+        ("", b"", "picture: is empty"),
+        ("", b"no picture", "picture: is not a picture"),
+        ("", png(picture(0))[:200], "picture: is cut short"),
+        ("?sde=left", b"", "sde: extra inputs are not permitted; known are side, box, "),
+        ("?side=both", b"", "side: input should be 'left', 'right' or 'auto'; "),
+        ("?fov=180", b"", "fov: input should be less than 180; "),
+        ("?focal=nan", b"", "focal: input should be "),
+        ("?box=1,2,3", b"", "box: field required; "),
+        ("?box=1,2,3,0", b"", "the address: box has no width or height; "),
+        ("?box=1,2,3,4&whole_image=1", b"", "the address: box and whole_image contradict each other; "),
+        ("?focal=900&fov=60", b"", "the address: focal and fov contradict each other; "),
+        ("?smooth=1", b"", "smooth: extra inputs are not permitted; "),
+        ("?box=100,8,40,30", png(picture(0)), "box: lies outside the picture's 96 x 72 pixels; "),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line(client: TestClient, query: str, content: bytes, error: str) -> None:
+    response = client.post(f"/predict{query}", content=content)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(error)
+    assert "\n" not in response.json()["error"]
+
+
+def test_a_picture_that_is_too_large_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_BYTES", 2 * 1024**2)
+    response = client.post("/predict", content=bytes(2 * 1024**2 + 1))
+    assert response.status_code == 413
+    assert response.json() == {"error": "picture: is larger than 2 MiB; shrink it first"}
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nothing", 404)])
+def test_other_requests_are_refused(client: TestClient, method: str, path: str, status: int) -> None:
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert response.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2fserver.py"])
+def test_nothing_but_the_page_is_given_away(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_each_client_has_a_tracker_of_its_own(client: TestClient, estimator: HandPoseEstimator) -> None:
+    images = {"first": [picture(k) for k in range(4)], "second": [picture(k, 120, 64) for k in range(4, 8)]}
+    answers: dict[str, list[Prediction]] = {"first": [], "second": []}
+    with client.websocket_connect("/track?smooth=no") as first, client.websocket_connect("/track?smooth=no") as second:
+        for k in range(4):
+            for name, socket in (("first", first), ("second", second)):
+                socket.send_bytes(png(images[name][k]))
+                answers[name].append(Prediction.from_json(socket.receive_json()))
+    for name, answered in answers.items():
+        assert [p.frame for p in answered] == list(range(4))
+        times = [p.time_s for p in answered]
+        assert times[0] == 0
+        assert (np.diff(times) > 0).all()
+        tracker = HandTracker(estimator, smooth=False)
+        for image, prediction in zip(images[name], answered):
+            (hand,) = tracker(image, prediction.time_s)
+            assert prediction.hands[0].side == hand.side
+            np.testing.assert_allclose(prediction.hands[0].joints_px, hand.joints_px, atol=2e-3)
+
+
+def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -> None:
+    last = {}
+    for smooth in ("yes", "no"):
+        with client.websocket_connect(f"/track?whole_image=true&side=right&smooth={smooth}") as socket:
+            for k in range(3):
+                socket.send_bytes(png(picture(k)))
+                last[smooth] = Prediction.from_json(socket.receive_json()).hands[0].joints_px
+    assert np.abs(last["yes"] - last["no"]).max() > 0.01
+
+
+def test_a_broken_picture_does_not_end_the_tracking(client: TestClient) -> None:
+    with client.websocket_connect("/track?box=10,8,40,30") as socket:
+        socket.send_bytes(b"no picture")
+        assert socket.receive_json()["error"].startswith("picture: is not a picture; ")
+        socket.send_text("nor is this")
+        assert socket.receive_json()["error"].startswith("picture: is empty")
+        socket.send_bytes(png(picture(0)))
+        answer = socket.receive_json()
+    assert answer["frame"] == 2
+    assert len(answer["hands"]) == 1
+
+
+def test_tracking_with_unknown_switches_is_refused(client: TestClient) -> None:
+    with client.websocket_connect("/track?smoth=1") as socket:
+        assert socket.receive_json()["error"].startswith("smoth: ")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert closed.value.code == 1008
+
+
+def test_the_page_finds_all_it_asks_for(client: TestClient) -> None:
+    page = client.get("/").text
+    for path in re.findall(r'(?:src|href)="(static/[^"]+)"', page):
+        assert client.get(f"/{path}").status_code == 200
+    script = (STATIC / "page.js").read_text("utf-8")
+    for path in re.findall(r'from "\./([^"]+)"', script):
+        assert (STATIC / path).is_file()
+    listed = re.search(r"\[(\"file\".*?)\.\.\.SWITCHES", script, re.DOTALL)
+    switches = re.search(r"SWITCHES = \[(.*?)\]", script)
+    assert listed is not None
+    assert switches is not None
+    names = re.findall(r'"(\w+)"', listed[1] + switches[1])
+    assert len(names) > 8
+    assert set(names) <= set(re.findall(r'id="(\w+)"', page))
+    assert set(re.findall(r"element\.(\w+)", script)) <= set(names)
+    query = "&".join(f"{name}=" for name in re.findall(r'"(\w+)"', switches[1]))
+    assert "extra inputs" not in client.post(f"/predict?{query}").json()["error"]
+    skeleton = client.get("/skeleton").json()
+    assert skeleton["joints"] == list(JOINT_NAMES)
+    assert skeleton["bones"] == [list(bone) for bone in BONES]
+    assert skeleton["model"] == "tiny-untrained"
+    assert len(skeleton["colours"]) == len(JOINT_NAMES)
+    assert all(re.fullmatch(r"rgb\(\d+, \d+, \d+\)", colour) for colour in skeleton["colours"])
