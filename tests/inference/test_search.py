@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from graphhand.inference import HandPoseEstimator
-from graphhand.inference.estimator import CANDIDATES, MAX_RECROPS, SEARCHED_ABOVE, SURER
+from graphhand.inference.estimator import CANDIDATES, DECIDED, MAX_RECROPS, SEARCHED_ABOVE, SURER
 from graphhand.inference.looks import UNSURE
 
 
@@ -35,6 +36,28 @@ def test_who_is_sure_searches_nothing(short_sighted: Any, draw_square: Any) -> N
     network = short_sighted()
     estimate(network, draw_square(200, 150, 200), side="right")
     assert sum(network.looks) <= 1 + MAX_RECROPS
+
+
+@pytest.mark.parametrize("truth", ["left", "right"])
+@pytest.mark.parametrize(("gap", "closer"), [(1.2 * DECIDED, 1), (0.8 * DECIDED, 2)])
+def test_a_side_that_is_out_of_the_question_is_not_looked_at_again(
+    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch, truth: str, gap: float, closer: int
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
+    looked: list[list[str]] = []
+    look = estimator.look
+
+    def sure(groups: Any) -> Any:
+        looked.append([one.side for group in groups for one in group])
+        half = gap / 2
+        return [[replace(e, right_logit=half if e.look.side == truth else -half) for e in g] for g in look(groups)]
+
+    monkeypatch.setattr(estimator, "look", sure)
+    (hand,) = estimator(draw_square(200, 150, 200))
+    assert hand.side == truth
+    assert sorted(looked[0]) == ["left", "right"]
+    assert len(looked[1]) == closer
+    assert truth in looked[1]
 
 
 @pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}])

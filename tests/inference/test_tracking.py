@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,34 @@ def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: 
     hands = track(Turning(), [draw_square(200, 150, 160)] * 120)
     assert hands[30].side == "right"
     assert hands[-1].side == "left"
+
+
+def test_once_agreed_one_side_is_looked_at_until_it_is_doubted(
+    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    looked: list[set[str]] = []
+    look = estimator.look
+
+    def sure(groups: Any) -> Any:
+        """Of a right hand in the first 40 frames, of a left one in those after."""
+        looked.append({one.side for group in groups for one in group})
+        truth = "right" if len(sides) < 40 else "left"
+        return [[replace(e, right_logit=4.0 if e.look.side == truth else -4.0) for e in g] for g in look(groups)]
+
+    monkeypatch.setattr(estimator, "look", sure)
+    tracker = HandTracker(estimator)
+    sides: list[str] = []
+    for k in range(120):
+        (hand,) = tracker(draw_square(200, 150, 160), k / RATE_HZ)
+        sides.append(hand.side)
+    changed = sides.index("left")
+    assert sides == ["right"] * changed + ["left"] * (120 - changed)
+    assert 40 < changed < 70
+    frames = looked[-119:]  # one look each after the first
+    assert frames[20:39] == [{"right"}] * 19
+    assert frames[changed - 2 : changed] == [{"left", "right"}] * 2  # both are asked before the other is taken
+    assert frames[-30:] == [{"left"}] * 30
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

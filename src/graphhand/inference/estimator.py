@@ -38,6 +38,10 @@ from graphhand.skeleton import Joint
 MAX_RECROPS = 1
 """How often the crop is renewed around the joints just found. More looks gained nothing on 94 photos."""
 
+DECIDED = 5.0
+"""Log-odds by which a side is so much likelier after the first look that the other is not looked at more closely. Of
+200 drawn hands, left and right, two thirds were decided, none of which a closer look at both found to be the other."""
+
 SEARCHED_ABOVE = 0.075
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which a picture's windows are searched."""
 
@@ -253,7 +257,12 @@ class HandPoseEstimator:
         whole = [looks_at(p, camera, sides, self.crop(p, None)) for p, camera in zip(pictures, cameras)]
         found = [estimate for group in self.look(whole) for estimate in group]
         for _ in range(MAX_RECROPS):
-            closer = {i: look for i, estimate in enumerate(found) if (look := estimate.closer(self.margin)) is not None}
+            least = [likelier(group).right_logit - DECIDED for group in _in_groups(found, len(sides)) for _ in sides]
+            closer = {
+                i: look
+                for i, estimate in enumerate(found)
+                if estimate.right_logit >= least[i] and (look := estimate.closer(self.margin)) is not None
+            }
             for i, (estimate,) in zip(closer, self.look([[look] for look in closer.values()])):
                 found[i] = estimate
         return [self._searched(group) for group in _in_groups(found, len(sides))]

@@ -21,6 +21,9 @@ LOST = 2 * UNSURE
 SIDE_MEMORY_S = 1.0
 """Time after which what a frame said of the hand's side counts 1/e."""
 
+AGREED = 40.0
+"""Log-odds, summed over the last frames, from which on a hand that is followed is looked at as of its side alone."""
+
 CUTOFF_HZ, BETA_HZ_S_PER_M = 1.5, 30.0
 """Of the One Euro filters: their cutoff at rest, and its rise for each metre a second that a joint moves."""
 
@@ -88,8 +91,7 @@ class HandTracker:
         self._right *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
         self._right += sum(e.right_logit if e.look.side == "right" else -e.right_logit for e in group) / len(group)
         self._time_s = time_s
-        side: Side = "right" if self._right >= 0 else "left"
-        estimate = next((e for e in group if e.look.side == side), group[0])
+        estimate = next((e for e in group if e.look.side == self._side), group[0])
         if self._last is not None and self._last.look.side != estimate.look.side:
             self._forget()
         if estimate.score < self.min_score:
@@ -99,8 +101,13 @@ class HandTracker:
         self._last = estimate
         return [self._smoothed(estimate, time_s).hand(self.estimator.model)]
 
+    @property
+    def _side(self) -> Side:
+        """What the frames so far say."""
+        return "right" if self._right >= 0 else "left"
+
     def _estimates(self, image: Image, camera: Camera) -> list[Estimate]:
-        """One a side, from where the hand was, or from wherever it is."""
+        """One a side that is still in question, from where the hand was, or from wherever it is."""
         height, width = image.shape[:2]
         place: FloatArray | None = None
         given = self.whole_image or self._box is not None
@@ -109,7 +116,9 @@ class HandTracker:
         elif self._last is not None:
             place = recrop_box(self._last.joints_px, width, height, self.estimator.margin)
         if place is not None:
-            (group,) = self.estimator.look([looks_at(image, camera, self._sides, place)])
+            agreed = abs(self._right) >= AGREED and len(self._sides) > 1
+            sides = (self._side,) if agreed else self._sides
+            (group,) = self.estimator.look([looks_at(image, camera, sides, place)])
             if given or not min(e.spread for e in group) > LOST:
                 return group
         self._forget()
