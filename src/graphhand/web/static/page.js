@@ -125,14 +125,17 @@ function follow(mine, video) {
   socket.addEventListener("message", (event) => {
     if (mine !== camera) return;
     const prediction = JSON.parse(event.data);
-    if (prediction.error) return trouble(new Error(prediction.error));
+    if (prediction.error) {
+      stopCamera();
+      return trouble(new Error(prediction.error));
+    }
     present(frame, prediction, performance.now() - begun);
     send();
   });
   socket.addEventListener("close", () => {
     if (mine !== camera) return;
     stopCamera();
-    if (!element.status.classList.contains("trouble")) trouble(new Error("The server is gone."));
+    trouble(new Error("The server is gone."));
   });
 }
 
