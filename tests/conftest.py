@@ -9,11 +9,28 @@ import numpy as np
 import pytest
 import torch
 
+from graphhand.model import Generator, GeneratorConfig
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries that draw from the global state
+
+
+@pytest.fixture(scope="session")
+def tiny_generator() -> Generator:
+    """A real network, tiny and untrained."""
+    torch.manual_seed(3)
+    config = GeneratorConfig(
+        image_size=64,
+        backbone="resnet18",
+        backbone_width=8,
+        shared_backbone=True,
+        refinement_blocks=1,
+        refinement_width=8,
+    )
+    return Generator(config)
 
 
 @pytest.fixture(scope="session")

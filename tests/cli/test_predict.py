@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner, Result
 
@@ -19,7 +18,6 @@ from graphhand.errors import InputError
 from graphhand.images import Video, read_image, write_image
 from graphhand.inference import HandPoseEstimator, Prediction
 from graphhand.model.checkpoint import save_generator
-from graphhand.model.config import GeneratorConfig
 from graphhand.model.generator import Generator
 
 app = typer.Typer()
@@ -27,18 +25,8 @@ app.command()(predict)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real network, tiny and untrained."""
-    torch.manual_seed(3)
-    config = GeneratorConfig(
-        image_size=64,
-        backbone="resnet18",
-        backbone_width=8,
-        shared_backbone=True,
-        refinement_blocks=1,
-        refinement_width=8,
-    )
-    return save_generator(tmp_path_factory.mktemp("weights") / "tiny", Generator(config), {"name": "tiny-untrained"})
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny_generator: Generator) -> Path:
+    return save_generator(tmp_path_factory.mktemp("weights") / "tiny", tiny_generator, {"name": "tiny-untrained"})
 
 
 def picture(seed: int, width: int = 96, height: int = 72) -> np.ndarray:

@@ -10,12 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
-from graphhand.model.config import GeneratorConfig
 from graphhand.model.generator import Generator
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.web import make_app, server
@@ -24,18 +22,8 @@ STATIC = Path(server.__file__).parent / "static"
 
 
 @pytest.fixture(scope="module")
-def estimator() -> HandPoseEstimator:
-    """Of a tiny, untrained network."""
-    torch.manual_seed(3)
-    config = GeneratorConfig(
-        image_size=64,
-        backbone="resnet18",
-        backbone_width=8,
-        shared_backbone=True,
-        refinement_blocks=1,
-        refinement_width=8,
-    )
-    return HandPoseEstimator.from_generator(Generator(config), "tiny-untrained", "cpu")
+def estimator(tiny_generator: Generator) -> HandPoseEstimator:
+    return HandPoseEstimator.from_generator(tiny_generator, "tiny-untrained", "cpu")
 
 
 @pytest.fixture

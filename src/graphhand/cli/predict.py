@@ -159,7 +159,7 @@ def _parse_box(text: str) -> list[float]:
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
     """The photos, videos and cameras behind the arguments, in their order; folders give the photos directly inside."""
-    from graphhand.images import VIDEO_SUFFIXES, list_images
+    from graphhand.images import VIDEO_SUFFIXES, camera_path, list_images
 
     jobs: list[_Job] = []
 
@@ -180,7 +180,7 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
                 for file in inside:
                     add(file)
         elif argument.isdecimal() and int(argument) <= _LAST_CAMERA and not path.exists():
-            add(Path(f"camera_{int(argument)}"), camera=int(argument))
+            add(camera_path(int(argument)), camera=int(argument))
         else:
             add(path)
     return jobs

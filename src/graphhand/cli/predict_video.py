@@ -55,7 +55,7 @@ def predict_video(
         with Video(path) if camera is None else LiveCamera(camera) as video:
             problems: list[str] = []
             expect(video.claimed or 0)
-            found = _through(video, camera is not None, estimator, how, target, emit, advance, problems)
+            found = _through(video, estimator, how, target, emit, advance, problems)
     except InputError as error:
         return failed(str(error))
     if problems:
@@ -65,7 +65,6 @@ def predict_video(
 
 def _through(
     video: Video | LiveCamera,
-    live: bool,
     estimator: HandPoseEstimator,
     how: dict[str, Any],
     target: Path | None,
@@ -93,14 +92,14 @@ def _through(
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
                     drawn = draw_result(frame.image, hands, height=drawn_height, columns=1)
-                    writer.write(drawn, frame.time_s if live else None)
+                    writer.write(drawn, frame.time_s if video.live else None)
                 name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
                 emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
                 sides.update(hand.side for hand in hands)
                 count += 1
                 advance()
         except KeyboardInterrupt as interrupt:  # what is drawn is kept
-            interrupted = None if live else interrupt
+            interrupted = None if video.live else interrupt
     if interrupted is not None:
         raise interrupted
     hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"

@@ -1,6 +1,6 @@
 """Pictures, videos and cameras: files to upright ``(H, W, 3)`` uint8 RGB arrays and back."""
 
-from graphhand.images.camera import LiveCamera
+from graphhand.images.camera import LiveCamera, camera_path
 from graphhand.images.files import IMAGE_SUFFIXES, MAX_PIXELS, decode_image, list_images, read_image, write_image
 from graphhand.images.video import VIDEO_SUFFIXES, Frame, Video, VideoWriter, writing_video
 
@@ -12,6 +12,7 @@ __all__ = [
     "LiveCamera",
     "Video",
     "VideoWriter",
+    "camera_path",
     "decode_image",
     "list_images",
     "read_image",

@@ -12,6 +12,11 @@ from graphhand.errors import InputError
 from graphhand.images.video import Frame, plausible_fps, quiet_opencv
 
 
+def camera_path(number: int) -> Path:
+    """What stands for a camera's name where files have theirs: ``camera_0``."""
+    return Path(f"camera_{number}")
+
+
 class LiveCamera:
     """Gives the newest picture, whenever one is asked for, until it is closed.
 
@@ -21,16 +26,19 @@ class LiveCamera:
         number: which camera, from 0, in the operating system's order.
 
     Attributes:
-        path: what stands for a file's name: ``camera_0``.
+        path: its :func:`camera_path`.
         fps: frames a second that the camera promises; 25 where it does not say.
         claimed: None, nobody knows how many frames there will be.
+        live: True.
 
     Raises:
         InputError: there is no such camera, or it may not be used.
     """
 
+    live = True
+
     def __init__(self, number: int) -> None:
-        self.path = Path(f"camera_{number}")
+        self.path = camera_path(number)
         with quiet_opencv():
             self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():

@@ -51,11 +51,14 @@ class Video:
         path: the file.
         fps: frames a second, on average; 25 where the file does not say.
         claimed: how many frames the file says it holds, or None.
+        live: False: frames have waited for whoever reads them.
 
     Raises:
         InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
             :data:`MAX_PIXELS`.
     """
+
+    live = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
