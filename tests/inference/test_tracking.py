@@ -11,6 +11,8 @@ import torch
 
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.estimator import MAX_RECROPS
+from graphhand.inference.localisation import search_boxes
+from graphhand.inference.tracking import LIVE_PORTIONS
 
 RATE_HZ = 30.0
 
@@ -44,6 +46,44 @@ def test_a_hand_that_jumped_is_found_anew_and_not_smeared_over(
     hands = track(network, frames, smooth=smooth)
     for hand, x, y in [*((h, 40, 40) for h in hands[:5]), *((h, 500, 340) for h in hands[5:])]:
         np.testing.assert_allclose(middle(hand), [x + 39.5, y + 39.5], atol=8)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (30, 390), (540, 380)])  # seen by none but a search
+def test_with_a_live_camera_a_search_is_spread_over_frames(
+    short_sighted: Any, draw_square: Any, corner: tuple[int, int]
+) -> None:
+    image, most = draw_square(*corner, 80), {}
+    for live in (False, True):
+        network, crops = short_sighted(), []
+        tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), live=live)
+        for k in range(LIVE_PORTIONS + 1):
+            before = sum(network.looks)
+            (hand,) = tracker(image, k / RATE_HZ)
+            crops.append(sum(network.looks) - before)
+        np.testing.assert_allclose(middle(hand), [corner[0] + 39.5, corner[1] + 39.5], atol=12)
+        most[live] = max(crops)
+    assert most[True] <= most[False] / 3
+
+
+def test_a_divided_search_leaves_no_window_out(
+    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    searched: dict[bool, set[bytes]] = {False: set(), True: set()}
+    look = estimator.look
+
+    def unsure(groups: Any) -> Any:
+        searched[live] |= {one.box.tobytes() for group in groups for one in group}
+        return [[replace(e, spread=0.5) for e in group] for group in look(groups)]
+
+    monkeypatch.setattr(estimator, "look", unsure)
+    for live, frames in ((False, 1), (True, LIVE_PORTIONS)):
+        tracker = HandTracker(estimator, live=live)
+        for k in range(frames):
+            tracker(draw_square(200, 150, 160), k / RATE_HZ)
+    windows = {box.tobytes() for box in search_boxes(640, 480)}
+    assert windows <= searched[False]
+    assert windows <= searched[True]
 
 
 def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: Any, draw_square: Any) -> None:

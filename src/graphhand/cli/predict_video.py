@@ -77,7 +77,7 @@ def _through(
     from graphhand.inference.localisation import meets_image
     from graphhand.visualize import draw_result
 
-    tracker = HandTracker(estimator, **how)
+    tracker = HandTracker(estimator, live=video.live, **how)
     sides: Counter[str] = Counter()
     count = 0
     interrupted: KeyboardInterrupt | None = None

@@ -5,6 +5,7 @@ One crop is one view of a virtual camera turned towards the box (``graphhand.geo
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ SEARCHED_ABOVE = 0.075
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which a picture's windows are searched."""
 
 CANDIDATES = 4
-"""How many of a picture's windows are followed by a closer look."""
+"""How many of a picture's windows are followed by a closer look; of a part of them, as large a part."""
 
 SURER = 0.4
 """What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
@@ -242,7 +243,11 @@ class HandPoseEstimator:
         return crop_box(box, self.margin)
 
     def locate(
-        self, pictures: Sequence[Image], cameras: Sequence[Camera], sides: Sequence[Side]
+        self,
+        pictures: Sequence[Image],
+        cameras: Sequence[Camera],
+        sides: Sequence[Side],
+        windows: slice = slice(None),
     ) -> list[list[Estimate]]:
         """Find the hand wherever in a picture it is.
 
@@ -250,6 +255,8 @@ class HandPoseEstimator:
             pictures: (H, W, 3) uint8 RGB.
             cameras: of each picture.
             sides: those to try.
+            windows: which of a picture's windows are searched where it must be searched, to spread a search over the
+                frames of a video.
 
         Returns:
             For each picture its estimates, one a side; :func:`~graphhand.inference.looks.likelier` chooses.
@@ -265,17 +272,19 @@ class HandPoseEstimator:
             }
             for i, (estimate,) in zip(closer, self.look([[look] for look in closer.values()])):
                 found[i] = estimate
-        return [self._searched(group) for group in _in_groups(found, len(sides))]
+        return [self._searched(group, windows) for group in _in_groups(found, len(sides))]
 
-    def _searched(self, group: list[Estimate]) -> list[Estimate]:
+    def _searched(self, group: list[Estimate], which: slice) -> list[Estimate]:
         """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it."""
         spread = likelier(group).spread
         if not spread > SEARCHED_ABOVE:
             return group
         height, width = group[0].look.image.shape[:2]
-        windows = [[replace(e.look, box=box) for e in group] for box in search_boxes(width, height)]
+        boxes = search_boxes(width, height)
+        windows = [[replace(e.look, box=box) for e in group] for box in boxes[which]]
+        candidates = math.ceil(CANDIDATES * len(windows) / max(1, len(boxes)))
         seen = sorted((e for window in self.look(windows) for e in window), key=lambda e: e.spread)
-        places = [recrop_box(e.joints_px, width, height, self.margin) for e in seen[:CANDIDATES]]
+        places = [recrop_box(e.joints_px, width, height, self.margin) for e in seen[:candidates]]
         closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
         surer = [found for found in self.look(closer) if _least_spread(found) <= SURER * spread]
         return min(surer, key=_least_spread, default=group)

@@ -24,6 +24,9 @@ SIDE_MEMORY_S = 1.0
 AGREED = 40.0
 """Log-odds, summed over the last frames, from which on a hand that is followed is looked at as of its side alone."""
 
+LIVE_PORTIONS = 6
+"""Into how many frames a search is divided where a camera goes on meanwhile."""
+
 CUTOFF_HZ, BETA_HZ_S_PER_M = 1.5, 30.0
 """Of the One Euro filters: their cutoff at rest, and its rise for each metre a second that a joint moves."""
 
@@ -43,6 +46,8 @@ class HandTracker:
         side: the hand's side if known.
         K, focal_px, fov_deg: what is known of the camera, as for :class:`HandPoseEstimator`.
         min_score: what a hand must score in a frame to be one.
+        live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
+            part of its windows, in turn.
 
     Raises:
         ValueError: ``box`` and ``whole_image`` are both given, ``side`` is none, or ``min_score`` is not in [0, 1].
@@ -60,6 +65,7 @@ class HandTracker:
         focal_px: float | None = None,
         fov_deg: float | None = None,
         min_score: float = 0.0,
+        live: bool = False,
     ) -> None:
         if box is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
@@ -72,6 +78,8 @@ class HandTracker:
         self._right = 0.0  # log-odds, summed with fading, that the hand is a right one
         self._last: Estimate | None = None
         self._time_s = 0.0
+        self._portions = LIVE_PORTIONS if live else 1
+        self._portion = 0
 
     def __call__(self, image: Image, time_s: float) -> list[Hand]:
         """The hand in the next frame.
@@ -122,7 +130,9 @@ class HandTracker:
             if given or not min(e.spread for e in group) > LOST:
                 return group
         self._forget()
-        return self.estimator.locate([image], [camera], self._sides)[0]
+        windows = slice(self._portion, None, self._portions)
+        self._portion = (self._portion + 1) % self._portions
+        return self.estimator.locate([image], [camera], self._sides, windows)[0]
 
     def _forget(self) -> None:
         for one_euro in self._filters or ():

@@ -120,7 +120,7 @@ class _Tracked:
 
     def __init__(self, estimator: HandPoseEstimator, switches: TrackingSwitches) -> None:
         self._model, self._switches = estimator.model, switches
-        self._tracker = HandTracker(estimator, **switches.arguments())
+        self._tracker = HandTracker(estimator, live=True, **switches.arguments())
         self._count, self._first_s = 0, 0.0
 
     def answer(self, data: bytes, time_s: float) -> dict[str, Any]:
