@@ -237,7 +237,7 @@ def test_a_box_outside_one_photo_leaves_the_others(weights: Path, photos: Path) 
     result = run(weights, photos / "a.jpg", photos / "b.png", "--box", "10,80,30,30", "--json", "-")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        f"{photos / 'a.jpg'}: --box lies outside its 96 x 72 pixels; give X,Y,W,H in it"
+        f"{photos / 'a.jpg'}: the box lies outside its 96 x 72 pixels; give X,Y,W,H in it"
     ]
     assert ["error" in record for record in lines(result.stdout)] == [True, False]
 
@@ -383,4 +383,4 @@ def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
     assert np.abs(boxed[0] - raw[0]).max() > 1
     outside = run(weights, video, "--box", "100,8,40,30", "--json", "-")
     assert outside.exit_code == 1
-    assert outside.stderr.splitlines() == [f"{video}: --box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]
+    assert outside.stderr.splitlines() == [f"{video}: the box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]

@@ -75,7 +75,7 @@ def test_a_picture_is_answered_as_the_estimator_answers(
         ("?box=1,2,3,4&whole_image=1", b"", "the address: box and whole_image contradict each other; "),
         ("?focal=900&fov=60", b"", "the address: focal and fov contradict each other; "),
         ("?smooth=1", b"", "smooth: extra inputs are not permitted; "),
-        ("?box=100,8,40,30", png(picture(0)), "box: lies outside the picture's 96 x 72 pixels; "),
+        ("?box=100,8,40,30", png(picture(0)), "picture: the box lies outside its 96 x 72 pixels; "),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(client: TestClient, query: str, content: bytes, error: str) -> None:

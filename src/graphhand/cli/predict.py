@@ -266,7 +266,7 @@ def _predictions(
 def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]:
     """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
     from graphhand.images import read_image
-    from graphhand.inference.localisation import meets_image
+    from graphhand.inference.localisation import check_box
 
     portion: list[_Job] = []
     pixels = 0
@@ -275,10 +275,7 @@ def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]
             try:
                 image = read_image(job.path)
                 height, width = image.shape[:2]
-                if box is not None and not meets_image(box, width, height):
-                    raise InputError(
-                        job.path, f"--box lies outside its {width} x {height} pixels", "give X,Y,W,H in it"
-                    )
+                check_box(box, width, height, job.path)
                 job = replace(job, picture=image)
                 pixels += width * height
             except InputError as error:

@@ -74,7 +74,7 @@ def _through(
 ) -> str:
     """All frames that can be read; what was found, in words."""
     from graphhand.inference import HandTracker, Prediction
-    from graphhand.inference.localisation import meets_image
+    from graphhand.inference.localisation import check_box
     from graphhand.visualize import draw_result
 
     tracker = HandTracker(estimator, live=video.live, **how)
@@ -85,9 +85,8 @@ def _through(
         try:
             for frame in _readable(video, problems):
                 height, width = frame.image.shape[:2]
-                if count == 0 and how.get("box") is not None and not meets_image(how["box"], width, height):
-                    problem = f"--box lies outside its {width} x {height} pixels"
-                    raise InputError(video.path, problem, "give X,Y,W,H in it")
+                if count == 0:
+                    check_box(how.get("box"), width, height, video.path)
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))

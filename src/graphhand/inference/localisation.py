@@ -6,9 +6,12 @@ Boxes are (4,) x, y, width, height in pixels whose top-left centre is (0, 0), so
 
 from __future__ import annotations
 
+from os import PathLike
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN, square_box
 
 FloatArray = NDArray[np.float64]
@@ -66,6 +69,16 @@ def meets_image(hand_box_px: ArrayLike, width: int, height: int) -> bool:
     """
     x, y, w, h = _checked(hand_box_px)
     return bool(x < width - 0.5 and y < height - 0.5 and x + w > -0.5 and y + h > -0.5)
+
+
+def check_box(hand_box_px: ArrayLike | None, width: int, height: int, picture: str | PathLike[str]) -> None:
+    """Refuse a user's box, if there is one, that none of the picture is in.
+
+    Raises:
+        InputError: so it is.
+    """
+    if hand_box_px is not None and not meets_image(hand_box_px, width, height):
+        raise InputError(picture, f"the box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
 
 
 def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CROP_MARGIN) -> FloatArray | None:

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graphhand.errors import InputError
 from graphhand.images import decode_image
 from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
-from graphhand.inference.localisation import meets_image
+from graphhand.inference.localisation import check_box
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.visualize import joint_colour
 from graphhand.web.switches import Switches, TrackingSwitches
@@ -89,7 +89,7 @@ class _Service:
     def _predicted(self, data: bytes, switches: Switches) -> Prediction:
         image = decode_image(data, _PICTURE)
         height, width = image.shape[:2]
-        _check_box(switches, width, height)
+        check_box(switches.box, width, height, _PICTURE)
         hands = self._estimator(image, **switches.arguments())
         return Prediction(_PICTURE, width, height, tuple(hands), self._estimator.model)
 
@@ -133,7 +133,7 @@ class _Tracked:
             image = decode_image(data, _PICTURE)
             height, width = image.shape[:2]
             if number == 0:
-                _check_box(self._switches, width, height)
+                check_box(self._switches.box, width, height, _PICTURE)
             hands = tuple(self._tracker(image, time_s))
         except InputError as error:
             return Prediction(_PICTURE, None, None, (), self._model, str(error), number, time_s).to_json()
@@ -149,8 +149,3 @@ async def _body(request: Request) -> bytes:
             raise HTTPException(413, f"{_PICTURE}: is larger than {MAX_BYTES // 1024**2} MiB; shrink it first")
         parts.append(part)
     return b"".join(parts)
-
-
-def _check_box(switches: Switches, width: int, height: int) -> None:
-    if switches.box is not None and not meets_image(switches.box, width, height):
-        raise InputError("box", f"lies outside the picture's {width} x {height} pixels", "give X,Y,W,H in it")
