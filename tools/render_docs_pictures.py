@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.posing import FINGER_NAMES
 from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.poses import LOWER, UPPER, palm_normal
-from graphhand.rendering.posing import FINGER_NAMES
 from graphhand.rendering.scene import SceneComposer
 from graphhand.skeleton import PARENTS
 

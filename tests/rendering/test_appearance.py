@@ -12,11 +12,11 @@ import torch
 from torch.nn.functional import normalize
 
 from graphhand.errors import InputError
+from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.rendering import RenderConfig, RenderEngine, backgrounds, objects, sensor
 from graphhand.rendering import skin_texture as tex
 from graphhand.rendering.backgrounds import PictureStore, procedural
 from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.posing import MODEL_CHAIN
 from graphhand.rendering.scene import SceneComposer
 from graphhand.rendering.shading import ShadowMap
 from graphhand.rendering.skin import sample_skin, tone_colour

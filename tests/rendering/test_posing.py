@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.posing import HandPoser, turn
 from graphhand.rendering.collision import CapsuleCollider, segment_distance
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.mesh import RenderMesh
 from graphhand.rendering.poses import LOWER, UPPER
-from graphhand.rendering.posing import HandPoser, turn
 from graphhand.rendering.prototypes import PROTOTYPES
 from graphhand.rendering.scene import SceneComposer
 

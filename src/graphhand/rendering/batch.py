@@ -21,7 +21,7 @@ class RenderedBatch:
         part: (B, H, W) uint8: 0, 1 palm, 2-4 thumb, 5-7 index ... 14-16 little (base to tip), 17 forearm.
         depth_m: (B, H, W) float32, z of the hand or forearm; 0 elsewhere.
         is_right: (B,) bool.
-        angles_deg: (B, 5, 5) anatomical angles (`rendering.posing`); wrist_deg: (B, 2) flexion, deviation.
+        angles_deg: (B, 5, 5) anatomical angles (`hand_model.posing`); wrist_deg: (B, 2) flexion, deviation.
         shape: (B, S) coefficients of the hand model; overlap_m: (B,) deepest self-overlap.
         rotation_cam_hand: (B, 3, 3) from the model's frame to the camera's (before any mirroring).
         indices: (B,) int64.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphhand.rendering.posing import MODEL_CHAIN
+from graphhand.hand_model.posing import MODEL_CHAIN
 
 # less than the flesh that is there: fingertips of a fist press into it
 PALM_RADIUS_M = 0.0065

@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.rendering import objects
-from graphhand.rendering.posing import MODEL_CHAIN
 
 # part ids: 0 background, 1 palm and wrist, then 2-4 thumb, 5-7 index, ... 14-16 little (base to tip), 17 forearm
 PALM_PART, FOREARM_PART = 1, 17

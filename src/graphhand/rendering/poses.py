@@ -1,7 +1,7 @@
 """Joint limits of the hand and a broad mixture of poses within them.
 
-Angles are laid out as in `graphhand.rendering.posing`. The limits, couplings and resting angles are the ones with which
-hands of the default model look right (docs/rendering.md).
+Angles are laid out as in `graphhand.hand_model.posing`. The limits, couplings and resting angles are the ones with
+which hands of the default model look right (docs/rendering.md).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from graphhand.hand_model.posing import THUMB, HandPoser
 from graphhand.rendering.collision import CapsuleCollider
 from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.posing import THUMB, HandPoser
 from graphhand.rendering.prototypes import PROTOTYPES
 
 # (5 fingers, 5 angles), degrees

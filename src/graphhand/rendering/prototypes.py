@@ -1,6 +1,6 @@
 """Poses that people make on purpose: gestures, grips and pinches, to be varied by `graphhand.rendering.poses`.
 
-Angles as in `graphhand.rendering.posing`, degrees. Those with contact were solved for on the default hand: least
+Angles as in `graphhand.hand_model.posing`, degrees. Those with contact were solved for on the default hand: least
 distance between the pads that touch, within the joint limits and without self-collision.
 """
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser
 from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.posing import MODEL_CHAIN, THUMB, HandPoser
 from graphhand.skeleton import Joint
 
 # places on the palm: shares of the way from wrist to middle knuckle (along), and from there of the width between little

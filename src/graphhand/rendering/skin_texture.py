@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from graphhand.hand_model.posing import FINGER_NAMES, MODEL_CHAIN, THUMB, HandPoser
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.mesh import RenderMesh
-from graphhand.rendering.posing import FINGER_NAMES, MODEL_CHAIN, THUMB, HandPoser
 from graphhand.rendering.skin_pads import hand_scale, pad_heights
 
 GRID = 8

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graphhand.hand_model.posing import turn
 from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.posing import turn
 
 # z component (away from the camera) of the unit vector from wrist to elbow. Nearer than this the arm would hide the
 # hand and pass the camera; further, it hides behind the hand and is harmless up to the end of the arm.
