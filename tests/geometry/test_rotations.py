@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from graphhand.geometry import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
+    matrix_to_quaternion,
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
 )
@@ -28,6 +29,16 @@ def test_axis_angle_agrees_with_scipy(angle):
     v = _axis_angles(angle)
     expected = torch.from_numpy(Rotation.from_rotvec(v.numpy()).as_matrix())
     torch.testing.assert_close(axis_angle_to_matrix(v), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+def test_quaternions_agree_with_scipy(angle):
+    R = axis_angle_to_matrix(_axis_angles(angle))
+    expected = torch.from_numpy(Rotation.from_matrix(R.numpy()).as_quat())
+    found = matrix_to_quaternion(R)
+    assert (found[:, 3] >= 0).all()
+    # q and -q are one rotation
+    torch.testing.assert_close(found * (found * expected).sum(-1, keepdim=True).sign(), expected, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("angle", ANGLES)

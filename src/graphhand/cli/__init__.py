@@ -7,7 +7,7 @@ import sys
 import typer
 
 from graphhand._version import __version__
-from graphhand.cli import ablate, bench, data, evaluate, export, hand, predict, render, serve, train
+from graphhand.cli import ablate, bench, data, evaluate, export, hand, predict, render, rig, serve, train
 from graphhand.errors import GraphHandError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
 app.command("export")(export.export)
+app.command("rig")(rig.rig)
 app.command("serve")(serve.serve)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data", help="Look at data sets before using them.")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from graphhand.cli.predict_video import make_folder, predict_video
+from graphhand.cli.outputs import distinct_names, make_folder, text_lines
+from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +95,11 @@ def predict(
     estimator = HandPoseEstimator(weights, device)
     targets = _targets(jobs, folder)
     failures = 0
-    with _json_lines(json) as emit, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
+    with text_lines(json, "--json") as write, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
+
+        def emit(prediction: Prediction) -> None:
+            write(prediction.to_json_line())
+
         for problem, summary in _outcomes(estimator, jobs, how, smooth, targets, emit, bar):
             if problem:
                 failures += 1
@@ -187,35 +191,17 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
 
 
 def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
-    """Where each job's drawing goes: ``<name>_hands.jpg``, of a video ``.mp4``.
-
-    Names are made distinct by folder, suffix and number where need be. A drawing never takes the place of a file to be
-    read.
-    """
+    """Where each job's drawing goes, ``<name>_hands.jpg``, of a video ``.mp4``: never in the place of an input."""
     if folder is None:
         return {}
     jobs = [job for job in jobs if job.picture is None]
     inputs = {job.path.resolve() for job in jobs}
-    spellings: list[Callable[[Path], str]] = [
-        lambda path: path.stem,
-        lambda path: f"{path.resolve().parent.name}_{path.stem}",
-        lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
-    ]
-    names = {job.index: spellings[0](job.path) for job in jobs}
-    suffixes = {job.index: ".mp4" if job.is_video else ".jpg" for job in jobs}
-    for spelling in spellings[1:]:
-        counts = Counter(name.lower() for name in names.values())  # some file systems fold case
-        names = {job.index: spelling(job.path) if counts[n.lower()] > 1 else n for job, n in zip(jobs, names.values())}
-    targets: dict[int, Path] = {}
-    taken: set[str] = set()
-    for index, name in names.items():
-        number, candidate = 1, name
-        while candidate.lower() in taken or (folder / f"{candidate}_hands{suffixes[index]}").resolve() in inputs:
-            number += 1
-            candidate = f"{name}_{number}"
-        taken.add(candidate.lower())
-        targets[index] = folder / f"{candidate}_hands{suffixes[index]}"
-    return targets
+
+    def target(place: int, name: str) -> Path:
+        return folder / f"{name}_hands{'.mp4' if jobs[place].is_video else '.jpg'}"
+
+    names = distinct_names([job.path for job in jobs], lambda place, name: target(place, name).resolve() in inputs)
+    return {job.index: target(place, name) for place, (job, name) in enumerate(zip(jobs, names))}
 
 
 def _outcomes(
@@ -306,31 +292,6 @@ def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
 def _summary(prediction: Prediction, target: Path | None) -> str:
     hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or "no hand"
     return f"{prediction.image}: {hands}" + (f" -> {target}" if target is not None else "")
-
-
-@contextmanager
-def _json_lines(target: str | None) -> Iterator[Callable[[Prediction], None]]:
-    """A function that writes a prediction's line at once, so that an interrupted run keeps what it has."""
-
-    def to(stream: TextIO) -> Callable[[Prediction], None]:
-        def emit(prediction: Prediction) -> None:
-            stream.write(prediction.to_json_line() + "\n")
-            stream.flush()
-
-        return emit
-
-    if target is None:
-        yield lambda prediction: None
-    elif target == "-":
-        yield to(sys.stdout)
-    else:
-        try:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from error
-        with stream:
-            yield to(stream)
 
 
 class _Bar:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphhand.cli.outputs import make_folder
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,15 +121,3 @@ def _drawing(target: Path | None, fps: float) -> AbstractContextManager[VideoWri
         return nullcontext()
     make_folder(target.parent)
     return writing_video(target, fps)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder for drawings, if there is none.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made a folder ({error.strerror})", "choose another --out") from error

@@ -17,6 +17,7 @@ from graphhand.geometry.placement import fit_translation, fit_weak_perspective
 from graphhand.geometry.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
+    matrix_to_quaternion,
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "intrinsics_from_fov",
     "intrinsics_matrix",
     "matrix_to_axis_angle",
+    "matrix_to_quaternion",
     "matrix_to_rotation_6d",
     "project_perspective",
     "project_weak_perspective",

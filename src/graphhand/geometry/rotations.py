@@ -38,11 +38,40 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     return identity + a * k + b * (k @ k)
 
 
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """Unit quaternions x, y, z, w (scipy's and glTF's order) with w not negative.
+
+    Taken from the row whose largest component is on the diagonal, which stays accurate where the antisymmetric part
+    vanishes (near half a turn).
+
+    Args:
+        matrix: ``(..., 3, 3)`` rotations.
+
+    Returns:
+        ``(..., 4)``.
+    """
+    m = matrix.flatten(-2)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
+    # Row i is the quaternion (x, y, z, w) times four times its i-th component.
+    candidates = torch.stack(
+        (
+            torch.stack((1 + m00 - m11 - m22, m10 + m01, m02 + m20, m21 - m12), -1),
+            torch.stack((m10 + m01, 1 - m00 + m11 - m22, m12 + m21, m02 - m20), -1),
+            torch.stack((m20 + m02, m21 + m12, 1 - m00 - m11 + m22, m10 - m01), -1),
+            torch.stack((m21 - m12, m02 - m20, m10 - m01, 1 + m00 + m11 + m22), -1),
+        ),
+        dim=-2,
+    )
+    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    quaternion = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
+    return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+
+
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     """The inverse of :func:`axis_angle_to_matrix`, with the angle in [0, pi].
 
-    Goes through the quaternion whose largest component is taken from the diagonal, which stays accurate where
-    the antisymmetric part vanishes (near pi). At exactly pi the axis is one of the two valid ones.
+    At exactly pi the axis is one of the two valid ones.
 
     Args:
         matrix: ``(..., 3, 3)`` rotations.
@@ -50,23 +79,7 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     Returns:
         ``(..., 3)``.
     """
-    m = matrix.flatten(-2)
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
-    # Row i is the quaternion (w, x, y, z) times four times its i-th component.
-    candidates = torch.stack(
-        (
-            torch.stack((1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01), -1),
-            torch.stack((m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20), -1),
-            torch.stack((m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21), -1),
-            torch.stack((m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22), -1),
-        ),
-        dim=-2,
-    )
-    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    quaternion = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
-    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
-    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
-    w, v = quaternion[..., :1], quaternion[..., 1:]
+    v, w = matrix_to_quaternion(matrix).split((3, 1), dim=-1)
     square = v.square().sum(-1, keepdim=True)
     small = square < 1e-8
     sine = torch.where(small, torch.ones_like(square), square).sqrt()

@@ -1,0 +1,86 @@
+"""Where commands write: folders, file names that do not collide, lines of JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from graphhand.errors import InputError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if there is none.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made a folder ({error.strerror})", "choose another --out") from error
+
+
+def distinct_names(
+    paths: Sequence[Path], spoken_for: Callable[[int, str], bool] = lambda place, name: False
+) -> list[str]:
+    """A name for each file, after it: its stem, and where need be its folder, suffix and a number.
+
+    Args:
+        paths: the files.
+        spoken_for: whether the file of a place in the list must not have a name.
+    """
+    spellings: list[Callable[[Path], str]] = [
+        lambda path: path.stem,
+        lambda path: f"{path.resolve().parent.name}_{path.stem}",
+        lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
+    ]
+    names = [spellings[0](path) for path in paths]
+    for spelling in spellings[1:]:
+        counts = Counter(name.lower() for name in names)  # some file systems fold case
+        names = [spelling(path) if counts[name.lower()] > 1 else name for path, name in zip(paths, names)]
+    taken: set[str] = set()
+    for place, name in enumerate(names):
+        number, candidate = 1, name
+        while candidate.lower() in taken or spoken_for(place, candidate):
+            number += 1
+            candidate = f"{name}_{number}"
+        taken.add(candidate.lower())
+        names[place] = candidate
+    return names
+
+
+@contextmanager
+def text_lines(target: str | None, option: str) -> Iterator[Callable[[str], None]]:
+    """A function that writes a line at once, so that an interrupted run keeps what it has.
+
+    Args:
+        target: a file, ``-`` for standard output, or None for nowhere.
+        option: what the user gave it with.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def to(stream: TextIO) -> Callable[[str], None]:
+        def write(line: str) -> None:
+            stream.write(line + "\n")
+            stream.flush()
+
+        return write
+
+    if target is None:
+        yield lambda line: None
+    elif target == "-":
+        yield to(sys.stdout)
+    else:
+        try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(target, f"cannot be written ({error.strerror})", f"choose another {option}") from error
+        with stream:
+            yield to(stream)

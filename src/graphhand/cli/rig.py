@@ -1,0 +1,104 @@
+"""``graphhand rig``: predictions as a rigged hand for Blender, Unity and browsers, and as joint rotations."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphhand.cli.outputs import distinct_names, make_folder, text_lines
+from graphhand.errors import InputError
+
+if TYPE_CHECKING:
+    from graphhand.inference import Prediction
+    from graphhand.rig import HandClip
+
+DEFAULT_OUT = Path("rigs")
+
+
+def rig(
+    hands: Annotated[
+        list[Path], typer.Argument(metavar="HANDS.jsonl", help="Files that `graphhand predict --json` wrote.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help=f"For the .glb files; by default ./{DEFAULT_OUT}, or none with --json."),
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Write each hand's rotations; - is standard output.")
+    ] = None,
+    hand: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The hand to pose: default, broad, or a right hand's MANO file.")
+    ] = "default",
+) -> None:
+    """Fit the hand model to predicted joints, and write it as glTF: a photo's hand posed, a video's animated.
+
+    Its bones are named after the joints, the camera is the photo's, and units are metres. A line that cannot be used is
+    reported, the others are still done, and the exit code is 1.
+
+    \b
+    Examples:
+      graphhand predict clip.mp4 --json clip.jsonl && graphhand rig clip.jsonl
+      graphhand rig hands.jsonl --json rotations.jsonl
+    """
+    from graphhand.hand_model import HandModel
+    from graphhand.rig import clips_of, rotations_json, write_glb
+
+    right = HandModel.load(hand)
+    if right.side != "right":
+        raise InputError(hand, "is a left hand", "give the right one; left hands are posed as its mirror image")
+    folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
+    problems: list[str] = []
+    clips = list(clips_of(_read(hands, problems), right))
+    targets = distinct_names([Path(image) for image, _ in clips])
+    with text_lines(json, "--json") as write:
+        for (image, clip), name in zip(clips, targets):
+            if clip is None:
+                problems.append(f"{image}: no hand was found in it; nothing to pose")
+                continue
+            target = None if folder is None else folder / f"{name}_hand.glb"
+            if target is not None:
+                make_folder(target.parent)
+                write_glb(target, clip)
+            for line in rotations_json(clip) if json is not None else ():
+                write(jsonlib.dumps(line, allow_nan=False))
+            if json != "-":
+                typer.echo(_summary(clip, target))
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
+    """The usable lines of all files; what is wrong with the others is noted."""
+    from graphhand.inference import Prediction
+
+    for file in files:
+        try:
+            with file.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if not line.strip():
+                        continue
+                    try:
+                        prediction = Prediction.from_json(line)
+                    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                        problems.append(f"{file}:{number}: is no line of `graphhand predict --json`; left out")
+                        continue
+                    if prediction.error is not None:
+                        problems.append(f"{file}:{number}: says {prediction.error}; left out")
+                        continue
+                    yield prediction
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise InputError(file, f"cannot be read ({reason})", "give what `graphhand predict --json` wrote") from None
+
+
+def _summary(clip: HandClip, target: Path | None) -> str:
+    frames = "" if clip.frames is None else f" in {len(clip.frames)} of {clip.total} frames"
+    error_mm = 1e3 * float(clip.fitted.error_m.mean())
+    where = "" if target is None else f" -> {target}"
+    return f"{clip.image}: {clip.model.side} hand{frames}, joints fitted to {error_mm:.1f} mm{where}"

@@ -1,0 +1,211 @@
+"""From joints back to a hand: the shape and the rotations with which the hand model has them where they were found.
+
+Joints say how long bones are and where they point, not how they are turned about themselves, and estimated ones are not
+quite those of any hand. So what they leave open is taken from anatomy: hinges bend about their own axis, and nothing is
+twisted without need.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from graphhand.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from graphhand.hand_model.layer import HandModel
+from graphhand.hand_model.pose import mirror_pose
+from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser
+from graphhand.skeleton import BONES
+
+LENGTH_MM = 3.0
+"""Error of an estimated bone's length, against a standard deviation of one of each shape coefficient."""
+
+STIFFNESS_MM = {
+    # of a turn by one radian, as a joint's error that is as bad: about the hinge, sideways, about the bone
+    "knuckle": (0.3, 1.0, 8.0),
+    "hinge": (0.3, 15.0, 15.0),
+    "thumb's base": (0.5, 0.5, 2.0),
+}
+
+_STEPS = 40
+_FIRST_DAMPING = 1e-2
+_SETTLED = 1e-4  # relative fall of the cost
+_MIRROR = (-1.0, 1.0, 1.0)
+
+
+class FittedHands(NamedTuple):
+    """Poses of one hand.
+
+    Attributes:
+        pose: (B, 16, 3, 3) rotations for :class:`HandModel`; the first turns the hand into the joints' axes.
+        shape: (S,) of all of them.
+        wrist_m: (B, 3) where the wrist is; the model's own rest wrist is moved there.
+        joints_m: (B, 21, 3) of the fitted hands.
+        error_m: (B,) mean distance to the joints given.
+    """
+
+    pose: Tensor
+    shape: Tensor
+    wrist_m: Tensor
+    joints_m: Tensor
+    error_m: Tensor
+
+
+def fit_hands(model: HandModel, joints_m: Tensor) -> FittedHands:
+    """Fit poses of one hand: of a photo, or of a video's frames, whose bones are as long in all.
+
+    Args:
+        model: a right or left hand.
+        joints_m: (B, 21, 3) metres, of hands of the model's side.
+
+    Raises:
+        ValueError: the joints are not such a tensor, or not finite.
+    """
+    if joints_m.ndim != 3 or joints_m.shape[1:] != (21, 3) or not len(joints_m):
+        raise ValueError(f"joints_m is (B, 21, 3), not {tuple(joints_m.shape)}")
+    if not bool(joints_m.isfinite().all()):
+        raise ValueError("joints_m is not finite")
+    joints_m = joints_m.to(model.rest_joints())
+    if model.side == "left":  # anatomy is written down for right hands
+        mirror = joints_m.new_tensor(_MIRROR)
+        right = fit_hands(model.mirrored(), joints_m * mirror)
+        pose = mirror_pose(right.pose)
+        return FittedHands(pose, right.shape, right.wrist_m * mirror, right.joints_m * mirror, right.error_m)
+    shape = fit_shape(model, _bone_lengths(joints_m).median(0).values)
+    fit = _PoseFit(model, shape, joints_m)
+    pose, wrist_m = fit.solve()
+    fitted = fit.joints(pose, wrist_m)
+    error_m = torch.linalg.vector_norm(fitted - joints_m, dim=-1).mean(1)
+    return FittedHands(pose, shape, wrist_m, fitted, error_m)
+
+
+def fit_shape(model: HandModel, lengths_m: Tensor) -> Tensor:
+    """The likeliest shape (S,), normally distributed, of a hand whose bones measure (20,) metres (Gauss-Newton)."""
+    flat = torch.eye(3, dtype=lengths_m.dtype, device=lengths_m.device).expand(16, 3, 3)
+
+    def residual(shape: Tensor) -> Tensor:
+        lengths = _bone_lengths(model(flat, shape))
+        return torch.cat(((lengths - lengths_m) * (1e3 / LENGTH_MM), shape))
+
+    shape = lengths_m.new_zeros(model.num_shape)
+    for _ in range(8):  # nearly linear: three do
+        jacobian = torch.autograd.functional.jacobian(residual, shape)
+        shape = shape - torch.linalg.solve(jacobian.T @ jacobian, jacobian.T @ residual(shape))
+    return shape
+
+
+class _PoseFit:
+    """Rotations and wrist of right hands by Levenberg's method; every row of a batch has its own damping.
+
+    Rotations change by R <- R exp(d), so that d, in the joint's own axes, moves what lies beyond it as a lever.
+    """
+
+    def __init__(self, model: HandModel, shape: Tensor, joints_m: Tensor) -> None:
+        self.model, self.shape, self.target = model, shape, joints_m
+        identity = torch.eye(3, dtype=joints_m.dtype, device=joints_m.device)
+        self.rest = model(identity.expand(16, 3, 3), shape)
+        self.beyond = joints_m.new_zeros(16, 21)
+        self.beyond[0, 1:] = 1.0
+        stiffness = joints_m.new_zeros(15, 3, 3)
+        poser = HandPoser(self.rest)
+        for finger, chain in enumerate(MODEL_CHAIN):
+            for place, row in enumerate(chain):
+                self.beyond[row, 2 + 4 * finger + place : 5 + 4 * finger] = 1.0
+                bone = poser.bone[finger, place].to(joints_m)
+                bend = poser.bend[finger].to(joints_m)
+                bend = normalize(bend - (bend @ bone) * bone, dim=0)
+                kind = "hinge" if place else ("thumb's base" if finger == THUMB else "knuckle")
+                axes = torch.stack((bend, torch.linalg.cross(bone, bend), bone))
+                stiffness[row - 1] = joints_m.new_tensor(STIFFNESS_MM[kind])[:, None] * axes
+        self.stiffness = stiffness
+
+    def joints(self, pose: Tensor, wrist_m: Tensor) -> Tensor:
+        """(B, 21, 3) metres."""
+        return self.model(pose, self.shape) + (wrist_m - self.rest[0])[:, None]
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """(B, 16, 3, 3) and (B, 3)."""
+        pose, wrist_m = self._start()
+        residual = self._residual(pose, wrist_m)
+        cost = residual.square().sum(1)
+        damping = torch.full_like(cost, _FIRST_DAMPING)
+        for _ in range(_STEPS):
+            jacobian = self._jacobian(pose)
+            normal = jacobian.transpose(1, 2) @ jacobian
+            diagonal = normal.diagonal(dim1=1, dim2=2)
+            damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6)
+            step = -torch.linalg.solve(damped, (jacobian.transpose(1, 2) @ residual[..., None]))[..., 0]
+            turns, move = step[:, :48].unflatten(1, (16, 3)), step[:, 48:] * 1e-3
+            trial = pose @ axis_angle_to_matrix(turns), wrist_m + move
+            trial_residual = self._residual(*trial)
+            trial_cost = trial_residual.square().sum(1)
+            better = trial_cost < cost
+            gain = torch.where(better, 1 - trial_cost / cost.clamp(min=1e-12), torch.zeros_like(cost))
+            pose = torch.where(better[:, None, None, None], trial[0], pose)
+            wrist_m = torch.where(better[:, None], trial[1], wrist_m)
+            residual = torch.where(better[:, None], trial_residual, residual)
+            cost = torch.where(better, trial_cost, cost)
+            settled = better & (gain < _SETTLED) | (damping > 1e6)
+            if bool(settled.all()):
+                break
+            damping = torch.where(better, damping * 0.3, damping * 10)
+        return pose, wrist_m
+
+    def _start(self) -> tuple[Tensor, Tensor]:
+        """The palm where it lies best, and each bone turned the shortest way to where it points."""
+        palm = [0, 1, 5, 9, 13, 17]
+        source = self.rest[palm] - self.rest[palm].mean(0)
+        target = self.target[:, palm] - self.target[:, palm].mean(1, keepdim=True)
+        u, _, vh = torch.linalg.svd(target.transpose(1, 2) @ source)
+        sign = torch.linalg.det(u @ vh)
+        flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), dim=-1)
+        turn = (u * flip[:, None]) @ vh
+        pose = torch.eye(3).to(self.target).expand(len(self.target), 16, 3, 3).clone()
+        pose[:, 0] = turn
+        for finger, chain in enumerate(MODEL_CHAIN):
+            world = turn
+            for place, row in enumerate(chain):
+                joint = 1 + 4 * finger + place
+                bone = self.rest[joint + 1] - self.rest[joint]
+                wanted = (self.target[:, joint + 1] - self.target[:, joint])[:, None] @ world
+                pose[:, row] = _shortest_turn(bone.expand(len(wanted), 3), wanted[:, 0])
+                world = world @ pose[:, row]
+        return pose, self.target[:, 0].clone()
+
+    def _residual(self, pose: Tensor, wrist_m: Tensor) -> Tensor:
+        """(B, 63 + 45) millimetres: joints, and turns against their stiffness."""
+        away = (self.joints(pose, wrist_m) - self.target) * 1e3
+        turns = matrix_to_axis_angle(pose[:, 1:])
+        return torch.cat((away.flatten(1), (self.stiffness @ turns[..., None]).flatten(1)), dim=1)
+
+    def _jacobian(self, pose: Tensor) -> Tensor:
+        """(B, 63 + 45, 48 + 3) of the residual by d, radians, and the wrist, millimetres."""
+        moved = self.model.skinning_transforms(pose, self.shape)
+        joints = self.model(pose, self.shape)
+        lever = (joints[:, None] - moved.joints_m[:, :, None]) * self.beyond[..., None]  # (B, 16, 21, 3)
+        axes = moved.rotation.transpose(-1, -2)  # rows are the joint's own axes in the world
+        levers = torch.linalg.cross(axes[:, :, :, None], lever[:, :, None], dim=-1) * 1e3  # (B, 16, 3, 21, 3)
+        of_turns = levers.flatten(1, 2).flatten(2).transpose(1, 2)  # (B, 63, 48)
+        of_wrist = torch.eye(3).to(pose).repeat(21, 1).expand(len(pose), 63, 3)
+        # exp's own derivative is taken to be the identity: turns are small or their stiffness is
+        held = torch.block_diag(*self.stiffness)  # (45, 45)
+        held = pad(held, (3, 3)).expand(len(pose), 45, 51)
+        return torch.cat((torch.cat((of_turns, of_wrist), dim=2), held), dim=1)
+
+
+def _bone_lengths(joints_m: Tensor) -> Tensor:
+    """(..., 20) metres."""
+    parents, children = zip(*BONES)
+    return torch.linalg.vector_norm(joints_m[..., children, :] - joints_m[..., parents, :], dim=-1)
+
+
+def _shortest_turn(source: Tensor, target: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) from directions (B, 3) to others; of opposite ones, any half turn."""
+    a, b = normalize(source, dim=-1), normalize(target, dim=-1)
+    axis = torch.linalg.cross(a, b)
+    sine, cosine = torch.linalg.vector_norm(axis, dim=-1), (a * b).sum(-1)
+    other = torch.linalg.cross(a, torch.eye(3).to(a)[a.abs().argmin(-1)])
+    axis = torch.where((sine < 1e-6)[:, None], other, axis)
+    return axis_angle_to_matrix(normalize(axis, dim=-1) * torch.atan2(sine, cosine)[:, None])

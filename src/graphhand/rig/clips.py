@@ -1,0 +1,138 @@
+"""What ``graphhand predict`` found in one photo or video, as poses of one hand of the hand model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphhand.geometry import matrix_to_quaternion
+from graphhand.hand_model import HandModel
+from graphhand.hand_model.fitting import FittedHands, fit_hands
+from graphhand.hand_model.posing import MODEL_CHAIN
+from graphhand.inference.results import Camera, Hand, Prediction
+from graphhand.skeleton import JOINT_NAMES
+
+FloatArray = NDArray[np.float64]
+
+ROTATION_JOINTS = (
+    "wrist",
+    *(
+        name
+        for _, name in sorted(
+            (row, JOINT_NAMES[1 + 4 * f + k]) for f, c in enumerate(MODEL_CHAIN) for k, row in enumerate(c)
+        )
+    ),
+)
+"""The 16 joints that turn, in the order of the hand model's rotations (MANO's)."""
+
+_M_DECIMALS, _TURN_DECIMALS = 5, 6
+
+
+@dataclass(frozen=True, eq=False)
+class HandClip:
+    """One hand in a photo, or through a video.
+
+    Attributes:
+        image: the photo or video.
+        model: the hand, of the side that was seen.
+        fitted: its T poses, in the camera's axes (x right, y down, z forward); where the hand's place is not known, the
+            wrist is at the origin.
+        hands: the T estimates.
+        frames: their numbers in a video, or None for a photo.
+        times_s: (T,) seconds since the first frame of the video.
+        width, height: the picture's, pixels.
+        total: of the photo's or video's pictures, with this hand or without.
+    """
+
+    image: str
+    model: HandModel
+    fitted: FittedHands
+    hands: tuple[Hand, ...]
+    frames: tuple[int, ...] | None
+    times_s: FloatArray
+    width: int
+    height: int
+    total: int
+
+    @property
+    def camera(self) -> Camera:
+        """Of the first picture."""
+        return self.hands[0].camera
+
+
+def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
+    """The hand of each photo and each video; None where there is none.
+
+    A video's hand is of the side that most of its frames say; frames that say the other, or show no hand, are left out.
+
+    Args:
+        predictions: as ``graphhand predict --json`` writes them, a video's frames one after the other.
+        right: the hand model to pose, a right hand.
+    """
+    left = right.mirrored()
+    photos = (_kind(prediction, number) for number, prediction in enumerate(predictions))
+    for _, group in groupby(photos, key=lambda item: item[0]):
+        seen = [prediction for _, prediction in group]
+        yield seen[0].image, _clip(seen, right, left)
+
+
+def _kind(prediction: Prediction, number: int) -> tuple[tuple[str, int | None], Prediction]:
+    """What belongs together: a video's frames; a photo alone, even where its name stands twice."""
+    return (prediction.image, number if prediction.frame is None else None), prediction
+
+
+def _clip(predictions: list[Prediction], right: HandModel, left: HandModel) -> HandClip | None:
+    sides = Counter(hand.side for prediction in predictions for hand in prediction.hands)
+    if not sides:
+        return None
+    side = sides.most_common(1)[0][0]
+    kept = [(prediction, hand) for prediction in predictions for hand in prediction.hands[:1] if hand.side == side]
+    placed = [hand.joints_cam_m for _, hand in kept if hand.joints_cam_m is not None]
+    joints = np.stack(placed if len(placed) == len(kept) else [hand.joints_rel_m for _, hand in kept])
+    model = left if side == "left" else right
+    first = kept[0][0]
+    is_video = first.frame is not None
+    return HandClip(
+        image=first.image,
+        model=model,
+        fitted=fit_hands(model, torch.from_numpy(joints)),
+        hands=tuple(hand for _, hand in kept),
+        frames=tuple(prediction.frame or 0 for prediction, _ in kept) if is_video else None,
+        times_s=np.array([prediction.time_s or 0.0 for prediction, _ in kept]),
+        width=first.width or 0,
+        height=first.height or 0,
+        total=len(predictions),
+    )
+
+
+def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
+    """One object of plain JSON values a picture, for programs that bring a hand of their own.
+
+    Rotations are unit quaternions x, y, z, w in the order of ``joints``. ``local`` ones are seen from the parent joint,
+    the wrist's from the camera; ``camera`` ones are all seen from the camera. All are the identity for the hand model
+    at rest, whose axes are MANO's.
+    """
+    pose = clip.fitted.pose
+    moved = clip.model.skinning_transforms(pose, clip.fitted.shape)
+    local, camera = (matrix_to_quaternion(turns).double().numpy() for turns in (pose, moved.rotation))
+    for row, hand in enumerate(clip.hands):
+        when = {} if clip.frames is None else {"frame": clip.frames[row], "time_s": float(clip.times_s[row])}
+        yield {
+            "image": clip.image,
+            **when,
+            "side": hand.side,
+            "joints": list(ROTATION_JOINTS),
+            "local": np.round(local[row], _TURN_DECIMALS).tolist(),
+            "camera": np.round(camera[row], _TURN_DECIMALS).tolist(),
+            "wrist_m": np.round(clip.fitted.wrist_m[row].double().numpy(), _M_DECIMALS).tolist(),
+            "placed": hand.joints_cam_m is not None,
+            "shape": np.round(clip.fitted.shape.double().numpy(), 4).tolist(),
+            "fit_error_m": round(float(clip.fitted.error_m[row]), _M_DECIMALS),
+        }

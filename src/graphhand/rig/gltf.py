@@ -1,0 +1,230 @@
+"""A hand as a binary glTF 2.0 file: mesh, skeleton, skin, pose or animation, and the camera that saw it.
+
+Blender, Unity, Unreal, Godot and browsers read it. Axes are glTF's (x right, y up, z towards the viewer), metres, the
+camera at the origin. https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphhand._version import __version__
+from graphhand.errors import InputError
+from graphhand.files import replacing
+from graphhand.geometry import matrix_to_quaternion
+from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS
+from graphhand.hand_model.posing import MODEL_CHAIN
+from graphhand.rig.clips import ROTATION_JOINTS, HandClip
+from graphhand.skeleton import JOINT_NAMES
+
+SKIN_COLOUR = (0.80, 0.58, 0.47, 1.0)
+
+_INFLUENCES = 4  # joints that move a vertex: one set of glTF's, all that every reader takes
+_TO_GLTF = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # from the camera's axes: half a turn about x
+_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
+_KINDS = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+_VERTICES, _INDICES = 34962, 34963
+
+
+def write_glb(path: str | PathLike[str], clip: HandClip) -> None:
+    """Write a hand; a video's moves.
+
+    Args:
+        path: the file, ``.glb``.
+        clip: the hand.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    document, binary = _document(clip)
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    length = 12 + 8 + len(text) + 8 + len(binary)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(
+                struct.pack("<4sII", b"glTF", 2, length)
+                + struct.pack("<I4s", len(text), b"JSON")
+                + text
+                + struct.pack("<I4s", len(binary), b"BIN\0")
+                + binary
+            )
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({error.strerror})", "choose another --out") from error
+
+
+class _Buffer:
+    """The file's arrays, one after the other."""
+
+    def __init__(self) -> None:
+        self.binary = b""
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def add(self, array: NDArray[Any], dtype: str = "<f4", target: int | None = None, limits: bool = False) -> int:
+        """Append an array (N, ...); its accessor's number."""
+        data = np.ascontiguousarray(array, dtype=dtype)
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": data.nbytes}
+        self.views.append(view if target is None else view | {"target": target})
+        self.binary += data.tobytes()
+        accessor: dict[str, Any] = {
+            "bufferView": len(self.views) - 1,
+            "componentType": _COMPONENTS[data.dtype.str],
+            "count": len(data),
+            "type": _KINDS[data.shape[1:]],
+        }
+        if limits:
+            columns = data.reshape(len(data), -1)
+            accessor |= {"min": columns.min(0).tolist(), "max": columns.max(0).tolist()}
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
+
+def _document(clip: HandClip) -> tuple[dict[str, Any], bytes]:
+    model, shape, side = clip.model, clip.fitted.shape, clip.model.side
+    buffer = _Buffer()
+    rest = model.rest_joints(shape).numpy()
+    turns = clip.fitted.pose.clone()
+    turns[:, 0] = _TO_GLTF @ turns[:, 0]
+    quaternions = _continuous(matrix_to_quaternion(turns).numpy())
+    places = (clip.fitted.wrist_m @ _TO_GLTF).numpy()
+
+    nodes: list[dict[str, Any]] = []
+    for row, name in enumerate(ROTATION_JOINTS):
+        parent = MANO_PARENTS[row]
+        offset = places[0] if row == 0 else rest[row] - rest[parent]
+        nodes.append(
+            {"name": f"{side}_{name}", "translation": offset.tolist(), "rotation": quaternions[0, row].tolist()}
+        )
+        if row:
+            nodes[parent].setdefault("children", []).append(row)
+    tips = model(torch.eye(3).to(turns).expand(NUM_SKELETON_JOINTS, 3, 3), shape).numpy()
+    for finger, chain in enumerate(MODEL_CHAIN):  # no joints, but programs draw a bone up to them
+        tip = 4 + 4 * finger
+        nodes[chain[-1]].setdefault("children", []).append(len(nodes))
+        nodes.append({"name": f"{side}_{JOINT_NAMES[tip]}", "translation": (tips[tip] - rest[chain[-1]]).tolist()})
+
+    inverse = np.tile(np.eye(4), (NUM_SKELETON_JOINTS, 1, 1))
+    inverse[:, 3, :3] = -rest  # column-major
+    mesh = len(nodes)
+    nodes.append({"name": f"{side}_hand", "mesh": 0, "skin": 0})
+    document: dict[str, Any] = {
+        "asset": {
+            "version": "2.0",
+            "generator": f"GraphHand {__version__}",
+            "extras": {"image": clip.image, "model": clip.hands[0].model, "hand_model": model.fingerprint},
+        },
+        "scene": 0,
+        "scenes": [{"nodes": [0, mesh]}],
+        "nodes": nodes,
+        "meshes": [{"name": f"{side}_hand", "primitives": [_primitive(clip, buffer)]}],
+        "materials": [
+            {
+                "name": "skin",
+                "doubleSided": True,  # the wrist is open
+                "pbrMetallicRoughness": {
+                    "baseColorFactor": SKIN_COLOUR,
+                    "metallicFactor": 0.0,
+                    "roughnessFactor": 0.65,
+                },
+            }
+        ],
+        "skins": [
+            {
+                "joints": list(range(NUM_SKELETON_JOINTS)),
+                "skeleton": 0,
+                "inverseBindMatrices": buffer.add(inverse),
+            }
+        ],
+    }
+    _add_camera(document, clip)
+    if clip.frames is not None and len(clip.times_s) > 1:
+        document["animations"] = [_animation(buffer, clip, quaternions, places)]
+    document |= {
+        "buffers": [{"byteLength": len(buffer.binary) + -len(buffer.binary) % 4}],
+        "bufferViews": buffer.views,
+        "accessors": buffer.accessors,
+    }
+    return document, buffer.binary
+
+
+def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
+    """The hand at rest, of its own shape, without the forearm."""
+    model = clip.model
+    count = model.hand_vertex_count
+    identity = torch.eye(3).to(clip.fitted.pose).expand(NUM_SKELETON_JOINTS, 3, 3)
+    vertices = model.vertices(identity, clip.fitted.shape)[:count].numpy()
+    faces = model.arrays.faces[(model.arrays.faces < count).all(1)]
+    weights = model.arrays.weights[:count]
+    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
+    strength = np.take_along_axis(weights, strongest, axis=1)
+    strongest = np.where(strength > 0, strongest, 0)  # glTF asks for joint 0 where a weight is 0
+    strength = strength / strength.sum(1, keepdims=True)
+    return {
+        "attributes": {
+            "POSITION": buffer.add(vertices, target=_VERTICES, limits=True),
+            "NORMAL": buffer.add(_normals(vertices, faces), target=_VERTICES),
+            "JOINTS_0": buffer.add(strongest, "|u1", target=_VERTICES),
+            "WEIGHTS_0": buffer.add(strength, target=_VERTICES),
+        },
+        "indices": buffer.add(faces.reshape(-1), "<u2" if count < 65536 else "<u4", target=_INDICES),
+        "material": 0,
+    }
+
+
+def _normals(vertices: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
+    """(V, 3) unit normals, the faces' weighted by their areas."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    of_faces = np.cross(b - a, c - a)
+    total = np.zeros_like(vertices)
+    for k in range(3):
+        np.add.at(total, faces[:, k], of_faces)
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def _add_camera(document: dict[str, Any], clip: HandClip) -> None:
+    """The camera that saw the hand, where glTF can say it: its axis through the picture's middle."""
+    camera = clip.camera
+    middle = abs(camera.cx - (clip.width - 1) / 2) < 1 and abs(camera.cy - (clip.height - 1) / 2) < 1
+    if not middle or clip.hands[0].joints_cam_m is None:
+        return
+    perspective = {
+        "yfov": 2 * math.atan(clip.height / 2 / camera.fy),
+        "aspectRatio": clip.width * camera.fy / (clip.height * camera.fx),
+        "znear": 0.01,
+        "zfar": 100.0,
+    }
+    document["cameras"] = [{"type": "perspective", "perspective": perspective}]
+    document["nodes"].append({"name": "camera", "camera": 0})
+    document["scenes"][0]["nodes"].append(len(document["nodes"]) - 1)
+
+
+def _animation(buffer: _Buffer, clip: HandClip, quaternions: NDArray[Any], places: NDArray[Any]) -> dict[str, Any]:
+    times = buffer.add(clip.times_s, limits=True)
+    tracks = [(row, "rotation", quaternions[:, row]) for row in range(NUM_SKELETON_JOINTS)]
+    tracks.append((0, "translation", places))
+    return {
+        "name": Path(clip.image).stem or "hand",
+        "samplers": [{"input": times, "output": buffer.add(values)} for _, _, values in tracks],
+        "channels": [
+            {"sampler": number, "target": {"node": node, "path": path}} for number, (node, path, _) in enumerate(tracks)
+        ],
+    }
+
+
+def _continuous(quaternions: NDArray[Any]) -> NDArray[Any]:
+    """(T, J, 4) with the sign that is nearer to the moment before: programs blend the short way or not."""
+    signs = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
+    signs[signs == 0] = 1
+    return np.concatenate((quaternions[:1], quaternions[1:] * np.cumprod(signs, axis=0)))

@@ -1,0 +1,126 @@
+"""graphhand rig: from lines of JSON to files, by the rules of every command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
+
+from graphhand.cli import app
+from graphhand.errors import InputError
+from graphhand.hand_model import HandModel
+from graphhand.inference import Prediction
+from graphhand.rig import clips_of, rotations_json
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Any:
+    def write(*items: Prediction | str, name: str = "hands.jsonl") -> Path:
+        texts = [item if isinstance(item, str) else item.to_json_line() for item in items]
+        (tmp_path / name).write_text("".join(text + "\n" for text in texts), "utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def run(*arguments: Any) -> Any:
+    return runner.invoke(app, ["rig", *map(str, arguments)])
+
+
+def test_photos_and_videos_have_a_file_each(lines: Any, make_prediction: Any, tmp_path: Path) -> None:
+    frames = [make_prediction("clip.mp4", frame=k, seed=k) for k in range(3)]
+    file = lines(make_prediction("a/photo.jpg"), make_prediction("b/photo.jpg", side="left"), *frames)
+    result = run(file, "--out", tmp_path / "rigs")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == [
+        "a_photo_hand.glb",
+        "b_photo_hand.glb",
+        "clip_hand.glb",
+    ]
+    said = result.stdout.splitlines()
+    assert said[0].startswith("a/photo.jpg: right hand, joints fitted to ")
+    assert said[1].startswith("b/photo.jpg: left hand, ")
+    assert said[2].startswith("clip.mp4: right hand in 3 of 3 frames, ")
+
+
+def test_what_cannot_be_posed_is_said_and_the_rest_is_done(lines: Any, make_prediction: Any, tmp_path: Path) -> None:
+    unreadable = Prediction("broken.jpg", None, None, (), "made up", error="broken.jpg: not a picture; mend it")
+    file = lines(make_prediction("none.jpg", empty=True), "{}", "no json", "[" * 100_000, unreadable, make_prediction())
+    result = run(file, "--out", tmp_path / "rigs")
+    assert result.exit_code == 1
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["photo_hand.glb"]
+    assert sorted(result.stderr.splitlines()) == [
+        f"{file}:2: is no line of `graphhand predict --json`; left out",
+        f"{file}:3: is no line of `graphhand predict --json`; left out",
+        f"{file}:4: is no line of `graphhand predict --json`; left out",
+        f"{file}:5: says broken.jpg: not a picture; mend it; left out",
+        "none.jpg: no hand was found in it; nothing to pose",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_file_that_is_none_is_one_error(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "hands.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    result = run(file)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith(f"{file}: cannot be read (")
+
+
+def test_a_video_keeps_to_the_side_that_most_frames_say(make_prediction: Any, right: HandModel) -> None:
+    frames = [make_prediction("clip.mp4", frame=k, side="right" if k == 3 else "left", empty=k == 5) for k in range(8)]
+    ((_, clip),) = clips_of(frames, right)
+    assert clip is not None
+    assert clip.model.side == "left"
+    assert clip.frames == (0, 1, 2, 4, 6, 7)
+    assert clip.total == 8
+
+
+def test_a_photo_named_twice_is_two_hands(make_prediction: Any, right: HandModel) -> None:
+    assert len(list(clips_of([make_prediction(), make_prediction(seed=1)], right))) == 2
+
+
+def test_rotations_go_to_standard_output_alone(lines: Any, make_prediction: Any, tmp_path: Path) -> None:
+    result = run(lines(make_prediction("clip.mp4", frame=0), make_prediction("clip.mp4", frame=1)), "--json", "-")
+    assert result.exit_code == 0
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["frame"], second["frame"], second["time_s"]) == (0, 1, 0.04)
+    assert not (tmp_path / "rigs").exists()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_rotations_pose_the_hand_model(make_prediction: Any, right: HandModel, side: str) -> None:
+    prediction = make_prediction(side=side)
+    ((_, clip),) = clips_of([prediction], right)
+    assert clip is not None
+    (line,) = rotations_json(clip)
+    assert (line["side"], line["placed"], len(line["joints"])) == (side, True, 16)
+    pose = torch.from_numpy(Rotation.from_quat(line["local"]).as_matrix()).float()
+    joints = clip.model(pose, torch.tensor(line["shape"])).double().numpy()
+    joints += np.array(line["wrist_m"]) - joints[0]
+    away = np.linalg.norm(joints - prediction.hands[0].joints_cam_m, axis=1)
+    np.testing.assert_allclose(away.mean(), line["fit_error_m"], atol=1e-4)
+    assert away.mean() < 2e-3
+    # a chain of local rotations is the last one's as the camera sees it
+    turns = dict(zip(line["joints"], Rotation.from_quat(line["local"])))
+    seen = dict(zip(line["joints"], Rotation.from_quat(line["camera"])))
+    chained = turns["wrist"] * turns["ring_mcp"] * turns["ring_pip"] * turns["ring_dip"]
+    assert (chained.inv() * seen["ring_dip"]).magnitude() < 1e-4
+
+
+def test_a_left_hand_file_is_refused(lines: Any, make_prediction: Any, right: HandModel, tmp_path: Path) -> None:
+    from graphhand.hand_model.files import write_npz
+
+    write_npz(tmp_path / "left.npz", right.mirrored().arrays, note="for a test")
+    result = run(lines(make_prediction()), "--hand", tmp_path / "left.npz")
+    assert isinstance(result.exception, InputError)
+    assert "is a left hand" in str(result.exception)
