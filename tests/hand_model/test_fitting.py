@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graphhand.geometry import axis_angle_to_matrix, matrix_to_axis_angle
-from graphhand.hand_model import HandModel, mirror_pose
+from graphhand.hand_model import HandModel, fitting, mirror_pose
 from graphhand.hand_model.fitting import FittedHands, fit_hands, fit_shape
 from graphhand.hand_model.posing import MODEL_CHAIN, HandPoser
 from graphhand.rendering import RenderConfig
@@ -99,6 +99,14 @@ def test_a_batch_equals_its_hands(model: HandModel, fitted: FittedHands, joints:
     for row in range(0, COUNT, 5):
         alone = fit_hands(model, joints[row : row + 1])
         torch.testing.assert_close(alone.joints_m[0], fitted.joints_m[row], atol=5e-4, rtol=0)
+
+
+def test_many_frames_are_fitted_in_portions(
+    model: HandModel, fitted: FittedHands, joints: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "_PORTION", 7)
+    for part, whole in zip(fit_hands(model, joints), fitted):
+        torch.testing.assert_close(part, whole, atol=1e-2, rtol=0)
 
 
 def test_a_left_hand_is_the_mirror_image(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:

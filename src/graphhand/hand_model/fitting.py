@@ -29,6 +29,7 @@ STIFFNESS_MM = {
     "thumb's base": (0.5, 0.5, 2.0),
 }
 
+_PORTION = 512  # frames fitted at a time: a long video's do not all fit into memory
 _STEPS = 40
 _FIRST_DAMPING = 1e-2
 _SETTLED = 1e-4  # relative fall of the cost
@@ -74,9 +75,8 @@ def fit_hands(model: HandModel, joints_m: Tensor) -> FittedHands:
         pose = mirror_pose(right.pose)
         return FittedHands(pose, right.shape, right.wrist_m * mirror, right.joints_m * mirror, right.error_m)
     shape = fit_shape(model, _bone_lengths(joints_m).median(0).values)
-    fit = _PoseFit(model, shape, joints_m)
-    pose, wrist_m = fit.solve()
-    fitted = fit.joints(pose, wrist_m)
+    parts = [_PoseFit(model, shape, part).solve() for part in joints_m.split(_PORTION)]
+    pose, wrist_m, fitted = (torch.cat(part) for part in zip(*parts))
     error_m = torch.linalg.vector_norm(fitted - joints_m, dim=-1).mean(1)
     return FittedHands(pose, shape, wrist_m, fitted, error_m)
 
@@ -125,8 +125,8 @@ class _PoseFit:
         """(B, 21, 3) metres."""
         return self.model(pose, self.shape) + (wrist_m - self.rest[0])[:, None]
 
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """(B, 16, 3, 3) and (B, 3)."""
+    def solve(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 16, 3, 3), (B, 3), and the joints (B, 21, 3) there."""
         pose, wrist_m = self._start()
         residual = self._residual(pose, wrist_m)
         cost = residual.square().sum(1)
@@ -151,7 +151,7 @@ class _PoseFit:
             if bool(settled.all()):
                 break
             damping = torch.where(better, damping * 0.3, damping * 10)
-        return pose, wrist_m
+        return pose, wrist_m, self.joints(pose, wrist_m)
 
     def _start(self) -> tuple[Tensor, Tensor]:
         """The palm where it lies best, and each bone turned the shortest way to where it points."""
