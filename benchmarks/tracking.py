@@ -74,7 +74,23 @@ def main() -> int:
         jitter = np.linalg.norm(np.diff(errors, 2, axis=0), axis=-1).mean()
         error = np.linalg.norm(errors, axis=-1).mean()
         print(f"{name:24}{1e3 * float(np.median(seconds[name])):12.1f}{error:12.2f}{jitter:12.2f}")
+    whole, spread = without_a_hand(estimator, frames[0], options.seed)
+    print(f"\na frame without a hand: {1e3 * whole:.0f} ms; of a live camera, searched in turn: {1e3 * spread:.0f} ms")
     return 0
+
+
+def without_a_hand(estimator: HandPoseEstimator, like: np.ndarray, seed: int) -> tuple[float, float]:
+    """Median seconds for blurred noise, from a tracker that searches each frame whole and from one that divides it."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    frame = cv2.resize(noise, like.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    trackers = [HandTracker(estimator, live=live) for live in (False, True)]
+    seconds: list[list[float]] = [[], []]
+    for number in range(12):
+        for tracker, times in zip(trackers, seconds):
+            start = time.perf_counter()
+            tracker(frame, number / RATE_HZ)
+            times.append(time.perf_counter() - start)
+    return float(np.median(seconds[0])), float(np.median(seconds[1]))
 
 
 if __name__ == "__main__":
