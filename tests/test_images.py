@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from graphhand.errors import InputError
-from graphhand.images import IMAGE_SUFFIXES, decode_image, list_images, read_image, write_image
+from graphhand.images import IMAGE_SUFFIXES, decode_image, decode_photo, list_images, read_image, write_image
+from graphhand.images.exif import Exif, parse_exif
 
 
 @pytest.fixture
@@ -34,6 +36,24 @@ def encode(rgb: np.ndarray, suffix: str, *options: int) -> bytes:
 def exif(orientation: int, order: str = "<") -> bytes:
     mark = b"II*\0" if order == "<" else b"MM\0*"
     return mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def exif_of_camera(
+    focal_35mm: int, size: tuple[int, int] | None = None, orientation: int = 1, order: str = "<"
+) -> bytes:
+    """As phones write it: orientation in the first directory, the lens and the picture's size in the inner one."""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    inner = [(0xA405, 3, focal_35mm)] + ([] if size is None else [(0xA002, 4, size[0]), (0xA003, 4, size[1])])
+
+    def directory(entries: list[tuple[int, int, int]]) -> bytes:
+        body = struct.pack(order + "H", len(entries))
+        for tag, kind, value in entries:
+            body += struct.pack(order + "HHI", tag, kind, 1)
+            body += struct.pack(order + ("H2x" if kind == 3 else "I"), value)
+        return body + bytes(4)
+
+    first = directory([(0x0112, 3, orientation), (0x8769, 4, 8 + 2 + 2 * 12 + 4)])
+    return mark + struct.pack(order + "I", 8) + first + directory(inner)
 
 
 def jpeg_with_app1(jpeg: bytes, body: bytes) -> bytes:
@@ -95,6 +115,47 @@ def test_exif_orientation_is_undone(picture: np.ndarray, container: str, orienta
     upright = decode_image(data)
     assert upright.shape == picture.shape
     assert np.abs(upright.astype(int) - picture).mean() < 3
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("width", "height"), [(80, 60), (60, 80), (96, 64), (128, 72)])
+def test_exif_tells_the_focal_length(width: int, height: int, orientation: int, order: str) -> None:
+    jpeg = encode(np.zeros((height, width, 3), np.uint8), ".jpg")
+    tag = exif_of_camera(26, (4 * width, 4 * height), orientation, order)  # reduced since it was taken
+    photo = decode_photo(jpeg_with_app1(jpeg, b"Exif\0\0" + tag))
+    assert photo.image.shape[:2] == ((height, width) if orientation == 1 else (width, height))
+    diagonal_deg = 2 * math.degrees(math.atan(math.hypot(36, 24) / 2 / 26))
+    assert photo.focal_px is not None
+    found_deg = 2 * math.degrees(math.atan(math.hypot(width, height) / 2 / photo.focal_px))
+    assert found_deg == pytest.approx(diagonal_deg)
+
+
+@pytest.mark.parametrize(
+    ("size", "focal_35mm", "of"),
+    [
+        ((80, 60), 0, None),  # "unknown", says the standard
+        ((80, 60), 5000, None),
+        ((80, 70), 26, None),  # no sensor has this shape: it was cut
+        ((80, 60), 26, (4000, 2250)),  # was wider when it was taken
+    ],
+)
+def test_a_focal_length_that_cannot_be_is_not_believed(
+    size: tuple[int, int], focal_35mm: int, of: tuple[int, int] | None
+) -> None:
+    exif = Exif(focal_35mm=focal_35mm, size=of)
+    assert exif.focal_px(*size) is None
+    assert Exif(focal_35mm=26).focal_px(80, 60) is not None
+
+
+@pytest.mark.parametrize("end", range(0, 68, 3))
+def test_a_cut_exif_is_read_as_far_as_it_goes(picture: np.ndarray, end: int) -> None:
+    whole = exif_of_camera(26, (4, 3), 6)
+    cut = parse_exif(whole[:end])
+    assert cut.orientation in (1, 6)
+    assert cut.focal_35mm in (None, 26)
+    jpeg = encode(picture, ".jpg")
+    assert decode_image(jpeg_with_app1(jpeg, b"Exif\0\0" + whole[:end])).size == picture.size
 
 
 def test_a_nonsense_exif_is_ignored(picture: np.ndarray) -> None:

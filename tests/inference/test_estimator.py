@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphhand.errors import InputError
 from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, crop_camera
-from graphhand.images import write_image
+from graphhand.images import Photo, write_image
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.estimator import MAX_RECROPS
 from graphhand.inference.looks import CLOSEST, Estimate, Look, _cut
@@ -121,6 +121,21 @@ class Pixels(nn.Module):
 def noise_picture(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3))
     return np.kron(coarse, np.ones((10, 10, 1))).astype(np.uint8)
+
+
+def test_what_a_file_says_of_its_camera_is_believed_unless_the_user_says_otherwise(
+    make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
+) -> None:
+    scene = make_scene(3)
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    photo = Photo(scene.image, 1.7 * scene.width)
+    (told,), (known,) = estimator(photo), estimator(scene.image, focal_px=photo.focal_px)
+    assert not told.camera.assumed
+    assert told.camera == known.camera
+    np.testing.assert_array_equal(told.joints_rel_m, known.joints_rel_m)
+    (overruled,), (fov,) = estimator(photo, fov_deg=40), estimator(scene.image, fov_deg=40)
+    assert overruled.camera == fov.camera
+    assert estimator(Photo(scene.image, None))[0].camera.assumed
 
 
 @pytest.mark.parametrize("where", [{"box": [20, 30, 60, 50]}, {"whole_image": True}, {}])

@@ -10,9 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from graphhand.cli.outputs import distinct_names, make_folder, text_lines
 from graphhand.cli.predict_video import predict_video
@@ -21,6 +19,7 @@ from graphhand.errors import InputError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from graphhand.images import Photo
     from graphhand.inference import HandPoseEstimator, Prediction
 
 DEFAULT_OUT = Path("predictions")
@@ -56,7 +55,7 @@ def predict(
     focal: Annotated[float | None, typer.Option(metavar="PX", help="Focal length in pixels, if known.")] = None,
     fov: Annotated[
         float | None,
-        typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else 60 is assumed."),
+        typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else 60."),
     ] = None,
     min_score: Annotated[
         float, typer.Option(metavar="S", help="Leave out hands that score less, in [0, 1]: photos may show none.")
@@ -119,7 +118,7 @@ class _Job:
 
     index: int
     path: Path
-    picture: NDArray[np.uint8] | InputError | None = None
+    picture: Photo | InputError | None = None
     """A photo's upright pixels once read, or why there are none."""
     is_video: bool = False
     """Also of a camera."""
@@ -234,16 +233,17 @@ def _predictions(
     estimator: HandPoseEstimator, jobs: list[_Job], how: dict[str, Any]
 ) -> Iterator[tuple[_Job, Prediction]]:
     """Every job once, in order, with what was found or why not."""
+    from graphhand.images import Photo
     from graphhand.inference import Prediction
 
     how = dict(how)
     box = how.pop("box", None)
     for portion in _portions(jobs, box):
-        pictures = [job.picture for job in portion if isinstance(job.picture, np.ndarray)]
+        pictures = [job.picture for job in portion if isinstance(job.picture, Photo)]
         found = iter(estimator.predict_many(pictures, boxes=None if box is None else [box] * len(pictures), **how))
         for job in portion:
-            if isinstance(job.picture, np.ndarray):
-                height, width = job.picture.shape[:2]
+            if isinstance(job.picture, Photo):
+                height, width = job.picture.image.shape[:2]
                 yield job, Prediction(str(job.path), width, height, tuple(next(found)), estimator.model)
             else:
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
@@ -251,7 +251,7 @@ def _predictions(
 
 def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]:
     """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
-    from graphhand.images import read_image
+    from graphhand.images import read_photo
     from graphhand.inference.localisation import check_box
 
     portion: list[_Job] = []
@@ -259,10 +259,10 @@ def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]
     for job in jobs:
         if job.picture is None:
             try:
-                image = read_image(job.path)
-                height, width = image.shape[:2]
+                photo = read_photo(job.path)
+                height, width = photo.image.shape[:2]
                 check_box(box, width, height, job.path)
-                job = replace(job, picture=image)
+                job = replace(job, picture=photo)
                 pixels += width * height
             except InputError as error:
                 job = replace(job, picture=error)
@@ -276,14 +276,14 @@ def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]
 
 def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
     """Write the drawing; what went wrong, if anything did."""
-    if target is None or not isinstance(job.picture, np.ndarray):
+    if target is None or job.picture is None or isinstance(job.picture, InputError):
         return None
     from graphhand.images import write_image
     from graphhand.visualize import draw_result
 
     try:
         make_folder(target.parent)
-        write_image(target, draw_result(job.picture, prediction.hands))
+        write_image(target, draw_result(job.picture.image, prediction.hands))
     except InputError as error:
         return str(error)
     return None

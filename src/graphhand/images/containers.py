@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from graphhand.images.exif import NO_EXIF, Exif, parse_exif
+
 
 class DamagedError(Exception):
     """The container does not hold together; the text completes '<file>: ...'."""
@@ -22,13 +24,13 @@ class Header:
 
     Attributes:
         width, height: pixels, as stored.
-        orientation: EXIF's, 1 (upright) to 8.
+        exif: what the camera said.
         alpha: whether it may be transparent.
     """
 
     width: int
     height: int
-    orientation: int = 1
+    exif: Exif = NO_EXIF
     alpha: bool = False
 
 
@@ -82,7 +84,7 @@ def _inspect_jpeg(data: bytes) -> Header:
     A thumbnail inside the EXIF segment has an end marker of its own: segments are skipped by length, never searched.
     """
     size: tuple[int, int] | None = None
-    orientation, scans, position = 1, 0, 2
+    exif, scans, position = NO_EXIF, 0, 2
     while True:
         marker = _JPEG_MARKER.search(data, position)
         if marker is None:
@@ -98,13 +100,13 @@ def _inspect_jpeg(data: bytes) -> Header:
             height, width = struct.unpack_from(">HH", segment, 1)
             size = (width, height)
         elif code == 0xE1 and segment.startswith(b"Exif\0"):
-            orientation = _exif_orientation(segment[6:])
+            exif = parse_exif(segment[6:])
         elif code == 0xDA:
             scans += 1
         position += length
     if size is None or not scans:
         raise DamagedError("is damaged: a JPEG without picture data")
-    return Header(*size, orientation)
+    return Header(*size, exif)
 
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -113,7 +115,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def _inspect_png(data: bytes) -> Header:
     """Walk the chunks to IEND and check the checksum of every chunk a decoder cannot do without."""
     size: tuple[int, int] | None = None
-    orientation, alpha, seen_data, position = 1, False, False, len(_PNG_SIGNATURE)
+    exif, alpha, seen_data, position = NO_EXIF, False, False, len(_PNG_SIGNATURE)
     while True:
         if position + 12 > len(data):
             raise DamagedError("is cut short: the PNG has no end chunk")
@@ -132,7 +134,7 @@ def _inspect_png(data: bytes) -> Header:
         elif kind == b"tRNS":
             alpha = True
         elif kind == b"eXIf":
-            orientation = _exif_orientation(data[body : end - 4])
+            exif = parse_exif(data[body : end - 4])
         elif kind == b"IDAT":
             seen_data = True
         elif kind == b"IEND":
@@ -140,7 +142,7 @@ def _inspect_png(data: bytes) -> Header:
         position = end
     if size is None or not seen_data:
         raise DamagedError("is damaged: a PNG without picture data")
-    return Header(*size, orientation, alpha)
+    return Header(*size, exif, alpha)
 
 
 def _inspect_webp(data: bytes) -> Header:
@@ -150,7 +152,7 @@ def _inspect_webp(data: bytes) -> Header:
     if end > len(data):
         raise DamagedError("is cut short: the WebP container runs past the end of the file")
     size: tuple[int, int] | None = None
-    orientation, alpha, seen_data = 1, False, False
+    exif, alpha, seen_data = NO_EXIF, False, False
     for kind, body, length in _riff_chunks(data, 12, end):
         if kind == b"VP8X":
             alpha = bool(data[body] & 0x10)
@@ -170,11 +172,11 @@ def _inspect_webp(data: bytes) -> Header:
         elif kind == b"ANMF":
             seen_data = True
         elif kind == b"EXIF":
-            exif = data[body : body + length]
-            orientation = _exif_orientation(exif[6:] if exif.startswith(b"Exif\0\0") else exif)
+            block = data[body : body + length]
+            exif = parse_exif(block[6:] if block.startswith(b"Exif\0\0") else block)
     if size is None or not seen_data:
         raise DamagedError("is damaged: a WebP without picture data")
-    return Header(*size, orientation, alpha)
+    return Header(*size, exif, alpha)
 
 
 def _riff_chunks(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -205,20 +207,3 @@ def _inspect_bmp(data: bytes) -> Header:
     if offset + needed > len(data):
         raise DamagedError("is cut short: the BMP lacks pixel rows")
     return Header(width, height)
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """EXIF tag 0x0112 of the first directory: 1 (upright) to 8; 1 where it is absent or makes no sense."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == 0x0112:
-                return int(value) if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1

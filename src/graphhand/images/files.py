@@ -15,6 +15,7 @@ import secrets
 import struct
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,6 +37,18 @@ _COPY_AGAIN = "copy or download it again"
 RGBImage = NDArray[np.uint8]
 
 
+class Photo(NamedTuple):
+    """A picture, and what its file says of the camera.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        focal_px: the focal length in its pixels, from EXIF; None where the file does not tell it.
+    """
+
+    image: RGBImage
+    focal_px: float | None
+
+
 def read_image(path: str | os.PathLike[str]) -> RGBImage:
     """Read a picture file as it is meant to be seen.
 
@@ -50,6 +63,11 @@ def read_image(path: str | os.PathLike[str]) -> RGBImage:
         InputError: the file is missing, empty, no picture, in a format we do not read, incomplete, damaged, or larger
             than :data:`MAX_PIXELS`.
     """
+    return read_photo(path).image
+
+
+def read_photo(path: str | os.PathLike[str]) -> Photo:
+    """:func:`read_image`, with what the file says of the camera."""
     source = os.fspath(path)
     file = Path(path)
     try:
@@ -65,7 +83,7 @@ def read_image(path: str | os.PathLike[str]) -> RGBImage:
         raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
     except ValueError as error:  # a NUL character inside the name
         raise InputError(repr(source), f"is no valid path ({error})", "check the path") from error
-    return decode_image(data, source)
+    return decode_photo(data, source)
 
 
 def decode_image(data: bytes, source: str = "image") -> RGBImage:
@@ -81,6 +99,11 @@ def decode_image(data: bytes, source: str = "image") -> RGBImage:
     Raises:
         InputError: as :func:`read_image`.
     """
+    return decode_photo(data, source).image
+
+
+def decode_photo(data: bytes, source: str = "image") -> Photo:
+    """:func:`decode_image`, with what the file says of the camera."""
     if not data:
         raise InputError(source, "is empty (0 bytes)", _COPY_AGAIN)
     inspect = inspector(data)
@@ -111,7 +134,8 @@ def decode_image(data: bytes, source: str = "image") -> RGBImage:
         pixels = None
     if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise InputError(source, "is damaged: it could not be decoded", _SAVE_AGAIN)
-    return np.ascontiguousarray(_turn_upright(_to_rgb(pixels), header.orientation))
+    image = np.ascontiguousarray(_turn_upright(_to_rgb(pixels), header.exif.orientation))
+    return Photo(image, header.exif.focal_px(header.width, header.height))
 
 
 def write_image(path: str | os.PathLike[str], rgb: RGBImage) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from graphhand.errors import InputError
 from graphhand.geometry import crop_camera
-from graphhand.images import read_image
+from graphhand.images import Photo, read_photo
 from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
 from graphhand.inference.looks import (
     Estimate,
@@ -139,7 +139,7 @@ class HandPoseEstimator:
 
     def __call__(
         self,
-        image: Image | str | os.PathLike[str],
+        image: Image | Photo | str | os.PathLike[str],
         *,
         box: ArrayLike | None = None,
         whole_image: bool = False,
@@ -155,15 +155,15 @@ class HandPoseEstimator:
         leaves a network with heatmaps unsure, overlapping windows of the picture are searched for a smaller hand.
 
         Args:
-            image: (H, W, 3) uint8 **RGB**, or a picture file.
+            image: (H, W, 3) uint8 **RGB**, a picture file, or one that was read by :func:`graphhand.images.read_photo`.
             box: (4,) x, y, width, height of the hand in the image's pixels, as detectors give it (the crop takes
                 1.4 times its longer side, or what the network was trained on); it is used as it stands.
             whole_image: look once at the whole picture: for pictures already cut to one hand.
             side: the hand's side if known; ``"auto"`` tries both and keeps the likelier.
             K: (3, 3) intrinsics of the image, if known; or
             focal_px: its focal length in pixels, the principal point being the middle; or
-            fov_deg: its field of view across the longer side. With none of the three, 60 degrees are assumed and
-                the result's camera says so.
+            fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
+                it says nothing, 60 degrees are assumed and the result's camera says so.
             min_score: what a hand must score to be one; by default there is a hand in every picture.
 
         Returns:
@@ -187,7 +187,7 @@ class HandPoseEstimator:
 
     def predict_many(
         self,
-        images: Sequence[Image | str | os.PathLike[str]],
+        images: Sequence[Image | Photo | str | os.PathLike[str]],
         *,
         boxes: Sequence[ArrayLike] | None = None,
         whole_image: bool = False,
@@ -217,8 +217,9 @@ class HandPoseEstimator:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
-        pictures = [_checked(item) for item in images]
-        cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg) for p in pictures]
+        photos = [_checked(item) for item in images]
+        pictures = [photo.image for photo in photos]
+        cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg, told) for p, told in photos]
         if boxes is None and not whole_image:
             groups = self.locate(pictures, cameras, sides)
         else:
@@ -332,15 +333,16 @@ def _least_spread(group: list[Estimate]) -> float:
     return min(estimate.spread for estimate in group)
 
 
-def _checked(image: Image | str | os.PathLike[str]) -> Image:
+def _checked(image: Image | Photo | str | os.PathLike[str]) -> Photo:
     if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+        return read_photo(image)
+    image, focal_px = image if isinstance(image, Photo) else (image, None)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         described = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"an image is an (H, W, 3) uint8 RGB array or a path, not {described}")
     if image.size == 0:
         raise ValueError("the image has no pixels")
-    return image
+    return Photo(image, focal_px)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -32,8 +32,8 @@ class Camera:
     Attributes:
         fx, fy: focal lengths.
         cx, cy: principal point.
-        assumed: True where nothing was known about the camera and a usual field of view was taken. Depths, and so
-            ``joints_cam_m``, are then right only up to a factor.
+        assumed: True where neither the user nor the file said anything of the camera and a usual field of view was
+            taken. Depths, and so ``joints_cam_m``, are then right only up to a factor.
     """
 
     fx: float
@@ -66,6 +66,7 @@ class Camera:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        file_focal_px: float | None = None,
     ) -> Camera:
         """Of a picture, from the one thing known about its camera, or from a usual field of view if there is none.
 
@@ -74,6 +75,7 @@ class Camera:
             K: (3, 3) intrinsics; or
             focal_px: focal length, the principal point being the middle; or
             fov_deg: field of view across the longer side.
+            file_focal_px: what the picture's file says, for where the user says nothing.
 
         Raises:
             ValueError: more than one was given, or one is out of its range.
@@ -82,6 +84,8 @@ class Camera:
             raise ValueError("K, focal_px and fov_deg exclude each other")
         if K is not None:
             return cls.from_matrix(K, assumed=False)
+        if focal_px is None and fov_deg is None:
+            focal_px = file_focal_px
         if focal_px is not None:
             matrix = [[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]]
             return cls.from_matrix(matrix, assumed=False)

@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphhand.errors import InputError
-from graphhand.images import decode_image
+from graphhand.images import decode_image, decode_photo
 from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
 from graphhand.inference.localisation import check_box
 from graphhand.skeleton import BONES, JOINT_NAMES
@@ -87,10 +87,10 @@ class _Service:
         return JSONResponse(prediction.to_json())
 
     def _predicted(self, data: bytes, switches: Switches) -> Prediction:
-        image = decode_image(data, _PICTURE)
-        height, width = image.shape[:2]
+        photo = decode_photo(data, _PICTURE)
+        height, width = photo.image.shape[:2]
         check_box(switches.box, width, height, _PICTURE)
-        hands = self._estimator(image, **switches.arguments())
+        hands = self._estimator(photo, **switches.arguments())
         return Prediction(_PICTURE, width, height, tuple(hands), self._estimator.model)
 
     async def track(self, socket: WebSocket) -> None:
