@@ -131,6 +131,19 @@ def test_the_command_says_what_the_library_says(weights: Path, photos: Path) -> 
         assert Prediction.from_json(result.stdout).hands[0].to_json() == hands[0].to_json()
 
 
+def test_a_box_for_each_hand_gives_a_hand_for_each_box(weights: Path, photos: Path) -> None:
+    boxes = ["10,8,40,30", "50,20,40,40", "0,0,96,72"]
+    repeated = [part for box in boxes for part in ("--box", box)]
+    result = run(weights, photos / "a.jpg", photos / "d.webp", *repeated, "--json", "-")
+    assert result.exit_code == 0, result.output
+    for name, line in zip(("a.jpg", "d.webp"), result.stdout.splitlines()):
+        hands = Prediction.from_json(line).hands
+        assert len(hands) == 3
+        for hand, box in zip(hands, boxes):
+            (alone,) = Prediction.from_json(run(weights, photos / name, "--box", box, "--json", "-").stdout).hands
+            np.testing.assert_allclose(hand.joints_px, alone.joints_px, atol=0.5)  # computed in batches of other sizes
+
+
 def test_every_option_changes_something(weights: Path, photos: Path) -> None:
     options = [
         [], ["--whole-image"], ["--box", "10,8,40,30"],
@@ -381,6 +394,8 @@ def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(smooth[0], raw[0])
     assert np.abs(smooth[-1] - raw[-1]).max() > 0.01
     assert np.abs(boxed[0] - raw[0]).max() > 1
+    twice = run(weights, video, "--box", "1,8,40,30", "--box", "9,8,40,30", "--json", "-")
+    assert str(twice.exception) == "--box: is given more than once, and a video has one hand; give one"
     outside = run(weights, video, "--box", "100,8,40,30", "--json", "-")
     assert outside.exit_code == 1
     assert outside.stderr.splitlines() == [f"{video}: the box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ def test_a_video_keeps_to_the_side_that_most_frames_say(make_prediction: Any, ri
     assert clip.model.side == "left"
     assert clip.frames == (0, 1, 2, 4, 6, 7)
     assert clip.total == 8
+
+
+def test_each_hand_of_a_photo_has_a_file(lines: Any, make_prediction: Any, make_hand: Any, tmp_path: Path) -> None:
+    photo = replace(make_prediction(), hands=(make_hand(0), make_hand(1, side="left")))
+    result = run(lines(photo), "--out", tmp_path / "rigs")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == ["photo_2_hand.glb", "photo_hand.glb"]
+    assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
+        "photo.jpg: right hand",
+        "photo.jpg: left hand",
+    ]
 
 
 def test_a_photo_named_twice_is_two_hands(make_prediction: Any, right: HandModel) -> None:

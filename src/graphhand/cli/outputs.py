@@ -38,18 +38,19 @@ def distinct_names(
         lambda path: f"{path.resolve().parent.name}_{path.stem}",
         lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
     ]
-    names = [spellings[0](path) for path in paths]
+    spelt = {path: spellings[0](path) for path in paths}  # the same file twice differs by its number alone
     for spelling in spellings[1:]:
-        counts = Counter(name.lower() for name in names)  # some file systems fold case
-        names = [spelling(path) if counts[name.lower()] > 1 else name for path, name in zip(paths, names)]
+        counts = Counter(name.lower() for name in spelt.values())  # some file systems fold case
+        spelt = {path: spelling(path) if counts[name.lower()] > 1 else name for path, name in spelt.items()}
+    names: list[str] = []
     taken: set[str] = set()
-    for place, name in enumerate(names):
-        number, candidate = 1, name
+    for place, path in enumerate(paths):
+        number, candidate = 1, spelt[path]
         while candidate.lower() in taken or spoken_for(place, candidate):
             number += 1
-            candidate = f"{name}_{number}"
+            candidate = f"{spelt[path]}_{number}"
         taken.add(candidate.lower())
-        names[place] = candidate
+        names.append(candidate)
     return names
 
 

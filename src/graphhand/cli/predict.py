@@ -39,10 +39,11 @@ def predict(
         typer.Option(metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json."),
     ] = None,
     box: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="The hand's box in pixels, in every photo and each video's first frame; else it is searched.",
+            help="A hand's box in pixels, in every photo, once for each hand, or in each video's first frame; else a "
+            "hand is searched.",
         ),
     ] = None,
     whole_image: Annotated[
@@ -83,11 +84,15 @@ def predict(
       graphhand predict photo.jpg
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
+      graphhand predict photo.jpg --box 120,80,300,300 --box 520,90,280,310
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict 0 --json -
     """
-    how = _options(box, whole_image, side, focal, fov, min_score)
+    boxes = [_parse_box(text) for text in box or ()]
+    how = _options(boxes, whole_image, side, focal, fov, min_score)
     jobs = _jobs(images)
+    if len(boxes) > 1 and any(job.is_video for job in jobs):
+        raise InputError("--box", "is given more than once, and a video has one hand", "give one")
     folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
     from graphhand.inference import HandPoseEstimator
 
@@ -99,7 +104,7 @@ def predict(
         def emit(prediction: Prediction) -> None:
             write(prediction.to_json_line())
 
-        for problem, summary in _outcomes(estimator, jobs, how, smooth, targets, emit, bar):
+        for problem, summary in _outcomes(estimator, jobs, boxes, how, smooth, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
@@ -127,16 +132,19 @@ class _Job:
 
 
 def _options(
-    box: str | None, whole_image: bool, side: str, focal: float | None, fov: float | None, min_score: float
+    boxes: list[list[float]],
+    whole_image: bool,
+    side: str,
+    focal: float | None,
+    fov: float | None,
+    min_score: float,
 ) -> dict[str, Any]:
     """The estimator's arguments; refuses contradictions by the options' names."""
     how: dict[str, Any] = {"side": side, "whole_image": whole_image, "min_score": min_score}
     if not 0 <= min_score <= 1:
         raise InputError("--min-score", f"{min_score} is not between 0 and 1", "give for instance 0.5")
-    if box is not None:
-        if whole_image:
-            raise InputError("--box", "contradicts --whole-image", "give one of them")
-        how["box"] = _parse_box(box)
+    if boxes and whole_image:
+        raise InputError("--box", "contradicts --whole-image", "give one of them")
     if focal is not None and fov is not None:
         raise InputError("--focal", "contradicts --fov", "give one of them")
     if focal is not None:
@@ -206,6 +214,7 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
 def _outcomes(
     estimator: HandPoseEstimator,
     jobs: list[_Job],
+    boxes: list[list[float]],
     how: dict[str, Any],
     smooth: bool,
     targets: dict[int, Path],
@@ -215,14 +224,13 @@ def _outcomes(
     """For every job, in order, what went wrong, or None, and what was found; each in one line."""
     for are_videos, some in groupby(jobs, key=lambda job: job.is_video):
         if are_videos:
+            of_video = how | {"box": boxes[0] if boxes else None, "smooth": smooth}
             for job in some:
                 target = targets.get(job.index)
-                yield predict_video(
-                    estimator, job.path, job.camera, how | {"smooth": smooth}, target, emit, bar.expect, bar.advance
-                )
+                yield predict_video(estimator, job.path, job.camera, of_video, target, emit, bar.expect, bar.advance)
                 bar.advance()
         else:
-            for job, prediction in _predictions(estimator, list(some), how):
+            for job, prediction in _predictions(estimator, list(some), boxes, how):
                 problem = prediction.error or _draw(job, prediction, targets.get(job.index))
                 emit(prediction)
                 bar.advance()
@@ -230,26 +238,27 @@ def _outcomes(
 
 
 def _predictions(
-    estimator: HandPoseEstimator, jobs: list[_Job], how: dict[str, Any]
+    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[list[float]], how: dict[str, Any]
 ) -> Iterator[tuple[_Job, Prediction]]:
     """Every job once, in order, with what was found or why not."""
     from graphhand.images import Photo
     from graphhand.inference import Prediction
 
-    how = dict(how)
-    box = how.pop("box", None)
-    for portion in _portions(jobs, box):
-        pictures = [job.picture for job in portion if isinstance(job.picture, Photo)]
-        found = iter(estimator.predict_many(pictures, boxes=None if box is None else [box] * len(pictures), **how))
+    looks = max(1, len(boxes))  # at each photo
+    for portion in _portions(jobs, boxes):
+        pictures = [job.picture for job in portion if isinstance(job.picture, Photo) for _ in range(looks)]
+        places = boxes * (len(pictures) // looks) if boxes else None
+        found = iter(estimator.predict_many(pictures, boxes=places, **how))
         for job in portion:
             if isinstance(job.picture, Photo):
                 height, width = job.picture.image.shape[:2]
-                yield job, Prediction(str(job.path), width, height, tuple(next(found)), estimator.model)
+                hands = tuple(hand for _ in range(looks) for hand in next(found))
+                yield job, Prediction(str(job.path), width, height, hands, estimator.model)
             else:
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
 
 
-def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]:
+def _portions(jobs: list[_Job], boxes: list[list[float]]) -> Iterator[list[_Job]]:
     """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
     from graphhand.images import read_photo
     from graphhand.inference.localisation import check_box
@@ -261,7 +270,8 @@ def _portions(jobs: list[_Job], box: list[float] | None) -> Iterator[list[_Job]]
             try:
                 photo = read_photo(job.path)
                 height, width = photo.image.shape[:2]
-                check_box(box, width, height, job.path)
+                for box in boxes:
+                    check_box(box, width, height, job.path)
                 job = replace(job, picture=photo)
                 pixels += width * height
             except InputError as error:

@@ -68,47 +68,49 @@ class HandClip:
 
 
 def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
-    """The hand of each photo and each video; None where there is none.
+    """Every hand of each photo, and the hand of each video; None for one that shows none.
 
     A video's hand is of the side that most of its frames say; frames that say the other, or show no hand, are left out.
 
     Args:
         predictions: as ``graphhand predict --json`` writes them, a video's frames one after the other.
         right: the hand model to pose, a right hand.
+
+    Returns:
+        The photo's or video's name, and the hand.
     """
-    left = right.mirrored()
-    photos = (_kind(prediction, number) for number, prediction in enumerate(predictions))
-    for _, group in groupby(photos, key=lambda item: item[0]):
+    models = {"right": right, "left": right.mirrored()}
+    numbered = enumerate(predictions)
+    for _, group in groupby(numbered, key=lambda item: (item[1].image, item[0] if item[1].frame is None else None)):
         seen = [prediction for _, prediction in group]
-        yield seen[0].image, _clip(seen, right, left)
+        hands = [(prediction, hand) for prediction in seen for hand in prediction.hands]
+        image = seen[0].image
+        if not hands:
+            yield image, None
+        elif seen[0].frame is None:
+            for hand in hands:
+                yield image, _clip([hand], models, 1)
+        else:
+            side = Counter(hand.side for _, hand in hands).most_common(1)[0][0]
+            yield image, _clip([(p, hand) for p, hand in hands if hand.side == side], models, len(seen))
 
 
-def _kind(prediction: Prediction, number: int) -> tuple[tuple[str, int | None], Prediction]:
-    """What belongs together: a video's frames; a photo alone, even where its name stands twice."""
-    return (prediction.image, number if prediction.frame is None else None), prediction
-
-
-def _clip(predictions: list[Prediction], right: HandModel, left: HandModel) -> HandClip | None:
-    sides = Counter(hand.side for prediction in predictions for hand in prediction.hands)
-    if not sides:
-        return None
-    side = sides.most_common(1)[0][0]
-    kept = [(prediction, hand) for prediction in predictions for hand in prediction.hands[:1] if hand.side == side]
-    placed = [hand.joints_cam_m for _, hand in kept if hand.joints_cam_m is not None]
-    joints = np.stack(placed if len(placed) == len(kept) else [hand.joints_rel_m for _, hand in kept])
-    model = left if side == "left" else right
-    first = kept[0][0]
-    is_video = first.frame is not None
+def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], total: int) -> HandClip:
+    """Of hands of one side, at most one a frame."""
+    predictions, hands = zip(*seen)
+    model = models[hands[0].side]
+    placed = [hand.joints_cam_m for hand in hands if hand.joints_cam_m is not None]
+    joints = np.stack(placed if len(placed) == len(hands) else [hand.joints_rel_m for hand in hands])
     return HandClip(
-        image=first.image,
+        image=predictions[0].image,
         model=model,
         fitted=fit_hands(model, torch.from_numpy(joints)),
-        hands=tuple(hand for _, hand in kept),
-        frames=tuple(prediction.frame or 0 for prediction, _ in kept) if is_video else None,
-        times_s=np.array([prediction.time_s or 0.0 for prediction, _ in kept]),
-        width=first.width or 0,
-        height=first.height or 0,
-        total=len(predictions),
+        hands=hands,
+        frames=None if predictions[0].frame is None else tuple(prediction.frame or 0 for prediction in predictions),
+        times_s=np.array([prediction.time_s or 0.0 for prediction in predictions]),
+        width=predictions[0].width or 0,
+        height=predictions[0].height or 0,
+        total=total,
     )
 
 
