@@ -54,7 +54,10 @@ def test_photos_and_videos_have_a_file_each(lines: Any, make_prediction: Any, tm
 
 def test_what_cannot_be_posed_is_said_and_the_rest_is_done(lines: Any, make_prediction: Any, tmp_path: Path) -> None:
     unreadable = Prediction("broken.jpg", None, None, (), "made up", error="broken.jpg: not a picture; mend it")
-    file = lines(make_prediction("none.jpg", empty=True), "{}", "no json", "[" * 100_000, unreadable, make_prediction())
+    nowhere = json.dumps(make_prediction().to_json()).replace('"joints_rel_m": [[0.0', '"joints_rel_m": [[NaN')
+    assert "NaN" in nowhere
+    none = make_prediction("none.jpg", empty=True)
+    file = lines(none, "{}", "no json", "[" * 100_000, unreadable, nowhere, make_prediction())
     result = run(file, "--out", tmp_path / "rigs")
     assert result.exit_code == 1
     assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["photo_hand.glb"]
@@ -63,6 +66,7 @@ def test_what_cannot_be_posed_is_said_and_the_rest_is_done(lines: Any, make_pred
         f"{file}:3: is no line of `graphhand predict --json`; left out",
         f"{file}:4: is no line of `graphhand predict --json`; left out",
         f"{file}:5: says broken.jpg: not a picture; mend it; left out",
+        f"{file}:6: is no line of `graphhand predict --json`; left out",
         "none.jpg: no hand was found in it; nothing to pose",
     ]
 

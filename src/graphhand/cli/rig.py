@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from graphhand.cli.outputs import distinct_names, make_folder, text_lines
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from graphhand.inference import Prediction
+    from graphhand.inference import Hand, Prediction
     from graphhand.rig import HandClip
 
 DEFAULT_OUT = Path("rigs")
@@ -85,6 +86,8 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
                         continue
                     try:
                         prediction = Prediction.from_json(line)
+                        if not all(_is_finite(hand) for hand in prediction.hands):
+                            raise ValueError("joints that are no numbers")
                     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                         problems.append(f"{file}:{number}: is no line of `graphhand predict --json`; left out")
                         continue
@@ -95,6 +98,10 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise InputError(file, f"cannot be read ({reason})", "give what `graphhand predict --json` wrote") from None
+
+
+def _is_finite(hand: Hand) -> bool:
+    return all(np.isfinite(joints).all() for joints in (hand.joints_rel_m, hand.joints_cam_m) if joints is not None)
 
 
 def _summary(clip: HandClip, target: Path | None) -> str:
