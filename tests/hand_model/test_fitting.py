@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -99,6 +102,21 @@ def test_a_batch_equals_its_hands(model: HandModel, fitted: FittedHands, joints:
     for row in range(0, COUNT, 5):
         alone = fit_hands(model, joints[row : row + 1])
         torch.testing.assert_close(alone.joints_m[0], fitted.joints_m[row], atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["broad", "with pose offsets"])
+def test_other_hands_are_fitted_as_well(model: HandModel, pose: Tensor, kind: str) -> None:
+    """A pose of the default hand is one of any other in MANO's layout; offsets move the tips by a millimetre or so."""
+    if kind == "broad":
+        other = HandModel.load("broad")
+    else:
+        offsets = np.random.default_rng(0).normal(scale=3e-4, size=(len(model.arrays.v_template), 3, 135))
+        other = HandModel(replace(model.arrays, posedirs=offsets))
+    joints = other(pose)
+    fitted = fit_hands(other, joints)
+    assert fitted.error_m.mean() < 1.5e-3
+    again = other(fitted.pose, fitted.shape.expand(COUNT, -1))
+    torch.testing.assert_close(again - again[:, :1] + fitted.wrist_m[:, None], fitted.joints_m, atol=1e-5, rtol=0)
 
 
 def test_many_frames_are_fitted_in_portions(
