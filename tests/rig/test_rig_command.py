@@ -113,6 +113,14 @@ def test_rotations_go_to_standard_output_alone(lines: Any, make_prediction: Any,
     assert not (tmp_path / "rigs").exists()
 
 
+def test_lines_come_through_a_pipe_too(make_prediction: Any, tmp_path: Path) -> None:
+    line = make_prediction().to_json_line()
+    result = runner.invoke(app, ["rig", "-", "--out", str(tmp_path / "rigs")], input=line + "\nnothing\n")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == ["-:2: is no line of `graphhand predict --json`; left out"]
+    assert (tmp_path / "rigs" / "photo_hand.glb").exists()
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_rotations_pose_the_hand_model(make_prediction: Any, right: HandModel, side: str) -> None:
     prediction = make_prediction(side=side)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +24,10 @@ DEFAULT_OUT = Path("rigs")
 
 def rig(
     hands: Annotated[
-        list[Path], typer.Argument(metavar="HANDS.jsonl", help="Files that `graphhand predict --json` wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="HANDS.jsonl|-", help="Files that `graphhand predict --json` wrote; - is standard input."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -42,7 +47,7 @@ def rig(
 
     \b
     Examples:
-      graphhand predict clip.mp4 --json clip.jsonl && graphhand rig clip.jsonl
+      graphhand predict clip.mp4 --json - | graphhand rig -
       graphhand rig hands.jsonl --json rotations.jsonl
     """
     from graphhand.hand_model import HandModel
@@ -80,7 +85,7 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
 
     for file in files:
         try:
-            with file.open(encoding="utf-8") as lines:
+            with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, start=1):
                     if not line.strip():
                         continue
