@@ -43,7 +43,7 @@ DECIDED = 5.0
 """Log-odds by which a side is so much likelier after the first look that the other is not looked at more closely. Of
 200 drawn hands, left and right, two thirds were decided, none of which a closer look at both found to be the other."""
 
-SEARCHED_ABOVE = 0.075
+SEARCHED_ABOVE = 0.055
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which a picture's windows are searched."""
 
 CANDIDATES = 4

@@ -27,7 +27,7 @@ CLOSEST = 0.5
 SETTLED_OVERLAP = 0.9
 """Intersection over union of two successive crops from which on another look brings nothing."""
 
-UNSURE = 0.05
+UNSURE = 0.04
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which it is doubtful that a hand was found."""
 
 _LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
