@@ -99,7 +99,7 @@ def predict(
     estimator = HandPoseEstimator(weights, device)
     targets = _targets(jobs, folder)
     failures = 0
-    with text_lines(json, "--json") as write, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
+    with text_lines(json) as write, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
 
         def emit(prediction: Prediction) -> None:
             write(prediction.to_json_line())
