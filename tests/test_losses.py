@@ -13,7 +13,6 @@ from graphhand.losses import (
     adversarial_loss,
     bone_direction_loss,
     bone_length_loss,
-    bone_vectors,
     critic_loss,
     depth_loss,
     handedness_loss,
@@ -22,7 +21,7 @@ from graphhand.losses import (
     pose_terms,
     projection_loss,
 )
-from graphhand.skeleton import BONES, Joint
+from graphhand.skeleton import BONES, Joint, bone_vectors
 
 ALL = torch.ones(2, dtype=torch.bool)
 LABELLED = torch.ones(2, 21, dtype=torch.bool)

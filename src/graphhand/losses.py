@@ -15,17 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphhand.skeleton import BONES
+from graphhand.skeleton import bone_vectors
 
 MM_PER_M = 1000.0
 REFERENCE_CROP_PX = 224.0
-_PARENT = [parent for parent, _ in BONES]
-_CHILD = [child for _, child in BONES]
-
-
-def bone_vectors(joints: Tensor) -> Tensor:
-    """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
-    return joints[..., _CHILD, :] - joints[..., _PARENT, :]
 
 
 def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:

@@ -60,6 +60,14 @@ BONES: tuple[tuple[int, int], ...] = tuple((PARENTS[child], child) for child in 
 
 NUM_BONES = len(BONES)
 
+_BONE_PARENTS = [parent for parent, _ in BONES]
+_BONE_CHILDREN = [child for _, child in BONES]
+
+
+def bone_vectors(joints: Tensor) -> Tensor:
+    """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
+    return joints[..., _BONE_CHILDREN, :] - joints[..., _BONE_PARENTS, :]
+
 
 def adjacency(normalization: Literal["symmetric", "row"] = "symmetric") -> Tensor:
     """Normalised adjacency of the hand's own tree, with self loops.

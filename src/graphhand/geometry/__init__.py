@@ -1,6 +1,6 @@
 """Rotations, cameras, crops and alignment. Torch functions take any number of leading batch dimensions."""
 
-from graphhand.geometry.alignment import root_align, similarity_align
+from graphhand.geometry.alignment import best_rotation, root_align, similarity_align
 from graphhand.geometry.cameras import (
     ASSUMED_FOV_DEG,
     flip_intrinsics,
@@ -27,6 +27,7 @@ __all__ = [
     "CROP_MARGIN",
     "CropCamera",
     "axis_angle_to_matrix",
+    "best_rotation",
     "crop_camera",
     "fit_translation",
     "fit_weak_perspective",

@@ -11,6 +11,23 @@ def root_align(joints_m: Tensor, root: int = 0) -> Tensor:
     return joints_m - joints_m[..., root : root + 1, :]
 
 
+def best_rotation(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The proper rotation of centred points that fits others best by least squares (Umeyama 1991).
+
+    Args:
+        source, target: ``(..., N, 3)``, each with its mean at the origin.
+
+    Returns:
+        ``(..., 3, 3)`` R with ``source @ R`` near the target, and ``(..., 3)`` the covariance's singular values, the
+        last one negated where a mirror image would fit better.
+    """
+    u, singular, vh = torch.linalg.svd(source.transpose(-1, -2) @ target)
+    sign = torch.linalg.det(u @ vh).sign()
+    sign = torch.where(sign == 0, torch.ones_like(sign), sign)
+    flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), dim=-1)
+    return (u * flip[..., None, :]) @ vh, singular * flip
+
+
 def similarity_align(source: Tensor, target: Tensor, *, scale: bool = True) -> Tensor:
     """Procrustes: the source moved by the rotation, translation and (optionally) scale that best fit the target.
 
@@ -27,14 +44,10 @@ def similarity_align(source: Tensor, target: Tensor, *, scale: bool = True) -> T
     mean_source = source.mean(-2, keepdim=True)
     mean_target = target.mean(-2, keepdim=True)
     s, t = source - mean_source, target - mean_target
-    u, singular, vh = torch.linalg.svd(s.transpose(-1, -2) @ t)
-    sign = torch.linalg.det(u @ vh).sign()
-    sign = torch.where(sign == 0, torch.ones_like(sign), sign)
-    flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), dim=-1)
-    rotation = (u * flip[..., None, :]) @ vh
+    rotation, singular = best_rotation(s, t)
     aligned = s @ rotation
     if scale:
         energy = s.square().sum((-1, -2))
-        factor = (singular * flip).sum(-1) / energy.clamp(min=torch.finfo(energy.dtype).tiny)
+        factor = singular.sum(-1) / energy.clamp(min=torch.finfo(energy.dtype).tiny)
         aligned = aligned * factor[..., None, None]
     return aligned + mean_target

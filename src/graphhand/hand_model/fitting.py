@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from graphhand.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from graphhand.geometry import axis_angle_to_matrix, best_rotation, matrix_to_axis_angle
 from graphhand.hand_model.layer import HandModel
 from graphhand.hand_model.pose import mirror_pose
 from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser
-from graphhand.skeleton import BONES
+from graphhand.skeleton import FINGERS, bone_vectors
 
 LENGTH_MM = 3.0
 """Error of an estimated bone's length, against a standard deviation of one of each shape coefficient."""
@@ -110,9 +110,9 @@ class _PoseFit:
         self.beyond[0, 1:] = 1.0
         stiffness = joints_m.new_zeros(15, 3, 3)
         poser = HandPoser(self.rest)
-        for finger, chain in enumerate(MODEL_CHAIN):
+        for finger, (chain, joints) in enumerate(zip(MODEL_CHAIN, FINGERS.values())):
             for place, row in enumerate(chain):
-                self.beyond[row, 2 + 4 * finger + place : 5 + 4 * finger] = 1.0
+                self.beyond[row, joints[place + 1] : joints[-1] + 1] = 1.0
                 bone = poser.bone[finger, place].to(joints_m)
                 bend = poser.bend[finger].to(joints_m)
                 bend = normalize(bend - (bend @ bone) * bone, dim=0)
@@ -120,6 +120,9 @@ class _PoseFit:
                 axes = torch.stack((bend, torch.linalg.cross(bone, bend), bone))
                 stiffness[row - 1] = joints_m.new_tensor(STIFFNESS_MM[kind])[:, None] * axes
         self.stiffness = stiffness
+        # Of the turns against their stiffness by d: exp's own derivative is taken to be the identity, for turns are
+        # small or their stiffness is.
+        self.held = pad(torch.block_diag(*stiffness), (3, 3))
 
     def joints(self, pose: Tensor, wrist_m: Tensor) -> Tensor:
         """(B, 21, 3) metres."""
@@ -158,16 +161,12 @@ class _PoseFit:
         palm = [0, 1, 5, 9, 13, 17]
         source = self.rest[palm] - self.rest[palm].mean(0)
         target = self.target[:, palm] - self.target[:, palm].mean(1, keepdim=True)
-        u, _, vh = torch.linalg.svd(target.transpose(1, 2) @ source)
-        sign = torch.linalg.det(u @ vh)
-        flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), dim=-1)
-        turn = (u * flip[:, None]) @ vh
+        turn, _ = best_rotation(target, source.expand_as(target))  # columns: from rest to where the palm is
         pose = torch.eye(3).to(self.target).expand(len(self.target), 16, 3, 3).clone()
         pose[:, 0] = turn
-        for finger, chain in enumerate(MODEL_CHAIN):
+        for chain, joints in zip(MODEL_CHAIN, FINGERS.values()):
             world = turn
-            for place, row in enumerate(chain):
-                joint = 1 + 4 * finger + place
+            for row, joint in zip(chain, joints):
                 bone = self.rest[joint + 1] - self.rest[joint]
                 wanted = (self.target[:, joint + 1] - self.target[:, joint])[:, None] @ world
                 pose[:, row] = _shortest_turn(bone.expand(len(wanted), 3), wanted[:, 0])
@@ -189,16 +188,12 @@ class _PoseFit:
         levers = torch.linalg.cross(axes[:, :, :, None], lever[:, :, None], dim=-1) * 1e3  # (B, 16, 3, 21, 3)
         of_turns = levers.flatten(1, 2).flatten(2).transpose(1, 2)  # (B, 63, 48)
         of_wrist = torch.eye(3).to(pose).repeat(21, 1).expand(len(pose), 63, 3)
-        # exp's own derivative is taken to be the identity: turns are small or their stiffness is
-        held = torch.block_diag(*self.stiffness)  # (45, 45)
-        held = pad(held, (3, 3)).expand(len(pose), 45, 51)
-        return torch.cat((torch.cat((of_turns, of_wrist), dim=2), held), dim=1)
+        return torch.cat((torch.cat((of_turns, of_wrist), dim=2), self.held.expand(len(pose), 45, 51)), dim=1)
 
 
 def _bone_lengths(joints_m: Tensor) -> Tensor:
     """(..., 20) metres."""
-    parents, children = zip(*BONES)
-    return torch.linalg.vector_norm(joints_m[..., children, :] - joints_m[..., parents, :], dim=-1)
+    return torch.linalg.vector_norm(bone_vectors(joints_m), dim=-1)
 
 
 def _shortest_turn(source: Tensor, target: Tensor) -> Tensor:

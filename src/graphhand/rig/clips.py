@@ -17,16 +17,16 @@ from graphhand.hand_model import HandModel
 from graphhand.hand_model.fitting import FittedHands, fit_hands
 from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.inference.results import Camera, Hand, Prediction
-from graphhand.skeleton import JOINT_NAMES
+from graphhand.skeleton import FINGERS, JOINT_NAMES
 
 FloatArray = NDArray[np.float64]
 
 ROTATION_JOINTS = (
     "wrist",
     *(
-        name
-        for _, name in sorted(
-            (row, JOINT_NAMES[1 + 4 * f + k]) for f, c in enumerate(MODEL_CHAIN) for k, row in enumerate(c)
+        JOINT_NAMES[joint]
+        for _, joint in sorted(
+            pair for rows, joints in zip(MODEL_CHAIN, FINGERS.values()) for pair in zip(rows, joints)
         )
     ),
 )

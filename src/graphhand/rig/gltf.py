@@ -24,7 +24,7 @@ from graphhand.geometry import matrix_to_quaternion
 from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS
 from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.rig.clips import ROTATION_JOINTS, HandClip
-from graphhand.skeleton import JOINT_NAMES
+from graphhand.skeleton import FINGERS, JOINT_NAMES
 
 SKIN_COLOUR = (0.80, 0.58, 0.47, 1.0)
 
@@ -110,8 +110,7 @@ def _document(clip: HandClip) -> tuple[dict[str, Any], bytes]:
         if row:
             nodes[parent].setdefault("children", []).append(row)
     tips = model(torch.eye(3).to(turns).expand(NUM_SKELETON_JOINTS, 3, 3), shape).numpy()
-    for finger, chain in enumerate(MODEL_CHAIN):  # no joints, but programs draw a bone up to them
-        tip = 4 + 4 * finger
+    for chain, (*_, tip) in zip(MODEL_CHAIN, FINGERS.values()):  # no joints, but programs draw a bone up to them
         nodes[chain[-1]].setdefault("children", []).append(len(nodes))
         nodes.append({"name": f"{side}_{JOINT_NAMES[tip]}", "translation": (tips[tip] - rest[chain[-1]]).tolist()})
 
