@@ -8,6 +8,7 @@ Every loss is a mean over the samples it applies to, and zero (with zero gradien
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +70,18 @@ def heatmap_loss(logits: Tensor, target_px: Tensor, labelled: Tensor, crop_size:
     target = (-0.5 * squared).flatten(2).log_softmax(-1)
     divergence = F.kl_div(logits.flatten(2).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
     return _mean_over((divergence * inside).sum(-1) / inside.sum(-1).clamp(min=1), labelled.any(-1))
+
+
+def absence_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
+    """Divergence from heatmaps that are even, as they are to be where nothing is a joint; not in the paper.
+
+    Args:
+        logits: ``(B, 21, h, w)``.
+        has_hand: ``(B,)`` bool; rows that show a hand do not count.
+    """
+    log_weights = logits.flatten(2).log_softmax(-1)
+    divergence = -log_weights.mean(-1) - math.log(log_weights.shape[-1])
+    return _mean_over(divergence.mean(-1), ~has_hand)
 
 
 def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
         np.testing.assert_allclose(batch.image[row].numpy() * 255, example.image.transpose(2, 0, 1), atol=1e-4)
         for field in ("joints_m", "joints_px", "labelled", "visible", "K", "R_crop_cam"):
             np.testing.assert_array_equal(getattr(batch, field)[row].numpy(), getattr(example, field))
-        for field in ("has_3d", "has_camera", "is_right", "flipped"):
+        for field in ("has_3d", "has_camera", "has_hand", "is_right", "flipped"):
             assert bool(getattr(batch, field)[row]) == getattr(example, field)
         assert batch.root_depth_m[row].item() == pytest.approx(example.root_depth_m)
 
@@ -27,7 +27,15 @@ def test_types_and_range_are_as_documented(dotted_sample):
     assert 0.0 <= batch.image.min() < batch.image.max() <= 1.0
     floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m, batch.R_crop_cam)
     assert {t.dtype for t in floats} == {torch.float32}
-    bools = (batch.labelled, batch.visible, batch.has_3d, batch.has_camera, batch.is_right, batch.flipped)
+    bools = (
+        batch.labelled,
+        batch.visible,
+        batch.has_3d,
+        batch.has_camera,
+        batch.has_hand,
+        batch.is_right,
+        batch.flipped,
+    )
     assert {t.dtype for t in bools} == {torch.bool}
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from graphhand.errors import InputError
+from graphhand.images import write_image
 from graphhand.model import Generator, build_discriminator
 from graphhand.training.checkpoint import Checkpoint, read_checkpoint
 from graphhand.training.config import TrainConfig, load_config, parse_config
@@ -168,3 +170,27 @@ def test_everything_at_once_runs_and_resumes_on_a_gpu(recipe, tmp_path):
     trainer = train(recipe | options, tmp_path / "run")
     assert trainer.fabric.device.type == "cuda"
     assert all(bool(tensor.isfinite().all()) for tensor in weights(tmp_path / "run" / "stage3").values())
+
+
+def test_a_run_learns_to_tell_pictures_without_hands(tmp_path, write_hands):
+    """Noise is a hand, always the same, and dark is none: the handedness head and the heatmaps come to say so."""
+    joints = np.random.default_rng(0).normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+    (tmp_path / "hands").mkdir()
+    hands = write_hands(tmp_path / "hands", lambda k: {"joints_cam_m": joints.tolist()})
+    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    (tmp_path / "dark").mkdir()
+    for k in range(4):
+        write_image(tmp_path / "dark" / f"{k}.png", np.full((40, 40, 3), 10 + 3 * k, np.uint8))
+    handless = {"kind": "handless", "root": str(tmp_path / "dark")}
+    generator = TINY["generator"] | {"keypoints": True}
+    losses = {"keypoints": 1.0, "heatmaps": 120.0, "absence": 20.0, "handedness": 10.0}
+    stages = {"stage1": {"epochs": 16, "learning_rate": 5e-3}, "stage2": {"epochs": 0}, "stage3": {"epochs": 0}}
+    options = {"train": [source, handless], "validation": source, "generator": generator, "losses": losses, "mirror": 0}
+    trainer = train(TINY | options | stages, tmp_path / "run")
+    pictures = torch.stack([torch.full((3, 32, 32), 0.05), torch.rand(3, 32, 32)])
+    K = torch.tensor([[80.0, 0, 15.5], [0, 80.0, 15.5], [0, 0, 1]]).expand(2, 3, 3)
+    with torch.inference_mode():
+        output = trainer.generator.eval()(pictures, K, refine=False)
+    assert output.right_logit[0] < 0 < output.right_logit[1]
+    assert output.spread[0] > 0.95
+    assert output.spread[1] < 0.85

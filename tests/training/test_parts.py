@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
-from graphhand.losses import pose_loss, projection_loss
+from graphhand.losses import absence_loss, pose_loss, projection_loss
 from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.parts import split_batch, still_statistics, triples
@@ -26,12 +26,13 @@ DISCRIMINATOR = DiscriminatorConfig(image_size=16, image_width=4, pose_width=4, 
 
 @pytest.fixture
 def batch() -> HandBatch:
-    """Rows with and without a pose, with and without labels, unevenly spread."""
+    """Rows with and without a pose, labels and a hand, unevenly spread."""
     draw = torch.Generator().manual_seed(0)
     joints = torch.randn(ROWS, 21, 3, generator=draw) * 0.03
     posed = torch.tensor([True, True, True, False, False, True, False, True])
     labelled = torch.rand(ROWS, 21, generator=draw) < 0.8
-    labelled[4] = False
+    has_hand = torch.tensor([True, True, True, True, False, True, False, True])
+    labelled &= has_hand[:, None]
     return HandBatch(
         image=torch.rand(ROWS, 3, SIZE, SIZE, generator=draw),
         joints_m=joints - joints[:, :1],
@@ -42,7 +43,8 @@ def batch() -> HandBatch:
         root_depth_m=torch.full((ROWS,), 0.4),
         has_3d=posed,
         has_camera=posed,
-        is_right=torch.arange(ROWS) != 4,
+        has_hand=has_hand,
+        is_right=has_hand,
         R_crop_cam=torch.eye(3).expand(ROWS, 3, 3),
         flipped=torch.zeros(ROWS, dtype=torch.bool),
         names=tuple(f"row{k}" for k in range(ROWS)),
@@ -60,13 +62,16 @@ def test_pieces_are_the_batch_in_order(batch, pieces):
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_weighted_means_of_the_pieces_add_up_to_the_whole(batch, pieces):
     predicted_m, predicted_px = batch.joints_m.flip(0), batch.joints_px.flip(0)
-    pose = projection = torch.zeros(())
+    heatmaps = torch.randn(ROWS, 21, 8, 8, generator=torch.Generator().manual_seed(1))
+    pose = projection = absence = torch.zeros(())
     for k, part in enumerate(split_batch(batch, pieces).pieces):
         rows = slice(k * ROWS // pieces, (k + 1) * ROWS // pieces)
         pose = pose + part.share.posed * pose_loss(predicted_m[rows], part.batch.joints_m, part.batch.has_3d)
         projection = projection + part.share.labelled * projection_loss(
             predicted_px[rows], part.batch.joints_px, part.batch.labelled, SIZE
         )
+        absence = absence + part.share.handless * absence_loss(heatmaps[rows], part.batch.has_hand)
+    assert float(absence) == pytest.approx(float(absence_loss(heatmaps, batch.has_hand)))
     assert float(pose) == pytest.approx(float(pose_loss(predicted_m, batch.joints_m, batch.has_3d)))
     whole = projection_loss(predicted_px, batch.joints_px, batch.labelled, SIZE)
     assert float(projection) == pytest.approx(float(whole))

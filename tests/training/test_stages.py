@@ -44,6 +44,7 @@ def make_batch(count: int = 6, seed: int = 0) -> HandBatch:
         root_depth_m=torch.full((count,), 0.4),
         has_3d=yes,
         has_camera=yes,
+        has_hand=yes,
         is_right=yes,
         R_crop_cam=torch.eye(3).expand(count, 3, 3),
         flipped=~yes,
@@ -226,6 +227,19 @@ def test_mirrored_negatives_teach_the_handedness_head_only():
     negatives = replace(batch, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
     total, terms = supervised_loss(generator(batch.image, batch.K), negatives, LossWeights())
     assert float(total) == pytest.approx(float(terms["handedness"]))
+
+
+def test_pictures_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
+    generator = Generator(CONFIG.model_copy(update={"keypoints": True}))
+    batch = make_batch()
+    no = torch.zeros(6, dtype=torch.bool)
+    handless = replace(batch, has_hand=no, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
+    weights = LossWeights(keypoints=1.0, heatmaps=120.0, keypoint_depths=1.0, prior=1.0, absence=5.0)
+    total, terms = supervised_loss(generator(batch.image, batch.K), handless, weights)
+    assert float(terms["absence"]) > 0
+    assert float(total) == pytest.approx(float(terms["handedness"] + 5 * terms["absence"]), rel=1e-5)
+    _, of_hands = supervised_loss(generator(batch.image, batch.K), batch, weights)
+    assert float(of_hands["absence"]) == 0
 
 
 def test_rotation_size_is_zero_at_rest_and_two_at_a_half_turn():

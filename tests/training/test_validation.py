@@ -38,6 +38,7 @@ def batch() -> HandBatch:
         root_depth_m=torch.full((count,), 0.4),
         has_3d=yes,
         has_camera=yes,
+        has_hand=yes,
         is_right=yes,
         R_crop_cam=torch.eye(3).expand(count, 3, 3),
         flipped=~yes,

@@ -3,6 +3,7 @@
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandBatch, HandExample, collate
 from graphhand.data.example import make_example
+from graphhand.data.handless import HandlessPictures
 from graphhand.data.loading import HandLoader, SkippedSamples
 from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.data.registry import (
@@ -36,6 +37,7 @@ __all__ = [
     "HandExample",
     "HandLoader",
     "HandSample",
+    "HandlessPictures",
     "InterHand",
     "MixedHands",
     "NamedDataset",

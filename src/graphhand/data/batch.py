@@ -25,8 +25,9 @@ class HandExample:
         K: (3, 3) float32 intrinsics of the crop.
         root_depth_m: z of the wrist in the crop's frame; zero where unknown.
         has_3d, has_camera: whether the pose, and the true intrinsics, are known.
-        is_right: False for a mirrored negative: a picture of a *left* hand, there for the handedness head alone.
-            Its ``labelled`` and ``has_3d`` are False, so no pose loss can use it by mistake.
+        has_hand: False where nothing in the crop is a hand.
+        is_right: False for these, and for a mirrored negative: a picture of a *left* hand, there for the handedness
+            head alone. Their ``labelled`` and ``has_3d`` are False, so no pose loss can use them by mistake.
         R_crop_cam: (3, 3) float32, from the frame of the (possibly mirrored) camera to the crop's frame.
         flipped: True where a left hand was mirrored into a right one.
         name: the sample's name.
@@ -41,6 +42,7 @@ class HandExample:
     root_depth_m: float
     has_3d: bool
     has_camera: bool
+    has_hand: bool
     is_right: bool
     R_crop_cam: npt.NDArray[np.float32]
     flipped: bool
@@ -59,7 +61,7 @@ class HandBatch:
         labelled, visible: (B, 21) bool.
         K: (B, 3, 3) float32 crop intrinsics.
         root_depth_m: (B,) float32.
-        has_3d, has_camera, is_right, flipped: (B,) bool.
+        has_3d, has_camera, has_hand, is_right, flipped: (B,) bool.
         R_crop_cam: (B, 3, 3) float32.
         names: B sample names.
         skipped: one line for each corrupt sample that was passed over while this batch was made.
@@ -74,6 +76,7 @@ class HandBatch:
     root_depth_m: Tensor
     has_3d: Tensor
     has_camera: Tensor
+    has_hand: Tensor
     is_right: Tensor
     R_crop_cam: Tensor
     flipped: Tensor
@@ -125,6 +128,7 @@ def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> Han
         root_depth_m=stack("root_depth_m", np.float32),
         has_3d=stack("has_3d", np.bool_),
         has_camera=stack("has_camera", np.bool_),
+        has_hand=stack("has_hand", np.bool_),
         is_right=stack("is_right", np.bool_),
         R_crop_cam=stack("R_crop_cam"),
         flipped=stack("flipped", np.bool_),

@@ -36,7 +36,7 @@ def make_example(
     """Cut, mirror, turn and (optionally) augment one sample.
 
     Args:
-        sample: the labelled hand.
+        sample: the labelled hand, or a picture without one.
         size: side of the crop in pixels.
         augmentation: random changes; None for the plain crop.
         rng: their source; needed with ``augmentation``.
@@ -87,7 +87,8 @@ def make_example(
         root_depth_m=root_depth_m,
         has_3d=has_3d,
         has_camera=has_camera,
-        is_right=not negative,
+        has_hand=sample.has_hand,
+        is_right=sample.has_hand and not negative,
         R_crop_cam=camera.R_crop_cam.astype(np.float32),
         flipped=sample.side == "left" and not negative,
         name=sample.name,

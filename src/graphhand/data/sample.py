@@ -29,6 +29,8 @@ class HandSample:
             that joint is not labelled.
         K: (3, 3) float64 intrinsics of ``image``, or None where unknown.
         box_px: (4,) float64 x, y, w, h of the hand where the data set gives one, else None: the joints' box serves.
+        has_hand: False for a picture of anything else, from which networks learn to say so. Nothing in it is labelled,
+            its side means nothing, and its box says what to look at.
 
     Raises:
         ValueError: on wrong shapes or types. (Impossible *values* are the business of ``graphhand.data.labels``.)
@@ -42,6 +44,7 @@ class HandSample:
     joints_cam_m: npt.NDArray[np.float32] | None = None
     K: npt.NDArray[np.float64] | None = None
     box_px: npt.NDArray[np.float64] | None = None
+    has_hand: bool = True
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

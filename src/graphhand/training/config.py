@@ -42,7 +42,16 @@ class DatasetSource(StrictModel):
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
+class HandlessSource(StrictModel):
+    """Pictures of anything but hands: the handedness head and the heatmaps learn to say so, everything else nothing."""
+
+    kind: Literal["handless"]
+    root: Path = Field(description="folder of pictures, each seen whole")
+    weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
+
+
 Source = Annotated[RenderedSource | DatasetSource, Field(discriminator="kind")]
+TrainSource = Annotated[RenderedSource | DatasetSource | HandlessSource, Field(discriminator="kind")]
 
 
 class LossWeights(StrictModel):
@@ -56,6 +65,9 @@ class LossWeights(StrictModel):
     prior: float = Field(0.0, ge=0, description="L_pose of the prior pose after stage I too; not in the paper")
     keypoints: float = Field(0.0, ge=0, description="as L_proj, of the heatmaps' joints; not in the paper")
     heatmaps: float = Field(0.0, ge=0, description="divergence of the heatmaps from Gaussians; not in the paper")
+    absence: float = Field(
+        0.0, ge=0, description="divergence of the heatmaps of handless sources from even ones; not in the paper"
+    )
     keypoint_depths: float = Field(0.0, ge=0, description="of the heatmaps' joints, millimetres; not in the paper")
     handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head; not in the paper")
     pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles; not in the paper")
@@ -106,7 +118,7 @@ class TrainConfig(StrictModel):
         None, description="backbone layers up to this stride stay as they began; null trains all of them"
     )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    train: tuple[Source, ...] = Field((RenderedSource(samples=41258),), min_length=1)
+    train: tuple[TrainSource, ...] = Field((RenderedSource(samples=41258),), min_length=1)
     validation: Source = RenderedSource(seed=1, samples=512)
     augmentation: Augmentation = Augmentation()
     mirror: float = Field(
@@ -154,6 +166,11 @@ class TrainConfig(StrictModel):
             raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
         if (self.losses.heatmaps or self.losses.keypoint_depths) and not self.generator.keypoints:
             raise ValueError("losses.heatmaps and losses.keypoint_depths need generator.keypoints")
+        handless = [isinstance(source, HandlessSource) for source in self.train]
+        if all(handless):
+            raise ValueError("train has handless sources alone: name pictures of hands too")
+        if self.losses.absence and not (self.generator.keypoints and any(handless)):
+            raise ValueError("losses.absence needs generator.keypoints and a handless source in train")
         if self.epoch_samples < self.batch_size:
             raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
         if self.batch_size % self.accumulate:
@@ -230,13 +247,16 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
+_KINDS: dict[int | str, Any] = {"rendered": RenderedSource, "dataset": DatasetSource, "handless": HandlessSource}
+
+
 def _explain(error: ValidationError) -> tuple[str, str]:
     """The first fault as (problem, remedy); an unknown key wins, since it often causes the others."""
     faults = error.errors()
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
     fault = next((f for f in faults if f["type"] in unknown), faults[0])
     # A union's own tag stands in the location of a fault inside it; no key of the file is called so.
-    location = [str(part) for part in fault["loc"] if part not in ("rendered", "dataset")]
+    location = [str(part) for part in fault["loc"] if part not in _KINDS]
     where = ".".join(location) or "the whole"
     if fault["type"] in unknown:
         valid = _valid_keys(fault["loc"])
@@ -250,8 +270,8 @@ def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys that the section holding ``location`` knows."""
     model: Any = TrainConfig
     for part in location[:-1]:
-        if part in ("rendered", "dataset"):
-            model = RenderedSource if part == "rendered" else DatasetSource
+        if part in _KINDS:
+            model = _KINDS[part]
         elif isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             model = _section(model.model_fields[part].annotation)
     if isinstance(model, type) and issubclass(model, BaseModel):

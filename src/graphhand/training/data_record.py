@@ -12,7 +12,7 @@ from typing import Any
 from graphhand import rendering
 from graphhand.hand_model import HandModel
 from graphhand.images import IMAGE_SUFFIXES
-from graphhand.training.config import DatasetSource, RenderedSource, Source, TrainConfig
+from graphhand.training.config import RenderedSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 
 _READ_LIMIT = 1 << 30
@@ -33,11 +33,11 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _source_record(source: Source, image_size: int) -> dict[str, Any]:
+def _source_record(source: TrainSource, image_size: int) -> dict[str, Any]:
     record = {"name": source_name(source), "kind": source.kind}
-    if isinstance(source, DatasetSource):
-        return record | folder_record(source.root)
-    return record | _drawn_record(source, image_size)
+    if isinstance(source, RenderedSource):
+        return record | _drawn_record(source, image_size)
+    return record | folder_record(source.root)
 
 
 def folder_record(root: Path) -> dict[str, Any]:

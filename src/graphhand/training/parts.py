@@ -31,12 +31,14 @@ class Share:
         rows: for means over all rows.
         posed: over rows with a 3D pose.
         labelled: over rows with a 2D label.
+        handless: over rows that show no hand.
         real, fake: over the discriminator's true and generated triples.
     """
 
     rows: Weight = 1.0
     posed: Weight = 1.0
     labelled: Weight = 1.0
+    handless: Weight = 1.0
     real: Weight = 1.0
     fake: Weight = 1.0
 
@@ -81,12 +83,12 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
         pieces: how many equal pieces to make.
     """
     rank, size = rank_and_size()
-    posed, labelled = batch.has_3d, batch.labelled.any(1)
-    counts = torch.zeros(size, 2, dtype=torch.int64, device=posed.device)
-    counts[rank] = torch.stack((posed.sum(), labelled.sum()))
+    posed, labelled, handless = batch.has_3d, batch.labelled.any(1), ~batch.has_hand
+    counts = torch.zeros(size, 3, dtype=torch.int64, device=posed.device)
+    counts[rank] = torch.stack((posed.sum(), labelled.sum(), handless.sum()))
     if size > 1:
         dist.all_reduce(counts)
-    all_posed, all_labelled = counts.sum(0)
+    all_posed, all_labelled, all_handless = counts.sum(0)
     real, fake = triples(posed, counts[:rank, 0].sum(), all_posed)
     pairs = all_posed // 2
 
@@ -101,6 +103,7 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
             rows=1 / pieces,
             posed=share(posed[here], all_posed),
             labelled=share(labelled[here], all_labelled),
+            handless=share(handless[here], all_handless),
             real=share(real[here], pairs),
             fake=share(fake[here], pairs),
         )

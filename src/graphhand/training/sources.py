@@ -11,14 +11,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample, MixedHands, WeightedSet, open_dataset
+from graphhand.data import (
+    HandBatch,
+    HandDataset,
+    HandlessPictures,
+    HandLoader,
+    HandSample,
+    MixedHands,
+    WeightedSet,
+    open_dataset,
+)
 from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
 from graphhand.layouts.filling import records
 from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import DatasetSource, RenderedSource, Source, TrainConfig
+from graphhand.training.config import DatasetSource, HandlessSource, RenderedSource, TrainConfig, TrainSource
 
 
 class BatchSource(Protocol):
@@ -78,7 +87,7 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
     )
 
 
-def open_source(source: Source, config: TrainConfig) -> HandDataset:
+def open_source(source: TrainSource, config: TrainConfig) -> HandDataset:
     """One source as a data set of labelled pictures.
 
     Raises:
@@ -86,6 +95,8 @@ def open_source(source: Source, config: TrainConfig) -> HandDataset:
     """
     if isinstance(source, RenderedSource):
         return RenderedHands(source, config.generator.image_size)
+    if isinstance(source, HandlessSource):
+        return WholePictures(HandlessPictures(source.root), config.generator.crop_margin)
     samples = open_dataset(source.name, source.root, **source.options)
     return WholePictures(samples, config.generator.crop_margin) if source.whole_picture else samples
 
@@ -110,9 +121,11 @@ class WholePictures:
         return replace(sample, box_px=box)
 
 
-def source_name(source: Source) -> str:
+def source_name(source: TrainSource) -> str:
     """What to call a source in messages."""
-    return f"{source.name} ({source.root})" if isinstance(source, DatasetSource) else f"rendered (seed {source.seed})"
+    if isinstance(source, RenderedSource):
+        return f"rendered (seed {source.seed})"
+    return f"{source.name if isinstance(source, DatasetSource) else source.kind} ({source.root})"
 
 
 def render_config(source: RenderedSource, image_size: int) -> RenderConfig:
@@ -248,6 +261,7 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
         root_depth_m=torch.where(mirrored, 0.0, root[:, 0, 2]),
         has_3d=posed,
         has_camera=torch.ones(count, dtype=torch.bool, device=device),
+        has_hand=torch.ones(count, dtype=torch.bool, device=device),
         is_right=posed,
         R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
         flipped=torch.zeros(count, dtype=torch.bool, device=device),

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from graphhand.data.batch import HandBatch
 from graphhand.losses import (
+    absence_loss,
     adversarial_loss,
     critic_loss,
     depth_loss,
@@ -194,6 +195,7 @@ def supervised_loss(
         weighted += [
             (weights.keypoints, "keypoints", share.labelled * projection_loss(found.pixels(crop_size), *pixels)),
             (weights.heatmaps, "heatmaps", share.labelled * heatmap_loss(found.heatmaps, *pixels)),
+            (weights.absence, "absence", share.handless * absence_loss(found.heatmaps, batch.has_hand)),
             (weights.keypoint_depths, "keypoint_depths", share.posed * away),
         ]
     # A term switched off takes no part at all: zero times an infinity would not be zero.
