@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.inference import HandPoseEstimator, estimator
+from graphhand.inference import HandPoseEstimator, search
 from graphhand.inference.localisation import overlap
 from graphhand.rendering import RenderConfig, RenderEngine, backgrounds
 from graphhand.rendering.counter_random import CounterRandom
@@ -80,13 +80,13 @@ def main() -> int:
     print(f"{options.count} pictures of each kind; milliseconds are means\n")
     columns = ("found without", "with search", "ms without", "ms with", "score > 0.5")
     print(f"{'hand / longer side':20}" + "".join(f"{column:>15}" for column in columns))
-    limits = {"without": math.inf, "with": estimator.SEARCHED_ABOVE}
+    limits = {"without": math.inf, "with": search.SEARCHED_ABOVE}
     for share in (*SHARES, 0.0):
         found, seconds, sure = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0.0), 0
         for ground, (picture, joints) in zip(grounds, drawn):
             image, box = laid_over(ground, picture, joints, share, rng) if share else (ground, np.array([0, 0, 1, 1]))
             for name, limit in limits.items():
-                estimator.SEARCHED_ABOVE = limit
+                search.SEARCHED_ABOVE = limit
                 start = time.perf_counter()
                 (hand,) = find(image)
                 seconds[name] += time.perf_counter() - start

@@ -231,6 +231,9 @@ def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
         (["--focal", "900", "--fov", "60"], "--focal"),
         (["--fov", "180"], "--fov"),
         (["--min-score", "1.5"], "--min-score"),
+        (["--max-hands", "0"], "--max-hands"),
+        (["--max-hands", "2", "--whole-image"], "--max-hands"),
+        (["--max-hands", "2", "--box", "0,0,9,9"], "--max-hands"),
         (["--device", "tpu9"], "device tpu9"),
     ],
 )
@@ -395,7 +398,7 @@ def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
     assert np.abs(smooth[-1] - raw[-1]).max() > 0.01
     assert np.abs(boxed[0] - raw[0]).max() > 1
     twice = run(weights, video, "--box", "1,8,40,30", "--box", "9,8,40,30", "--json", "-")
-    assert str(twice.exception) == "--box: is given more than once, and a video has one hand; give one"
+    assert str(twice.exception) == "--box: is given more than once, and there is a video; give one, or --max-hands"
     outside = run(weights, video, "--box", "100,8,40,30", "--json", "-")
     assert outside.exit_code == 1
     assert outside.stderr.splitlines() == [f"{video}: the box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]

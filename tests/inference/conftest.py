@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -133,6 +134,23 @@ class ShortSighted(nn.Module):
         return np.array([u.mean(), v.mean()]) + side * PATCH, 0.01
 
 
+class EachSquare(ShortSighted):
+    """As that, but finds the one of several squares that is nearest to the middle, and is surer of brighter ones."""
+
+    def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
+        self.brightness: list[float] = []
+        output = super().forward(image, K, camera_known)
+        output.right_logit = 10 * torch.tensor(self.brightness) - 5
+        return output
+
+    def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
+        count, labels, _, middles = cv2.connectedComponentsWithStats((picture > 0.5).astype(np.uint8))
+        if count > 1:
+            picture = picture * (labels == 1 + np.linalg.norm(middles[1:] - 31.5, axis=1).argmin())
+        self.brightness.append(float(picture.max()))
+        return super()._find(picture)
+
+
 def _draw_square(x: int, y: int, side: int, width: int = 640, height: int = 480) -> np.ndarray:
     """A white square, its first pixel at x, y, in a black picture."""
     image = np.zeros((height, width, 3), np.uint8)
@@ -192,6 +210,11 @@ def make_oracle() -> Callable[..., Oracle]:
 @pytest.fixture
 def short_sighted() -> type[ShortSighted]:
     return ShortSighted
+
+
+@pytest.fixture
+def each_square() -> type[EachSquare]:
+    return EachSquare
 
 
 @pytest.fixture

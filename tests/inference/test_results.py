@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,14 @@ def test_json_has_the_promised_keys() -> None:
     assert np.shape(hand["joints_px"]) == (21, 2)
     assert np.shape(hand["joints_rel_m"]) == np.shape(hand["joints_cam_m"]) == (21, 3)
     assert hand["camera"]["assumed"] is False
+
+
+def test_a_hand_that_is_followed_keeps_its_number() -> None:
+    hand = replace(make_hand(), track=3)
+    line = Prediction("clip.mp4", 320, 240, (hand, make_hand(1)), "tiny", frame=0, time_s=0.0).to_json_line()
+    assert json.loads(line)["hands"][0]["track"] == 3
+    assert "track" not in json.loads(line)["hands"][1]
+    assert [one.track for one in Prediction.from_json(line).hands] == [3, None]
 
 
 def test_an_error_replaces_the_hands() -> None:

@@ -1,4 +1,4 @@
-"""A hand too small to be seen at a look at the whole picture is found in a window of it."""
+"""A hand too small to be seen at a look at the whole picture is found in a window of it; several are found at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphhand.inference import HandPoseEstimator
-from graphhand.inference.estimator import CANDIDATES, DECIDED, MAX_RECROPS, SEARCHED_ABOVE, SURER
-from graphhand.inference.looks import UNSURE
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference.estimator import DECIDED, MAX_RECROPS
+from graphhand.inference.looks import UNSURE, Estimate, Look
+from graphhand.inference.results import Camera
+from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, apart
 
 
 def estimate(network: Any, image: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -109,3 +111,66 @@ def test_many_pictures_are_searched_as_single_ones_are(short_sighted: Any, draw_
     estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
     for image, (hand,) in zip(pictures, estimator.predict_many(pictures)):
         np.testing.assert_array_equal(hand.joints_px, estimator(image)[0].joints_px)
+
+
+THREE = [(40, 30, 80), (300, 210, 100), (520, 60, 70)]
+
+
+def drawn_together(draw_square: Any, places: list[tuple[int, int, int]]) -> np.ndarray:
+    return np.max([draw_square(*place) for place in places], axis=0)
+
+
+def middles(hands: list[Any]) -> np.ndarray:
+    return np.array(sorted((hand.box_px[:2] + hand.box_px[2:] / 2).tolist() for hand in hands))
+
+
+@pytest.mark.parametrize("places", [THREE, THREE[:2], THREE[2:], []])
+@pytest.mark.parametrize("side", ["auto", "left"])
+def test_each_hand_of_a_picture_is_found_once(
+    each_square: Any, draw_square: Any, places: list[tuple[int, int, int]], side: str
+) -> None:
+    image = drawn_together(draw_square, [(0, 0, 0), *places])
+    hands = HandPoseEstimator.from_generator(each_square(), "each square")(image, side=side, max_hands=5)
+    assert len(hands) == len(places)
+    if places:
+        np.testing.assert_allclose(middles(hands), [[x + (s - 1) / 2, y + (s - 1) / 2] for x, y, s in places], atol=12)
+
+
+def test_no_more_hands_are_found_than_asked_for_and_the_surest(each_square: Any, draw_square: Any) -> None:
+    image = drawn_together(draw_square, THREE)
+    image[210:310, 300:400] = 200
+    find = HandPoseEstimator.from_generator(each_square(), "each square")
+    hands = find(image, max_hands=2)
+    assert len(hands) == 2
+    assert [hand.score for hand in hands] == sorted((hand.score for hand in hands), reverse=True)
+    np.testing.assert_allclose(middles(hands), [[79.5, 69.5], [554.5, 94.5]], atol=12)
+    assert len(find(image, max_hands=3)) == 3
+    surest = hands[0].score
+    assert len(find(image, max_hands=3, min_score=(surest + find(image, max_hands=3)[2].score) / 2)) == 2
+
+
+def test_a_hand_and_a_part_of_it_are_one() -> None:
+    whole, part, other = (estimate_over(*box) for box in ((0, 0, 100, 100), (10, 5, 40, 30), (70, 0, 80, 80)))
+    surest = replace(part, right_logit=3.0)
+    assert apart([whole, surest, other]) == [surest, other]
+    assert apart([part, whole]) == [part]  # as sure: the first
+    assert apart([]) == []
+
+
+@pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}, {}])
+def test_several_hands_in_one_given_place_and_none_at_all_are_refused(
+    short_sighted: Any, draw_square: Any, where: dict[str, Any]
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
+    with pytest.raises(ValueError, match="max_hands"):
+        estimator(draw_square(40, 40, 60), max_hands=2 if where else 0, **where)
+    with pytest.raises(ValueError, match="max_hands"):
+        HandTracker(estimator, max_hands=2 if where else 0, **where)
+
+
+def estimate_over(x: float, y: float, width: float, height: float) -> Estimate:
+    """Of a hand whose joints fill a box."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    look = Look(image, Camera.of_picture(200, 200), "right", np.array([0.0, 0, 200, 200]))
+    corners = np.array([[x, y], [x + width, y + height]])
+    return Estimate(look, 1.0, np.resize(corners, (21, 2)), np.zeros((21, 3)), np.ones(3), 0.01)

@@ -208,6 +208,56 @@ def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, 
     assert all(np.isfinite(hand.joints_cam_m).all() for hand in hands[-3:])
 
 
+def follow(network: Any, frames: list[np.ndarray], **how: Any) -> list[dict[int, Any]]:
+    """The hands of each frame by their numbers."""
+    tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), max_hands=3, **how)
+    return [{hand.track: hand for hand in tracker(image, k / RATE_HZ)} for k, image in enumerate(frames)]
+
+
+def both(draw_square: Any, *places: tuple[int, int]) -> np.ndarray:
+    return np.max([draw_square(0, 0, 0), *(draw_square(x, y, 80) for x, y in places)], axis=0)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_several_hands_keep_their_numbers(each_square: Any, draw_square: Any, smooth: bool) -> None:
+    paths = [[(40 + 3 * k, 30 + 2 * k) for k in range(40)], [(500 - 2 * k, 350) for k in range(40)]]
+    seen = follow(each_square(), [both(draw_square, *places) for places in zip(*paths)], smooth=smooth)
+    assert all(set(hands) == {0, 1} for hands in seen)
+    first = [path for path in paths if np.linalg.norm(middle(seen[0][0]) - path[0] - 39.5) < 20]
+    (of_zero,) = first
+    for hands, place, other in zip(seen, of_zero, paths[paths[0] is of_zero]):
+        np.testing.assert_allclose(middle(hands[0]), np.array(place) + 39.5, atol=12)
+        np.testing.assert_allclose(middle(hands[1]), np.array(other) + 39.5, atol=12)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_hands_come_and_go(each_square: Any, draw_square: Any, live: bool) -> None:
+    alone, together = both(draw_square, (40, 30)), both(draw_square, (40, 30), (500, 350))
+    seen = follow(each_square(), [*[alone] * 10, *[together] * 60, *[alone] * 5, *[together] * 60], live=live)
+    assert set(seen[9]) == {0}
+    assert set(seen[69]) == {0, 1}
+    assert set(seen[74]) == {0}
+    assert set(seen[-1]) == {0, 2}  # one that comes back is a newcomer
+    np.testing.assert_allclose(middle(seen[-1][2]), [539.5, 389.5], atol=12)
+
+
+def test_without_hands_there_are_none(each_square: Any, draw_square: Any) -> None:
+    assert follow(each_square(), [draw_square(0, 0, 0)] * 3) == [{}] * 3
+
+
+def test_two_that_become_one_are_one(each_square: Any, draw_square: Any) -> None:
+    frames = [both(draw_square, (40 + 5 * k, 200), (400, 200)) for k in range(73)]
+    seen = follow(each_square(), frames)
+    assert len(seen[0]) == 2
+    assert len(seen[-1]) == 1
+
+
+def test_further_hands_are_searched_from_time_to_time_alone(each_square: Any, draw_square: Any) -> None:
+    network = each_square()
+    follow(network, [draw_square(200, 150, 160)] * 30)
+    assert network.looks[-29:] == [2] * 29
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -101,6 +101,23 @@ def test_each_hand_of_a_photo_has_a_file(lines: Any, make_prediction: Any, make_
     ]
 
 
+def test_each_hand_followed_through_a_video_has_a_file(lines: Any, make_hand: Any, tmp_path: Path) -> None:
+    numbered = [[(0, 0), (1, 1)], [(1, 2), (0, 3)], [(1, 4)]]  # track and seed of the hands in each frame
+    frames = [
+        Prediction("clip.mp4", 320, 240, hands, "made up", frame=k, time_s=0.04 * k)
+        for k, pairs in enumerate(numbered)
+        for hands in [tuple(replace(make_hand(seed), track=track) for track, seed in pairs)]
+    ]
+    result = run(lines(*frames), "--out", tmp_path / "rigs", "--json", tmp_path / "turns.jsonl")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == ["clip_2_hand.glb", "clip_hand.glb"]
+    said = result.stdout.splitlines()
+    assert "hand in 2 of 3 frames" in said[0]
+    assert "hand in 3 of 3 frames" in said[1]
+    turns = [json.loads(line) for line in (tmp_path / "turns.jsonl").read_text().splitlines()]
+    assert [(line["track"], line["frame"]) for line in turns] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+
+
 def test_a_photo_named_twice_is_two_hands(make_prediction: Any, right: HandModel) -> None:
     assert len(list(clips_of([make_prediction(), make_prediction(seed=1)], right))) == 2
 

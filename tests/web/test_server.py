@@ -48,6 +48,7 @@ def png(image: np.ndarray) -> bytes:
         ("?side=left&fov=50", {"side": "left", "fov_deg": 50.0}),
         ("?box=10,8,40,30&focal=120", {"box": (10, 8, 40, 30), "focal_px": 120.0}),
         ("?whole_image=true&min_score=1", {"whole_image": True, "min_score": 1.0}),
+        ("?max_hands=3&min_score=0.2", {"max_hands": 3, "min_score": 0.2}),
     ],
 )
 def test_a_picture_is_answered_as_the_estimator_answers(
@@ -73,6 +74,7 @@ def test_a_picture_is_answered_as_the_estimator_answers(
         ("?box=1,2,3", b"", "box: field required; "),
         ("?box=1,2,3,0", b"", "the address: box has no width or height; "),
         ("?box=1,2,3,4&whole_image=1", b"", "the address: box and whole_image contradict each other; "),
+        ("?max_hands=2&box=1,2,3,4", b"", "the address: max_hands contradicts box and whole_image; "),
         ("?focal=900&fov=60", b"", "the address: focal and fov contradict each other; "),
         ("?smooth=1", b"", "smooth: extra inputs are not permitted; "),
         ("?box=100,8,40,30", png(picture(0)), "picture: the box lies outside its 96 x 72 pixels; "),

@@ -58,9 +58,16 @@ def predict(
         float | None,
         typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else 60."),
     ] = None,
+    max_hands: Annotated[
+        int, typer.Option(metavar="N", help="How many hands to find in a photo, or to follow in a video, at most.")
+    ] = 1,
     min_score: Annotated[
-        float, typer.Option(metavar="S", help="Leave out hands that score less, in [0, 1]: photos may show none.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0; of several, 0.5.",
+        ),
+    ] = None,
     smooth: Annotated[
         bool, typer.Option(help="Smooth a video's joints over time (One Euro filter), or give each frame's own.")
     ] = True,
@@ -74,7 +81,7 @@ def predict(
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Estimate the 21 joints of the hand in each photo and each frame of a video or camera, in 2D and 3D.
+    """Estimate the 21 joints of the hand, or hands, in each photo and each frame of a video or camera, in 2D and 3D.
 
     A camera is read until Ctrl-C. A photo or video that cannot be read is reported in one line, the others are still
     done, and the exit code is 1.
@@ -84,15 +91,16 @@ def predict(
       graphhand predict photo.jpg
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
+      graphhand predict photo.jpg --max-hands 4
       graphhand predict photo.jpg --box 120,80,300,300 --box 520,90,280,310
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict 0 --json -
     """
     boxes = [_parse_box(text) for text in box or ()]
-    how = _options(boxes, whole_image, side, focal, fov, min_score)
+    how = _options(boxes, whole_image, side, focal, fov, max_hands, min_score)
     jobs = _jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
-        raise InputError("--box", "is given more than once, and a video has one hand", "give one")
+        raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
     folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
     from graphhand.inference import HandPoseEstimator
 
@@ -137,11 +145,16 @@ def _options(
     side: str,
     focal: float | None,
     fov: float | None,
-    min_score: float,
+    max_hands: int,
+    min_score: float | None,
 ) -> dict[str, Any]:
     """The estimator's arguments; refuses contradictions by the options' names."""
-    how: dict[str, Any] = {"side": side, "whole_image": whole_image, "min_score": min_score}
-    if not 0 <= min_score <= 1:
+    how: dict[str, Any] = {"side": side, "whole_image": whole_image, "max_hands": max_hands, "min_score": min_score}
+    if max_hands < 1:
+        raise InputError("--max-hands", f"{max_hands} is less than 1", "give for instance 2")
+    if max_hands > 1 and (boxes or whole_image):
+        raise InputError("--max-hands", f"contradicts {'--box' if boxes else '--whole-image'}", "give one of them")
+    if min_score is not None and not 0 <= min_score <= 1:
         raise InputError("--min-score", f"{min_score} is not between 0 and 1", "give for instance 0.5")
     if boxes and whole_image:
         raise InputError("--box", "contradicts --whole-image", "give one of them")

@@ -5,10 +5,8 @@ One crop is one view of a virtual camera turned towards the box (``graphhand.geo
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
@@ -20,20 +18,22 @@ from torch import Tensor, nn
 from graphhand.errors import InputError
 from graphhand.geometry import crop_camera
 from graphhand.images import Photo, read_photo
-from graphhand.inference.localisation import crop_box, meets_image, recrop_box, search_boxes, whole_image_box
+from graphhand.inference.localisation import crop_box, meets_image, whole_image_box
 from graphhand.inference.looks import (
     Estimate,
     FloatArray,
     Image,
     Look,
-    check_min_score,
+    check_max_hands,
     cut_crops,
+    least_score,
     likelier,
     looks_at,
     sides_to_try,
 )
 from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
 from graphhand.inference.results import Camera, Hand, Side
+from graphhand.inference.search import several_hands, surer_in_windows
 from graphhand.skeleton import Joint
 
 MAX_RECROPS = 1
@@ -42,16 +42,6 @@ MAX_RECROPS = 1
 DECIDED = 5.0
 """Log-odds by which a side is so much likelier after the first look that the other is not looked at more closely. Of
 200 drawn hands, left and right, two thirds were decided, none of which a closer look at both found to be the other."""
-
-SEARCHED_ABOVE = 0.055
-"""Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which a picture's windows are searched."""
-
-CANDIDATES = 4
-"""How many of a picture's windows are followed by a closer look; of a part of them, as large a part."""
-
-SURER = 0.4
-"""What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
-like hands."""
 
 _CPU_BATCH = 16  # larger ones take longer for each crop: 25 instead of 12 ms in batches of 68
 
@@ -147,12 +137,14 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        min_score: float = 0.0,
+        max_hands: int = 1,
+        min_score: float | None = None,
     ) -> list[Hand]:
-        """The hand in one picture.
+        """The hand in one picture, or its hands.
 
         By default the whole picture is looked at first, then once more, closer, around the joints found. Where that
         leaves a network with heatmaps unsure, overlapping windows of the picture are searched for a smaller hand.
+        Where several hands are asked for, windows are always searched.
 
         Args:
             image: (H, W, 3) uint8 **RGB**, a picture file, or one that was read by :func:`graphhand.images.read_photo`.
@@ -164,10 +156,12 @@ class HandPoseEstimator:
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
                 it says nothing, 60 degrees are assumed and the result's camera says so.
-            min_score: what a hand must score to be one; by default there is a hand in every picture.
+            max_hands: how many hands to find at most.
+            min_score: what a hand must score to be one. None: where one hand is asked for there is one in every
+                picture, and of several each must score 0.5.
 
         Returns:
-            A list of one :class:`Hand`, or of none (a list, because finding several belongs to the interface).
+            The hands, surest first: at most ``max_hands`` of them.
 
         Raises:
             InputError: the file cannot be read.
@@ -182,6 +176,7 @@ class HandPoseEstimator:
             K=K,
             focal_px=focal_px,
             fov_deg=fov_deg,
+            max_hands=max_hands,
             min_score=min_score,
         )[0]
 
@@ -195,7 +190,8 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        min_score: float = 0.0,
+        max_hands: int = 1,
+        min_score: float | None = None,
     ) -> list[list[Hand]]:
         """Several pictures in one batch; arguments as in a single call, applied to every picture.
 
@@ -212,14 +208,18 @@ class HandPoseEstimator:
             InputError, ValueError: as a single call.
         """
         sides = sides_to_try(side)
-        check_min_score(min_score)
+        least = least_score(min_score, max_hands)
         if boxes is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
+        check_max_hands(max_hands, told_where=boxes is not None or whole_image)
         photos = [_checked(item) for item in images]
         pictures = [photo.image for photo in photos]
         cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg, told) for p, told in photos]
+        if max_hands > 1:
+            found = [several_hands(self.look, p, c, sides, self.margin, max_hands) for p, c in zip(pictures, cameras)]
+            return [[e.hand(self.model) for e in hands if e.score >= least] for hands in found]
         if boxes is None and not whole_image:
             groups = self.locate(pictures, cameras, sides)
         else:
@@ -228,7 +228,7 @@ class HandPoseEstimator:
                 [looks_at(p, camera, sides, self.crop(p, place)) for p, camera, place in zip(pictures, cameras, places)]
             )
         best = [likelier(group) for group in groups]
-        return [[estimate.hand(self.model)] if estimate.score >= min_score else [] for estimate in best]
+        return [[estimate.hand(self.model)] if estimate.score >= least else [] for estimate in best]
 
     def crop(self, picture: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the picture's pixels, for a hand's box (4,), or for the whole picture.
@@ -273,22 +273,8 @@ class HandPoseEstimator:
             }
             for i, (estimate,) in zip(closer, self.look([[look] for look in closer.values()])):
                 found[i] = estimate
-        return [self._searched(group, windows) for group in _in_groups(found, len(sides))]
-
-    def _searched(self, group: list[Estimate], which: slice) -> list[Estimate]:
-        """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it."""
-        spread = likelier(group).spread
-        if not spread > SEARCHED_ABOVE:
-            return group
-        height, width = group[0].look.image.shape[:2]
-        boxes = search_boxes(width, height)
-        windows = [[replace(e.look, box=box) for e in group] for box in boxes[which]]
-        candidates = math.ceil(CANDIDATES * len(windows) / max(1, len(boxes)))
-        seen = sorted((e for window in self.look(windows) for e in window), key=lambda e: e.spread)
-        places = [recrop_box(e.joints_px, width, height, self.margin) for e in seen[:candidates]]
-        closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
-        surer = [found for found in self.look(closer) if _least_spread(found) <= SURER * spread]
-        return min(surer, key=_least_spread, default=group)
+        groups = _in_groups(found, len(sides))
+        return [surer_in_windows(self.look, group, self.margin, windows) for group in groups]
 
     def look(self, groups: Sequence[Sequence[Look]]) -> list[list[Estimate]]:
         """What the network sees in crops.
@@ -327,10 +313,6 @@ class HandPoseEstimator:
 
 def _in_groups(estimates: list[Estimate], size: int) -> list[list[Estimate]]:
     return [estimates[i : i + size] for i in range(0, len(estimates), size)]
-
-
-def _least_spread(group: list[Estimate]) -> float:
-    return min(estimate.spread for estimate in group)
 
 
 def _checked(image: Image | Photo | str | os.PathLike[str]) -> Photo:

@@ -98,11 +98,23 @@ def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CR
 
 def overlap(a: ArrayLike, b: ArrayLike) -> float:
     """Intersection over union of two boxes, in [0, 1]."""
-    ax, ay, aw, ah = np.asarray(a, dtype=np.float64)
-    bx, by, bw, bh = np.asarray(b, dtype=np.float64)
+    shared, of_a, of_b = _areas(a, b)
+    return shared / (of_a + of_b - shared)
+
+
+def covered(a: ArrayLike, b: ArrayLike) -> float:
+    """How much of the smaller of two boxes lies in the other, in [0, 1]."""
+    shared, of_a, of_b = _areas(a, b)
+    return shared / max(min(of_a, of_b), 1e-9)
+
+
+def _areas(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
+    """Of the intersection of two boxes, and of each."""
+    ax, ay, aw, ah = np.asarray(a, dtype=np.float64).tolist()
+    bx, by, bw, bh = np.asarray(b, dtype=np.float64).tolist()
     w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
     h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
-    return float(w * h / (aw * ah + bw * bh - w * h))
+    return w * h, aw * ah, bw * bh
 
 
 def _checked(box_px: ArrayLike) -> FloatArray:

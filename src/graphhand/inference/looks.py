@@ -30,6 +30,9 @@ SETTLED_OVERLAP = 0.9
 UNSURE = 0.04
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which it is doubtful that a hand was found."""
 
+SURE = 0.5
+"""What each of several hands must score unless the user says otherwise."""
+
 _LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
 
 
@@ -85,6 +88,12 @@ class Estimate:
         of_side = float(1.0 / (1.0 + np.exp(-np.clip(self.right_logit, -60.0, 60.0))))
         return of_side * UNSURE / self.spread if self.spread > UNSURE else of_side
 
+    @property
+    def box_px(self) -> FloatArray:
+        """(4,) x, y, width, height of the joints."""
+        low, high = self.joints_px.min(0), self.joints_px.max(0)
+        return np.concatenate((low, high - low))
+
     def closer(self, margin: float) -> Look | None:
         """The look to take next, or None where this one is as good as the next."""
         height, width = self.look.image.shape[:2]
@@ -97,18 +106,18 @@ class Estimate:
             return None
         return replace(self.look, box=box)
 
-    def hand(self, model: str) -> Hand:
-        low, high = self.joints_px.min(0), self.joints_px.max(0)
+    def hand(self, model: str, track: int | None = None) -> Hand:
         placed = bool(np.isfinite(self.wrist_cam_m).all() and self.wrist_cam_m[2] > 0)
         return Hand(
             side=self.look.side,
             score=self.score,
-            box_px=np.concatenate((low, high - low)),
+            box_px=self.box_px,
             joints_px=self.joints_px,
             joints_rel_m=self.joints_rel_m,
             joints_cam_m=self.joints_rel_m + self.wrist_cam_m if placed else None,
             camera=self.look.camera,
             model=model,
+            track=track,
         )
 
 
@@ -128,14 +137,29 @@ def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
     return ("right", "left") if side == "auto" else (side,)
 
 
-def check_min_score(min_score: float) -> None:
-    """Refuse what no score can be.
+def check_max_hands(max_hands: int, told_where: bool) -> None:
+    """Refuse to find no hand, or several in one given place.
 
     Raises:
-        ValueError: it is not in [0, 1].
+        ValueError: so it is.
     """
+    if max_hands < 1:
+        raise ValueError(f"max_hands is at least 1, not {max_hands}")
+    if max_hands > 1 and told_where:
+        raise ValueError("max_hands are searched for: give no box, nor whole_image")
+
+
+def least_score(min_score: float | None, max_hands: int) -> float:
+    """What a hand must score; where nothing is said nothing if one is looked for, and :data:`SURE` if several are.
+
+    Raises:
+        ValueError: ``min_score`` is not in [0, 1].
+    """
+    if min_score is None:
+        return SURE if max_hands > 1 else 0.0
     if not 0 <= min_score <= 1:
         raise ValueError(f"min_score is in [0, 1], not {min_score}")
+    return min_score
 
 
 def likelier(group: Sequence[Estimate]) -> Estimate:

@@ -127,6 +127,7 @@ class Hand:
             does not tell a small hand near from a large one far) and, where ``camera.assumed``, the guessed lens.
         camera: the intrinsics used.
         model: name of the model that made it.
+        track: number of the hand where several are followed through a video, the same in every frame; else None.
 
     ``hand["index_tip"]`` and ``hand.joint(Joint.INDEX_TIP)`` give one joint. The arrays are read-only.
     """
@@ -139,6 +140,7 @@ class Hand:
     joints_cam_m: FloatArray | None
     camera: Camera
     model: str
+    track: int | None = None
 
     def __post_init__(self) -> None:
         if self.side not in ("left", "right"):
@@ -180,6 +182,7 @@ class Hand:
         """The hand as plain JSON values; ``model`` stands once in :class:`Prediction` instead."""
         camera = self.camera
         return {
+            **({} if self.track is None else {"track": self.track}),
             "side": self.side,
             "score": round(self.score, 4),
             "box_px": _rounded(self.box_px, _PX_DECIMALS),
@@ -212,6 +215,7 @@ class Hand:
                 **{key: float(camera[key]) for key in ("fx", "fy", "cx", "cy")}, assumed=bool(camera["assumed"])
             ),
             model=model,
+            track=values.get("track"),
         )
 
 

@@ -1,4 +1,4 @@
-"""One hand through a video: looked for where it just was, its side agreed over frames, its jitter smoothed."""
+"""Hands through a video: looked for where they just were, their sides agreed over frames, their jitter smoothed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from numpy.typing import ArrayLike
 
 from graphhand.inference.estimator import HandPoseEstimator
 from graphhand.inference.localisation import recrop_box
-from graphhand.inference.looks import UNSURE, Estimate, FloatArray, Image, check_min_score, looks_at, sides_to_try
+from graphhand.inference.looks import (
+    UNSURE,
+    Estimate,
+    FloatArray,
+    Image,
+    check_max_hands,
+    least_score,
+    looks_at,
+    sides_to_try,
+)
 from graphhand.inference.results import Camera, Hand, Side
+from graphhand.inference.search import apart, several_hands
 from graphhand.inference.smoothing import OneEuroFilter
 
 LOST = 2 * UNSURE
@@ -27,12 +37,15 @@ AGREED = 40.0
 LIVE_PORTIONS = 6
 """Into how many frames a search is divided where a camera goes on meanwhile."""
 
+SEARCH_S = 1.0
+"""Time between two searches for further hands, while fewer are followed than may be."""
+
 CUTOFF_HZ, BETA_HZ_S_PER_M = 1.5, 30.0
 """Of the One Euro filters: their cutoff at rest, and its rise for each metre a second that a joint moves."""
 
 
 class HandTracker:
-    """Estimates the hand in each frame of a video.
+    """Estimates the hand in each frame of a video, or several hands.
 
     >>> tracker = HandTracker(HandPoseEstimator())                                   # doctest: +SKIP
     >>> for frame in Video("clip.mp4"):                                              # doctest: +SKIP
@@ -45,12 +58,16 @@ class HandTracker:
         whole_image: every frame is already cut to the hand: nothing is searched or followed.
         side: the hand's side if known.
         K, focal_px, fov_deg: what is known of the camera, as for :class:`HandPoseEstimator`.
-        min_score: what a hand must score in a frame to be one.
+        max_hands: how many hands to follow at most. Of several each has a number, ``Hand.track``, which it keeps until
+            it is lost.
+        min_score: what a hand must score in a frame to be one. None: where one hand is followed there is one in every
+            frame, and of several each must score 0.5.
         live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
             part of its windows, in turn.
 
     Raises:
-        ValueError: ``box`` and ``whole_image`` are both given, ``side`` is none, or ``min_score`` is not in [0, 1].
+        ValueError: ``box`` and ``whole_image`` are both given, or one of them where several hands are asked for;
+            ``side`` is none, ``min_score`` is not in [0, 1], or ``max_hands`` is none.
     """
 
     def __init__(
@@ -64,75 +81,159 @@ class HandTracker:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        min_score: float = 0.0,
+        max_hands: int = 1,
+        min_score: float | None = None,
         live: bool = False,
     ) -> None:
         if box is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
-        check_min_score(min_score)
-        self.estimator, self.whole_image, self.min_score = estimator, whole_image, min_score
+        check_max_hands(max_hands, told_where=box is not None or whole_image)
+        self.estimator, self.whole_image, self.max_hands = estimator, whole_image, max_hands
+        self.min_score = least_score(min_score, max_hands)
         self._box = box  # of the first frame
         self._sides = sides_to_try(side)
         self._camera_of = partial(Camera.of_picture, K=K, focal_px=focal_px, fov_deg=fov_deg)
-        self._filters = [OneEuroFilter(CUTOFF_HZ, BETA_HZ_S_PER_M) for _ in range(3)] if smooth else None
-        self._right = 0.0  # log-odds, summed with fading, that the hand is a right one
-        self._last: Estimate | None = None
-        self._time_s = 0.0
+        self._smooth = smooth
+        self._hands = [_FollowedHand(self._sides, smooth, None)] if max_hands == 1 else []
+        self._count = 0  # of several hands, so far
         self._portions = LIVE_PORTIONS if live else 1
         self._portion = 0
+        self._search_s = -np.inf  # when the next search for further hands is due
 
     def __call__(self, image: Image, time_s: float) -> list[Hand]:
-        """The hand in the next frame.
+        """The hands in the next frame.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             time_s: seconds; later than the frame before.
 
         Returns:
-            A list of one :class:`Hand`, or of none.
+            At most ``max_hands`` hands, those followed longest first.
 
         Raises:
             ValueError: ``box`` lies outside the first frame, or time does not advance.
         """
         camera = self._camera_of(image.shape[1], image.shape[0])
-        group = self._estimates(image, camera)
-        self._right *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
-        self._right += sum(e.right_logit if e.look.side == "right" else -e.right_logit for e in group) / len(group)
-        self._time_s = time_s
-        estimate = next((e for e in group if e.look.side == self._side), group[0])
-        if self._last is not None and self._last.look.side != estimate.look.side:
-            self._forget()
-        if estimate.score < self.min_score:
-            self._last = None
-            self._forget()
-            return []
-        self._last = estimate
-        return [self._smoothed(estimate, time_s).hand(self.estimator.model)]
+        if self.max_hands == 1:
+            (hand,) = self._hands
+            self._take(hand, self._estimates(hand, image, camera), time_s)
+        else:
+            self._follow(image, camera, time_s)
+            self._welcome(image, camera, time_s)
+        return [hand.result(time_s, self.estimator.model) for hand in self._hands if hand.last is not None]
+
+    def _take(self, hand: _FollowedHand, group: list[Estimate], time_s: float) -> None:
+        """Go on with what was seen of a hand, or lose it."""
+        if hand.take(group, time_s).score < self.min_score:
+            hand.lose()
+
+    def _estimates(self, hand: _FollowedHand, image: Image, camera: Camera) -> list[Estimate]:
+        """Of the only hand, one a side that is still in question, from where it was, or from wherever it is."""
+        place: FloatArray | None = None
+        given = self.whole_image or self._box is not None
+        if given:
+            place, self._box = self.estimator.crop(image, self._box), None
+        elif hand.last is not None:
+            place = self._next_box(hand.last)
+        if place is not None:
+            (group,) = self.estimator.look([looks_at(image, camera, hand.sides, place)])
+            if given or not _is_lost(group):
+                return group
+        hand.lose()
+        return self.estimator.locate([image], [camera], self._sides, self._windows())[0]
+
+    def _follow(self, image: Image, camera: Camera, time_s: float) -> None:
+        """Look at several hands where each was; two that have become one are one."""
+        for hand in self._hands:
+            place = None if hand.last is None else self._next_box(hand.last)
+            group = [] if place is None else self.estimator.look([looks_at(image, camera, hand.sides, place)])[0]
+            if group and not _is_lost(group):
+                self._take(hand, group, time_s)
+            else:
+                hand.lose()
+        seen = apart(hand.last for hand in self._hands if hand.last is not None)
+        self._hands = [hand for hand in self._hands if any(hand.last is estimate for estimate in seen)]
+
+    def _welcome(self, image: Image, camera: Camera, time_s: float) -> None:
+        """Search for hands beside those followed, from time to time."""
+        missing = self.max_hands - len(self._hands)
+        if not missing or time_s < self._search_s:
+            return
+        estimator = self.estimator
+        found = several_hands(
+            estimator.look, image, camera, self._sides, estimator.margin, self.max_hands, self._windows()
+        )
+        if self._portion == 0:
+            self._search_s = time_s + SEARCH_S
+        for estimate in found:
+            followed = [hand.last for hand in self._hands if hand.last is not None]
+            if missing and estimate.score >= self.min_score and len(apart([*followed, estimate])) > len(followed):
+                hand = _FollowedHand(self._sides, self._smooth, self._count)
+                hand.take([estimate], time_s)
+                self._hands.append(hand)
+                self._count += 1
+                missing -= 1
+
+    def _windows(self) -> slice:
+        """Of a picture's windows, those whose turn it is to be searched."""
+        windows = slice(self._portion, None, self._portions)
+        self._portion = (self._portion + 1) % self._portions
+        return windows
+
+    def _next_box(self, estimate: Estimate) -> FloatArray | None:
+        height, width = estimate.look.image.shape[:2]
+        return recrop_box(estimate.joints_px, width, height, self.estimator.margin)
+
+
+class _FollowedHand:
+    """What is known of one hand from the frames so far.
+
+    Args:
+        sides: those it may be of.
+        smooth: whether its joints are smoothed.
+        track: its number, or None where there is but one.
+    """
+
+    def __init__(self, sides: tuple[Side, ...], smooth: bool, track: int | None) -> None:
+        self.track = track
+        self.last: Estimate | None = None  # None while it is lost
+        self._sides = sides
+        self._filters = [OneEuroFilter(CUTOFF_HZ, BETA_HZ_S_PER_M) for _ in range(3)] if smooth else None
+        self._right = 0.0  # log-odds, summed with fading, that it is a right one
+        self._side_before: Side | None = None
+        self._time_s = 0.0
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Those still in question."""
+        agreed = abs(self._right) >= AGREED and len(self._sides) > 1
+        return (self._side,) if agreed else self._sides
 
     @property
     def _side(self) -> Side:
         """What the frames so far say."""
         return "right" if self._right >= 0 else "left"
 
-    def _estimates(self, image: Image, camera: Camera) -> list[Estimate]:
-        """One a side that is still in question, from where the hand was, or from wherever it is."""
-        height, width = image.shape[:2]
-        place: FloatArray | None = None
-        given = self.whole_image or self._box is not None
-        if given:
-            place, self._box = self.estimator.crop(image, self._box), None
-        elif self._last is not None:
-            place = recrop_box(self._last.joints_px, width, height, self.estimator.margin)
-        if place is not None:
-            agreed = abs(self._right) >= AGREED and len(self._sides) > 1
-            sides = (self._side,) if agreed else self._sides
-            (group,) = self.estimator.look([looks_at(image, camera, sides, place)])
-            if given or not min(e.spread for e in group) > LOST:
-                return group
+    def take(self, group: list[Estimate], time_s: float) -> Estimate:
+        """Remember what a frame showed, and choose the estimate of the side that all frames together say."""
+        self._right *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
+        self._right += sum(e.right_logit if e.look.side == "right" else -e.right_logit for e in group) / len(group)
+        self._time_s = time_s
+        estimate = next((e for e in group if e.look.side == self._side), group[0])
+        if self._side_before not in (None, estimate.look.side):
+            self._forget()
+        self.last, self._side_before = estimate, estimate.look.side
+        return estimate
+
+    def lose(self) -> None:
+        """It is not where it was; which side it is stays known."""
+        self.last = self._side_before = None
         self._forget()
-        windows = slice(self._portion, None, self._portions)
-        self._portion = (self._portion + 1) % self._portions
-        return self.estimator.locate([image], [camera], self._sides, windows)[0]
+
+    def result(self, time_s: float, model: str) -> Hand:
+        """The last estimate, smoothed."""
+        assert self.last is not None
+        return self._smoothed(self.last, time_s).hand(model, self.track)
 
     def _forget(self) -> None:
         for one_euro in self._filters or ():
@@ -151,6 +252,10 @@ class HandTracker:
             joints_rel_m=of_shape(estimate.joints_rel_m, time_s),
             wrist_cam_m=of_place(estimate.wrist_cam_m, time_s),
         )
+
+
+def _is_lost(group: list[Estimate]) -> bool:
+    return min(estimate.spread for estimate in group) > LOST
 
 
 def _pixels_a_metre(estimate: Estimate) -> float:

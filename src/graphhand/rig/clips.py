@@ -68,9 +68,10 @@ class HandClip:
 
 
 def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
-    """Every hand of each photo, and the hand of each video; None for one that shows none.
+    """Every hand of each photo, and each hand followed through a video; None for one that shows none.
 
-    A video's hand is of the side that most of its frames say; frames that say the other, or show no hand, are left out.
+    A hand of a video is of the side that most of its frames say; frames that say the other, or do not show it, are left
+    out.
 
     Args:
         predictions: as ``graphhand predict --json`` writes them, a video's frames one after the other.
@@ -91,8 +92,10 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
             for hand in hands:
                 yield image, _clip([hand], models, 1)
         else:
-            side = Counter(hand.side for _, hand in hands).most_common(1)[0][0]
-            yield image, _clip([(p, hand) for p, hand in hands if hand.side == side], models, len(seen))
+            for track in dict.fromkeys(hand.track for _, hand in hands):
+                followed = [(p, hand) for p, hand in hands if hand.track == track]
+                side = Counter(hand.side for _, hand in followed).most_common(1)[0][0]
+                yield image, _clip([(p, hand) for p, hand in followed if hand.side == side], models, len(seen))
 
 
 def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], total: int) -> HandClip:
@@ -129,6 +132,7 @@ def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
         yield {
             "image": clip.image,
             **when,
+            **({} if hand.track is None else {"track": hand.track}),
             "side": hand.side,
             "joints": list(ROTATION_JOINTS),
             "local": np.round(local[row], _TURN_DECIMALS).tolist(),

@@ -20,7 +20,7 @@ from graphhand.training.validation import VALIDATION_COLUMNS
 
 TERMS = (
     *("total", "pose", "projection", "bone_length", "bone_direction", "adversarial", "critic"),
-    *("prior", "keypoints", "heatmaps", "keypoint_depths", "handedness", "pose_prior", "shape_prior"),
+    *("prior", "keypoints", "heatmaps", "absence", "keypoint_depths", "handedness", "pose_prior", "shape_prior"),
 )
 _PLACE = ("stage", "step", "epoch", "seconds")
 TRAIN_COLUMNS = (*_PLACE, "learning_rate", *TERMS, "samples_per_second", "waiting")

@@ -26,7 +26,8 @@ class Switches(BaseModel):
     """pixels"""
     fov: float | None = Field(None, gt=0, lt=180)
     """degrees across the longer side"""
-    min_score: float = Field(0.0, ge=0, le=1)
+    max_hands: int = Field(1, ge=1)
+    min_score: float | None = Field(None, ge=0, le=1)
 
     @field_validator("box", mode="before")
     @classmethod
@@ -39,6 +40,8 @@ class Switches(BaseModel):
             raise ValueError("box has no width or height")
         if self.box is not None and self.whole_image:
             raise ValueError("box and whole_image contradict each other")
+        if self.max_hands > 1 and (self.box is not None or self.whole_image):
+            raise ValueError("max_hands contradicts box and whole_image")
         if self.focal is not None and self.fov is not None:
             raise ValueError("focal and fov contradict each other")
         return self

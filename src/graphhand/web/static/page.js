@@ -2,7 +2,7 @@
 
 import { drawPicture, PoseView } from "./drawing.js";
 
-const SWITCHES = ["side", "fov", "whole_image", "min_score"];
+const SWITCHES = ["side", "max_hands", "fov", "whole_image", "min_score"];
 const JPEG_QUALITY = 0.92;
 
 const element = Object.fromEntries(

@@ -1,0 +1,108 @@
+"""Finding hands in a picture of unknown content: one that is taken to be there, or as many as there are.
+
+The network itself is the detector. It looks at the whole picture and at overlapping windows of it, then once more,
+closer, around what it took for hands; its scores decide what is one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from graphhand.inference.localisation import covered, recrop_box, search_boxes, whole_image_box
+from graphhand.inference.looks import Estimate, FloatArray, Image, Look, likelier, looks_at
+from graphhand.inference.results import Camera, Side
+
+LookAt = Callable[[Sequence[Sequence[Look]]], list[list[Estimate]]]
+"""What the network sees in groups of looks, as :meth:`graphhand.inference.HandPoseEstimator.look`."""
+
+SEARCHED_ABOVE = 0.055
+"""Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which a picture's windows are searched."""
+
+CANDIDATES = 4
+"""How many of a picture's windows are followed by a closer look; of a part of them, as large a part."""
+
+SURER = 0.4
+"""What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
+like hands."""
+
+WORTH_A_LOOK = 0.1
+"""Score in a window from which on what may be one of several hands is looked at more closely."""
+
+SAME_HAND = 0.6
+"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand seen twice."""
+
+CLOSER_LOOKS = 2
+"""How often each of several candidates is looked at more closely: windows cut hands off, the first look may still."""
+
+
+def surer_in_windows(look: LookAt, group: list[Estimate], margin: float, which: slice = slice(None)) -> list[Estimate]:
+    """A picture's estimates, one a side; or, where they are unsure, those around a hand found in a window of it.
+
+    Args:
+        look: the network.
+        group: what it saw in the whole picture.
+        margin: of its crops.
+        which: of the picture's windows.
+    """
+    spread = likelier(group).spread
+    if not spread > SEARCHED_ABOVE:
+        return group
+    height, width = group[0].look.image.shape[:2]
+    boxes = search_boxes(width, height)
+    windows = [[replace(e.look, box=box) for e in group] for box in boxes[which]]
+    candidates = math.ceil(CANDIDATES * len(windows) / max(1, len(boxes)))
+    seen = sorted((e for window in look(windows) for e in window), key=lambda e: e.spread)
+    places = [recrop_box(e.joints_px, width, height, margin) for e in seen[:candidates]]
+    closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
+    surer = [found for found in look(closer) if _least_spread(found) <= SURER * spread]
+    return min(surer, key=_least_spread, default=group)
+
+
+def several_hands(
+    look: LookAt,
+    picture: Image,
+    camera: Camera,
+    sides: Sequence[Side],
+    margin: float,
+    limit: int,
+    which: slice = slice(None),
+) -> list[Estimate]:
+    """The surest hands of a picture, at most ``limit``, surest first, of a score of 0.1 or more.
+
+    Args:
+        look: the network.
+        picture: (H, W, 3) uint8 RGB.
+        camera: its camera.
+        sides: those to try.
+        margin: of the network's crops.
+        limit: at least 1.
+        which: of the picture's windows.
+    """
+    height, width = picture.shape[:2]
+
+    def seen_in(boxes: Sequence[FloatArray]) -> list[Estimate]:
+        found = [likelier(group) for group in look([looks_at(picture, camera, sides, box) for box in boxes])]
+        return apart(e for e in found if e.score >= WORTH_A_LOOK and next_box(e) is not None)
+
+    def next_box(estimate: Estimate) -> FloatArray | None:
+        return recrop_box(estimate.joints_px, width, height, margin)
+
+    hands = seen_in([whole_image_box(width, height), *search_boxes(width, height)[which]])[: CANDIDATES * limit]
+    for _ in range(CLOSER_LOOKS):
+        hands = seen_in([box for hand in hands if (box := next_box(hand)) is not None])
+    return hands[:limit]
+
+
+def apart(estimates: Iterable[Estimate]) -> list[Estimate]:
+    """Those most of which no surer one covers, nor they most of it; surest first."""
+    kept: list[Estimate] = []
+    for estimate in sorted(estimates, key=lambda e: e.score, reverse=True):
+        if all(covered(estimate.box_px, other.box_px) <= SAME_HAND for other in kept):
+            kept.append(estimate)
+    return kept
+
+
+def _least_spread(group: list[Estimate]) -> float:
+    return min(estimate.spread for estimate in group)
