@@ -68,6 +68,7 @@ def several_hands(
     margin: float,
     limit: int,
     which: slice = slice(None),
+    besides: Sequence[Estimate] = (),
 ) -> list[Estimate]:
     """The surest hands of a picture, at most ``limit``, surest first, of a score of 0.1 or more.
 
@@ -79,12 +80,14 @@ def several_hands(
         margin: of the network's crops.
         limit: at least 1.
         which: of the picture's windows.
+        besides: hands that are known already.
     """
     height, width = picture.shape[:2]
 
     def seen_in(boxes: Sequence[FloatArray]) -> list[Estimate]:
         found = [likelier(group) for group in look([looks_at(picture, camera, sides, box) for box in boxes])]
-        return apart(e for e in found if e.score >= WORTH_A_LOOK and next_box(e) is not None)
+        likely = [e for e in found if e.score >= WORTH_A_LOOK and next_box(e) is not None]
+        return apart(e for e in likely if is_another(e, besides))
 
     def next_box(estimate: Estimate) -> FloatArray | None:
         return recrop_box(estimate.joints_px, width, height, margin)
@@ -99,9 +102,14 @@ def apart(estimates: Iterable[Estimate]) -> list[Estimate]:
     """Those most of which no surer one covers, nor they most of it; surest first."""
     kept: list[Estimate] = []
     for estimate in sorted(estimates, key=lambda e: e.score, reverse=True):
-        if all(covered(estimate.box_px, other.box_px) <= SAME_HAND for other in kept):
+        if is_another(estimate, kept):
             kept.append(estimate)
     return kept
+
+
+def is_another(estimate: Estimate, others: Iterable[Estimate]) -> bool:
+    """Whether it is none of some hands."""
+    return all(covered(estimate.box_px, other.box_px) <= SAME_HAND for other in others)
 
 
 def _least_spread(group: list[Estimate]) -> float:

@@ -159,20 +159,17 @@ class HandTracker:
         missing = self.max_hands - len(self._hands)
         if not missing or time_s < self._search_s:
             return
-        estimator = self.estimator
-        found = several_hands(
-            estimator.look, image, camera, self._sides, estimator.margin, self.max_hands, self._windows()
-        )
+        look, margin = self.estimator.look, self.estimator.margin
+        followed = [hand.last for hand in self._hands if hand.last is not None]
+        found = several_hands(look, image, camera, self._sides, margin, missing, self._windows(), followed)
         if self._portion == 0:
             self._search_s = time_s + SEARCH_S
         for estimate in found:
-            followed = [hand.last for hand in self._hands if hand.last is not None]
-            if missing and estimate.score >= self.min_score and len(apart([*followed, estimate])) > len(followed):
+            if estimate.score >= self.min_score:
                 hand = _FollowedHand(self._sides, self._smooth, self._count)
                 hand.take([estimate], time_s)
                 self._hands.append(hand)
                 self._count += 1
-                missing -= 1
 
     def _windows(self) -> slice:
         """Of a picture's windows, those whose turn it is to be searched."""
