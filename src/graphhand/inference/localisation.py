@@ -6,6 +6,7 @@ Boxes are (4,) x, y, width, height in pixels whose top-left centre is (0, 0), so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
@@ -21,8 +22,11 @@ _LARGEST_SIDE = 2.0
 """Times the picture's longer side: hands that are partly outside need some room, a broken estimate asks for more."""
 
 
-_WINDOWS = (0.62, 0.38)
+WINDOWS = (0.62, 0.38)
 """Sides of the windows to search, over the picture's longer side; neighbours share at least half."""
+
+FINE_WINDOWS = (*WINDOWS, 0.24)
+"""Those to search for several hands, which are smaller in a picture that shows several."""
 
 _SMALLEST_WINDOW_PX = 48.0
 
@@ -33,10 +37,15 @@ def whole_image_box(width: int, height: int) -> FloatArray:
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
 
 
-def search_boxes(width: int, height: int) -> list[FloatArray]:
-    """Square windows (4,) that cover a picture, large ones first; tiny pictures have none."""
+def search_boxes(width: int, height: int, shares: Sequence[float] = WINDOWS) -> list[FloatArray]:
+    """Square windows (4,) that cover a picture, the sizes in the order given; tiny pictures have none.
+
+    Args:
+        width, height: the picture's, pixels.
+        shares: sides of the windows over the picture's longer side.
+    """
     boxes = []
-    for share in _WINDOWS:
+    for share in shares:
         side = share * max(width, height)
         if side >= _SMALLEST_WINDOW_PX:
             for y in _starts(height, side):

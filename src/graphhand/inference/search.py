@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from graphhand.inference.localisation import covered, recrop_box, search_boxes, whole_image_box
+import numpy as np
+
+from graphhand.inference.localisation import FINE_WINDOWS, covered, recrop_box, search_boxes, whole_image_box
 from graphhand.inference.looks import Estimate, FloatArray, Image, Look, likelier, looks_at
 from graphhand.inference.results import Camera, Side
 
@@ -27,8 +29,12 @@ SURER = 0.4
 """What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
 like hands."""
 
+PERHAPS = 0.3
+"""Spread of the heatmaps in a window up to which what may be one of several hands is looked at more closely. With the
+default weights it is 0.1 at most where a hand is, looked at as of whichever side, and 0.5 or more where none is."""
+
 WORTH_A_LOOK = 0.1
-"""Score in a window from which on what may be one of several hands is looked at more closely."""
+"""Score from which on what may be one of several hands is looked at again."""
 
 SAME_HAND = 0.6
 """Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand seen twice."""
@@ -51,9 +57,9 @@ def surer_in_windows(look: LookAt, group: list[Estimate], margin: float, which: 
         return group
     height, width = group[0].look.image.shape[:2]
     boxes = search_boxes(width, height)
-    windows = [[replace(e.look, box=box) for e in group] for box in boxes[which]]
+    windows = [[replace(group[0].look, box=box)] for box in boxes[which]]  # one side will do, see several_hands
     candidates = math.ceil(CANDIDATES * len(windows) / max(1, len(boxes)))
-    seen = sorted((e for window in look(windows) for e in window), key=lambda e: e.spread)
+    seen = sorted((estimate for (estimate,) in look(windows)), key=lambda e: e.spread)
     places = [recrop_box(e.joints_px, width, height, margin) for e in seen[:candidates]]
     closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
     surer = [found for found in look(closer) if _least_spread(found) <= SURER * spread]
@@ -72,6 +78,8 @@ def several_hands(
 ) -> list[Estimate]:
     """The surest hands of a picture, at most ``limit``, surest first, of a score of 0.1 or more.
 
+    Heatmaps tell a hand of the wrong side too, so one side is enough for the windows of a network that has them.
+
     Args:
         look: the network.
         picture: (H, W, 3) uint8 RGB.
@@ -84,24 +92,28 @@ def several_hands(
     """
     height, width = picture.shape[:2]
 
-    def seen_in(boxes: Sequence[FloatArray]) -> list[Estimate]:
+    def seen_in(boxes: Sequence[FloatArray], sides: Sequence[Side]) -> list[Estimate]:
         found = [likelier(group) for group in look([looks_at(picture, camera, sides, box) for box in boxes])]
-        likely = [e for e in found if e.score >= WORTH_A_LOOK and next_box(e) is not None]
-        return apart(e for e in likely if is_another(e, besides))
+        return [e for e in found if next_box(e) is not None and is_another(e, besides)]
 
     def next_box(estimate: Estimate) -> FloatArray | None:
         return recrop_box(estimate.joints_px, width, height, margin)
 
-    hands = seen_in([whole_image_box(width, height), *search_boxes(width, height)[which]])[: CANDIDATES * limit]
+    whole = seen_in([whole_image_box(width, height)], sides)
+    has_heatmaps = all(np.isfinite(e.spread) for e in whole)
+    windows = search_boxes(width, height, FINE_WINDOWS)[which]
+    seen = whole + seen_in(windows, sides[:1] if has_heatmaps else sides)
+    hands = apart((e for e in seen if not e.spread > PERHAPS), lambda e: -e.spread if has_heatmaps else e.score)
     for _ in range(CLOSER_LOOKS):
-        hands = seen_in([box for hand in hands if (box := next_box(hand)) is not None])
+        boxes = [box for hand in hands[: CANDIDATES * limit] if (box := next_box(hand)) is not None]
+        hands = apart(e for e in seen_in(boxes, sides) if e.score >= WORTH_A_LOOK)
     return hands[:limit]
 
 
-def apart(estimates: Iterable[Estimate]) -> list[Estimate]:
+def apart(estimates: Iterable[Estimate], sureness: Callable[[Estimate], float] = lambda e: e.score) -> list[Estimate]:
     """Those most of which no surer one covers, nor they most of it; surest first."""
     kept: list[Estimate] = []
-    for estimate in sorted(estimates, key=lambda e: e.score, reverse=True):
+    for estimate in sorted(estimates, key=sureness, reverse=True):
         if is_another(estimate, kept):
             kept.append(estimate)
     return kept
