@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,18 @@ def test_the_label_stays_in_the_picture(joints_px: np.ndarray, shift: tuple[int,
     changed = (bare != labelled).any(axis=2)
     assert 500 < changed.sum() < 6000
     assert (labelled[changed].min(axis=1) > 200).any()  # its letters
+
+
+def test_several_hands_have_numbers_on_the_picture_and_beside_it(joints_px: np.ndarray) -> None:
+    image = np.full((400, 300, 3), 128, np.uint8)
+    hand = make_hand(joints_px)
+    alone, third = draw_result(image, [hand]), draw_result(image, [replace(hand, track=3)])
+    first = draw_result(image, [hand, make_hand(joints_px + 1000)])[:, : alone.shape[1]]
+    for numbered in (third, first):
+        changed = (numbered != alone).any(axis=2)
+        assert 50 < changed[:, :300].sum() < 6000  # a longer label
+        assert 20 < changed[:, 300:].sum() < 6000  # longer titles
+    assert (third != first).any()
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (40, 3), (2, 900)])

@@ -66,7 +66,7 @@ def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | No
 
 
 def draw_hands(image: Image, hands: Sequence[Hand], *, labels: bool = True) -> Image:
-    """The picture with every hand's skeleton, and its side and score beside it.
+    """The picture with every hand's skeleton, and its side and score beside it; of several hands, their numbers.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -80,8 +80,8 @@ def draw_hands(image: Image, hands: Sequence[Hand], *, labels: bool = True) -> I
     for hand in hands:
         canvas = draw_skeleton(canvas, hand.joints_px)
     if labels:
-        for hand in hands:
-            _label(canvas, f"{hand.side} {hand.score:.2f}", hand.box_px)
+        for name, hand in zip(_names(hands), hands):
+            _label(canvas, f"{name}{hand.side} {hand.score:.2f}", hand.box_px)
     return canvas
 
 
@@ -143,10 +143,10 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
     factor = height / image.shape[0]
     photo = _resized(image, max(1, round(image.shape[1] * factor)), height)
     drawn = [_draw_scaled(photo, hands, image.shape)]
-    for hand in hands[:columns]:
+    for name, hand in list(zip(_names(hands), hands))[:columns]:
         top, bottom = height // 2, height - height // 2
-        side = draw_pose(hand.joints_rel_m, bottom, azimuth_deg=90, title="from the right")
-        above = draw_pose(hand.joints_rel_m, bottom, elevation_deg=90, title="from above")
+        side = draw_pose(hand.joints_rel_m, bottom, azimuth_deg=90, title=f"{name}from the right")
+        above = draw_pose(hand.joints_rel_m, bottom, elevation_deg=90, title=f"{name}from above")
         drawn.append(np.concatenate([side[:top], above]))
     width = height - height // 2
     drawn += [np.full((height, width, 3), _PAPER, np.uint8)] * ((columns or 0) - len(hands))
@@ -249,9 +249,16 @@ def _draw_scaled(photo: Image, hands: Sequence[Hand], shape: tuple[int, ...]) ->
     for hand in hands:
         # Pixel centres: u' + 0.5 = f (u + 0.5)
         canvas = draw_skeleton(canvas, (hand.joints_px + 0.5) * [fx, fy] - 0.5)
-    for hand in hands:
-        _label(canvas, f"{hand.side} {hand.score:.2f}", hand.box_px * [fx, fy, fx, fy])
+    for name, hand in zip(_names(hands), hands):
+        _label(canvas, f"{name}{hand.side} {hand.score:.2f}", hand.box_px * [fx, fy, fx, fy])
     return canvas
+
+
+def _names(hands: Sequence[Hand]) -> list[str]:
+    """What tells hands apart: the number of each through a video, or in the photo; of a single one nothing."""
+    if len(hands) == 1 and hands[0].track is None:
+        return [""]
+    return [f"{place if hand.track is None else hand.track}: " for place, hand in enumerate(hands, start=1)]
 
 
 def _hand_size(joints: FloatArray) -> float:

@@ -67,7 +67,7 @@ def arms_without_hands(backgrounds: Path, seed: int) -> Iterator[Array]:
 
 
 def with_people(random: np.random.Generator, picture: Array) -> Array:
-    """One to three limbs and at most one face over a picture, in the skin and the light of one person."""
+    """One to three limbs and up to two faces over a picture, in one skin and one light."""
     canvas = cv2.pow(picture[..., ::-1].astype(np.float32) / 255, 2.2)
     tone = torch.tensor(random.triangular(0.0, 0.3, 1.0))
     skin = tone_colour(tone).numpy() * np.exp(random.normal(0, 0.08, 3))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator, Prediction
 
 _LARGEST_HEIGHT = 720
+_POSES_DRAWN = 2
 
 
 def predict_video(
@@ -79,6 +80,7 @@ def _through(
     from graphhand.visualize import draw_result
 
     tracker = HandTracker(estimator, live=video.live, **how)
+    columns = min(tracker.max_hands, _POSES_DRAWN)
     sides: Counter[str] = Counter()
     count = 0
     interrupted: KeyboardInterrupt | None = None
@@ -91,7 +93,7 @@ def _through(
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
-                    drawn = draw_result(frame.image, hands, height=drawn_height, columns=1)
+                    drawn = draw_result(frame.image, hands, height=drawn_height, columns=columns)
                     writer.write(drawn, frame.time_s if video.live else None)
                 name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
                 emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
