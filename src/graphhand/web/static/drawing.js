@@ -25,6 +25,17 @@ export function drawPicture(canvas, picture, width, height, hands, skeleton) {
   }
 }
 
+/** Of the hands on a picture of some width, drawn by drawPicture, the one with a joint nearest to a place on the page. */
+export function nearestHand(canvas, width, hands, pageX, pageY) {
+  const area = canvas.getBoundingClientRect();
+  const fit = Math.min(area.width / canvas.width, area.height / canvas.height); // as the style's object-fit does
+  const zoom = (fit * canvas.width) / width;
+  const u = (pageX - area.left - (area.width - fit * canvas.width) / 2) / zoom;
+  const v = (pageY - area.top - (area.height - fit * canvas.height) / 2) / zoom;
+  const away = (hand) => Math.min(...hand.joints_px.map((joint) => Math.hypot(joint[0] - u, joint[1] - v)));
+  return hands.reduce((nearest, hand) => (nearest && away(nearest) <= away(hand) ? nearest : hand), null);
+}
+
 /** A pose in 3D, which the pointer turns. */
 export class PoseView {
   #canvas;

@@ -1,6 +1,6 @@
 // The page: a photo goes to /predict, a camera's pictures one by one to /track, and what comes back is drawn.
 
-import { drawPicture, PoseView } from "./drawing.js";
+import { drawPicture, nearestHand, PoseView } from "./drawing.js";
 
 const SWITCHES = ["side", "max_hands", "fov", "whole_image", "min_score"];
 const JPEG_QUALITY = 0.92;
@@ -13,11 +13,15 @@ const element = Object.fromEntries(
 );
 const skeleton = await (await fetch("skeleton")).json();
 const pose = new PoseView(element.pose, skeleton);
+let seen = { width: 1, hands: [] }; // the prediction on show
+let chosen = null; // the hand whose pose is on show
 let photo = null; // the file on show, if it is one
+let asked = 0; // how often a photo's hands were asked for: only the last answer counts
 let camera = null; // the camera that runs, if one does
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
 element.camera.addEventListener("click", () => (camera ? stopCamera() : startCamera()));
+element.picture.addEventListener("click", (event) => choose(event.clientX, event.clientY));
 element.front.addEventListener("click", () => pose.front());
 for (const id of SWITCHES) element[id].addEventListener("change", again);
 element.min_score.addEventListener("input", () => (element.min_score_shown.value = element.min_score.value));
@@ -53,17 +57,18 @@ async function show(file) {
   if (!file) return;
   stopCamera();
   photo = file;
+  const mine = ++asked;
   say("Looking ...");
   try {
     const begun = performance.now();
     const response = await fetch(`predict?${query()}`, { method: "POST", body: file });
     const prediction = await response.json();
-    if (file !== photo) return; // another was chosen meanwhile
+    if (mine !== asked || file !== photo) return; // another was chosen, or a switch turned, meanwhile
     if (prediction.error) throw new Error(prediction.error);
     const picture = await createImageBitmap(file);
     present(picture, prediction, performance.now() - begun);
   } catch (error) {
-    trouble(error);
+    if (mine === asked) trouble(error);
   } finally {
     element.file.value = ""; // or the same file could not be chosen twice
   }
@@ -141,12 +146,21 @@ function follow(mine, video) {
 
 function present(picture, prediction, milliseconds) {
   drawPicture(element.picture, picture, prediction.width, prediction.height, prediction.hands, skeleton);
-  pose.show(prediction.hands[0] ?? null);
+  seen = prediction;
+  // a hand that is followed stays on show
+  chosen = seen.hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? seen.hands[0] ?? null;
+  pose.show(chosen);
   const found = prediction.hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
   say(`${found.join(", ") || "No hand"}; ${milliseconds.toFixed(0)} ms with the way there and back (${prediction.model})`);
   URL.revokeObjectURL(element.json.href);
   element.json.href = URL.createObjectURL(new Blob([JSON.stringify(prediction), "\n"], { type: "application/json" }));
   element.json.hidden = false;
+}
+
+/** Show the pose of the hand at a place on the page. */
+function choose(pageX, pageY) {
+  chosen = nearestHand(element.picture, seen.width, seen.hands, pageX, pageY) ?? chosen;
+  pose.show(chosen);
 }
 
 function say(text) {
