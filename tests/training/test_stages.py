@@ -237,7 +237,7 @@ def test_pictures_without_hands_teach_the_handedness_head_and_the_heatmaps_only(
     weights = LossWeights(keypoints=1.0, heatmaps=120.0, keypoint_depths=1.0, prior=1.0, absence=5.0)
     total, terms = supervised_loss(generator(batch.image, batch.K), handless, weights)
     assert float(terms["absence"]) > 0
-    assert float(total) == pytest.approx(float(terms["handedness"] + 5 * terms["absence"]), rel=1e-5)
+    assert total.item() == pytest.approx(float(terms["handedness"] + 5 * terms["absence"]), rel=1e-5)
     _, of_hands = supervised_loss(generator(batch.image, batch.K), batch, weights)
     assert float(of_hands["absence"]) == 0
 

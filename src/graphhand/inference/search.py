@@ -31,7 +31,7 @@ like hands."""
 
 PERHAPS = 0.3
 """Spread of the heatmaps in a window up to which what may be one of several hands is looked at more closely. With the
-default weights it is 0.1 at most where a hand is, looked at as of whichever side, and mostly above 0.3 where none is."""
+default weights it is 0.1 at most where a hand is, looked at as of either side, and mostly above 0.3 where none is."""
 
 WORTH_A_LOOK = 0.1
 """Score from which on what may be one of several hands is looked at again."""
