@@ -12,7 +12,7 @@ from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.estimator import DECIDED, MAX_RECROPS
 from graphhand.inference.looks import UNSURE, Estimate, Look
 from graphhand.inference.results import Camera
-from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, apart
+from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, apart, unmixed
 
 
 def estimate(network: Any, image: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -155,6 +155,15 @@ def test_a_hand_and_a_part_of_it_are_one() -> None:
     assert apart([whole, surest, other]) == [surest, other]
     assert apart([part, whole]) == [part]  # as sure: the first
     assert apart([]) == []
+
+
+def test_a_hand_made_of_joints_of_two_is_none() -> None:
+    upper, lower = (estimate_over(*box) for box in ((0, 0, 60, 60), (0, 120, 60, 60)))
+    between = estimate_over(5, 5, 50, 170)
+    assert unmixed([upper, lower, between]) == [upper, lower]
+    beside = estimate_over(5, 5, 80, 170)
+    assert unmixed([upper, lower, beside]) == [upper, lower, beside]
+    assert unmixed([]) == []
 
 
 @pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}, {}])

@@ -37,7 +37,8 @@ WORTH_A_LOOK = 0.1
 """Score from which on what may be one of several hands is looked at again."""
 
 SAME_HAND = 0.6
-"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand seen twice."""
+"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand seen twice; and
+share of a hand's joints, above which they lie in other hands' boxes, that makes it none."""
 
 CLOSER_LOOKS = 2
 """How often each of several candidates is looked at more closely: windows cut hands off, the first look may still."""
@@ -107,7 +108,7 @@ def several_hands(
     for _ in range(CLOSER_LOOKS):
         boxes = [box for hand in hands[: CANDIDATES * limit] if (box := next_box(hand)) is not None]
         hands = apart(e for e in seen_in(boxes, sides) if e.score >= WORTH_A_LOOK)
-    return hands[:limit]
+    return unmixed(hands)[:limit]
 
 
 def apart(estimates: Iterable[Estimate], sureness: Callable[[Estimate], float] = lambda e: e.score) -> list[Estimate]:
@@ -122,6 +123,17 @@ def apart(estimates: Iterable[Estimate], sureness: Callable[[Estimate], float] =
 def is_another(estimate: Estimate, others: Iterable[Estimate]) -> bool:
     """Whether it is none of some hands."""
     return all(covered(estimate.box_px, other.box_px) <= SAME_HAND for other in others)
+
+
+def unmixed(hands: Iterable[Estimate]) -> list[Estimate]:
+    """Those, surest first, that are not made of joints of several surer ones, as a look at two of them may see."""
+    kept: list[Estimate] = []
+    for hand in hands:
+        past = [hand.joints_px - other.box_px[:2] for other in kept]
+        taken = [((at >= 0) & (at <= other.box_px[2:])).all(axis=1) for at, other in zip(past, kept)]
+        if not kept or np.any(taken, axis=0).mean() <= SAME_HAND:
+            kept.append(hand)
+    return kept
 
 
 def _least_spread(group: list[Estimate]) -> float:
