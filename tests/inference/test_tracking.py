@@ -241,6 +241,14 @@ def test_hands_come_and_go(each_square: Any, draw_square: Any, live: bool) -> No
     np.testing.assert_allclose(middle(seen[-1][2]), [539.5, 389.5], atol=12)
 
 
+def test_one_of_several_hands_that_jumped_is_found_at_once(each_square: Any, draw_square: Any) -> None:
+    before, after = both(draw_square, (40, 30), (500, 350)), both(draw_square, (40, 30), (300, 100))
+    seen = follow(each_square(), [*[before] * 5, after])
+    assert len(seen[4]) == len(seen[5]) == 2
+    (number,) = set(seen[5]) - set(seen[4])
+    np.testing.assert_allclose(middle(seen[5][number]), [339.5, 139.5], atol=12)
+
+
 def test_without_hands_there_are_none(each_square: Any, draw_square: Any) -> None:
     assert follow(each_square(), [draw_square(0, 0, 0)] * 3) == [{}] * 3
 

@@ -152,7 +152,10 @@ class HandTracker:
             else:
                 hand.lose()
         seen = apart(hand.last for hand in self._hands if hand.last is not None)
-        self._hands = [hand for hand in self._hands if any(hand.last is estimate for estimate in seen)]
+        still = [hand for hand in self._hands if any(hand.last is estimate for estimate in seen)]
+        if len(still) < len(self._hands):
+            self._search_s = time_s  # it may be elsewhere
+        self._hands = still
 
     def _welcome(self, image: Image, camera: Camera, time_s: float) -> None:
         """Search for hands beside those followed, from time to time."""
