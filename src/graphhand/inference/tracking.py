@@ -200,7 +200,6 @@ class _FollowedHand:
         self._sides = sides
         self._filters = [OneEuroFilter(CUTOFF_HZ, BETA_HZ_S_PER_M) for _ in range(3)] if smooth else None
         self._right = 0.0  # log-odds, summed with fading, that it is a right one
-        self._side_before: Side | None = None
         self._time_s = 0.0
 
     @property
@@ -220,14 +219,14 @@ class _FollowedHand:
         self._right += sum(e.right_logit if e.look.side == "right" else -e.right_logit for e in group) / len(group)
         self._time_s = time_s
         estimate = next((e for e in group if e.look.side == self._side), group[0])
-        if self._side_before not in (None, estimate.look.side):
+        if self.last is not None and self.last.look.side != estimate.look.side:
             self._forget()
-        self.last, self._side_before = estimate, estimate.look.side
+        self.last = estimate
         return estimate
 
     def lose(self) -> None:
         """It is not where it was; which side it is stays known."""
-        self.last = self._side_before = None
+        self.last = None
         self._forget()
 
     def result(self, time_s: float, model: str) -> Hand:
