@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from graphhand.data import HandSample
+from graphhand.errors import InputError
 from graphhand.images import read_image
 from graphhand.model import Generator, GeneratorConfig
 from graphhand.training import run_folder
@@ -19,7 +20,7 @@ from graphhand.training.config import RenderedSource, TrainConfig, load_config, 
 from graphhand.training.curves import draw_curves
 from graphhand.training.data_record import data_record, folder_record
 from graphhand.training.pictures import ValidationPictures
-from graphhand.training.run_folder import RunFolder, environment_record
+from graphhand.training.run_folder import CsvLog, RunFolder, environment_record
 
 
 @pytest.fixture
@@ -195,3 +196,17 @@ def test_curves_are_drawn_from_the_logs(tmp_path):
 def test_no_curves_before_there_is_anything_to_draw(tmp_path):
     draw_curves([], [], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_log_goes_on_with_columns_that_an_older_version_did_not_write(tmp_path):
+    older = CsvLog(tmp_path / "train.csv", ("stage", "step", "total"))
+    older.rewind(0, 0)
+    for step in (1, 2, 3):
+        older.append({"stage": 1, "step": step, "total": 0.5 * step})
+    log = CsvLog(tmp_path / "train.csv", ("stage", "step", "total", "absence"))
+    log.rewind(1, 2)
+    log.append({"stage": 1, "step": 3, "total": 1.25, "absence": 0.1})
+    rows = [(row["step"], row["total"], row["absence"]) for row in log.read()]
+    assert rows == [("1", "0.5", ""), ("2", "1", ""), ("3", "1.25", "0.1")]
+    with pytest.raises(InputError, match="does not know"):
+        CsvLog(tmp_path / "train.csv", ("stage", "step", "loss")).rewind(1, 2)

@@ -108,13 +108,17 @@ class CsvLog:
         self.path, self.columns = path, columns
 
     def rewind(self, stage: int, step: int) -> None:
-        """Drop lines after a position, or start the file."""
+        """Drop lines after a position, or start the file; columns that an older version did not write stay empty.
+
+        Raises:
+            InputError: the file has columns that this version does not know.
+        """
         kept: list[dict[str, str]] = []
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
-                if reader.fieldnames is not None and tuple(reader.fieldnames) != self.columns:
-                    raise InputError(self.path, "has other columns than this version writes", "give another --out")
+                if not set(reader.fieldnames or ()) <= set(self.columns):
+                    raise InputError(self.path, "has columns that this version does not know", "give another --out")
                 # A line cut short by a kill lacks its last columns.
                 whole = (row for row in reader if None not in row.values() and row["stage"] and row["step"])
                 kept = [row for row in whole if (int(row["stage"]), int(row["step"])) <= (stage, step)]
