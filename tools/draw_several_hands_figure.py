@@ -53,7 +53,7 @@ def _leaves_by_the_lower_edge(mask: np.ndarray) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="default")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
     picture = scene(options.seed)
     hands = HandPoseEstimator(options.weights)(picture, max_hands=8)
