@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_pixel_errors_count_labelled_joints(records):
     assert score_pixels(moved.select([2])).relative == pytest.approx(5 / side)
     assert score_pixels(moved, visible_only=True).joints < pixels.joints
     assert score_pixels(replace(records, predicted_px=np.full((30, 21, 2), np.nan))) is None
+
+
+def test_pixel_errors_of_each_joint_are_told_apart(records):
+    predicted, truth = records.truth_px.copy(), records.truth_px.copy()
+    predicted += np.arange(21)[:, None] * [0.6, 0.8]  # joint k is k pixels off
+    truth[:, 20] = np.nan
+    truth[:7, 3] = np.nan
+    pixels = score_pixels(replace(records, predicted_px=predicted, truth_px=truth))
+    np.testing.assert_allclose(pixels.per_joint_px[:20], np.arange(20), atol=1e-9)
+    assert np.isnan(pixels.per_joint_px[20])
+    written = json.loads(json.dumps(pixels.to_json()))["per_joint_px"]
+    assert written["index_tip"] == pytest.approx(8)
+    assert written["little_tip"] is None
 
 
 def test_bone_lengths_tell_definitions_apart(records):

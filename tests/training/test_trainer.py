@@ -185,6 +185,9 @@ def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_pa
     )
     with pytest.raises(InputError, match="lacks"):
         Trainer(other, tmp_path / "other", quiet=True)
+    nowhere = parse_config(config.model_dump(mode="json") | {"initial_weights": "defualt"}, "test")
+    with pytest.raises(InputError, match=r"bundled weights \(default, drawn, fast\)"):
+        Trainer(nowhere, tmp_path / "nowhere", quiet=True)
 
 
 def test_a_stage_ahead_may_be_planned_anew(config, uninterrupted, tmp_path):
@@ -306,3 +309,27 @@ def test_learning_rate_schedules():
     assert rates[14] == pytest.approx(0.5e-3)
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert learning_rate(load_config(None).stage2, 10**6, 10**7) == 1e-4
+
+
+def test_the_fine_tuning_recipe_goes_on_from_the_bundled_weights(hands, tmp_path):
+    root = tmp_path / "mine"
+    shutil.copytree(hands, root)
+    lines = [json.loads(line) for line in (root / "hands.jsonl").read_text("utf-8").splitlines()]
+    splits = ["train"] * 6 + ["test"] * (len(lines) - 6)
+    told = [json.dumps(line | {"split": split}) for line, split in zip(lines, splits)]
+    (root / "hands.jsonl").write_text("\n".join(told) + "\n", "utf-8")
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "configs" / "finetune.yaml").read_text("utf-8"))
+    recipe["train"][0]["root"] = recipe["validation"]["root"] = str(root)
+    short = {"device": "cpu", "threads": 1, "batch_size": 4, "epoch_samples": 8, "pictures": 0, "log_every": 1}
+    config = parse_config(recipe | short | {"stage2": recipe["stage2"] | {"epochs": 1, "warmup_steps": 0}}, "test")
+    trainer = Trainer(config, tmp_path / "run", quiet=True)
+    begun = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
+    bundled = load_generator("default")[0].state_dict()
+    assert_same(begun, dict(bundled))
+    assert trainer.run()
+    ended = weights(tmp_path / "run" / "stage2")
+    assert torch.equal(ended["backbone.conv_stem.weight"], begun["backbone.conv_stem.weight"])  # below frozen_stride
+    assert not torch.equal(
+        ended["backbone.blocks.15.project_conv.weight"], begun["backbone.blocks.15.project_conv.weight"]
+    )
+    assert load_generator(tmp_path / "run" / "stage2")[0].config == load_generator("default")[0].config

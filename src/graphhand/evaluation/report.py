@@ -14,9 +14,16 @@ from rich.table import Table
 from graphhand._version import __version__
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.published import published_numbers
-from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor
-from graphhand.evaluation.scoring import PixelScores, Scores, definition_lengths_mm, score, score_pixels
+from graphhand.evaluation.scoring import (
+    PixelScores,
+    Scores,
+    definition_lengths_mm,
+    per_finger,
+    score,
+    score_pixels,
+)
 from graphhand.skeleton import FINGERS
 
 _SHOWN_SKIPPED = 5
@@ -123,7 +130,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
                 _line(console, "", f"note: {scores.protocol.note}")
             for reason, count in scores.left_out.items():
                 _line(console, "", f"left out: {count} {reason}")
-        console.print(_per_joint(evaluation.scores[0]))
+        first = evaluation.scores[0]
+        console.print(_per_joint(f"mm ({first.protocol.name})", first.per_joint_mm))
     if evaluation.pixels is not None:
         pixels = evaluation.pixels
         _line(
@@ -133,6 +141,7 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
             f"({'hidden ones count too' if pixels.hidden_too else 'visible ones only'}); "
             f"{100 * pixels.relative:.2f} % of the hand's box",
         )
+        console.print(_per_joint("px in the picture", pixels.per_joint_px))
     if evaluation.scores:
         _line(console, "definitions", _definition_note(evaluation))
     table = published_table(evaluation)
@@ -186,15 +195,16 @@ def _overview(evaluation: Evaluation) -> Table:
     return table
 
 
-def _per_joint(scores: Scores) -> Table:
-    table = Table(title=f"Mean error of each joint, mm ({scores.protocol.name})", title_justify="left")
+def _per_joint(unit: str, errors: Float) -> Table:
+    """Of ``(21,)`` errors."""
+    table = Table(title=f"Mean error of each joint, {unit}", title_justify="left")
     table.add_column("finger")
     for column in ("base", "2nd", "3rd", "tip", "mean"):
         table.add_column(column, justify="right")
-    fingers = scores.per_finger_mm
-    table.add_row("wrist", _cell(scores.per_joint_mm[0], 2), "", "", "", _cell(fingers["wrist"], 2))
+    fingers = per_finger(errors)
+    table.add_row("wrist", _cell(errors[0], 2), "", "", "", _cell(fingers["wrist"], 2))
     for name, joints in FINGERS.items():
-        table.add_row(name, *(_cell(scores.per_joint_mm[j], 2) for j in joints), _cell(fingers[name], 2))
+        table.add_row(name, *(_cell(errors[j], 2) for j in joints), _cell(fingers[name], 2))
     return table
 
 

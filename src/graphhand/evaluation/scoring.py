@@ -50,8 +50,7 @@ class Scores:
     @property
     def per_finger_mm(self) -> dict[str, float]:
         """Mean over each finger's counted joints, and the wrist; NaN where none counts."""
-        groups = {"wrist": (0,), **FINGERS}
-        return {name: _mean_or_nan(self.per_joint_mm[list(joints)]) for name, joints in groups.items()}
+        return per_finger(self.per_joint_mm)
 
     @property
     def sample_mm(self) -> Float:
@@ -70,7 +69,7 @@ class Scores:
             "p95_mm": self.p95_mm,
             "auc": self.auc,
             "pck": {"thresholds_mm": self.thresholds_mm.tolist(), "share": self.pck.tolist()},
-            "per_joint_mm": {n: _none_if_nan(v) for n, v in zip(JOINT_NAMES, self.per_joint_mm.tolist())},
+            "per_joint_mm": _by_name(self.per_joint_mm),
             "per_finger_mm": {name: _none_if_nan(value) for name, value in self.per_finger_mm.items()},
         }
 
@@ -84,6 +83,7 @@ class PixelScores:
         mean_px, median_px: over all labelled joints at once.
         relative: mean error in units of the hand in the picture: the longer side of the box of its counted labels.
         hidden_too: whether hidden joints count.
+        per_joint_px: ``(21,)`` means; NaN where a joint is labelled nowhere.
     """
 
     samples: int
@@ -92,10 +92,17 @@ class PixelScores:
     median_px: float
     relative: float
     hidden_too: bool
+    per_joint_px: Float
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dict(self.__dict__)
+        return self.__dict__ | {"per_joint_px": _by_name(self.per_joint_px)}
+
+
+def per_finger(per_joint: Float) -> dict[str, float]:
+    """Means of ``(21,)`` over each finger's joints that count, and the wrist; NaN where none counts."""
+    groups = {"wrist": (0,), **FINGERS}
+    return {name: _mean_or_nan(per_joint[list(joints)]) for name, joints in groups.items()}
 
 
 def score(records: PoseRecords, protocol: Protocol) -> Scores:
@@ -140,7 +147,7 @@ def score(records: PoseRecords, protocol: Protocol) -> Scores:
         auc=metrics.auc(protocol.grid_mm, pck),
         thresholds_mm=protocol.grid_mm,
         pck=pck,
-        per_joint_mm=np.array([_mean_or_nan(column) for column in scored.T]),
+        per_joint_mm=_column_means(scored),
         errors_mm=errors,
         aligned_m=aligned,
         truth_m=truth,
@@ -164,6 +171,7 @@ def score_pixels(records: PoseRecords, *, visible_only: bool = False) -> PixelSc
         median_px=float(np.median(errors[counted])),
         relative=float((errors / size[:, None])[counted].mean()),
         hidden_too=not visible_only,
+        per_joint_px=_column_means(np.where(counted, errors, np.nan)),
     )
 
 
@@ -246,6 +254,15 @@ def _masked(points: Float, keep: npt.NDArray[np.bool_]) -> Float:
 def _mean_or_nan(values: Float) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _column_means(errors: Float) -> Float:
+    """``(21,)`` of ``(N, 21)``."""
+    return np.array([_mean_or_nan(column) for column in errors.T])
+
+
+def _by_name(per_joint: Float) -> dict[str, float | None]:
+    return {name: _none_if_nan(value) for name, value in zip(JOINT_NAMES, per_joint.tolist(), strict=True)}
 
 
 def _none_if_nan(value: float) -> float | None:

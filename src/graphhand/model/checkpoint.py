@@ -140,7 +140,7 @@ def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path
     module.load_state_dict(tensors)
 
 
-def load_initial_state(generator: Generator, folder: Path) -> None:
+def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> None:
     """Fill a generator that is about to be trained from the weights of another of the same make.
 
     Weights without a refinement, as a stage I trained on its own leaves them, fill the hand model module; the
@@ -148,12 +148,12 @@ def load_initial_state(generator: Generator, folder: Path) -> None:
 
     Args:
         generator: what to fill.
-        folder: where :func:`save_generator` put the weights.
+        weights: as :func:`load_generator` takes them.
 
     Raises:
         InputError: missing, damaged, or of another make.
     """
-    path = folder / WEIGHTS_FILE
+    path = _find(weights) / WEIGHTS_FILE
     tensors = read_tensors(path)
     if not any(name.startswith(_REFINEMENT) for name in tensors):
         own = generator.state_dict()
@@ -172,7 +172,9 @@ def _find(weights: str | PathLike[str]) -> Path:
         return path
     names = ", ".join(bundled) or "none in this build"
     raise InputError(
-        path, f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}", "check --weights or train some"
+        path,
+        f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}",
+        "check the name or the path, or train some",
     )
 
 

@@ -108,7 +108,9 @@ class TrainConfig(StrictModel):
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
     generator: GeneratorConfig = GeneratorConfig()
     initial_weights: Path | None = Field(
-        None, description="folder of a generator of the same make to start from (fine-tuning); null starts at random"
+        None,
+        description="bundled weights' name, or folder of a generator of the same make, to start from (fine-tuning); "
+        "null starts at random",
     )
     backbone_weights: Path | None = Field(
         None,
