@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from graphhand.data import DATASETS, open_dataset
@@ -24,3 +26,15 @@ def test_unknown_names_splits_and_options_list_the_known_ones(tmp_path):
         open_dataset("rhd", tmp_path, "test")
     with pytest.raises(InputError, match="choose from views, wrist_rule"):
         open_dataset("stb", tmp_path, wrist="ge")
+
+
+def test_a_split_is_said_once(tmp_path):
+    line = {"image": "x.png", "side": "left", "joints_px": [[1, 2]] * 21}
+    lines = [json.dumps(line | {"split": split}) for split in ("train", "train", "test")]
+    (tmp_path / "hands.jsonl").write_text("\n".join(lines), "utf-8")
+    assert len(open_dataset("plain", tmp_path, "train")) == len(open_dataset("plain", tmp_path, split="train")) == 2
+    with pytest.raises(InputError, match="split=test beside split train"):
+        open_dataset("plain", tmp_path, "train", **{"split": "test"})
+    for name in ("root", "name"):  # of the function itself, which a user's option may be called
+        with pytest.raises(InputError, match=f"no option '{name}'"):
+            open_dataset("plain", tmp_path, **{name: "x"})

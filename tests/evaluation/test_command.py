@@ -156,6 +156,7 @@ def test_presets_are_listed():
         (["--weights", "w", "--dataset", "rendered", "--root", "."], "drawn, not read"),
         (["--weights", "w", "--dataset", "nonsense", "--root", "."], "no data set 'nonsense'; choose from"),
         (["--weights", "w", "--dataset", "stb", "--root", ".", "--data-option", "x"], "not KEY=VALUE"),
+        (["--weights", "w", "--dataset", "stb", "--root", ".", "--data-option", "split=B1"], "beside split"),
         (["--predictions", "nowhere.npz"], "nowhere.npz"),
         (["--predictions", "nowhere.jsonl"], "cannot be read"),
         (["--predictions", "{npz}", "--preset", "papr"], "no protocol 'papr'"),

@@ -34,14 +34,14 @@ DATASETS: dict[str, Any] = {
 }
 
 
-def open_dataset(name: str, root: str | PathLike[str], split: str | None = None, **options: Any) -> NamedDataset:
+def open_dataset(name: str, root: str | PathLike[str], split: str | None = None, /, **options: Any) -> NamedDataset:
     """Open a data set by name.
 
     Args:
         name: a key of :data:`DATASETS`.
         root: its folder.
         split: one of its splits; None takes the first (training) one, and for plain folders all lines.
-        options: the class's own keyword arguments, such as ``wrist_rule`` or ``hand_rule``.
+        options: the class's own keyword arguments, such as ``wrist_rule`` or ``hand_rule``; or, once, ``split``.
 
     Raises:
         InputError: unknown name, split or option, or files are missing or malformed.
@@ -49,6 +49,10 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
     if name not in DATASETS:
         raise InputError("data set", f"no data set {name!r}", f"choose from {', '.join(DATASETS)}")
     cls = DATASETS[name]
+    if "split" in options:
+        if split is not None:
+            raise InputError(f"{name} option", f"split={options['split']} beside split {split}", "give --split alone")
+        split = options.pop("split")
     known = [p for p in inspect.signature(cls).parameters if p not in ("root", "split")]
     for option in options:
         if option not in known:
