@@ -89,6 +89,31 @@ def test_heatmap_loss_is_zero_for_a_gaussian_about_the_joint_only():
     assert heatmap_loss(torch.zeros_like(logits), target, labelled, 64).item() > 1.0
 
 
+def test_heatmap_loss_is_the_divergence_from_a_gaussian_drawn_on_the_grid():
+    generator = torch.Generator().manual_seed(1)
+    target = torch.rand(3, 21, 2, generator=generator) * 90 - 10  # some outside a crop of 64 x 64
+    labelled = torch.rand(3, 21, generator=generator) < 0.8
+    labelled[2] = False
+    logits = (5 * torch.randn(3, 21, 8, 16, generator=generator)).requires_grad_()  # cells of 8 by 4 pixels
+
+    by_row = []
+    for b in range(2):
+        by_joint = []
+        for j in range(21):
+            u, v = (float(x) for x in (target[b, j] + 0.5) / torch.tensor([4.0, 8.0]) - 0.5)
+            if not labelled[b, j] or not (-0.5 < u < 15.5 and -0.5 < v < 7.5):
+                continue
+            exponents = [-0.5 * ((row - v) ** 2 + (column - u) ** 2) for row in range(8) for column in range(16)]
+            log_gaussian = torch.tensor(exponents).log_softmax(0)
+            by_joint.append((log_gaussian.exp() * (log_gaussian - logits[b, j].flatten().log_softmax(0))).sum())
+        by_row.append(torch.stack(by_joint).mean())
+    naive = torch.stack(by_row).mean()
+    loss = heatmap_loss(logits, target, labelled, 64)
+    torch.testing.assert_close(loss, naive, rtol=1e-5, atol=1e-5)
+    (gradient,), (slow,) = torch.autograd.grad(loss, logits), torch.autograd.grad(naive, logits)
+    torch.testing.assert_close(gradient, slow, rtol=1e-4, atol=1e-6)
+
+
 def test_heatmap_loss_forgets_joints_outside_the_crop_and_unlabelled_ones():
     target = torch.full((1, 21, 2), 20.0)
     logits = _gaussian_heatmaps(target, 64, 8).requires_grad_()

@@ -64,12 +64,19 @@ def heatmap_loss(logits: Tensor, target_px: Tensor, labelled: Tensor, crop_size:
     v = (target_px[..., 1] + 0.5) * (height / crop_size) - 0.5
     inside = labelled & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     u, v = (torch.where(inside, x, x.new_zeros(())) for x in (u, v))
-    columns = torch.arange(width, device=logits.device, dtype=logits.dtype)
-    rows = torch.arange(height, device=logits.device, dtype=logits.dtype)
-    squared = (rows - v[..., None]).square()[..., None] + (columns - u[..., None]).square()[..., None, :]
-    target = (-0.5 * squared).flatten(2).log_softmax(-1)
-    divergence = F.kl_div(logits.flatten(2).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+    of_rows, of_columns = (_log_gaussian(v, height), _log_gaussian(u, width))
+    # The Gaussian t is a product of one over the rows and one over the columns, and the heatmap p a softmax:
+    # sum t (log t - log p) needs neither on the grid.
+    negentropy = sum((log.exp() * log).sum(-1) for log in (of_rows, of_columns))
+    expected = torch.einsum("bjhw,bjh,bjw->bj", logits, of_rows.exp(), of_columns.exp())
+    divergence = negentropy - expected + logits.flatten(2).logsumexp(-1)
     return _mean_over((divergence * inside).sum(-1) / inside.sum(-1).clamp(min=1), labelled.any(-1))
+
+
+def _log_gaussian(middle: Tensor, count: int) -> Tensor:
+    """Logarithm ``(B, 21, count)`` of a Gaussian of one cell about ``middle (B, 21)``, its sum over the cells 1."""
+    cells = torch.arange(count, device=middle.device, dtype=middle.dtype)
+    return (-0.5 * (cells - middle[..., None]).square()).log_softmax(-1)
 
 
 def absence_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
@@ -79,8 +86,8 @@ def absence_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
         logits: ``(B, 21, h, w)``.
         has_hand: ``(B,)`` bool; rows that show a hand do not count.
     """
-    log_weights = logits.flatten(2).log_softmax(-1)
-    divergence = -log_weights.mean(-1) - math.log(log_weights.shape[-1])
+    logits = logits.flatten(2)
+    divergence = logits.logsumexp(-1) - logits.mean(-1) - math.log(logits.shape[-1])
     return _mean_over(divergence.mean(-1), ~has_hand)
 
 
