@@ -38,6 +38,8 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
     ("arguments", "message"),
     [
         ((), "--count: is missing"),
+        (("--out", "x", "--count", 1, "--device", "cuda:99"), "device cuda:99: cannot be used"),
+        (("--out", "x", "--count", 1, "--device", ""), "cannot be used"),
         (("--count", 4, "--shard", "3/2"), "no shard"),
         (("--count", 4, "--shard", "1"), "no shard"),
         (("--benchmark", "--count", 4), "are fixed"),

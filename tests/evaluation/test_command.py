@@ -168,7 +168,7 @@ def test_presets_are_listed():
         (["--predictions", "{npz}", "--submission", "s.json"], "needs a whole data set"),
         (["--predictions", "{npz}", "--curves", "."], "add --figures"),
         (["--predictions", "{npz}", "--unit", "mm"], "say the file's unit"),
-        (["--predictions", "{npz}", "--device", "abacus"], "'abacus' cannot be used"),
+        (["--predictions", "{npz}", "--device", "abacus"], "device abacus: cannot be used"),
         (["--predictions", "{npz}", "--regressor", "nowhere.json"], "not a readable joint regressor"),
     ],
 )

@@ -190,6 +190,16 @@ def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_pa
         Trainer(nowhere, tmp_path / "nowhere", quiet=True)
 
 
+def test_a_device_that_is_not_there_is_one_line(config, tmp_path):
+    missing = [
+        name for name, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if not backend.is_available()
+    ]
+    for name in missing:
+        with pytest.raises(InputError, match=f"device {name}: cannot be used") as caught:
+            Trainer(config.model_copy(update={"device": name}), tmp_path / name, quiet=True)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_stage_ahead_may_be_planned_anew(config, uninterrupted, tmp_path):
     out = tmp_path / "run"
     assert Trainer(config, out, quiet=True).run((1,))

@@ -310,14 +310,10 @@ def _process_group(device: str | None) -> Iterator[tuple[int, torch.device]]:
     import torch
     import torch.distributed as dist
 
+    from graphhand.devices import usable_device
+
     local_rank, world_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if device is None:
-        device = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError("--device", f"{device!r} cannot be used ({str(error).splitlines()[0]})", "try cpu") from None
+    chosen = usable_device(f"cuda:{local_rank}" if device is None and torch.cuda.is_available() else device)
     if world_size == 1 or dist.is_initialized():
         yield (dist.get_rank() if dist.is_initialized() else 0), chosen
         return

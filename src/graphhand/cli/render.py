@@ -22,7 +22,9 @@ def render(
         typer.Argument(metavar="KEY=VALUE...", help="Settings of the engine to change, e.g. upright=1 objects=0."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to fill; run again to go on after an interruption.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Pictures in the folder when all is done.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Pictures in the folder when all is done.")
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="Whose file layout to write.")] = "plain",
     split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
@@ -45,8 +47,7 @@ def render(
 
     Example: graphhand render --out hands --count 1000 --layout rhd --preview
     """
-    import torch
-
+    from graphhand.devices import usable_device
     from graphhand.errors import InputError
     from graphhand.layouts import LAYOUTS
     from graphhand.layouts import benchmark as rendered_v1
@@ -80,9 +81,7 @@ def render(
         config = _configured(RenderConfig(**drawn_as, seed=seed, backgrounds=pictures), settings or ())
     if out is None:
         raise InputError("--out", "is missing", "name the folder to fill")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    _draw(out, layout, name, config, count, _shard(shard), device, preview, benchmark)
+    _draw(out, layout, name, config, count, _shard(shard), str(usable_device(device)), preview, benchmark)
 
 
 def _draw(

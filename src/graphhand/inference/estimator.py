@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from graphhand.devices import usable_device
 from graphhand.errors import InputError
 from graphhand.geometry import crop_camera
 from graphhand.images import Photo, read_photo
@@ -90,7 +91,7 @@ class HandPoseEstimator:
             GraphHandError: the weights are an ONNX file, and ONNX Runtime is not installed.
         """
         if Path(weights).suffix.lower() == ONNX_SUFFIX:
-            self.device = _device("cpu" if device is None else device)
+            self.device = usable_device("cpu" if device is None else device)
             if self.device.type != "cpu":
                 raise InputError(f"device {device}", f"{weights} runs on the CPU", "leave it out, or give a folder")
             exported = OnnxNetwork(weights)
@@ -99,7 +100,7 @@ class HandPoseEstimator:
         from graphhand.model.checkpoint import load_generator
         from graphhand.model.folding import for_prediction
 
-        self.device = _device(device)
+        self.device = usable_device(device)
         generator, card = load_generator(weights, self.device)
         self._set(for_prediction(generator), str(card.get("name") or Path(weights).name))
 
@@ -116,7 +117,7 @@ class HandPoseEstimator:
             device: as above; the network is moved there and set to evaluation mode.
         """
         self = cls.__new__(cls)
-        self.device = _device(device)
+        self.device = usable_device(device)
         self._set(generator.to(self.device).eval(), name)
         return self
 
@@ -325,17 +326,3 @@ def _checked(image: Image | Photo | str | os.PathLike[str]) -> Photo:
     if image.size == 0:
         raise ValueError("the image has no pixels")
     return Photo(image, focal_px)
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
-        ) from error
-    return chosen

@@ -21,6 +21,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from graphhand.devices import usable_device
 from graphhand.errors import InputError
 
 # Newer versions of torch call it otherwise.
@@ -48,8 +49,11 @@ def make_fabric(device: str, precision: str) -> Fabric:
         precision: ``32-true`` or ``bf16-mixed``.
 
     Raises:
-        InputError: ``WORLD_SIZE`` asks for several processes, but the rest of torchrun's variables is missing.
+        InputError: this machine has no such device; or ``WORLD_SIZE`` asks for several processes, but the rest of
+            torchrun's variables is missing.
     """
+    if device != "auto":
+        usable_device(device)
     size = int(os.environ.get("WORLD_SIZE") or 1)
     if size == 1:
         return Fabric(accelerator=device, devices=1, plugins=_precision(precision, device))

@@ -1,0 +1,29 @@
+"""Where torch computes."""
+
+from __future__ import annotations
+
+import torch
+
+from graphhand.errors import InputError
+
+
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """A device that works on this machine.
+
+    Args:
+        device: as torch calls it; None or ``auto``: CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: torch knows no such device, or this machine has none.
+    """
+    if device is None or device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
+        ) from error
+    return chosen
