@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.images import Video, read_image, write_image
 from graphhand.inference import HandPoseEstimator, Prediction
+from graphhand.inference.tables import COLUMNS
 from graphhand.model.checkpoint import save_generator
 from graphhand.model.generator import Generator
+from graphhand.skeleton import JOINT_NAMES
 
 app = typer.Typer()
 app.command()(predict)
@@ -112,6 +116,52 @@ def test_drawings_have_a_default_folder_unless_json_is_wanted(
     assert not (tmp_path / "predictions").exists()
     assert run(weights, photos / "a.jpg").exit_code == 0
     assert (tmp_path / "predictions" / "a_hands.jpg").exists()
+
+
+def test_a_table_has_a_row_for_each_hand(weights: Path, photos: Path, tmp_path: Path) -> None:
+    video = clip(tmp_path / "a clip, cut", 3)
+    arguments = (
+        photos,
+        video,
+        "--box",
+        "10,8,40,30",
+        "--json",
+        tmp_path / "x.jsonl",
+        "--csv",
+        tmp_path / "new" / "x.csv",
+    )
+    result = run(weights, *arguments)
+    assert result.exit_code == 1  # two photos cannot be read
+    predictions = [Prediction.from_json(line) for line in (tmp_path / "x.jsonl").read_text("utf-8").splitlines()]
+    expected = [(prediction, hand) for prediction in predictions for hand in prediction.hands]
+    assert len(expected) == 3 + 3
+    with (tmp_path / "new" / "x.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(expected)
+    for row, (prediction, hand) in zip(rows, expected):
+        assert (row["image"], row["side"], float(row["score"])) == (prediction.image, hand.side, hand.score)
+        when = (prediction.frame, prediction.time_s)
+        assert (row["frame"], row["time_s"]) == tuple("" if value is None else str(value) for value in when)
+        assert row["track"] == ""
+        px = [[float(row[f"{joint}_{axis}_px"]) for axis in "uv"] for joint in JOINT_NAMES]
+        np.testing.assert_array_equal(px, hand.joints_px)
+        metres = [[float(row[f"{joint}_{axis}_m"]) for axis in "xyz"] for joint in JOINT_NAMES]
+        np.testing.assert_array_equal(metres, hand.joints_rel_m)
+        np.testing.assert_array_equal([float(row[f"wrist_cam_{axis}_m"]) for axis in "xyz"], hand.joints_cam_m[0])
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_a_table_on_standard_output_is_nothing_but_a_table(weights: Path, photos: Path) -> None:
+    result = run(weights, photos / "a.jpg", photos / "e.jpg", "--csv", "-")
+    assert result.exit_code == 1
+    header, row = csv.reader(io.StringIO(result.stdout))
+    assert tuple(header) == COLUMNS
+    assert len(row) == len(COLUMNS)
+    assert len(result.stderr.splitlines()) == 1
+    for place in ("-", "x.jsonl"):
+        refused = run(weights, photos / "a.jpg", "--csv", place, "--json", place)
+        assert isinstance(refused.exception, InputError)
+        assert "--json" in str(refused.exception)
 
 
 def test_the_command_says_what_the_library_says(weights: Path, photos: Path) -> None:

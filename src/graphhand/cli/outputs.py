@@ -55,11 +55,12 @@ def distinct_names(
 
 
 @contextmanager
-def text_lines(target: str | None) -> Iterator[Callable[[str], None]]:
+def text_lines(target: str | None, option: str = "--json") -> Iterator[Callable[[str], None]]:
     """A function that writes a line at once, so that an interrupted run keeps what it has.
 
     Args:
-        target: what ``--json`` was given: a file, ``-`` for standard output, or None for nowhere.
+        target: what the option was given: a file, ``-`` for standard output, or None for nowhere.
+        option: its name.
 
     Raises:
         InputError: the file cannot be written.
@@ -81,6 +82,6 @@ def text_lines(target: str | None) -> Iterator[Callable[[str], None]]:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
         except OSError as error:
-            raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from error
+            raise InputError(target, f"cannot be written ({error.strerror})", f"choose another {option}") from error
         with stream:
             yield to(stream)

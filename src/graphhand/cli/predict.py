@@ -1,4 +1,4 @@
-"""``graphhand predict``: hands in photos, videos and camera pictures, as drawings and as JSON to compute with."""
+"""``graphhand predict``: hands in photos, videos and camera pictures, as drawings, and as JSON or a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json."),
+        typer.Option(
+            metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json or --csv."
+        ),
     ] = None,
     box: Annotated[
         list[str] | None,
@@ -77,6 +79,9 @@ def predict(
     json: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write one JSON object a photo or frame; - is standard output.")
     ] = None,
+    csv: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Write a table, one row a hand; - is standard output.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
     ] = None,
@@ -94,6 +99,7 @@ def predict(
       graphhand predict photo.jpg --max-hands 4
       graphhand predict photo.jpg --box 120,80,300,300 --box 520,90,280,310
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
+      graphhand predict clip.mp4 --csv frames.csv
       graphhand predict 0 --json -
     """
     boxes = [_parse_box(text) for text in box or ()]
@@ -101,25 +107,33 @@ def predict(
     jobs = _jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
-    folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
+    if json is not None and json == csv:
+        raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
+    folder = DEFAULT_OUT if out is None and json is None and csv is None else out
     from graphhand.inference import HandPoseEstimator
+    from graphhand.inference.tables import csv_header, csv_rows
 
     estimator = HandPoseEstimator(weights, device)
     targets = _targets(jobs, folder)
     failures = 0
-    with text_lines(json) as write, _progress(len(jobs), any(job.is_video for job in jobs)) as bar:
+    is_quiet = "-" in (json, csv)
+    has_videos = any(job.is_video for job in jobs)
+    with text_lines(json) as write, text_lines(csv, "--csv") as write_row, _progress(len(jobs), has_videos) as bar:
+        write_row(csv_header())
 
         def emit(prediction: Prediction) -> None:
             write(prediction.to_json_line())
+            for row in csv_rows(prediction):
+                write_row(row)
 
         for problem, summary in _outcomes(estimator, jobs, boxes, how, smooth, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
-            elif json != "-":
+            elif not is_quiet:
                 typer.echo(summary)
-    if len(jobs) > 1 and json != "-":
-        what = "files" if any(job.is_video for job in jobs) else "photos"
+    if len(jobs) > 1 and not is_quiet:
+        what = "files" if has_videos else "photos"
         typer.echo(f"{len(jobs) - failures} of {len(jobs)} {what} done" + (f"; drawings in {folder}" if folder else ""))
     if failures:
         raise typer.Exit(1)
