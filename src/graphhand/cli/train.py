@@ -50,7 +50,8 @@ def train(
     if not trainer.processes.first:
         pass
     elif finished:
-        typer.echo(f"finished; weights are in {out}/stage{max(stages)}")
+        last = max((n for n in stages if settings.stage_steps(n)), default=max(stages))
+        typer.echo(f"finished; weights are in {out}/stage{last}")
     else:
         typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there")
     if trainer.processes.first and trainer.skipped:
