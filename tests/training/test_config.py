@@ -42,6 +42,7 @@ def test_paper_recipe_has_the_papers_numbers():
         ("critic.step=2", r"did you mean steps\?"),
         ("generator.backbone=vgg", "generator.backbone"),
         ("batch_size=one", "batch_size"),
+        ("seed=99999999999999999999", "seed"),
         ("losses.pose=-1", "losses.pose"),
         ("epoch_samples=3", "epoch_samples is smaller than batch_size"),
         ("generator.refinement=none", "stages 2 and 3"),

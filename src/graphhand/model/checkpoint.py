@@ -119,8 +119,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(path, f"not a readable safetensors file ({error})", "copy or download it again") from None
 
 
-def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+def load_state(
+    module: torch.nn.Module, tensors: dict[str, Tensor], source: Path, advice: str = "use the .json written with it"
+) -> None:
     """Fill a module's parameters and buffers, refusing missing, left-over or misshapen tensors by name.
+
+    Args:
+        module: what to fill.
+        tensors: by name.
+        source: where they are from.
+        advice: the next step, should they be another module's.
 
     Raises:
         InputError: the tensors are not this module's.
@@ -136,7 +144,7 @@ def load_state(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path
     faults = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in surplus] + misshapen
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InputError(source, f"does not fit its configuration: {faults[0]}{more}", "use the .json written with it")
+        raise InputError(source, f"does not fit its configuration: {faults[0]}{more}", advice)
     module.load_state_dict(tensors)
 
 
@@ -158,7 +166,7 @@ def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> No
     if not any(name.startswith(_REFINEMENT) for name in tensors):
         own = generator.state_dict()
         tensors |= {name: value for name, value in own.items() if name.startswith(_REFINEMENT)}
-    load_state(generator, tensors, path)
+    load_state(generator, tensors, path, f"give the recipe the generator section of the {CARD_FILE} beside it")
 
 
 def _find(weights: str | PathLike[str]) -> Path:

@@ -102,7 +102,7 @@ class CriticConfig(StrictModel):
 class TrainConfig(StrictModel):
     """Everything that a training run depends on."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="bf16-mixed: autocast to bfloat16")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
