@@ -122,9 +122,11 @@ def predict(
         write_row(csv_header())
 
         def emit(prediction: Prediction) -> None:
-            write(prediction.to_json_line())
-            for row in csv_rows(prediction):
-                write_row(row)
+            if json is not None:
+                write(prediction.to_json_line())
+            if csv is not None:
+                for row in csv_rows(prediction):
+                    write_row(row)
 
         for problem, summary in _outcomes(estimator, jobs, boxes, how, smooth, targets, emit, bar):
             if problem:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 
+from graphhand.devices import usable_device
 from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.presets import preset
@@ -263,7 +264,7 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, 
 
 def _device(config: TrainConfig) -> torch.device:
     if config.device != "auto":
-        return torch.device(config.device)
+        return usable_device(config.device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
