@@ -164,6 +164,15 @@ def test_a_table_on_standard_output_is_nothing_but_a_table(weights: Path, photos
         assert "--json" in str(refused.exception)
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_numbers_are_not_written_over_a_photo(weights: Path, photos: Path, option: str) -> None:
+    before = (photos / "a.jpg").read_bytes()
+    result = run(weights, photos, option, photos / ".." / "photos" / "a.jpg")
+    assert isinstance(result.exception, InputError)
+    assert f"choose another {option}" in str(result.exception)
+    assert (photos / "a.jpg").read_bytes() == before
+
+
 def test_the_command_says_what_the_library_says(weights: Path, photos: Path) -> None:
     estimator = HandPoseEstimator(weights)
     for arguments, keywords in [

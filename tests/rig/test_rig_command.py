@@ -130,6 +130,15 @@ def test_rotations_go_to_standard_output_alone(lines: Any, make_prediction: Any,
     assert not (tmp_path / "rigs").exists()
 
 
+def test_rotations_are_not_written_over_the_hands(lines: Any, make_prediction: Any) -> None:
+    hands = lines(make_prediction())
+    before = hands.read_bytes()
+    result = run(hands, "--json", hands)
+    assert isinstance(result.exception, InputError)
+    assert "one of the inputs" in str(result.exception)
+    assert hands.read_bytes() == before
+
+
 def test_lines_come_through_a_pipe_too(make_prediction: Any, tmp_path: Path) -> None:
     line = make_prediction().to_json_line()
     result = runner.invoke(app, ["rig", "-", "--out", str(tmp_path / "rigs")], input=line + "\nnothing\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -55,15 +55,18 @@ def distinct_names(
 
 
 @contextmanager
-def text_lines(target: str | None, option: str = "--json") -> Iterator[Callable[[str], None]]:
+def text_lines(
+    target: str | None, option: str = "--json", inputs: Iterable[Path] = ()
+) -> Iterator[Callable[[str], None]]:
     """A function that writes a line at once, so that an interrupted run keeps what it has.
 
     Args:
         target: what the option was given: a file, ``-`` for standard output, or None for nowhere.
         option: its name.
+        inputs: files that the command reads, which are not written over.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or is one of the inputs.
     """
 
     def to(stream: TextIO) -> Callable[[str], None]:
@@ -78,6 +81,8 @@ def text_lines(target: str | None, option: str = "--json") -> Iterator[Callable[
     elif target == "-":
         yield to(sys.stdout)
     else:
+        if Path(target).resolve() in {path.resolve() for path in inputs}:
+            raise InputError(target, "is one of the inputs", f"choose another {option}")
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115

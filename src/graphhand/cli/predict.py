@@ -118,7 +118,12 @@ def predict(
     failures = 0
     is_quiet = "-" in (json, csv)
     has_videos = any(job.is_video for job in jobs)
-    with text_lines(json) as write, text_lines(csv, "--csv") as write_row, _progress(len(jobs), has_videos) as bar:
+    inputs = [job.path for job in jobs]
+    with (
+        text_lines(json, inputs=inputs) as write,
+        text_lines(csv, "--csv", inputs) as write_row,
+        _progress(len(jobs), has_videos) as bar,
+    ):
         write_row(csv_header())
 
         def emit(prediction: Prediction) -> None:

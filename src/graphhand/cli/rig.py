@@ -60,7 +60,7 @@ def rig(
     problems: list[str] = []
     clips = list(clips_of(_read(hands, problems), right))
     targets = distinct_names([Path(image) for image, _ in clips])
-    with text_lines(json) as write:
+    with text_lines(json, inputs=hands) as write:
         for (image, clip), name in zip(clips, targets):
             if clip is None:
                 problems.append(f"{image}: no hand was found in it; nothing to pose")
