@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from graphhand.errors import InputError
+from graphhand.model import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.model.backbones import build_backbone
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
@@ -50,6 +51,33 @@ def test_both_backbones_start_from_the_file_and_a_resumed_run_does_without_it(im
     assert not is_filled(again.generator.backbone, state)
     with pytest.raises(InputError, match="no such file"):
         Trainer(config, tmp_path / "another", quiet=True)
+
+
+@pytest.mark.parametrize("named", ["", "model.safetensors"])
+def test_both_backbones_start_from_a_trained_networks_own_whatever_its_heads(named, tmp_path):
+    heads = {"keypoints": True, "rotation": "rotation_6d", "shared_backbone": True}
+    trained = Generator(GeneratorConfig.model_validate(TINY["generator"] | heads))
+    folder = save_generator(tmp_path / "trained", trained)
+    config = parse_config(TINY | {"backbone_weights": str(folder / named)}, "test")
+    trainer = Trainer(config, tmp_path / "run", quiet=True)
+    for backbone in trainer.generator.backbones():
+        assert is_filled(backbone, trained.backbone.state_dict())
+    assert len(trainer.generator.backbones()) == 2
+
+
+def test_bundled_weights_lend_their_backbone_by_name(tmp_path):
+    generator = TINY["generator"] | {"backbone": "efficientnet_lite0", "backbone_width": 64}
+    trainer = Trainer(
+        parse_config(TINY | {"generator": generator, "backbone_weights": "fast"}, "test"), tmp_path / "run", quiet=True
+    )
+    assert is_filled(trainer.generator.refinement_backbone, load_generator("fast")[0].backbone.state_dict())
+
+
+def test_another_backbone_is_one_line_that_names_a_tensor(tmp_path):
+    with pytest.raises(
+        InputError, match=r"fast.*model.safetensors: does not fit.*; give generator.backbone as the model.json"
+    ):
+        Trainer(parse_config(TINY | {"backbone_weights": "fast"}, "test"), tmp_path / "run", quiet=True)
 
 
 def test_initial_weights_go_over_the_file(imagenet, tmp_path):

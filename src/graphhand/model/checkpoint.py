@@ -30,6 +30,7 @@ FORMAT = "graphhand-generator-1"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _REFINEMENT = "refinement"
+_BACKBONE = "backbone."
 
 
 def bundled_weights() -> dict[str, Path]:
@@ -167,6 +168,32 @@ def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> No
         own = generator.state_dict()
         tensors |= {name: value for name, value in own.items() if name.startswith(_REFINEMENT)}
     load_state(generator, tensors, path, f"give the recipe the generator section of the {CARD_FILE} beside it")
+
+
+def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -> None:
+    """Start every backbone of a generator that is about to be trained from one trained already.
+
+    Args:
+        generator: whose backbones to fill; the rest of it stays as it is.
+        weights: a classifier's file, as :func:`graphhand.model.backbones.load_pretrained` takes it; or weights of
+            GraphHand as :func:`load_generator` takes them, of which the hand model module's backbone is taken.
+
+    Raises:
+        InputError: missing, damaged, or of another backbone.
+    """
+    path = Path(weights)
+    ours = (
+        path.is_dir() or str(weights) in bundled_weights() or (path.with_name(CARD_FILE).is_file() and path.is_file())
+    )
+    if not ours:
+        generator.load_pretrained_backbones(path)
+        return
+    path = _find(weights) / WEIGHTS_FILE
+    tensors = {
+        name.removeprefix(_BACKBONE): value for name, value in read_tensors(path).items() if name.startswith(_BACKBONE)
+    }
+    for backbone in generator.backbones():
+        load_state(backbone, tensors, path, f"give generator.backbone as the {CARD_FILE} beside it has it")
 
 
 def _find(weights: str | PathLike[str]) -> Path:

@@ -112,15 +112,16 @@ class Generator(nn.Module):
 
     def load_pretrained_backbones(self, path: str | PathLike[str]) -> None:
         """Start every backbone from the same file of ImageNet weights: :func:`load_pretrained`."""
-        for backbone in self._backbones():
+        for backbone in self.backbones():
             load_pretrained(backbone, path)
 
     def freeze_backbones(self, stride: int) -> None:
         """Fix the layers of every backbone up to a stride: :meth:`Backbone.freeze`."""
-        for backbone in self._backbones():
+        for backbone in self.backbones():
             backbone.freeze(stride)
 
-    def _backbones(self) -> list[Backbone]:
+    def backbones(self) -> list[Backbone]:
+        """The hand model module's, and the refinement's where it has its own."""
         return [backbone for backbone in (self.backbone, self.refinement_backbone) if backbone is not None]
 
     def forward(

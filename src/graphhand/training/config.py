@@ -114,7 +114,8 @@ class TrainConfig(StrictModel):
     )
     backbone_weights: Path | None = Field(
         None,
-        description="file of ImageNet weights (.pth, .safetensors) to start the backbones from, before initial_weights",
+        description="where the backbones start, before initial_weights: file of ImageNet weights (.pth, .safetensors), "
+        "bundled weights' name, or folder of a generator with the same backbone",
     )
     frozen_stride: Literal[4, 8, 16, 32] | None = Field(
         None, description="backbone layers up to this stride stay as they began; null trains all of them"

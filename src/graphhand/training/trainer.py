@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from graphhand.data import HandBatch
 from graphhand.errors import GraphHandError, InputError
-from graphhand.model.checkpoint import load_initial_state, save_generator
+from graphhand.model.checkpoint import load_initial_backbones, load_initial_state, save_generator
 from graphhand.model.discriminator import build_discriminator
 from graphhand.model.generator import Generator
 from graphhand.training.average import WeightAverage
@@ -79,7 +79,7 @@ class Trainer:
         config, device = self.config, self.fabric.device
         self.generator = Generator(config.generator)
         if config.backbone_weights is not None and self._checkpoint is None:
-            self.generator.load_pretrained_backbones(config.backbone_weights)
+            load_initial_backbones(self.generator, config.backbone_weights)
         if config.initial_weights is not None and self._checkpoint is None:
             load_initial_state(self.generator, config.initial_weights)
         self.discriminator = build_discriminator(config.discriminator)
