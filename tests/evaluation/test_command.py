@@ -167,6 +167,12 @@ def test_presets_are_listed():
         (["--predictions", "{npz}", "--crop", "image"], "leave them out with --predictions"),
         (["--predictions", "{npz}", "--submission", "s.json"], "needs a whole data set"),
         (["--predictions", "{npz}", "--curves", "."], "add --figures"),
+        (["--predictions", "{npz}", "--json", "{npz}"], "is one of the inputs; choose another --json"),
+        (["--predictions", "{npz}", "--save-predictions", "{npz}"], "choose another --save-predictions"),
+        (
+            ["--predictions", "{npz}", "--figures", "f", "--curves", "c.json", "--json", "c.json"],
+            "c.json: is one of the inputs",
+        ),
         (["--predictions", "{npz}", "--unit", "mm"], "say the file's unit"),
         (["--predictions", "{npz}", "--device", "abacus"], "device abacus: cannot be used"),
         (["--predictions", "{npz}", "--regressor", "nowhere.json"], "not a readable joint regressor"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from graphhand.cli.outputs import refuse_inputs
 from graphhand.errors import GraphHandError, InputError
 
 if TYPE_CHECKING:
@@ -167,6 +168,14 @@ def evaluate(
             thresholds=thresholds,
         )  # fmt: skip
         _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
+        outputs = {
+            "--json": json_file, "--save-predictions": save_predictions, "--submission": submission,
+            "--fit-regressor": fit_regressor,
+        }  # fmt: skip
+        inputs = [path for path in (predictions, regressor, curves) if path is not None]
+        for option, path in outputs.items():
+            if path is not None:
+                refuse_inputs(path, option, inputs)
         other_curves = _load_curves(curves, figures)
         notes: list[str] = []
         with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:

@@ -54,6 +54,21 @@ def distinct_names(
     return names
 
 
+def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what a command reads.
+
+    Args:
+        target: the file that would be written.
+        option: which option names it.
+        inputs: files that the command reads.
+
+    Raises:
+        InputError: it is one of the inputs, under whatever name.
+    """
+    if Path(target).resolve() in {path.resolve() for path in inputs}:
+        raise InputError(target, "is one of the inputs", f"choose another {option}")
+
+
 @contextmanager
 def text_lines(
     target: str | None, option: str = "--json", inputs: Iterable[Path] = ()
@@ -81,8 +96,7 @@ def text_lines(
     elif target == "-":
         yield to(sys.stdout)
     else:
-        if Path(target).resolve() in {path.resolve() for path in inputs}:
-            raise InputError(target, "is one of the inputs", f"choose another {option}")
+        refuse_inputs(target, option, inputs)
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
