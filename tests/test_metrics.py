@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from graphhand import metrics
+from graphhand.skeleton import BONES
 
 
 @pytest.fixture
@@ -80,6 +83,46 @@ def test_shapes_that_do_not_fit_are_refused(bad):
 def test_a_mask_must_be_boolean(rng):
     with pytest.raises(ValueError, match="boolean"):
         metrics.joint_errors_mm(hands(rng, 2), hands(rng, 2), np.ones((2, 21)))
+
+
+def naive_bone_errors(predicted, truth):
+    lengths, angles = [], []
+    for child in range(1, 21):
+        parent = 0 if child % 4 == 1 else child - 1
+        p, g = predicted[child] - predicted[parent], truth[child] - truth[parent]
+        lengths.append(1000 * abs(math.sqrt(p @ p) - math.sqrt(g @ g)))
+        angles.append(math.degrees(math.acos(p @ g / math.sqrt((p @ p) * (g @ g)))))
+    return lengths, angles
+
+
+def test_bone_errors_agree_with_a_naive_loop(rng):
+    predicted, truth = hands(rng, 2, 3), hands(rng, 2, 3)
+    lengths, angles = metrics.bone_errors(predicted, truth)
+    assert lengths.shape == angles.shape == (2, 3, 20)
+    for at in np.ndindex(2, 3):
+        expected = naive_bone_errors(predicted[at], truth[at])
+        np.testing.assert_allclose((lengths[at], angles[at]), expected, rtol=1e-9)
+
+
+def test_a_scaled_hands_bones_are_off_in_length_alone_and_a_turned_ones_in_direction_alone(rng):
+    truth = hands(rng, 4)
+    true_mm = np.stack([metrics.bone_length_m(truth, bone) for bone in BONES], axis=-1) * 1000
+    lengths, angles = metrics.bone_errors(truth * 1.1 + 0.3, truth)
+    np.testing.assert_allclose(lengths, 0.1 * true_mm, rtol=1e-9)
+    np.testing.assert_allclose(angles, 0.0, atol=1e-10)
+    flat = truth * [1.0, 1.0, 0.0]
+    lengths, angles = metrics.bone_errors(flat @ Rotation.from_euler("z", 1e-6, degrees=True).as_matrix().T, flat)
+    np.testing.assert_allclose(lengths, 0.0, atol=1e-12)
+    np.testing.assert_allclose(angles, 1e-6, rtol=1e-6)  # where a cosine would say 0
+
+
+def test_bones_without_a_labelled_end_or_a_length_do_not_count(rng):
+    predicted, truth = hands(rng, 1), hands(rng, 1)
+    truth[0, 8] = np.nan  # the index finger's tip: one bone
+    predicted[0, 12] = predicted[0, 11]
+    lengths, angles = metrics.bone_errors(predicted, truth, np.isfinite(truth).all(-1))
+    assert np.flatnonzero(np.isnan(lengths[0])).tolist() == [BONES.index((7, 8))]
+    assert np.flatnonzero(np.isnan(angles[0])).tolist() == [BONES.index((7, 8)), BONES.index((11, 12))]
 
 
 # ---------------------------------------------------------------- alignments

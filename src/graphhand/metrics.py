@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from graphhand.skeleton import BONES
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 ArrayLike = Any  # numpy array, torch tensor or nested lists
@@ -108,6 +110,36 @@ def joint_errors_px(predicted_px: ArrayLike, truth_px: ArrayLike, valid: ArrayLi
     """Distance of every joint in the picture, pixels: ``(..., 21, 2)`` in, ``(..., 21)`` out, NaN where not valid."""
     source, target, mask = _pair(predicted_px, truth_px, valid, 2)
     return np.where(mask, np.linalg.norm(source - target, axis=-1), np.nan)
+
+
+def bone_errors(
+    predicted_m: ArrayLike, truth_m: ArrayLike, valid: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """How far the 20 bones (:data:`graphhand.skeleton.BONES`) are off in length and in direction.
+
+    What L_len and L_dir (Eqs. 5 and 6) ask for, in units that can be pictured. Neither depends on where the hands are.
+
+    Args:
+        predicted_m, truth_m: ``(..., 21, 3)`` metres, in frames of the same axes.
+        valid: ``(..., 21)`` boolean, labelled joints; all of them by default.
+
+    Returns:
+        ``(..., 20)`` difference of lengths, millimetres, without sign; and ``(..., 20)`` angle between the directions,
+        degrees. NaN where an end is not valid; the angle also where a bone has no length.
+
+    Raises:
+        ValueError: shapes differ, or a valid joint is not finite.
+    """
+    source, target, mask = _pair(predicted_m, truth_m, valid, 3)
+    parents, children = map(list, zip(*BONES))
+    both = np.logical_and(mask[..., parents], mask[..., children])
+    ours, theirs = (joints[..., children, :] - joints[..., parents, :] for joints in (source, target))
+    our_length, their_length = (np.linalg.norm(bones, axis=-1) for bones in (ours, theirs))
+    # The angle by its tangent: a cosine near 1 tells small ones no more.
+    sine = np.linalg.norm(np.cross(ours, theirs), axis=-1)
+    angle = np.degrees(np.arctan2(sine, (ours * theirs).sum(axis=-1)))
+    directed = both & (our_length > 0) & (their_length > 0)
+    return np.where(both, np.abs(our_length - their_length), np.nan) * MM_PER_M, np.where(directed, angle, np.nan)
 
 
 # ---------------------------------------------------------------- alignments

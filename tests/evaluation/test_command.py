@@ -39,6 +39,7 @@ def test_weights_on_a_folder_of_crops(crops_dir, tiny_weights, tmp_path):
     assert content["source"]["crop"] == "the whole picture"
     assert [s["protocol"]["name"] for s in content["scores"]] == ["procrustes", "root-scale", "root"]
     assert content["pixels"]["joints"] == 7 * 21
+    assert f"bones: lengths off by {content['bones']['length_mm']:.2f} mm" in result.output
     again = score(read_npz(tmp_path / "p.npz"), preset("root"))
     assert again.mean_mm == content["scores"][2]["mean_mm"]
     assert (tmp_path / "f" / "cases_worst.png").exists()

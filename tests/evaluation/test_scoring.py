@@ -10,8 +10,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from graphhand import metrics
-from graphhand.evaluation import PRESETS, PoseRecords, Protocol, preset, score, score_pixels
+from graphhand.evaluation import PRESETS, PoseRecords, Protocol, preset, score, score_bones, score_pixels
 from graphhand.evaluation.scoring import definition_lengths_mm
+from graphhand.skeleton import BONES
 
 
 def naive_scores(records, protocol):
@@ -156,6 +157,26 @@ def test_pixel_errors_of_each_joint_are_told_apart(records):
     written = json.loads(json.dumps(pixels.to_json()))["per_joint_px"]
     assert written["index_tip"] == pytest.approx(8)
     assert written["little_tip"] is None
+
+
+def test_bone_errors_are_over_all_bones_labelled_at_both_ends(records):
+    truth = records.truth_m.copy()
+    truth[0] = np.nan
+    truth[1:, 20] = np.nan  # the little finger's tip is labelled nowhere
+    bones = score_bones(replace(records, truth_m=truth, predicted_m=records.truth_m * 1.1 + 0.2))
+    true_mm = [1000 * np.linalg.norm(truth[1:, child] - truth[1:, parent], axis=-1).mean() for parent, child in BONES]
+    assert bones.samples == 29
+    np.testing.assert_allclose(bones.per_bone_length_mm, 0.1 * np.array(true_mm))
+    assert bones.length_mm == pytest.approx(0.1 * np.mean(true_mm[:19]))
+    assert bones.direction_deg == pytest.approx(0, abs=1e-6)
+    turn = Rotation.from_euler("x", 30, degrees=True).as_matrix()
+    turned = score_bones(replace(records, predicted_m=records.truth_m @ turn.T))
+    assert turned.length_mm == pytest.approx(0, abs=1e-9)
+    assert 0 < turned.direction_deg <= 30
+    written = json.loads(json.dumps(bones.to_json()))["per_bone"]
+    assert written["thumb_cmc"]["length_mm"] == pytest.approx(0.1 * true_mm[0])
+    assert written["little_tip"] == {"length_mm": None, "direction_deg": None}
+    assert score_bones(replace(records, truth_m=np.full((30, 21, 3), np.nan))) is None
 
 
 def test_bone_lengths_tell_definitions_apart(records):

@@ -218,6 +218,18 @@ def test_another_test_set_scores_again_and_trains_nothing(whole, recipe, tmp_pat
     assert {result["scores"]["samples"] for result in ablation.results()} == {2}
 
 
+def test_a_cell_that_lacks_a_measure_is_scored_again_and_not_trained(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
+    first = grid_like(whole, tmp_path).runs[0]
+    before = first.result()
+    older = {key: value for key, value in before["scores"].items() if not key.startswith("bone_")}
+    (first.folder / "result.json").write_text(json.dumps(before | {"scores": older}))
+    monkeypatch.setattr(cells, "Trainer", None)
+    assert first.state() == "trained"
+    assert grid_like(whole, tmp_path).run()
+    assert first.result() == before
+
+
 def test_seeds_are_grids_of_their_own(whole, recipe, tmp_path):
     shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)  # seed 0 is done
     ablation = grid(recipe, tmp_path, seeds=[0, 2])

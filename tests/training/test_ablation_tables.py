@@ -16,7 +16,7 @@ CLAIM = Ordering(1, better="II-gcn-full", worse="I-full", claim="II errs less th
 
 def result(cell, seed, root_mm):
     scores = {"root_mm": root_mm, "scaled_mm": root_mm - 1, "pa_mm": root_mm / 2, "auc": 0.5, "px": 3.0}
-    scores |= {"px_relative": 0.1, "samples": 100, "skipped": 0}
+    scores |= {"px_relative": 0.1, "samples": 100, "skipped": 0, "bone_length_mm": 1.25, "bone_direction_deg": 9.5}
     environment = {"processor": "a processor", "torch_threads": 1, "gpu": None, "commit": "abcdef0123456789"}
     test_set = {"kind": "dataset", "name": "rhd", "options": {"split": "evaluation"}}
     return {
@@ -84,6 +84,7 @@ def test_tables_show_ours_with_spread_beside_the_papers():
     assert page.count("as long as III *(ours)*") == 1
     assert "rhd, split evaluation" in page
     assert "paper-no-scale" in page
+    assert page.count("| 1.25 ± 0.00 | 9.50 ± 0.00 |") == len(CELLS)
     assert "![fig6_stages.png](fig6_stages.png)" in page
     assert "…" not in page
 

@@ -8,12 +8,13 @@ from graphhand.evaluation.records import PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor, fit_joint_regressor
 from graphhand.evaluation.report import Evaluation, assess, print_report
 from graphhand.evaluation.runner import CropChoice, predict_dataset
-from graphhand.evaluation.scoring import PixelScores, Scores, score, score_pixels
+from graphhand.evaluation.scoring import BoneScores, PixelScores, Scores, score, score_bones, score_pixels
 
 __all__ = [
     "DEFAULT_PRESETS",
     "PRESETS",
     "AnnotatedCrops",
+    "BoneScores",
     "CropChoice",
     "Evaluation",
     "JointRegressor",
@@ -30,5 +31,6 @@ __all__ = [
     "print_report",
     "published_numbers",
     "score",
+    "score_bones",
     "score_pixels",
 ]

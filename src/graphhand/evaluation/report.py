@@ -17,11 +17,13 @@ from graphhand.evaluation.published import published_numbers
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor
 from graphhand.evaluation.scoring import (
+    BoneScores,
     PixelScores,
     Scores,
     definition_lengths_mm,
     per_finger,
     score,
+    score_bones,
     score_pixels,
 )
 from graphhand.skeleton import FINGERS
@@ -42,6 +44,7 @@ class Evaluation:
         skipped: samples without a prediction.
         scores: one for each protocol asked for, in that order; empty where the data set has no 3D labels.
         pixels: errors in the picture, or None.
+        bones: errors of the bones, or None where the data set has no 3D labels.
         lengths_mm: see :func:`definition_lengths_mm`.
         regressor: name of the joint regressor that was applied, or None.
         notes: remarks for the reader.
@@ -53,6 +56,7 @@ class Evaluation:
     skipped: Sequence[Skipped]
     scores: Sequence[Scores]
     pixels: PixelScores | None
+    bones: BoneScores | None
     lengths_mm: Mapping[str, tuple[float, float]]
     regressor: str | None = None
     notes: Sequence[str] = field(default=())
@@ -72,6 +76,7 @@ class Evaluation:
             "skipped": [asdict(sample) for sample in self.skipped],
             "scores": [scores.to_json() for scores in self.scores],
             "pixels": None if self.pixels is None else self.pixels.to_json(),
+            "bones": None if self.bones is None else self.bones.to_json(),
             "bone_lengths_mm": {
                 bone: {"predicted": _number(predicted), "labelled": _number(true)}
                 for bone, (predicted, true) in self.lengths_mm.items()
@@ -109,6 +114,7 @@ def assess(
         skipped=skipped,
         scores=[score(records, protocol) for protocol in protocols] if has_3d else [],
         pixels=score_pixels(records),
+        bones=score_bones(records),
         lengths_mm=lengths,
         regressor=None if regressor is None else regressor.describe(),
         notes=notes,
@@ -132,6 +138,13 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
                 _line(console, "", f"left out: {count} {reason}")
         first = evaluation.scores[0]
         console.print(_per_joint(f"mm ({first.protocol.name})", first.per_joint_mm))
+    if evaluation.bones is not None:
+        _line(
+            console,
+            "bones",
+            f"lengths off by {evaluation.bones.length_mm:.2f} mm, directions by {evaluation.bones.direction_deg:.1f} "
+            "degrees, mean of 20; no scale, no turn",
+        )
     if evaluation.pixels is not None:
         pixels = evaluation.pixels
         _line(

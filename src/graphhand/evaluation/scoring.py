@@ -11,7 +11,7 @@ import numpy.typing as npt
 from graphhand import metrics
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.records import Float, PoseRecords
-from graphhand.skeleton import FINGERS, JOINT_NAMES, Joint
+from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
 
 _PALM_PARTNER = {"palm_middle": Joint.MIDDLE_MCP, "palm_ring": Joint.RING_MCP}
 
@@ -99,6 +99,39 @@ class PixelScores:
         return self.__dict__ | {"per_joint_px": _by_name(self.per_joint_px)}
 
 
+@dataclass(frozen=True)
+class BoneScores:
+    """Errors of the 20 bones: what the paper's L_len and L_dir ask for. No alignment but the frame's: where the hand is
+    does not matter, how it is turned does.
+
+    Attributes:
+        samples: how many have a bone that counts.
+        length_mm: mean difference of lengths, without sign.
+        direction_deg: mean angle between directions.
+        per_bone_length_mm, per_bone_direction_deg: ``(20,)``; NaN where a bone is labelled nowhere.
+    """
+
+    samples: int
+    length_mm: float
+    direction_deg: float
+    per_bone_length_mm: Float
+    per_bone_direction_deg: Float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; bones by the joint they end in."""
+        return {
+            "samples": self.samples,
+            "length_mm": self.length_mm,
+            "direction_deg": self.direction_deg,
+            "per_bone": {
+                JOINT_NAMES[child]: {"length_mm": _none_if_nan(length), "direction_deg": _none_if_nan(angle)}
+                for (_, child), length, angle in zip(
+                    BONES, self.per_bone_length_mm.tolist(), self.per_bone_direction_deg.tolist(), strict=True
+                )
+            },
+        }
+
+
 def per_finger(per_joint: Float) -> dict[str, float]:
     """Means of ``(21,)`` over each finger's joints that count, and the wrist; NaN where none counts."""
     groups = {"wrist": (0,), **FINGERS}
@@ -172,6 +205,22 @@ def score_pixels(records: PoseRecords, *, visible_only: bool = False) -> PixelSc
         relative=float((errors / size[:, None])[counted].mean()),
         hidden_too=not visible_only,
         per_joint_px=_column_means(np.where(counted, errors, np.nan)),
+    )
+
+
+def score_bones(records: PoseRecords) -> BoneScores | None:
+    """Errors of bones both of whose ends are labelled, hidden or not, over all at once; None where there is none."""
+    counted = records.labelled_3d & np.asarray(np.isfinite(records.predicted_m).all(axis=(-2, -1)))[:, None]
+    lengths, angles = metrics.bone_errors(records.predicted_m, records.truth_m, counted)
+    labelled = np.isfinite(angles)
+    if not labelled.any():
+        return None
+    return BoneScores(
+        samples=int(labelled.any(axis=1).sum()),
+        length_mm=_mean_or_nan(lengths),
+        direction_deg=_mean_or_nan(angles),
+        per_bone_length_mm=_column_means(lengths),
+        per_bone_direction_deg=_column_means(angles),
     )
 
 
@@ -257,7 +306,7 @@ def _mean_or_nan(values: Float) -> float:
 
 
 def _column_means(errors: Float) -> Float:
-    """``(21,)`` of ``(N, 21)``."""
+    """``(J,)`` of ``(N, J)``."""
     return np.array([_mean_or_nan(column) for column in errors.T])
 
 

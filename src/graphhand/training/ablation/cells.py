@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.presets import preset
 from graphhand.evaluation.runner import CropChoice, predict_dataset
-from graphhand.evaluation.scoring import score, score_pixels
+from graphhand.evaluation.scoring import score, score_bones, score_pixels
 from graphhand.files import replacing, write_text_atomically
 from graphhand.model.checkpoint import CARD_FILE, load_generator
 from graphhand.training.ablation.grid import CELLS, Cell, cell_config, cell_steps
@@ -54,6 +54,8 @@ class CellScores:
         auc: of the PCK curve over 20-50 mm, roots aligned, no scale.
         px: mean error in pixels of the test picture.
         px_relative: the same in units of the hand's box.
+        bone_length_mm: mean error of the bones' lengths, what L_len asks for.
+        bone_direction_deg: of their directions, what L_dir asks for.
         samples: pictures that count.
         skipped: pictures that could not be read.
     """
@@ -64,6 +66,8 @@ class CellScores:
     auc: float
     px: float
     px_relative: float
+    bone_length_mm: float
+    bone_direction_deg: float
     samples: int
     skipped: int
 
@@ -129,11 +133,11 @@ class CellRun:
         return "finished" if result is not None else "trained"
 
     def result(self) -> dict[str, Any] | None:
-        """What :meth:`finish` wrote; None before, or where the test set has changed since."""
+        """What :meth:`finish` wrote; None before, or where the test set or what is measured on it has changed since."""
         result = _read_json(self.folder / "result.json")
         if result is None or result.get("test_set") != self.base.validation.model_dump(mode="json"):
             return None
-        return result
+        return result if {field.name for field in fields(CellScores)} <= result["scores"].keys() else None
 
     def train(self, stop: StopRequest, watch: Watch) -> bool:
         """Train what is left; True when its weights are final, False when asked to stop: it can go on.
@@ -231,7 +235,9 @@ def score_records(records: PoseRecords, skipped: int, source: str) -> tuple[Cell
         found = {name: score(records, preset(name)) for name in PROTOCOLS}
     except ValueError as error:
         raise InputError(source, str(error), "the tables need a test set with 3D labels") from None
-    pixels = score_pixels(records)
+    bones, pixels = score_bones(records), score_pixels(records)
+    if bones is None:
+        raise InputError(source, "the test set labels no bone at both its ends", "choose another validation source")
     if pixels is None:
         raise InputError(source, "the test set has no 2D label", "choose another validation source")
     scores = CellScores(
@@ -241,6 +247,8 @@ def score_records(records: PoseRecords, skipped: int, source: str) -> tuple[Cell
         auc=found[HEADLINE].auc,
         px=pixels.mean_px,
         px_relative=pixels.relative,
+        bone_length_mm=bones.length_mm,
+        bone_direction_deg=bones.direction_deg,
         samples=found[HEADLINE].samples,
         skipped=skipped,
     )

@@ -241,6 +241,8 @@ def _all_cells(results: Sequence[Result]) -> list[str]:
         "Procrustes mm": ("pa_mm", 2),
         "AUC 20-50": ("auc", 3),
         "2D px": ("px", 2),
+        "bone length mm": ("bone_length_mm", 2),
+        "bone direction °": ("bone_direction_deg", 2),
     }
     measures = {key: by_cell(results, key) for key, _ in columns.values()}
     rows = []
@@ -252,5 +254,8 @@ def _all_cells(results: Sequence[Result]) -> list[str]:
             values = [Spread.of(list(measures[key][name].values())).text(d) for key, d in columns.values()]
             rows.append([f"`{name}`", cell.describe(), steps, minutes, str(len(mine)), *values])
     header = ("cell", "what", "steps", "minutes", "seeds", *columns)
-    note = "2D px: pixels of the test picture. True scale: the true length of the middle finger's first bone."
+    note = (
+        "2D px: pixels of the test picture. True scale: the true length of the middle finger's first bone. Bones: mean "
+        "error of their lengths and directions, no scale, no turn: what L_len and L_dir ask for."
+    )
     return [*_rows(header, rows, len(header) - 2), "", note]
