@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from graphhand.errors import InputError
+from graphhand.hand_model import HandModel
+from graphhand.hand_model.files import bundled_arrays, write_npz
 from graphhand.model import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.model.checkpoint import CARD_FILE, WEIGHTS_FILE
 
@@ -41,6 +43,20 @@ def test_half_precision_file_loads_as_single(tmp_path):
 
 def test_the_file_itself_may_be_named(folder):
     load_generator(folder / WEIGHTS_FILE)
+
+
+def test_a_hand_file_that_became_another_is_refused(tmp_path):
+    write_npz(tmp_path / "hand.npz", bundled_arrays())
+    config = CONFIG.model_copy(update={"hand_model": str(tmp_path / "hand.npz")})
+    folder = save_generator(tmp_path / "weights", Generator(config))
+    load_generator(folder)
+    write_npz(tmp_path / "hand.npz", bundled_arrays("broad"))
+    trained_with = HandModel.default().fingerprint
+    with pytest.raises(
+        InputError, match=f"trained with another hand than .*hand.npz' is here; .*{trained_with}"
+    ) as caught:
+        load_generator(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_weights_name_what_there_is(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
-from graphhand.geometry import project_perspective
+from graphhand.errors import InputError
+from graphhand.geometry import matrix_to_axis_angle, project_perspective
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.files import bundled_arrays, write_npz
 from graphhand.model import Generator, GeneratorConfig
 from graphhand.model.joint_features import POSE_UNIT_M, sample_features
 from graphhand.model.refinement import FCRefinement, GCNRefinement
@@ -24,6 +28,24 @@ def _randomise(generator: Generator, scale: float = 0.02) -> Generator:
     for parameter in (*generator.hand_model_module.parameters(), *generator.refinement.parameters()):
         torch.nn.init.normal_(parameter, std=scale)
     return generator
+
+
+def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
+    with pytest.raises(
+        InputError, match=r"'default' has no principal components to leave out; give generator\.hand_model"
+    ):
+        _generator(pose="pca", pca_components=6)
+    components = torch.linalg.qr(torch.randn(45, 45, generator=torch.Generator().manual_seed(0)).double()).Q
+    mean = 0.1 * torch.arange(45).double() / 45
+    write_npz(
+        tmp_path / "hand.npz",
+        replace(bundled_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy()),
+    )
+    generator = _randomise(_generator(pose="pca", pca_components=6, hand_model=str(tmp_path / "hand.npz"))).eval()
+    theta = matrix_to_axis_angle(generator(torch.rand(3, 3, 64, 64)).code.theta).flatten(1) - mean.float()
+    coefficients = theta @ components.float().T
+    assert coefficients[:, :6].abs().max() > 0.01
+    torch.testing.assert_close(coefficients[:, 6:], torch.zeros(3, 39), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("rotation", ["axis_angle", "rotation_6d"])

@@ -88,7 +88,8 @@ def load_generator(
         The generator in evaluation mode, and its card.
 
     Raises:
-        InputError: no such weights, a damaged file, or a file whose tensors do not fit its configuration.
+        InputError: no such weights, a damaged file, one whose tensors do not fit its configuration, or one trained with
+            another hand than it would find now.
     """
     folder = _find(weights)
     header = _read_header(folder / CARD_FILE)
@@ -101,6 +102,13 @@ def load_generator(
             folder / CARD_FILE, f"generator.{where}: {first['msg']}", "was it written by another version of GraphHand?"
         ) from None
     generator = Generator(config)
+    trained_with, hand = header.get("hand_model"), generator.hand_model_module.hand_model
+    if trained_with not in (None, hand.fingerprint):
+        raise InputError(
+            folder / CARD_FILE,
+            f"trained with another hand than {config.hand_model!r} is here",
+            f"put back the one whose fingerprint is {trained_with} (`graphhand hand show` tells a file's)",
+        )
     path = folder / WEIGHTS_FILE
     load_state(generator, read_tensors(path), path)
     return generator.to(device).eval(), header.get("card", {})

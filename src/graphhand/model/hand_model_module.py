@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from graphhand.errors import InputError
 from graphhand.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 from graphhand.hand_model import HandModel
 from graphhand.model.config import GeneratorConfig
@@ -52,6 +53,9 @@ class HandModelModule(nn.Module):
     Args:
         config: the generator's configuration.
         num_features: length of the feature vector.
+
+    Raises:
+        InputError: the hand cannot be read, or has no principal components of which to take some.
     """
 
     neutral_pose: Tensor
@@ -60,6 +64,13 @@ class HandModelModule(nn.Module):
         super().__init__()
         self.config = config
         self.hand_model = HandModel.load(config.hand_model)
+        components = self.hand_model.hands_components
+        if config.pca_components < len(components) and torch.equal(components, torch.eye(len(components))):
+            raise InputError(
+                "generator.pca_components",
+                f"the hand {config.hand_model!r} has no principal components to leave out",
+                "give generator.hand_model a file that has: MANO's, or one of tools/principal_poses.py",
+            )
         self.hand_model.requires_grad_(False)
         per_joint = 6 if config.pose == "rotation_6d" else 3
         sizes = {
