@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from graphhand.model import GeneratorConfig
 from graphhand.model.graph import GraphConv, GraphResBlock, bones_to_features
+from graphhand.model.refinement import GCNRefinement
 from graphhand.skeleton import BONES, adjacency, incidence_matrix
 
 
@@ -124,3 +126,25 @@ def test_bone_features_are_b_equals_pc():
         torch.testing.assert_close(vectors[:, :, k], joints[:, child] - joints[:, parent])
     gram = bones_to_features(joints, incidence_matrix(), "gram").view(2, 20, 20)
     torch.testing.assert_close(gram.diagonal(dim1=1, dim2=2), vectors.square().sum(1))
+
+
+def _fingers_exchanged(joints: torch.Tensor) -> torch.Tensor:
+    """Index and little finger in each other's places."""
+    order = [*range(5), *range(17, 21), *range(9, 17), *range(5, 9)]
+    return joints[:, order]
+
+
+@pytest.mark.parametrize(("edge_weights", "alike"), [("fixed", True), ("free", False)])
+def test_fingers_are_alike_to_the_graph_whatever_f_says_of_them_unless_edges_are_free(edge_weights, alike):
+    """The tree has five equal branches and every joint is given the same f: what moves a joint is which level of a
+    finger it is on and where the prior pose has it, not which finger it is."""
+    torch.manual_seed(0)
+    config = GeneratorConfig(refinement_blocks=2, refinement_width=16, edge_weights=edge_weights)
+    refinement = GCNRefinement(config, 8).double().eval()
+    for parameter in refinement.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    prior, features = 0.1 * torch.randn(3, 21, 3).double(), torch.randn(3, 8).double()
+    moved = refinement(_fingers_exchanged(prior), features)
+    exchanged = _fingers_exchanged(refinement(prior, features))
+    assert torch.allclose(moved, exchanged, atol=1e-12) == alike
+    assert not torch.allclose(moved, refinement(prior, features), atol=1e-3)
