@@ -65,6 +65,12 @@ def test_both_backbones_start_from_a_trained_networks_own_whatever_its_heads(nam
     assert len(trainer.generator.backbones()) == 2
 
 
+def test_a_file_of_imagenet_weights_beside_a_network_of_ours_is_still_one(imagenet, tmp_path):
+    save_generator(tmp_path, Generator(GeneratorConfig.model_validate(TINY["generator"])))
+    trainer = Trainer(parse_config(TINY | {"backbone_weights": str(imagenet)}, "test"), tmp_path / "run", quiet=True)
+    assert is_filled(trainer.generator.backbone, torch.load(imagenet, weights_only=True))
+
+
 def test_bundled_weights_lend_their_backbone_by_name(tmp_path):
     generator = TINY["generator"] | {"backbone": "efficientnet_lite0", "backbone_width": 64}
     trainer = Trainer(

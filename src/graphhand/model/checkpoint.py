@@ -190,10 +190,9 @@ def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -
         InputError: missing, damaged, or of another backbone.
     """
     path = Path(weights)
-    ours = (
-        path.is_dir() or str(weights) in bundled_weights() or (path.with_name(CARD_FILE).is_file() and path.is_file())
-    )
-    if not ours:
+    # Others name their files model.safetensors too: ours has its card beside it.
+    is_our_file = path.name == WEIGHTS_FILE and path.with_name(CARD_FILE).is_file()
+    if not (str(weights) in bundled_weights() or path.is_dir() or is_our_file):
         generator.load_pretrained_backbones(path)
         return
     path = _find(weights) / WEIGHTS_FILE
