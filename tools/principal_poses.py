@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from graphhand.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from graphhand.geometry import matrix_to_axis_angle
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import bundled_arrays, write_npz
 from graphhand.rendering import RenderConfig
@@ -43,14 +44,8 @@ def distances_mm(poses: Tensor, mean: Tensor, components: Tensor) -> Tensor:
     """(count,) mean distance of the joints to those of the nearest pose, in angles, that the components allow."""
     hand = HandModel.default(torch.float64)
     nearest = (poses - mean) @ components.T @ components + mean
-    joints, reached = (_joints(hand, pose) for pose in (poses, nearest))
+    joints, reached = (hand(pad(pose, (3, 0)).unflatten(1, (16, 3))) for pose in (poses, nearest))
     return torch.linalg.vector_norm(joints - reached, dim=-1).mean(1) * 1e3
-
-
-def _joints(hand: HandModel, poses: Tensor) -> Tensor:
-    identity = torch.eye(3, dtype=poses.dtype).expand(len(poses), 1, 3, 3)
-    joints: Tensor = hand(torch.cat((identity, axis_angle_to_matrix(poses.unflatten(1, (15, 3)))), dim=1))
-    return joints
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.skeleton import BONES
+from graphhand.skeleton import BONES, bone_vectors
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -133,7 +133,7 @@ def bone_errors(
     source, target, mask = _pair(predicted_m, truth_m, valid, 3)
     parents, children = map(list, zip(*BONES))
     both = np.logical_and(mask[..., parents], mask[..., children])
-    ours, theirs = (joints[..., children, :] - joints[..., parents, :] for joints in (source, target))
+    ours, theirs = bone_vectors(source), bone_vectors(target)
     our_length, their_length = (np.linalg.norm(bones, axis=-1) for bones in (ours, theirs))
     # The angle by its tangent: a cosine near 1 tells small ones no more.
     sine = np.linalg.norm(np.cross(ours, theirs), axis=-1)

@@ -64,7 +64,7 @@ _BONE_PARENTS = [parent for parent, _ in BONES]
 _BONE_CHILDREN = [child for _, child in BONES]
 
 
-def bone_vectors(joints: Tensor) -> Tensor:
+def bone_vectors(joints: ArrayOrTensor) -> ArrayOrTensor:
     """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
     return joints[..., _BONE_CHILDREN, :] - joints[..., _BONE_PARENTS, :]
 

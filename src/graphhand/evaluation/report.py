@@ -143,7 +143,7 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
             console,
             "bones",
             f"lengths off by {evaluation.bones.length_mm:.2f} mm, directions by {evaluation.bones.direction_deg:.1f} "
-            "degrees, mean of 20; no scale, no turn",
+            "degrees, mean over all labelled ones; no scale, no turn",
         )
     if evaluation.pixels is not None:
         pixels = evaluation.pixels
