@@ -38,6 +38,7 @@ NETWORKS = {
 }
 OTHERS = {
     "sampled features": {"refinement_features": "sampled", "refinement_norm": "layer", "edge_weights": "edges"},
+    "split features": {"refinement_features": "split"},
     "hand model alone": {"refinement": "none", "keypoints": True},
     "regnet": {"backbone": "regnetx_400mf", "backbone_width": 16, "shared_backbone": True},
 }

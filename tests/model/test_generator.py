@@ -75,7 +75,7 @@ def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
 
 @pytest.mark.parametrize("refinement", ["gcn", "fc"])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("features", ["pooled", "sampled"])
+@pytest.mark.parametrize("features", ["pooled", "split", "sampled"])
 @pytest.mark.parametrize("keypoints", [True, False])
 def test_refinement_starts_as_the_identity(refinement, shared, features, keypoints):
     options = {"shared_backbone": shared, "refinement_features": features, "keypoints": keypoints}
@@ -102,14 +102,18 @@ def test_refined_pose_is_prior_plus_deformation(refinement):
     torch.testing.assert_close(output.refined_m, output.prior_m + deformation)
 
 
-@pytest.mark.parametrize("features", ["pooled", "sampled"])
+@pytest.mark.parametrize("features", ["pooled", "split", "sampled"])
 def test_every_joint_sees_pose_then_features_then_its_own(features):
     generator = _randomise(_generator(refinement_features=features)).eval()
     assert isinstance(generator.refinement, GCNRefinement)
     common, prior = torch.randn(2, generator.backbone.num_features), torch.randn(2, 21, 3) * 0.1
     local = torch.randn(2, 21, generator.backbone.num_features) if features == "sampled" else None
+    own = local
+    if features == "split":
+        assert generator.refinement.split is not None
+        own = torch.stack([generator.refinement.split(row).view(21, -1) for row in common])
     x = torch.cat((prior / POSE_UNIT_M, common[:, None].expand(2, 21, -1)), -1)
-    plain = generator.refinement.blocks(x if local is None else torch.cat((x, local), -1))
+    plain = generator.refinement.blocks(x if own is None else torch.cat((x, own), -1))
     deformation = generator.refinement(prior, common, local)
     torch.testing.assert_close(deformation, generator.refinement.head(plain) * POSE_UNIT_M, atol=1e-7, rtol=1e-4)
 
@@ -178,8 +182,9 @@ def test_batch_equals_items():
         torch.testing.assert_close(whole.joints_cam_m[i], item.joints_cam_m[0], atol=1e-5, rtol=1e-4)
 
 
-def test_every_parameter_receives_a_gradient_in_stage_two():
-    generator = _randomise(_generator(keypoints=True))
+@pytest.mark.parametrize("features", ["pooled", "split"])
+def test_every_parameter_receives_a_gradient_in_stage_two(features):
+    generator = _randomise(_generator(keypoints=True, refinement_features=features))
     output = generator(torch.rand(4, 3, 64, 64), K.expand(4, 3, 3))
     (output.pose_m.square().sum() + output.joints_px.sum() + output.right_logit.sum()).backward()
     assert not [name for name, p in generator.named_parameters() if p.grad is None]

@@ -134,12 +134,14 @@ def _fingers_exchanged(joints: torch.Tensor) -> torch.Tensor:
     return joints[:, order]
 
 
-@pytest.mark.parametrize(("edge_weights", "alike"), [("fixed", True), ("free", False)])
-def test_fingers_are_alike_to_the_graph_whatever_f_says_of_them_unless_edges_are_free(edge_weights, alike):
+@pytest.mark.parametrize(
+    ("options", "alike"), [({}, True), ({"edge_weights": "free"}, False), ({"refinement_features": "split"}, False)]
+)
+def test_fingers_are_alike_to_the_graph_unless_edges_are_free_or_each_joint_has_a_part_of_f(options, alike):
     """The tree has five equal branches and every joint is given the same f: what moves a joint is which level of a
     finger it is on and where the prior pose has it, not which finger it is."""
     torch.manual_seed(0)
-    config = GeneratorConfig(refinement_blocks=2, refinement_width=16, edge_weights=edge_weights)
+    config = GeneratorConfig(refinement_blocks=2, refinement_width=16, **options)
     refinement = GCNRefinement(config, 8).double().eval()
     for parameter in refinement.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -45,10 +45,11 @@ class GeneratorConfig(StrictModel):
     refinement_blocks: int = Field(4, ge=1, description="residual blocks (unpublished; SemGCN's 4)")
     refinement_width: int = Field(128, ge=4, description="channels per joint (unpublished; SemGCN's 128)")
     refinement_norm: Literal["batch", "layer"] = Field("batch", description="N of Eq. 3")
-    refinement_features: Literal["pooled", "sampled", "lifted"] = Field(
+    refinement_features: Literal["pooled", "split", "sampled", "lifted"] = Field(
         "pooled",
-        description="f of Eq. 2: one vector for all joints (the paper), or also the map at each joint's pixel, or with "
-        "keypoints that and where in space they put the joint, between which and P~ the refinement then starts",
+        description="f of Eq. 2: one vector for all joints (the paper), or also a part of it for each joint, or the "
+        "map at each joint's pixel, or with keypoints that and where in space they put the joint, between which and "
+        "P~ the refinement then starts",
     )
     adjacency: Literal["symmetric", "row"] = Field("symmetric", description="Kipf & Welling, or their code")
     edge_weights: Literal["fixed", "edges", "free"] = Field(

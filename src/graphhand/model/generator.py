@@ -17,6 +17,8 @@ from graphhand.model.placement import CropCameras, Placement
 from graphhand.model.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import NUM_JOINTS, Joint
 
+READ_FROM_MAP = ("sampled", "lifted")
+"""``refinement_features`` for which each joint reads the feature map at its own pixel."""
 NUM_LIFTED = 3
 MAX_LIFTED_M = 0.3
 """Joints of the heatmaps further than this from the prior pose are not where a joint can be."""
@@ -93,7 +95,7 @@ class Generator(nn.Module):
                 self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
             if config.refinement == "gcn":
                 local = 0
-                if config.refinement_features != "pooled":
+                if config.refinement_features in READ_FROM_MAP:
                     # With heatmaps: their own map, read where they found the joint, and what they say of it.
                     local = (
                         config.keypoint_width + NUM_JOINT_FEATURES if config.keypoints else self.backbone.num_features
@@ -101,7 +103,7 @@ class Generator(nn.Module):
                 if config.refinement_features == "lifted":
                     local += NUM_LIFTED
                     self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, NUM_LIFTED), 0.5))
-                self.refinement = GCNRefinement(config, num_features + local)
+                self.refinement = GCNRefinement(config, num_features, local)
             else:
                 self.refinement = FCRefinement(config, num_features)
 
@@ -162,7 +164,7 @@ class Generator(nn.Module):
                 if keypoints is not None:
                     features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
             start, local = prior, None
-            if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features != "pooled":
+            if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features in READ_FROM_MAP:
                 local = self._local_features(feature_map, prior, keypoints, placement)
             if self.refinement_lift is not None and keypoints is not None and local is not None:
                 offset = self._lifted(prior, keypoints, cameras)

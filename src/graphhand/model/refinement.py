@@ -12,19 +12,30 @@ from graphhand.model.graph import GraphConv, GraphResBlock
 from graphhand.model.joint_features import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS
 
+SPLIT_WIDTH = 32
+"""Channels of f that are each joint's own where ``refinement_features`` is ``"split"``."""
+
 
 class GCNRefinement(nn.Module):
     """Graph Res-blocks that predict the deformation of the prior pose.
 
+    With ``refinement_features: split`` each joint is also given a linear map of f of its own, by which the graph, whose
+    five branches are equal, can tell one finger from another.
+
     Args:
         config: the generator's configuration.
-        num_features: channels of the image features per joint, common and local.
+        num_features: channels of f, which every joint is given.
+        num_local: channels that are each joint's own.
     """
 
-    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+    def __init__(self, config: GeneratorConfig, num_features: int, num_local: int = 0) -> None:
         super().__init__()
+        self.split: nn.Linear | None = None
+        if config.refinement_features == "split":
+            self.split = nn.Linear(num_features, NUM_JOINTS * SPLIT_WIDTH)
+            num_local += SPLIT_WIDTH
         width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
-        widths = [3 + num_features] + [width] * config.refinement_blocks
+        widths = [3 + num_features + num_local] + [width] * config.refinement_blocks
         edges = config.edge_weights
         self.blocks = nn.Sequential(*(GraphResBlock(a, b, kind, norm, edges) for a, b in itertools.pairwise(widths)))
         self.head = GraphConv(width, 3, kind, edges)
@@ -41,10 +52,13 @@ class GCNRefinement(nn.Module):
         Returns:
             ``(B, 21, 3)`` metres.
         """
-        own = prior_m / POSE_UNIT_M
-        x = own if local is None else torch.cat((own, local), dim=-1)
+        own = [prior_m / POSE_UNIT_M]
+        if local is not None:
+            own.append(local)
+        if self.split is not None:
+            own.append(self.split(features).unflatten(1, (NUM_JOINTS, SPLIT_WIDTH)))
         first, *others = self.blocks
-        x = first(x, features, own.shape[-1])  # a joint's channels are pose, features, local
+        x = first(torch.cat(own, dim=-1), features, prior_m.shape[-1])  # a joint's channels: pose, f, its own
         for block in others:
             x = block(x)
         return self.head(x).float() * POSE_UNIT_M

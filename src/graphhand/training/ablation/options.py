@@ -34,6 +34,7 @@ _HEATMAPS = {
 _FEATURES = "generator.refinement_features"
 
 OPTIONS: dict[str, Option] = {
+    "split": Option("a part of the features for each joint", {_FEATURES: "split"}),
     "sampled": Option("features sampled where each joint projects", {_FEATURES: "sampled"}),
     "edges": Option("edge weights learned on the tree", {"generator.edge_weights": "edges"}),
     "free": Option("edge weights learned anywhere", {"generator.edge_weights": "free"}),
