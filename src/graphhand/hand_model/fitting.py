@@ -131,30 +131,33 @@ class _PoseFit:
     def solve(self) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 16, 3, 3), (B, 3), and the joints (B, 21, 3) there."""
         pose, wrist_m = self._start()
-        residual = self._residual(pose, wrist_m)
+        joints_m = self.joints(pose, wrist_m)
+        residual = self._residual(pose, joints_m)
         cost = residual.square().sum(1)
         damping = torch.full_like(cost, _FIRST_DAMPING)
         for _ in range(_STEPS):
-            jacobian = self._jacobian(pose)
+            jacobian = self._jacobian(pose, joints_m - wrist_m[:, None])
             normal = jacobian.transpose(1, 2) @ jacobian
             diagonal = normal.diagonal(dim1=1, dim2=2)
             damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6)
             step = -torch.linalg.solve(damped, (jacobian.transpose(1, 2) @ residual[..., None]))[..., 0]
             turns, move = step[:, :48].unflatten(1, (16, 3)), step[:, 48:] * 1e-3
             trial = pose @ axis_angle_to_matrix(turns), wrist_m + move
-            trial_residual = self._residual(*trial)
+            trial_joints_m = self.joints(*trial)
+            trial_residual = self._residual(trial[0], trial_joints_m)
             trial_cost = trial_residual.square().sum(1)
             better = trial_cost < cost
             gain = torch.where(better, 1 - trial_cost / cost.clamp(min=1e-12), torch.zeros_like(cost))
             pose = torch.where(better[:, None, None, None], trial[0], pose)
             wrist_m = torch.where(better[:, None], trial[1], wrist_m)
+            joints_m = torch.where(better[:, None, None], trial_joints_m, joints_m)
             residual = torch.where(better[:, None], trial_residual, residual)
             cost = torch.where(better, trial_cost, cost)
             settled = better & (gain < _SETTLED) | (damping > 1e6)
             if bool(settled.all()):
                 break
             damping = torch.where(better, damping * 0.3, damping * 10)
-        return pose, wrist_m, self.joints(pose, wrist_m)
+        return pose, wrist_m, joints_m
 
     def _start(self) -> tuple[Tensor, Tensor]:
         """The palm where it lies best, and each bone turned the shortest way to where it points."""
@@ -173,17 +176,20 @@ class _PoseFit:
                 world = world @ pose[:, row]
         return pose, self.target[:, 0].clone()
 
-    def _residual(self, pose: Tensor, wrist_m: Tensor) -> Tensor:
+    def _residual(self, pose: Tensor, joints_m: Tensor) -> Tensor:
         """(B, 63 + 45) millimetres: joints, and turns against their stiffness."""
-        away = (self.joints(pose, wrist_m) - self.target) * 1e3
+        away = (joints_m - self.target) * 1e3
         turns = matrix_to_axis_angle(pose[:, 1:])
         return torch.cat((away.flatten(1), (self.stiffness @ turns[..., None]).flatten(1)), dim=1)
 
-    def _jacobian(self, pose: Tensor) -> Tensor:
-        """(B, 63 + 45, 48 + 3) of the residual by d, radians, and the wrist, millimetres."""
+    def _jacobian(self, pose: Tensor, from_wrist_m: Tensor) -> Tensor:
+        """(B, 63 + 45, 48 + 3) of the residual by d, radians, and the wrist, millimetres.
+
+        ``from_wrist_m (B, 21, 3)`` are the joints from the wrist, in the world's axes.
+        """
         moved = self.model.skinning_transforms(pose, self.shape)
-        joints = self.model(pose, self.shape)
-        lever = (joints[:, None] - moved.joints_m[:, :, None]) * self.beyond[..., None]  # (B, 16, 21, 3)
+        pivots = moved.joints_m - moved.joints_m[:, :1]
+        lever = (from_wrist_m[:, None] - pivots[:, :, None]) * self.beyond[..., None]  # (B, 16, 21, 3)
         axes = moved.rotation.transpose(-1, -2)  # rows are the joint's own axes in the world
         levers = torch.linalg.cross(axes[:, :, :, None], lever[:, :, None], dim=-1) * 1e3  # (B, 16, 3, 21, 3)
         of_turns = levers.flatten(1, 2).flatten(2).transpose(1, 2)  # (B, 63, 48)
