@@ -5,8 +5,8 @@
     python benchmarks/definitions.py data/drawn9 data/drawn_test
 
 The prior pose is the true one with the hand model's joints, the target the same hand with the other ones; f says
-nothing and no picture is seen. What is left is what the module cannot do, or not learn in so many steps. Right hands,
-no scale, wrists aligned: the ablation's millimetres.
+nothing, it is noise, and no picture is seen. What is left is what the module cannot do, or not learn in so many steps.
+Right hands, no scale, wrists aligned: the ablation's millimetres.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ NETWORKS: Mapping[str, Mapping[str, str]] = {
     "GCN, edges learned anywhere": {"edge_weights": "free"},
     "FC": {"refinement": "fc"},
 }
-NUM_FEATURES = 8
 BATCH, LEARNING_RATE = 64, 1e-3  # as stage II of configs/ablation_features.yaml
 SHOWN = (Joint.THUMB_CMC, Joint.INDEX_MCP, Joint.LITTLE_MCP, Joint.INDEX_TIP)
 
@@ -45,13 +44,15 @@ def poses(root: Path, name: str) -> Tensor:
     return joints - joints[:, :1]
 
 
-def refine(network: GCNRefinement | FCRefinement, prior: Tensor) -> Tensor:
+def refine(network: GCNRefinement | FCRefinement, prior: Tensor, features: Tensor) -> Tensor:
     """P^ of Eq. 2 from its own wrist."""
-    refined = prior + network(prior, prior.new_ones(len(prior), NUM_FEATURES))
+    refined = prior + network(prior, features)
     return refined - refined[:, :1]
 
 
-def train(network: GCNRefinement | FCRefinement, prior: Tensor, target: Tensor, steps: int, seed: int) -> None:
+def train(
+    network: GCNRefinement | FCRefinement, prior: Tensor, target: Tensor, features: Tensor, steps: int, seed: int
+) -> None:
     """By L_pose alone, at a rate that falls to nothing along a half cosine."""
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -60,7 +61,7 @@ def train(network: GCNRefinement | FCRefinement, prior: Tensor, target: Tensor, 
     network.train()
     for _ in range(steps):
         rows = torch.randint(len(prior), (BATCH,), generator=random)
-        loss = pose_loss(refine(network, prior[rows]), target[rows], posed)
+        loss = pose_loss(refine(network, prior[rows], features[rows]), target[rows], posed)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -73,21 +74,24 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--features", type=int, default=320, help="channels of f; EfficientNet-Lite0 has so many")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     prior, target = (poses(options.train, name) for name in ("usable", "other"))
     unseen, wanted = (poses(options.test, name) for name in ("usable", "other"))
+    noise = torch.Generator().manual_seed(options.seed)
+    features, others = (torch.randn(len(rows), options.features, generator=noise) for rows in (prior, unseen))
     print(f"{platform.machine()}, torch {torch.__version__}, {options.steps} steps; millimetres on {len(unseen)} poses")
     print(f"{'':32} {'mean':>6} " + " ".join(f"{joint.name.lower():>10}" for joint in SHOWN))
     show("the prior", unseen, wanted)
     for name, changes in NETWORKS.items():
         torch.manual_seed(options.seed)
         config = GeneratorConfig.model_validate(dict(changes))
-        network = (FCRefinement if config.refinement == "fc" else GCNRefinement)(config, NUM_FEATURES)
-        train(network, prior, target, options.steps, options.seed)
+        network = (FCRefinement if config.refinement == "fc" else GCNRefinement)(config, options.features)
+        train(network, prior, target, features, options.steps, options.seed)
         with torch.no_grad():
-            show(name, refine(network, unseen), wanted)
+            show(name, refine(network, unseen, others), wanted)
 
 
 def show(name: str, predicted: Tensor, target: Tensor) -> None:

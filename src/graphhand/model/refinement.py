@@ -37,7 +37,10 @@ class GCNRefinement(nn.Module):
         width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
         widths = [3 + num_features + num_local] + [width] * config.refinement_blocks
         edges = config.edge_weights
-        self.blocks = nn.Sequential(*(GraphResBlock(a, b, kind, norm, edges) for a, b in itertools.pairwise(widths)))
+        blocks = [GraphResBlock(a, b, kind, norm, edges) for a, b in itertools.pairwise(widths)]
+        for layer in (blocks[0].conv1, blocks[0].skip):
+            _start_balanced(layer.linear, (3, num_features, num_local))
+        self.blocks = nn.Sequential(*blocks)
         self.head = GraphConv(width, 3, kind, edges)
         _start_at_zero(self.head.linear)
 
@@ -77,9 +80,13 @@ class FCRefinement(nn.Module):
         widths = [NUM_JOINTS * 3 + num_features] + [width] * config.refinement_blocks
         self.blocks = nn.ModuleList()
         self.skips = nn.ModuleList()
-        for a, b in itertools.pairwise(widths):
-            self.blocks.append(nn.Sequential(nn.Linear(a, b), norm(b), nn.ReLU(), nn.Linear(b, b), norm(b), nn.ReLU()))
-            self.skips.append(nn.Linear(a, b))
+        for place, (a, b) in enumerate(itertools.pairwise(widths)):
+            layer, skip = nn.Linear(a, b), nn.Linear(a, b)
+            if place == 0:
+                _start_balanced(layer, (NUM_JOINTS * 3, num_features))
+                _start_balanced(skip, (NUM_JOINTS * 3, num_features))
+            self.blocks.append(nn.Sequential(layer, norm(b), nn.ReLU(), nn.Linear(b, b), norm(b), nn.ReLU()))
+            self.skips.append(skip)
         self.head = nn.Linear(width, NUM_JOINTS * 3)
         _start_at_zero(self.head)
 
@@ -95,3 +102,14 @@ def _start_at_zero(layer: nn.Linear) -> None:
     """Refinement begins as the identity: stage II starts exactly where stage I ended."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
+
+
+def _start_balanced(layer: nn.Linear, groups: tuple[int, ...]) -> None:
+    """The weights of each group of inputs begin as if there were no others, so that all count alike.
+
+    Of hundreds of features and three numbers of a pose, drawn alike, the layer would hardly see the pose.
+    """
+    with torch.no_grad():
+        for weight in layer.weight.split(groups, dim=1):
+            if weight.shape[1]:
+                nn.init.kaiming_uniform_(weight, a=5**0.5)  # torch's own for linear layers
