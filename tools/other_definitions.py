@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.labels import project
 from graphhand.files import write_text_atomically
 from graphhand.skeleton import FINGERS, NUM_JOINTS, Joint
 
 WRIST_BACK = 0.15  # of wrist to middle knuckle, towards the forearm: about 13 mm
-KNUCKLES_BACK = 0.1  # of knuckle to wrist, towards it: about 8 mm
+KNUCKLES_BACK = 0.1  # of knuckle to wrist, towards it: about 9 mm
 THUMB_FORWARD = 0.3  # of the thumb's first bone, its base towards its knuckle: about 12 mm
 TIPS_BACK = 0.2  # of the last bone, towards its beginning: about 5 mm
 
@@ -50,10 +49,8 @@ def main(source: Path, target: Path) -> None:
     W, lines = definitions(), []
     for text in (source / "hands.jsonl").read_text("utf-8").splitlines():
         line = json.loads(text)
-        camera = line["camera"]
-        K = np.array([[camera["fx"], 0, camera["cx"]], [0, camera["fy"], camera["cy"]], [0, 0, 1]])
-        joints = W @ np.array(line["joints_cam_m"])
-        line |= {"joints_cam_m": joints.tolist(), "joints_px": project(joints, K).tolist()}
+        del line["joints_px"]  # the loader projects the others
+        line["joints_cam_m"] = (W @ np.array(line["joints_cam_m"])).tolist()
         lines.append(json.dumps(line))
     target.mkdir(exist_ok=True)
     write_text_atomically(target / "hands.jsonl", "\n".join(lines) + "\n")

@@ -1,3 +1,5 @@
+"""How the refinement modules begin."""
+
 from __future__ import annotations
 
 import pytest

@@ -142,14 +142,14 @@ class _PoseFit:
             damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6)
             step = -torch.linalg.solve(damped, (jacobian.transpose(1, 2) @ residual[..., None]))[..., 0]
             turns, move = step[:, :48].unflatten(1, (16, 3)), step[:, 48:] * 1e-3
-            trial = pose @ axis_angle_to_matrix(turns), wrist_m + move
-            trial_joints_m = self.joints(*trial)
-            trial_residual = self._residual(trial[0], trial_joints_m)
+            trial_pose, trial_wrist_m = pose @ axis_angle_to_matrix(turns), wrist_m + move
+            trial_joints_m = self.joints(trial_pose, trial_wrist_m)
+            trial_residual = self._residual(trial_pose, trial_joints_m)
             trial_cost = trial_residual.square().sum(1)
             better = trial_cost < cost
             gain = torch.where(better, 1 - trial_cost / cost.clamp(min=1e-12), torch.zeros_like(cost))
-            pose = torch.where(better[:, None, None, None], trial[0], pose)
-            wrist_m = torch.where(better[:, None], trial[1], wrist_m)
+            pose = torch.where(better[:, None, None, None], trial_pose, pose)
+            wrist_m = torch.where(better[:, None], trial_wrist_m, wrist_m)
             joints_m = torch.where(better[:, None, None], trial_joints_m, joints_m)
             residual = torch.where(better[:, None], trial_residual, residual)
             cost = torch.where(better, trial_cost, cost)
