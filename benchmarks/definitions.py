@@ -30,6 +30,7 @@ NETWORKS: Mapping[str, Mapping[str, str]] = {
     "GCN, a part of f for each joint": {"refinement_features": "split"},
     "GCN, edges learned on the tree": {"edge_weights": "edges"},
     "GCN, edges learned anywhere": {"edge_weights": "free"},
+    "GCN, weights of its own for each joint": {"joint_weights": "own"},
     "FC": {"refinement": "fc"},
 }
 BATCH, LEARNING_RATE = 64, 1e-3  # as stage II of configs/ablation_features.yaml
@@ -83,7 +84,7 @@ def main() -> None:
     noise = torch.Generator().manual_seed(options.seed)
     features, others = (torch.randn(len(rows), options.features, generator=noise) for rows in (prior, unseen))
     print(f"{platform.machine()}, torch {torch.__version__}, {options.steps} steps; millimetres on {len(unseen)} poses")
-    print(f"{'':32} {'mean':>6} " + " ".join(f"{joint.name.lower():>10}" for joint in SHOWN))
+    print(f"{'':38} {'mean':>6} " + " ".join(f"{joint.name.lower():>10}" for joint in SHOWN))
     show("the prior", unseen, wanted)
     for name, changes in NETWORKS.items():
         torch.manual_seed(options.seed)
@@ -96,7 +97,7 @@ def main() -> None:
 
 def show(name: str, predicted: Tensor, target: Tensor) -> None:
     joints = torch.linalg.vector_norm(predicted - target, dim=-1).mean(0) * 1e3
-    print(f"{name:32} {joints.mean():6.2f} " + " ".join(f"{joints[joint]:10.2f}" for joint in SHOWN), flush=True)
+    print(f"{name:38} {joints.mean():6.2f} " + " ".join(f"{joints[joint]:10.2f}" for joint in SHOWN), flush=True)
 
 
 if __name__ == "__main__":

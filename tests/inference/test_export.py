@@ -37,7 +37,12 @@ NETWORKS = {
     "weak perspective, FC": {"projection": "weak", "refinement": "fc", "pose": "pca"},
 }
 OTHERS = {
-    "sampled features": {"refinement_features": "sampled", "refinement_norm": "layer", "edge_weights": "edges"},
+    "sampled features": {
+        "refinement_features": "sampled",
+        "refinement_norm": "layer",
+        "edge_weights": "edges",
+        "joint_weights": "own",
+    },
     "split features": {"refinement_features": "split"},
     "hand model alone": {"refinement": "none", "keypoints": True},
     "regnet": {"backbone": "regnetx_400mf", "backbone_width": 16, "shared_backbone": True},

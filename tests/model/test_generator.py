@@ -210,5 +210,8 @@ def test_wrong_crop_size_is_refused():
 def test_contradictory_configuration_is_refused():
     with pytest.raises(ValidationError, match="pca"):
         GeneratorConfig(pca_components=10)
+    for option in ({"edge_weights": "free"}, {"joint_weights": "own"}):
+        with pytest.raises(ValidationError, match=f"{next(iter(option))} is read only when refinement is 'gcn'"):
+            GeneratorConfig(refinement="fc", **option)
     with pytest.raises(ValidationError, match="extra"):
         GeneratorConfig(backbone_depth=3)

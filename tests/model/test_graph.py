@@ -58,6 +58,29 @@ def test_learned_adjacency_moves_where_it_may(edge_weights, leaves_the_tree, par
         torch.testing.assert_close(after.sum(1), adjacency().sum(1))
 
 
+def test_with_weights_of_its_own_each_joint_is_multiplied_before_it_is_passed_on():
+    layer = GraphConv(4, 5, joint_weights="own")
+    torch.nn.init.normal_(layer.linear.weight)
+    torch.nn.init.normal_(layer.linear.bias)
+    x, a = torch.randn(2, 21, 4), adjacency()
+    expected = torch.zeros(2, 21, 5)
+    for j in range(21):
+        for k in range(21):
+            expected[:, j] += a[j, k] * (x[:, k] @ layer.linear.weight[k].T)
+        expected[:, j] += layer.linear.bias[j]
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_of_its_own_begin_as_shared_ones_and_part_in_training():
+    layer = GraphConv(4, 5, joint_weights="own")
+    x = torch.randn(8, 21, 4)
+    expected = adjacency() @ (x @ layer.linear.weight[0].T) + layer.linear.bias[0]
+    torch.testing.assert_close(layer(x), expected)
+    layer(x).square().mean().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad.std(dim=0).min() > 0
+
+
 @pytest.mark.parametrize("edge_weights", ["edges", "free"])
 def test_every_layer_of_a_block_learns_its_own_adjacency(edge_weights):
     block = GraphResBlock(6, 8, edge_weights=edge_weights)
@@ -104,11 +127,14 @@ def test_res_block_is_equation_3(norm, training):
 
 
 @pytest.mark.parametrize("at", [0, 3, 7])
+@pytest.mark.parametrize("joint_weights", ["shared", "own"])
 @pytest.mark.parametrize("edge_weights", ["fixed", "edges", "free"])
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edge_weights, at):
+def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edge_weights, joint_weights, at):
     torch.manual_seed(0)
-    block = GraphResBlock(12, 8, norm=norm, edge_weights=edge_weights).double()
+    block = GraphResBlock(12, 8, norm=norm, edge_weights=edge_weights, joint_weights=joint_weights).double()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
     x, common = torch.randn(4, 21, 7).double(), torch.randn(4, 5).double().requires_grad_()
     plain = block(torch.cat((x[..., :at], common[:, None].expand(4, 21, 5), x[..., at:]), dim=-1))
     once = block(x, common, at)
@@ -135,9 +161,16 @@ def _fingers_exchanged(joints: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("options", "alike"), [({}, True), ({"edge_weights": "free"}, False), ({"refinement_features": "split"}, False)]
+    ("options", "alike"),
+    [
+        ({}, True),
+        ({"edge_weights": "free"}, False),
+        ({"joint_weights": "own"}, False),
+        ({"refinement_features": "split"}, False),
+    ],
+    ids=str,
 )
-def test_fingers_are_alike_to_the_graph_unless_edges_are_free_or_each_joint_has_a_part_of_f(options, alike):
+def test_fingers_are_alike_to_the_graph_unless_an_option_tells_joints_apart(options, alike):
     """The tree has five equal branches and every joint is given the same f: what moves a joint is which level of a
     finger it is on and where the prior pose has it, not which finger it is."""
     torch.manual_seed(0)

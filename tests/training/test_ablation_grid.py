@@ -25,7 +25,7 @@ def recipe(name, seed=0, base=BASE):
 
 @pytest.mark.parametrize(
     ("tables", "count"),
-    [([1], 5), ([2], 7), ([3], 5), ([4], 12), ([1, 3], 6), ([1, 2, 3, 4], 18), (["options"], 18), ([2, "options"], 23)],
+    [([1], 5), ([2], 7), ([3], 5), ([4], 12), ([1, 3], 6), ([1, 2, 3, 4], 18), (["options"], 19), ([2, "options"], 24)],
 )
 def test_tables_need_their_cells_and_ancestors_each_once(tables, count):
     names = [cell.name for cell in cells_for(tables)]
@@ -114,7 +114,10 @@ def test_settings_of_one_stage_do_not_touch_the_cells_of_others():
         assert same == (cell.schedule < 3), name
 
 
-@pytest.mark.parametrize("setting", [{"edge_weights": "edges"}, {"refinement_features": "sampled"}, {"pose": "pca"}])
+@pytest.mark.parametrize(
+    "setting",
+    [{"edge_weights": "edges"}, {"joint_weights": "own"}, {"refinement_features": "sampled"}, {"pose": "pca"}],
+)
 def test_options_of_the_generator_fit_every_cell(setting):
     base = parse_config({"generator": setting}, "test")
     for name, cell in CELLS.items():

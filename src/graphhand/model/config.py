@@ -56,6 +56,10 @@ class GeneratorConfig(StrictModel):
         "fixed",
         description="adjacency of the refinement's layers: constant (the paper), or learned on the tree, or anywhere",
     )
+    joint_weights: Literal["shared", "own"] = Field(
+        "shared",
+        description="weights of the refinement's layers: one matrix for all joints (the paper), or each its own",
+    )
 
     @field_validator("backbone")
     @classmethod
@@ -72,6 +76,8 @@ class GeneratorConfig(StrictModel):
             raise ValueError("backbone_width is not read with a timm backbone; leave it out")
         if self.edge_weights != "fixed" and self.refinement != "gcn":
             raise ValueError(f"edge_weights is read only when refinement is 'gcn', not {self.refinement!r}")
+        if self.joint_weights != "shared" and self.refinement != "gcn":
+            raise ValueError(f"joint_weights is read only when refinement is 'gcn', not {self.refinement!r}")
         if self.refinement_features == "lifted" and not (self.keypoints and self.refinement == "gcn"):
             raise ValueError("refinement_features: lifted reads the heatmaps' joints: set keypoints and refinement gcn")
         if self.keypoint_stride != 8 and not self.keypoints:

@@ -8,9 +8,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphhand.skeleton import adjacency
+from graphhand.skeleton import NUM_JOINTS, adjacency
 
 EdgeWeights = Literal["fixed", "edges", "free"]
+JointWeights = Literal["shared", "own"]
+
+
+class JointLinear(nn.Module):
+    """A linear map for each joint; all begin as the same one.
+
+    Shapes:
+        ``(B, 21, in_features)`` -> ``(B, 21, out_features)``.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        one = nn.Linear(in_features, out_features)
+        self.weight = nn.Parameter(one.weight.detach().repeat(NUM_JOINTS, 1, 1))
+        self.bias = nn.Parameter(one.bias.detach().repeat(NUM_JOINTS, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return each_joint(x, self.weight) + self.bias
+
+
+def each_joint(x: Tensor, weight: Tensor) -> Tensor:
+    """``x (B, 21, in)`` by the joints' own ``weight (21, out, in)``, or by one ``(out, in)`` for all: ``(B, 21, out)``.
+
+    ``x`` may be ``(B, 1, in)``, which all joints then have in common; by one weight it stays so.
+    """
+    if weight.ndim == 2:
+        return F.linear(x, weight)
+    if x.shape[1] == 1:
+        return F.linear(x, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]).squeeze(1)
+    return (x.transpose(0, 1) @ weight.transpose(1, 2)).transpose(0, 1)
 
 
 class GraphConv(nn.Module):
@@ -23,11 +53,16 @@ class GraphConv(nn.Module):
     - ``"free"`` adds any 21x21 matrix, so that joints without a common bone may listen to each other, as in 2s-AGCN
       (Shi et al., CVPR 2019) and HOPE-Net (Doosti et al., CVPR 2020).
 
+    W and b are the same for all joints in the paper. As an option (``"own"``) each joint has its own, W_j by which it
+    is multiplied before A takes it to its neighbours: pre-aggregation, the best way of not sharing for bodies (Liu et
+    al., ECCV 2020).
+
     Args:
         in_channels: channels per joint coming in.
         out_channels: channels per joint going out.
         normalization: see :func:`graphhand.skeleton.adjacency`.
         edge_weights: ``"fixed"``, ``"edges"`` or ``"free"``.
+        joint_weights: ``"shared"`` or ``"own"``.
 
     Shapes:
         ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
@@ -41,9 +76,10 @@ class GraphConv(nn.Module):
         out_channels: int,
         normalization: Literal["symmetric", "row"] = "symmetric",
         edge_weights: EdgeWeights = "fixed",
+        joint_weights: JointWeights = "shared",
     ) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels)
+        self.linear = (nn.Linear if joint_weights == "shared" else JointLinear)(in_channels, out_channels)
         a = adjacency(normalization)
         self.register_buffer("adjacency", a, persistent=False)
         self.edge_weights = edge_weights
@@ -70,10 +106,10 @@ class GraphConv(nn.Module):
         """
         weight, bias = self.linear.weight, self.linear.bias
         if common is None:
-            y = F.linear(x, weight)
+            y = each_joint(x, weight)
         else:
-            before, shared, after = weight.split((at, common.shape[-1], x.shape[-1] - at), dim=1)
-            y = F.linear(x, torch.cat((before, after), dim=1)) + F.linear(common, shared)[:, None]
+            before, shared, after = weight.split((at, common.shape[-1], x.shape[-1] - at), dim=-1)
+            y = each_joint(x, torch.cat((before, after), dim=-1)) + each_joint(common[:, None], shared)
         # A (X W) costs less than (A X) W whenever the layer narrows, and the bias comes after A as in the paper.
         return self.matrix().to(x.dtype) @ y + bias
 
@@ -109,13 +145,14 @@ class GraphResBlock(nn.Module):
         normalization: Literal["symmetric", "row"] = "symmetric",
         norm: Literal["batch", "layer"] = "batch",
         edge_weights: EdgeWeights = "fixed",
+        joint_weights: JointWeights = "shared",
     ) -> None:
         super().__init__()
-        self.conv1 = GraphConv(in_channels, out_channels, normalization, edge_weights)
+        self.conv1 = GraphConv(in_channels, out_channels, normalization, edge_weights, joint_weights)
         self.norm1 = JointNorm(out_channels, norm)
-        self.conv2 = GraphConv(out_channels, out_channels, normalization, edge_weights)
+        self.conv2 = GraphConv(out_channels, out_channels, normalization, edge_weights, joint_weights)
         self.norm2 = JointNorm(out_channels, norm)
-        self.skip = GraphConv(in_channels, out_channels, normalization, edge_weights)
+        self.skip = GraphConv(in_channels, out_channels, normalization, edge_weights, joint_weights)
 
     def forward(self, x: Tensor, common: Tensor | None = None, at: int = 0) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x, common, at)))

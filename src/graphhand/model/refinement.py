@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.model.config import GeneratorConfig
-from graphhand.model.graph import GraphConv, GraphResBlock
+from graphhand.model.graph import GraphConv, GraphResBlock, JointLinear
 from graphhand.model.joint_features import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS
 
@@ -36,12 +36,12 @@ class GCNRefinement(nn.Module):
             num_local += SPLIT_WIDTH
         width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
         widths = [3 + num_features + num_local] + [width] * config.refinement_blocks
-        edges = config.edge_weights
-        blocks = [GraphResBlock(a, b, kind, norm, edges) for a, b in itertools.pairwise(widths)]
+        edges, weights = config.edge_weights, config.joint_weights
+        blocks = [GraphResBlock(a, b, kind, norm, edges, weights) for a, b in itertools.pairwise(widths)]
         for layer in (blocks[0].conv1, blocks[0].skip):
             _start_balanced(layer.linear, (3, num_features, num_local))
         self.blocks = nn.Sequential(*blocks)
-        self.head = GraphConv(width, 3, kind, edges)
+        self.head = GraphConv(width, 3, kind, edges, weights)
         _start_at_zero(self.head.linear)
 
     def forward(self, prior_m: Tensor, features: Tensor, local: Tensor | None = None) -> Tensor:
@@ -98,18 +98,20 @@ class FCRefinement(nn.Module):
         return self.head(x).float().unflatten(1, (NUM_JOINTS, 3)) * POSE_UNIT_M
 
 
-def _start_at_zero(layer: nn.Linear) -> None:
+def _start_at_zero(layer: nn.Linear | JointLinear) -> None:
     """Refinement begins as the identity: stage II starts exactly where stage I ended."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
 
 
-def _start_balanced(layer: nn.Linear, groups: tuple[int, ...]) -> None:
+def _start_balanced(layer: nn.Linear | JointLinear, groups: tuple[int, ...]) -> None:
     """The weights of each group of inputs begin as if there were no others, so that all count alike.
 
     Of hundreds of features and three numbers of a pose, drawn alike, the layer would hardly see the pose.
     """
     with torch.no_grad():
-        for weight in layer.weight.split(groups, dim=1):
-            if weight.shape[1]:
-                nn.init.kaiming_uniform_(weight, a=5**0.5)  # torch's own for linear layers
+        for weight in layer.weight.split(groups, dim=-1):
+            if weight.shape[-1]:
+                one = torch.empty(weight.shape[-2:])
+                nn.init.kaiming_uniform_(one, a=5**0.5)  # torch's own for linear layers
+                weight.copy_(one)  # where joints have their own, all begin alike

@@ -175,7 +175,7 @@ def cell_config(base: TrainConfig, cell: Cell, seed: int, start: Path | None) ->
     for stage in (1, 2, 3):
         data[f"stage{stage}"] = settings if stage == cell.stage else {"epochs": 0}
     if cell.refinement != "gcn":
-        unfelt = {"adjacency", "edge_weights", "refinement_features"}
+        unfelt = {"adjacency", "edge_weights", "joint_weights", "refinement_features"}
         if cell.refinement == "none":
             unfelt |= {"shared_backbone", *(key for key in GeneratorConfig.model_fields if "refinement_" in key)}
         data["generator"] = {key: value for key, value in data["generator"].items() if key not in unfelt}

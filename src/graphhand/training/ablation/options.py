@@ -38,6 +38,7 @@ OPTIONS: dict[str, Option] = {
     "sampled": Option("features sampled where each joint projects", {_FEATURES: "sampled"}),
     "edges": Option("edge weights learned on the tree", {"generator.edge_weights": "edges"}),
     "free": Option("edge weights learned anywhere", {"generator.edge_weights": "free"}),
+    "own": Option("weights of its own for each joint", {"generator.joint_weights": "own"}),
     "turn-6d": Option("6D c_r", {"generator.rotation": "rotation_6d"}, "turn-6d"),
     "all-6d": Option(
         "6D c_r and theta", {"generator.rotation": "rotation_6d", "generator.pose": "rotation_6d"}, "all-6d"
