@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from graphhand.errors import InputError
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
+from graphhand.rendering import GivenHands, RenderConfig, RenderedBatch, RenderEngine
 from graphhand.rendering.poses import palm_normal
 from graphhand.skeleton import Joint
 
@@ -132,6 +133,40 @@ def test_joint_angles_recovered_from_the_labels_are_anatomical(engine: RenderEng
     assert float(dip.max()) < 92
     assert float(abduction.nan_to_num(0).abs().max()) < 42
     assert (flexion - pictures.angles_deg[:, 1:, 0]).abs().max() < 12
+
+
+def given_of(engine: RenderEngine, batch: RenderedBatch) -> GivenHands:
+    """What was drawn by lot, to be drawn again."""
+    pose = engine.composer.poser.model_pose(batch.angles_deg)
+    pose[:, 0] = batch.rotation_cam_hand
+    return GivenHands(pose, batch.shape, batch.joints_cam_m[:, 0], batch.K)
+
+
+def test_hands_that_are_given_are_drawn_as_they_are(engine: RenderEngine, pictures: RenderedBatch) -> None:
+    """The same hand before the same camera is the same picture; the rest is still drawn by lot."""
+    again = engine.render(range(48), given_of(engine, pictures))
+    assert bool(again.angles_deg.isnan().all())
+    assert bool(again.overlap_m.isnan().all())
+    same(dataclasses.replace(again, angles_deg=pictures.angles_deg, overlap_m=pictures.overlap_m), pictures)
+
+
+@pytest.mark.parametrize("rest", [{}, {"occluders": 0.0, "wrist_articulation": False}], ids=str)
+def test_another_index_draws_a_given_hand_in_another_place(
+    engine: RenderEngine, pictures: RenderedBatch, rest: dict[str, Any]
+) -> None:
+    """More than are composed at once, cameras whose principal point is off the middle."""
+    given = given_of(engine, rows(pictures, [5] * 70))
+    given.K[:, 0, 2] += torch.linspace(-20, 20, 70)
+    twins = RenderEngine(engine.config.model_copy(update=rest)).render(range(100, 170), given)
+    torch.testing.assert_close(twins.joints_cam_m, pictures.joints_cam_m[[5] * 70], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(twins.K, given.K)
+    moved = twins.joints_px - pictures.joints_px[[5] * 70]
+    torch.testing.assert_close(
+        moved[:, :, 0], (given.K[:, 0, 2] - pictures.K[5, 0, 2])[:, None].expand(-1, 21), atol=2e-3, rtol=0
+    )
+    flat = twins.image.flatten(1)
+    assert torch.cdist(flat, flat).add(torch.eye(70) * 1e3).min() > 3
+    assert bool((twins.wrist_deg == 0).all()) == (rest != {})
 
 
 def test_left_hands_are_mirror_images(pictures: RenderedBatch) -> None:

@@ -3,5 +3,6 @@
 from graphhand.rendering.batch import RenderedBatch, mirror
 from graphhand.rendering.config import RenderConfig
 from graphhand.rendering.engine import RenderEngine
+from graphhand.rendering.scene import GivenHands
 
-__all__ = ["RenderConfig", "RenderEngine", "RenderedBatch", "mirror"]
+__all__ = ["GivenHands", "RenderConfig", "RenderEngine", "RenderedBatch", "mirror"]

@@ -21,7 +21,7 @@ from graphhand.rendering.coverage import shaded_samples
 from graphhand.rendering.mesh import FOREARM_PART
 from graphhand.rendering.occluders import sample_occluders
 from graphhand.rendering.rasterizer import Fragments, ZBuffer, interpolate, key_depth_m, rasterize, resolve
-from graphhand.rendering.scene import Scene, SceneComposer
+from graphhand.rendering.scene import GivenHands, Scene, SceneComposer
 
 # beyond the flesh over a joint, what a z-buffer may be off by where skin slopes
 _VISIBLE_SLACK_M = 0.004
@@ -69,17 +69,25 @@ class RenderEngine:
             self.store = backgrounds.PictureStore(self.config.backgrounds).to(self.device)
 
     @torch.no_grad()
-    def render(self, indices: Sequence[int] | Tensor) -> RenderedBatch:
-        """Draw the samples of these indices (B,), any int64 numbers in any order."""
+    def render(self, indices: Sequence[int] | Tensor, given: GivenHands | None = None) -> RenderedBatch:
+        """Draw the samples of these indices (B,), any int64 numbers in any order.
+
+        Args:
+            indices: what each picture is drawn by lot from.
+            given: hands and cameras that are not to be drawn by lot, one for each index. Their anatomical angles and
+                their overlap are not known, NaN.
+        """
         index = torch.as_tensor(indices, dtype=torch.int64).to(self.device)
         # small batches keep the CPU's caches warm; the result does not depend on the split
         chunk = _CPU_CHUNK if self.config.image_size <= 320 else 2
         if self.device.type != "cpu":
             chunk = _COMPOSED
         parts: list[RenderedBatch] = []
-        for piece in index.split(_COMPOSED):
+        for first in range(0, len(index), _COMPOSED):
+            composed = slice(first, first + _COMPOSED)
+            piece = index[composed]
             random = CounterRandom(self.config.seed, piece)
-            scene = self.composer(random)
+            scene = self.composer(random, None if given is None else given.part(composed))
             for start in range(0, len(piece), chunk):
                 rows = slice(start, min(start + chunk, len(piece)))
                 parts.append(self._draw(random.part(rows), scene.part(rows)))

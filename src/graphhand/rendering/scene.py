@@ -37,6 +37,26 @@ class PosedHands(NamedTuple):
     overlap_m: Tensor
 
 
+class GivenHands(NamedTuple):
+    """Hands to draw as they are, right ones, before cameras that are given too; only the rest is drawn by lot.
+
+    Attributes:
+        pose: (B, 16, 3, 3) rotations of the hand model's joints; the first turns the hand into the camera's frame.
+        shape: (B, S) coefficients.
+        wrist_m: (B, 3) in the camera frame.
+        K: (B, 3, 3) intrinsics of the pictures, whose size is the configuration's.
+    """
+
+    pose: Tensor
+    shape: Tensor
+    wrist_m: Tensor
+    K: Tensor
+
+    def part(self, rows: slice) -> GivenHands:
+        """Some of the hands."""
+        return GivenHands(*(value[rows] for value in self))
+
+
 class SecondHands(NamedTuple):
     """Further meshes: the sample each belongs to (M,), and (M, V', 3) vertices in metres and normals, camera frame."""
 
@@ -91,22 +111,16 @@ class SceneComposer:
         collider = CapsuleCollider(rest, self.mesh.rest_joints_m, self.mesh.skin_weights)
         self.pose_sampler = poses.PoseSampler(self.poser, collider, 8 if config.collision_rejection else 1)
 
-    def __call__(self, random: CounterRandom) -> Scene:
+    def __call__(self, random: CounterRandom, given: GivenHands | None = None) -> Scene:
         """Pose, shape, skin and camera of a batch: everything that the labels depend on."""
-        config, batch = self.config, random.batch
-        hand = self._pose(random)
+        config = self.config
+        if given is None:
+            hand = self._pose(random)
+            view = self._view(random, hand)
+        else:
+            hand = self._given(random, given)
+            view = views.View(given.pose[:, 0], given.wrist_m, given.K)
         thing = objects.sample_objects(random, hand.joints_m, config.objects)
-        if config.view_variation:
-            rotation = views.sample_rotation(random, hand.elbow, config.upright)
-        else:
-            rotation = views.PALM_VIEW.to(self.device).expand(batch, 3, 3)
-        width, height = config.image_size, config.height
-        if config.camera is None:
-            view = views.place(
-                random, hand.joints_m, rotation, width, height, config.perspective_variation, config.cropped
-            )
-        else:
-            view = views.place_before(random, hand.joints_m, rotation, config.camera, width, height)
         look = skin.sample_skin(random, config)
         vertices, normals = self._to_camera(hand, view.rotation, view.translation_m, look)
         turned = view.rotation.transpose(1, 2)
@@ -128,6 +142,17 @@ class SceneComposer:
             second,
         )
 
+    def _view(self, random: CounterRandom, hand: PosedHands) -> views.View:
+        config = self.config
+        if config.view_variation:
+            rotation = views.sample_rotation(random, hand.elbow, config.upright)
+        else:
+            rotation = views.PALM_VIEW.to(self.device).expand(random.batch, 3, 3)
+        width, height = config.image_size, config.height
+        if config.camera is not None:
+            return views.place_before(random, hand.joints_m, rotation, config.camera, width, height)
+        return views.place(random, hand.joints_m, rotation, width, height, config.perspective_variation, config.cropped)
+
     def _pose(self, random: CounterRandom) -> PosedHands:
         config, batch = self.config, random.batch
         shape = config.shape_variation * random.normal("shape", self.hand.num_shape).clamp(-2.5, 2.5)
@@ -141,11 +166,22 @@ class SceneComposer:
             overlap = self.pose_sampler.collider.depth(self.poser.joints(angles, rest))
         if not config.wrist_articulation:
             wrist = torch.zeros_like(wrist)
-        pose = self.poser.model_pose(angles)
-        forearm = views.forearm_rotation(wrist[:, 0], wrist[:, 1])
+        return self._posed(self.poser.model_pose(angles), shape, wrist)._replace(angles_deg=angles, overlap_m=overlap)
+
+    def _given(self, random: CounterRandom, given: GivenHands) -> PosedHands:
+        wrist = torch.stack(poses.sample_wrist(random), 1)
+        pose = torch.cat((torch.eye(3, device=self.device).expand(random.batch, 1, 3, 3), given.pose[:, 1:]), 1)
+        return self._posed(pose, given.shape, wrist if self.config.wrist_articulation else torch.zeros_like(wrist))
+
+    def _posed(self, pose: Tensor, shape: Tensor, wrist_deg: Tensor) -> PosedHands:
+        """Anatomical angles and overlap are not known here: NaN."""
+        forearm = views.forearm_rotation(wrist_deg[:, 0], wrist_deg[:, 1])
         joints = self.hand(pose, shape)
         vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]
-        return PosedHands(joints - joints[:, :1], vertices, forearm[:, :, 0], angles, wrist, shape, overlap)
+        unknown = joints.new_full((len(joints), 5, 5), torch.nan)
+        return PosedHands(
+            joints - joints[:, :1], vertices, forearm[:, :, 0], unknown, wrist_deg, shape, unknown[:, 0, 0]
+        )
 
     def _to_camera(
         self, hand: PosedHands, rotation: Tensor, translation_m: Tensor, look: skin.Skin
