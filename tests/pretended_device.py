@@ -1,0 +1,128 @@
+"""A device that is not there: tensors that say they are on it, and are computed on the CPU.
+
+What would fail on a GPU, a tensor on the CPU among those on the device, or an array taken from it without a copy, fails
+here too, on any machine. Speed, rounding and the GPU's own kernels only a GPU shows.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch.utils import backend_registration
+from torch.utils._pytree import tree_leaves, tree_map
+
+NAME = "pretended"
+_SETUP = "_setup_privateuseone_for_python_backend"  # of torch 2.10 and later
+available = hasattr(backend_registration, _SETUP)
+
+# Operators that take tensors of two devices: copies, and indices, which may stay on the CPU.
+_MIXED = {"copy_", "_to_copy", "_copy_from", "index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
+# CUDA has no kernels of whole numbers for these.
+_OF_FLOATS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "convolution", "_convolution", "grid_sampler_2d"}
+# What makes tensors without being given one, or is called past the Python dispatcher.
+_REGISTERED = (
+    "empty.memory_format", "empty_strided", "zeros", "ones", "full", "eye", "eye.m", "arange", "arange.start",
+    "arange.start_step", "linspace", "scalar_tensor", "randperm", "rand", "randn", "randint",
+    "copy_", "_copy_from", "_local_scalar_dense",
+)  # fmt: skip
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it is on the device; ``inner`` is what it holds, on the CPU."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    inner: torch.Tensor
+
+    @staticmethod
+    def __new__(cls: type[OnDevice], inner: torch.Tensor) -> OnDevice:
+        return torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype, device=torch.device(NAME, 0)
+        )
+
+    def __init__(self, inner: torch.Tensor) -> None:
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(operator, *args, **(kwargs or {}))
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        if not force:
+            raise TypeError("can't convert a tensor on the device to numpy")
+        return self.inner.numpy()
+
+    def __repr__(self) -> str:
+        return f"OnDevice({self.inner})"
+
+
+class _Module:
+    """What torch asks a device's own module for."""
+
+    is_initialized = is_available = staticmethod(lambda: True)
+    current_device = staticmethod(lambda: 0)
+    device_count = staticmethod(lambda: 1)
+    _is_in_bad_fork = staticmethod(lambda: False)
+    manual_seed_all = staticmethod(lambda seed: None)
+    get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16])
+
+
+def device() -> torch.device:
+    """The device, registered at the first call; this process keeps it."""
+    _register()
+    return torch.device(NAME, 0)
+
+
+@functools.cache
+def _register() -> torch.library.Library:
+    getattr(backend_registration, _SETUP)(NAME, _Module())
+    library = torch.library.Library("aten", "IMPL")
+    for name in _REGISTERED:
+        packet, _, overload = name.partition(".")
+        operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        library.impl(name, functools.partial(_run, operator), "PrivateUse1")
+    return library
+
+
+def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
+    """The operator on the CPU, its results on the device if its arguments are, or if it is told so."""
+    name = operator._schema.name.partition("::")[2]
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    mine = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
+    if mine and name not in _MIXED:
+        stray = [tensor for tensor in tensors if not isinstance(tensor, OnDevice) and tensor.ndim]
+        if stray:
+            raise RuntimeError(f"{operator}: {tuple(stray[0].shape)} on the CPU among tensors on the device")
+    if mine and name in _OF_FLOATS and not mine[0].is_floating_point():
+        raise RuntimeError(f"{operator} of {mine[0].dtype}: a GPU has no such kernel")
+    args, kwargs, told = _on_cpu(operator, list(args), dict(kwargs))
+    results = operator(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+    known = {id(tensor.inner): tensor for tensor in mine}  # what was changed in place stays itself
+    goes = bool(mine) if told is None else told == NAME
+
+    def outer(value: Any) -> Any:
+        if id(value) in known:
+            return known[id(value)]
+        return OnDevice(value) if goes and isinstance(value, torch.Tensor) else value
+
+    return tree_map(outer, results)
+
+
+def _on_cpu(operator: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], str | None]:
+    """Arguments with the CPU for their device, and the type of the device that was asked for."""
+    names = [argument.name for argument in operator._schema.arguments]
+    place = names.index("device") if "device" in names else len(args)
+    wanted = kwargs.get("device", args[place] if place < len(args) else None)
+    if "device" in kwargs:
+        kwargs["device"] = None if wanted is None else torch.device("cpu")
+    elif place < len(args) and wanted is not None:
+        args[place] = torch.device("cpu")
+    return args, kwargs, None if wanted is None else torch.device(wanted).type
+
+
+def _inner(value: Any) -> Any:
+    return value.inner if isinstance(value, OnDevice) else value
