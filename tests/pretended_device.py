@@ -7,6 +7,10 @@ here too, on any machine. Speed, rounding and the GPU's own kernels only a GPU s
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,6 +31,51 @@ _REGISTERED = (
     "arange.start_step", "linspace", "scalar_tensor", "randperm", "rand", "randn", "randint",
     "copy_", "_copy_from", "_local_scalar_dense",
 )  # fmt: skip
+
+
+# Operators that only look at memory in another way; all others are kernels on a GPU, one at least.
+_VIEWS = {
+    "alias", "as_strided", "detach", "diagonal", "expand", "permute", "_reshape_alias", "select", "slice", "split",
+    "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "_unsafe_view", "unsqueeze", "view",
+}  # fmt: skip
+# Operators whose result the program needs before it can go on, so that it waits for all that the GPU still has to do.
+_WAITED_FOR = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"}
+
+
+@dataclass
+class Work:
+    """What a GPU would be asked for.
+
+    Attributes:
+        kernels: by operator.
+        waits: how often the program would wait for it, by operator.
+    """
+
+    kernels: Counter[str] = field(default_factory=Counter)
+    waits: Counter[str] = field(default_factory=Counter)
+
+    def note(self, name: str, tensors: Sequence[torch.Tensor], told: str | None) -> None:
+        """An operator ran on the device."""
+        if name in _VIEWS:
+            return
+        self.kernels[name] += 1
+        by_a_mask = name == "index" and any(tensor.dtype == torch.bool for tensor in tensors[1:])
+        if name in _WAITED_FOR or by_a_mask or (name == "_to_copy" and told == "cpu"):
+            self.waits[name] += 1
+
+
+_watching: list[Work] = []
+
+
+@contextmanager
+def watched() -> Iterator[Work]:
+    """Note what is done on the device meanwhile."""
+    work = Work()
+    _watching.append(work)
+    try:
+        yield work
+    finally:
+        _watching.remove(work)
 
 
 class OnDevice(torch.Tensor):
@@ -100,6 +149,9 @@ def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
     if mine and name in _OF_FLOATS and not mine[0].is_floating_point():
         raise RuntimeError(f"{operator} of {mine[0].dtype}: a GPU has no such kernel")
     args, kwargs, told = _on_cpu(operator, list(args), dict(kwargs))
+    if mine or told == NAME:
+        for work in _watching:
+            work.note(name, tensors, told)
     results = operator(*tree_map(_inner, args), **tree_map(_inner, kwargs))
     known = {id(tensor.inner): tensor for tensor in mine}  # what was changed in place stays itself
     goes = bool(mine) if told is None else told == NAME

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import pretended_device
+from graphhand.data import HandBatch
 from graphhand.data.loading import HandLoader
 from graphhand.evaluation import runner
 from graphhand.evaluation.runner import predict_dataset
@@ -21,8 +22,8 @@ from graphhand.inference import HandPoseEstimator
 from graphhand.layouts.filling import records
 from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.rendering import GivenHands, RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import CriticConfig, LossWeights
-from graphhand.training.sources import drawn_batch
+from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
+from graphhand.training.sources import RenderedBatches, drawn_batch
 from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
 from graphhand.training.validation import validate
 
@@ -136,6 +137,32 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
     for name, value in there.items():
         assert value.device == device, name
         torch.testing.assert_close(value.cpu(), here[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_batches_drawn_together_are_those_drawn_one_by_one(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device several are drawn at once; what is left over at an epoch's end too, and after a resume."""
+    settings = {"batch_size": 2, "epoch_samples": 10, "mirror": 0.5, "train": [{"kind": "rendered", "samples": None}]}
+    config = parse_config(settings | {"generator": {"image_size": 32, "backbone": "resnet18"}}, "test")
+    source = config.train[0]
+    assert isinstance(source, RenderedSource)
+    drawn: list[int] = []
+    monkeypatch.setattr(RenderEngine, "at_once", property(lambda self: 5))
+    render = RenderEngine.render
+    monkeypatch.setattr(RenderEngine, "render", lambda self, index: drawn.append(len(index)) or render(self, index))
+    here, there = (
+        list(RenderedBatches(config, source, 2, where, 0, 1).epoch(1, start_batch=1))
+        for where in (torch.device("cpu"), device)
+    )
+    assert drawn == [2, 2, 2, 2, 4, 4]
+    assert len(there) == len(here) == 4
+    for one, two in zip(here, there, strict=True):
+        for field in fields(HandBatch):
+            value = getattr(two, field.name)
+            if isinstance(value, torch.Tensor):
+                assert value.device == device
+                torch.testing.assert_close(value.cpu(), getattr(one, field.name), atol=1e-5, rtol=1e-5)
 
 
 def player(network: torch.nn.Module) -> Player:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from graphhand.rendering.counter_random import CounterRandom, pixel_noise
+from graphhand.rendering.counter_random import CounterRandom, Habits, pixel_noise
 
 INDICES = torch.arange(4000)
 
@@ -89,3 +89,22 @@ def test_pixel_noise_is_white_and_repeatable() -> None:
     assert (noise.std(1) - 1).abs().max() < 0.02
     assert abs(float((noise[0, 1:] * noise[0, :-1]).mean())) < 0.03
     assert abs(float((noise[0] * noise[1]).mean())) < 0.03
+
+
+def test_what_batches_before_asked_for_changes_no_number() -> None:
+    """Other indices, another seed, a stream of two lengths, new streams, large ones, parts: all as without habits."""
+    habits = Habits()
+
+    def ask(random: CounterRandom, late: bool) -> list[torch.Tensor]:
+        asked = [random.uniform("a", 3), random.normal("b", 2, 2), random.uniform("a"), random.bits("c", 4)]
+        asked += [random.uniform("large", 600), random.chance("d", 0.4), random.choice("e", torch.ones(3), 5)]
+        asked += [random.part(slice(1, 3)).uniform("a", 3)]
+        return [*asked, random.rotation("late")] if late else asked
+
+    for number, (seed, count) in enumerate([(3, 4), (3, 7), (4, 7), (3, 7)]):
+        indices = torch.arange(count) * 5 + number
+        late = number >= 2
+        for with_habits, without in zip(
+            ask(CounterRandom(seed, indices, habits), late), ask(CounterRandom(seed, indices), late), strict=True
+        ):
+            assert torch.equal(with_habits, without)

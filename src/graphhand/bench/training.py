@@ -147,17 +147,19 @@ def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measur
     """Time of drawing a batch in this process, and the last one drawn."""
     source = next((s for s in config.train if isinstance(s, RenderedSource)), RenderedSource())
     source = source.model_copy(update={"samples": None})
-    settings = config.model_copy(update={"workers": 0, "epoch_samples": count * config.batch_size})
-    batches = RenderedBatches(settings, source, config.batch_size, device, rank=0, world_size=1).epoch(0)
+    batches = RenderedBatches(config.model_copy(update={"workers": 0}), source, config.batch_size, device, 0, 1)
+    ahead = batches.ahead
+    batches.config = config.model_copy(update={"epoch_samples": count * ahead * config.batch_size})
+    epoch = batches.epoch(0)
     drawn: list[HandBatch] = []
 
     def draw() -> None:
-        drawn[:] = [next(batches).to(device)]
+        drawn[:] = [next(epoch).to(device) for _ in range(ahead)]
 
     times = measure({"draw": draw})
     if int(drawn[0].has_3d.sum()) < 2:
         raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
-    return Spread.of(times["draw"]), drawn[0]
+    return Spread.of([time / ahead for time in times["draw"]]), drawn[0]
 
 
 def _time_stage(

@@ -93,6 +93,11 @@ class HandBatch:
             moved.image = moved.image.float().mul_(1.0 / 255.0)
         return moved
 
+    def part(self, rows: slice) -> HandBatch:
+        """Some of the rows, not copied."""
+        part = self._map(lambda tensor: tensor[rows])
+        return replace(part, names=self.names[rows])
+
     def pin_memory(self) -> HandBatch:
         """The same batch in page-locked memory; DataLoader calls this by name."""
         return self._map(lambda tensor: tensor.pin_memory())

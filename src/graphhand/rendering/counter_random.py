@@ -41,21 +41,63 @@ def _name_key(seed: int, stream: str) -> int:
     return _signed(int.from_bytes(digest, "little"))
 
 
+class Habits:
+    """Which streams one batch after another asks for: the next batch's numbers are then made all at once.
+
+    The numbers are the same, but three hundred small draws of two dozen steps each become one; on a GPU, where each
+    step is a kernel of its own, they would be most of the time of a batch.
+    """
+
+    _LARGEST = 512  # numbers of a stream; larger draws are worth their kernels
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, int], None] = {}
+        self._table: tuple[int, Tensor, Tensor, Tensor] | None = None
+        self._listed = 0
+
+    def note(self, stream: str, count: int) -> None:
+        """A batch asked for this stream."""
+        if count <= self._LARGEST:
+            self._asked[stream, count] = None
+
+    def draw(self, seed: int, base: Tensor) -> dict[tuple[str, int], Tensor]:
+        """The numbers in (0, 1) of all streams that were ever asked for, for the indices hashed to ``base (B,)``."""
+        if not self._asked:
+            return {}
+        counts = [count for _, count in self._asked]
+        if self._table is None or self._listed != len(counts) or self._table[0] != seed:
+            keys = torch.tensor([_name_key(seed, stream) for stream, _ in self._asked])
+            stream = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+            draw = torch.cat([torch.arange(1, count + 1) for count in counts])
+            self._table = (seed, keys.to(base.device), stream.to(base.device), draw.to(base.device))
+            self._listed = len(counts)
+        _, keys, stream, draw = self._table
+        unit = _unit(_mix(_mix(base[:, None] ^ keys)[:, stream] + draw * _GAMMA))
+        return dict(zip(self._asked, unit.split(counts, dim=1)))
+
+
+def _unit(bits: Tensor) -> Tensor:
+    """float32 in the open interval (0, 1) of 64 random bits."""
+    return (_shift_right(bits, 41).to(torch.float32) + 0.5) * 2.0**-23
+
+
 class CounterRandom:
     """Named random streams for a batch of indices.
 
     Args:
         seed: any integer.
         indices: (B,) int64, one per sample; the device of the numbers is theirs.
+        habits: of the batches before this one; they change nothing but how fast numbers come.
     """
 
-    def __init__(self, seed: int, indices: Tensor) -> None:
+    def __init__(self, seed: int, indices: Tensor, habits: Habits | None = None) -> None:
         self.seed = int(seed)
         self.indices = indices.long()
         self._base = _mix(self.indices * _GAMMA + 1)
         self._whole: CounterRandom | None = None
         self._rows = slice(None)
-        self._drawn: dict[tuple[str, int], Tensor] = {}
+        self._habits = habits or Habits()
+        self._drawn = self._habits.draw(self.seed, self._base)
 
     def part(self, rows: slice) -> CounterRandom:
         """The same streams for some of the samples. Parts share one draw of each stream for the whole batch."""
@@ -85,7 +127,8 @@ class CounterRandom:
             return self._whole._unit(stream, count)[self._rows]
         key = (stream, count)
         if key not in self._drawn:
-            self._drawn[key] = (_shift_right(self.bits(stream, count), 41).to(torch.float32) + 0.5) * 2.0**-23
+            self._drawn[key] = _unit(self.bits(stream, count))
+            self._habits.note(stream, count)
         return self._drawn[key]
 
     def normal(self, stream: str, *shape: int, mean: float = 0.0, std: float = 1.0) -> Tensor:
@@ -109,7 +152,7 @@ class CounterRandom:
     def choice(self, stream: str, weights: Tensor, *shape: int) -> Tensor:
         """(B, *shape) int64 in [0, len(weights)), drawn in proportion to the weights (n,)."""
         edges = (weights / weights.sum()).cumsum(0)[:-1].to(self.indices.device, torch.float32).contiguous()
-        return torch.bucketize(self.uniform(stream, *shape), edges)
+        return torch.bucketize(self.uniform(stream, *shape).contiguous(), edges)
 
     def rotation(self, stream: str, *shape: int) -> Tensor:
         """(B, *shape, 3, 3) rotations, uniform over SO(3) (Shoemake, "Uniform random rotations", 1992)."""

@@ -14,7 +14,7 @@ from graphhand.hand_model.posing import HandPoser, turn
 from graphhand.rendering import objects, poses, skin, views
 from graphhand.rendering.collision import CapsuleCollider
 from graphhand.rendering.config import RenderConfig
-from graphhand.rendering.counter_random import CounterRandom
+from graphhand.rendering.counter_random import CounterRandom, Habits
 from graphhand.rendering.mesh import RenderMesh, vertex_normals
 from graphhand.rendering.prototypes import RELAXED_POSE
 
@@ -109,6 +109,7 @@ class SceneComposer:
         self.poser = HandPoser(self.mesh.rest_joints_m)
         rest = self.mesh.rest_vertices_m[: hand.num_vertices]
         collider = CapsuleCollider(rest, self.mesh.rest_joints_m, self.mesh.skin_weights)
+        self._second_habits = Habits()
         self.pose_sampler = poses.PoseSampler(self.poser, collider, 8 if config.collision_rejection else 1)
 
     def __call__(self, random: CounterRandom, given: GivenHands | None = None) -> Scene:
@@ -199,7 +200,7 @@ class SceneComposer:
     def _second_hands(self, random: CounterRandom, joints: Tensor, rotation: Tensor, look: skin.Skin) -> SecondHands:
         """The person's other hand, beside, before or behind the first; for some of the samples."""
         rows = random.chance("second hand", self.config.second_hand).nonzero().squeeze(1)
-        other = CounterRandom(self.config.seed ^ _SECOND, random.indices[rows])
+        other = CounterRandom(self.config.seed ^ _SECOND, random.indices[rows], self._second_habits)
         hand = self._pose(other)
         # mirrored in the hand's own frame, thumb (+z) to the other side
         flip = torch.tensor([1.0, 1.0, -1.0], device=self.device)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -107,7 +106,7 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
             real=share(real[here], pairs),
             fake=share(fake[here], pairs),
         )
-        made.append(Part(batch if pieces == 1 else _rows(batch, here), shares, real[here], fake[here]))
+        made.append(Part(batch if pieces == 1 else batch.part(here), shares, real[here], fake[here]))
     return Parts(made, all_posed)
 
 
@@ -144,9 +143,3 @@ def still_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
-
-
-def _rows(batch: HandBatch, rows: slice) -> HandBatch:
-    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    tensors: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(batch, names=batch.names[rows], **tensors)

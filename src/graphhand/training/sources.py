@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -47,7 +48,7 @@ class BatchSource(Protocol):
 def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, world_size: int = 1) -> BatchSource:
     """The batches that a configuration asks for.
 
-    A single rendered source is drawn batch by batch (on the GPU where there is one); a mixture goes through the data
+    A single rendered source is drawn on the spot (where there is a GPU, on it and several batches at once); a mixture goes through the data
     loader sample by sample.
     """
     local_batch = config.batch_size // world_size
@@ -164,6 +165,10 @@ class RenderedHands:
         return record.sample(f"rendered-{self.first + index}")
 
 
+_Key = tuple[tuple[int, int, slice], list[int]]
+"""What a batch is drawn from: epoch, first row of the whole batch and this process's rows of it; indices."""
+
+
 class RenderedBatches:
     """Batches drawn whole, in the picture the network sees: no file, no crop, no further augmentation."""
 
@@ -179,23 +184,32 @@ class RenderedBatches:
         self.config, self.source, self.batch_size = config, source, batch_size
         self.rank, self.world_size = rank, world_size
         self.skipped = SkippedSamples()  # none ever: nothing is read
-        on_gpu = device.type == "cuda"
+        self._on_gpu = device.type not in ("cpu", "mps")  # MPS lacks some of the renderer's 64-bit arithmetic
         self._drawer = _BatchDrawer(
-            render_config(source, config.generator.image_size), config.mirror, config.seed, device if on_gpu else None
+            render_config(source, config.generator.image_size),
+            config.mirror,
+            config.seed,
+            device if self._on_gpu else torch.device("cpu"),
         )
-        self._keys: list[tuple[tuple[int, int, slice], list[int]]] = []
-        # Processes draw ahead on a CPU; on a GPU drawing is part of the step.
+        self._keys: list[_Key] = []
+        # On a CPU, processes draw ahead.
+        workers = 0 if self._on_gpu else config.workers
         self._loader = DataLoader(
             self._drawer,
             batch_size=None,
             sampler=_Keys(self),  # type: ignore[arg-type]
-            num_workers=0 if on_gpu else config.workers,
-            persistent_workers=not on_gpu and config.workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
         )
 
     def __len__(self) -> int:
         return self.config.epoch_samples // (self.batch_size * self.world_size)
+
+    @property
+    def ahead(self) -> int:
+        """How many batches are drawn together: on a GPU, which takes as long over a few pictures as over many."""
+        return max(1, self._drawer.engine.at_once // self.batch_size) if self._on_gpu else 1
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
         count = self.config.epoch_samples
@@ -209,22 +223,41 @@ class RenderedBatches:
         for number in range(start_batch, len(self)):
             start = number * self.world_size * self.batch_size
             self._keys.append(((epoch, start, mine), [int(i) for i in order[start:][mine]]))
-        yield from self._loader
+        yield from self._drawer.in_groups(self._keys, self.ahead) if self._on_gpu else self._loader
 
 
 class _BatchDrawer(Dataset[HandBatch]):
-    def __init__(self, config: RenderConfig, mirror: float, seed: int, device: torch.device | None) -> None:
-        self.config, self.mirror, self.seed = config, mirror, seed
-        self.device = device or torch.device("cpu")
+    def __init__(self, config: RenderConfig, mirror: float, seed: int, device: torch.device) -> None:
+        self.config, self.mirror, self.seed, self.device = config, mirror, seed, device
         self._engine: RenderEngine | None = None
 
-    def __getitem__(self, key: tuple[tuple[int, int, slice], list[int]]) -> HandBatch:
-        (epoch, start, mine), indices = key
-        if self._engine is None:  # one engine a process
+    @property
+    def engine(self) -> RenderEngine:
+        """One a process, made where it is used."""
+        if self._engine is None:
             self._engine = RenderEngine(self.config, device=self.device)
+        return self._engine
+
+    def __getitem__(self, key: _Key) -> HandBatch:
+        (batch,) = self._draw([key])
+        return batch
+
+    def in_groups(self, keys: Sequence[_Key], size: int) -> Iterator[HandBatch]:
+        for start in range(0, len(keys), size):
+            yield from self._draw(keys[start : start + size])
+
+    def _draw(self, keys: Sequence[_Key]) -> Iterator[HandBatch]:
+        drawn = self.engine.render([index for _, indices in keys for index in indices])
+        mirrored = torch.from_numpy(np.concatenate([self._mirrored(*place) for place, _ in keys]))
+        batch = drawn_batch(drawn, mirrored.to(self.device))
+        start = 0
+        for _, indices in keys:
+            yield batch.part(slice(start, start + len(indices)))
+            start += len(indices)
+
+    def _mirrored(self, epoch: int, start: int, mine: slice) -> npt.NDArray[np.bool_]:
         # Drawn for the whole batch, so that it does not matter how many processes share it.
-        mirrored = np.random.default_rng((self.seed, epoch, start)).random(mine.stop)[mine] < self.mirror
-        return drawn_batch(self._engine.render(indices), torch.from_numpy(mirrored).to(self.device))
+        return np.random.default_rng((self.seed, epoch, start)).random(mine.stop)[mine] < self.mirror
 
 
 class _Keys:
