@@ -48,8 +48,8 @@ class BatchSource(Protocol):
 def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, world_size: int = 1) -> BatchSource:
     """The batches that a configuration asks for.
 
-    A single rendered source is drawn on the spot (where there is a GPU, on it and several batches at once); a mixture goes through the data
-    loader sample by sample.
+    A single rendered source is drawn on the spot (where there is a GPU, on it and several batches at once); a mixture
+    goes through the data loader sample by sample.
     """
     local_batch = config.batch_size // world_size
     if len(config.train) == 1 and isinstance(config.train[0], RenderedSource):
