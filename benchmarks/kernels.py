@@ -48,7 +48,7 @@ def main() -> None:
             drawn = engine.render(range(ROWS))
         show(name, work)
 
-    batch = drawn_batch(drawn, torch.zeros(ROWS, dtype=torch.bool, device=device))
+    batch = drawn_batch(drawn, torch.zeros(ROWS, dtype=torch.bool))
     generator = Generator(config.generator.model_copy(update={"image_size": SIZE})).to(device)
     discriminator = build_discriminator(config.discriminator).to(device)
     one, two = player(generator), player(discriminator)

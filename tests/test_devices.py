@@ -48,6 +48,10 @@ def test_the_pretence_holds(device: torch.device) -> None:
     view = x[1:]
     view += torch.ones(2, device=device)
     assert x.cpu().tolist() == [4, 5, 3]
+    with pretended_device.watched() as work:
+        (x[1:] + x[x > 4]).sum().item()
+    assert work.kernels == {"gt": 1, "index": 1, "add": 1, "sum": 1, "_local_scalar_dense": 1}
+    assert work.waits == {"index": 1, "_local_scalar_dense": 1}
     with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
         x + torch.ones(3)
     with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
@@ -110,7 +114,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", GENERATORS.values(), ids=GENERATORS)
 def test_the_stages_train_on_the_device(device: torch.device, options: dict[str, Any]) -> None:
-    """A step of each, on a batch drawn there: the weights end where they do on the CPU."""
+    """A step of each, on a batch drawn there: weights end where they do on the CPU, and nobody waits for a result."""
     config = GeneratorConfig.model_validate(
         {"image_size": 64, "backbone": "resnet18", "backbone_width": 8, "shared_backbone": True}
         | {"refinement_blocks": 1, "refinement_width": 8}
@@ -123,12 +127,15 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
     for where in (torch.device("cpu"), device):
         torch.manual_seed(2)
         drawn = RenderEngine(RenderConfig(image_size=64, seed=3), device=where).render(range(6))
-        batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True], device=where))
+        batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True]))
         generator, discriminator = (copy.deepcopy(network).to(where) for network in networks)
         one, two = player(generator), player(discriminator)
-        terms = stage_one_step(one, batch, weights)
-        terms |= stage_two_step(one, batch, weights)
-        terms |= stage_three_step(one, two, batch, weights, CriticConfig(loss="wasserstein"))
+        with pretended_device.watched() as work:
+            terms = stage_one_step(one, batch, weights)
+            terms |= stage_two_step(one, batch, weights)
+            terms |= stage_three_step(one, two, batch, weights, CriticConfig(loss="wasserstein"))
+        assert bool(work.kernels) == (where == device)
+        assert not work.waits
         assert {term.device for term in terms.values()} == {where}
         ended.append(
             {f"{k}/{n}": v for k, m in enumerate((generator, discriminator)) for n, v in m.state_dict().items()}

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from graphhand.data import collate, make_example
+from graphhand.data.batch import RowFlags
 
 
 def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
@@ -61,3 +64,22 @@ def test_nothing_and_mixed_sizes_cannot_be_stacked(dotted_sample):
         collate([])
     with pytest.raises(ValueError, match="sizes"):
         collate([make_example(dotted_sample(0), 64), make_example(dotted_sample(0), 32)])
+
+
+def test_flags_of_rows_follow_them(dotted_sample):
+    """On the move, in parts, and whether asked for before or after."""
+    examples = [make_example(dotted_sample(k), 64) for k in range(4)]
+    examples[1] = replace(examples[1], has_3d=False)
+    examples[2] = replace(examples[2], has_3d=False, has_hand=False, labelled=np.zeros(21, dtype=bool))
+    expected = RowFlags(
+        posed=torch.tensor([True, False, False, True]),
+        labelled=torch.tensor([True, True, False, True]),
+        handless=torch.tensor([False, False, True, False]),
+    )
+    batch = collate(examples)
+    assert batch.flags is None
+    for moved in (batch, batch.to("cpu"), batch.to("cpu").to("cpu")):
+        for rows in (slice(0, 4), slice(1, 3)):
+            for flag, whole in zip(moved.part(rows).row_flags(), expected, strict=True):
+                assert torch.equal(flag, whole[rows])
+    assert batch.to("cpu").flags is not None

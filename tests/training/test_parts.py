@@ -80,11 +80,11 @@ def test_weighted_means_of_the_pieces_add_up_to_the_whole(batch, pieces):
 @pytest.mark.parametrize("seed", range(5))
 def test_triples_are_the_same_however_the_rows_are_shared(seed):
     posed = torch.rand(12, generator=torch.Generator().manual_seed(seed)) < 0.6
-    real, fake = triples(posed, 0, posed.sum())
+    real, fake = triples(posed, 0, int(posed.sum()))
     assert not (real & fake).any()
     assert not ((real | fake) & ~posed).any()
     assert real.sum() == fake.sum() == posed.sum() // 2
-    shares = [triples(posed[k : k + 4], posed[:k].sum(), posed.sum()) for k in (0, 4, 8)]
+    shares = [triples(posed[k : k + 4], int(posed[:k].sum()), int(posed.sum())) for k in (0, 4, 8)]
     assert torch.equal(torch.cat([share[0] for share in shares]), real)
     assert torch.equal(torch.cat([share[1] for share in shares]), fake)
 

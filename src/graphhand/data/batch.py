@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -49,6 +50,20 @@ class HandExample:
     name: str
 
 
+class RowFlags(NamedTuple):
+    """What the rows of a batch hold, ``(B,)`` bool each, always on the CPU.
+
+    Attributes:
+        posed: a 3D pose.
+        labelled: the pixel of a joint at least.
+        handless: no hand.
+    """
+
+    posed: Tensor
+    labelled: Tensor
+    handless: Tensor
+
+
 @dataclass(eq=False)
 class HandBatch:
     """A stack of :class:`HandExample`.
@@ -65,6 +80,7 @@ class HandBatch:
         R_crop_cam: (B, 3, 3) float32.
         names: B sample names.
         skipped: one line for each corrupt sample that was passed over while this batch was made.
+        flags: what :meth:`row_flags` returns, where it is known without asking a GPU.
     """
 
     image: Tensor
@@ -82,21 +98,32 @@ class HandBatch:
     flipped: Tensor
     names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = field(default=())
+    flags: RowFlags | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.image.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> HandBatch:
-        """The batch as a network wants it: on the device, the pictures as float32 in [0, 1]."""
-        moved = self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The batch as a network wants it: on the device, the pictures as float32 in [0, 1].
+
+        From page-locked memory ``non_blocking`` copies while the GPU still works on what it was given before.
+        """
+        flags = self.row_flags() if self.has_3d.device.type == "cpu" else self.flags
+        moved = replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), flags=flags)
         if moved.image.dtype == torch.uint8:
             moved.image = moved.image.float().mul_(1.0 / 255.0)
         return moved
 
     def part(self, rows: slice) -> HandBatch:
         """Some of the rows, not copied."""
-        part = self._map(lambda tensor: tensor[rows])
-        return replace(part, names=self.names[rows])
+        flags = None if self.flags is None else RowFlags(*(flag[rows] for flag in self.flags))
+        return replace(self._map(lambda tensor: tensor[rows]), names=self.names[rows], flags=flags)
+
+    def row_flags(self) -> RowFlags:
+        """What the rows hold. On a GPU that was not told, it is waited for."""
+        if self.flags is not None:
+            return self.flags
+        return RowFlags(self.has_3d.cpu(), self.labelled.any(1).cpu(), ~self.has_hand.cpu())
 
     def pin_memory(self) -> HandBatch:
         """The same batch in page-locked memory; DataLoader calls this by name."""

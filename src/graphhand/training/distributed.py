@@ -95,8 +95,8 @@ class Processes:
 
     def __init__(self) -> None:
         self.rank, self.size = rank_and_size()
-        # Decisions and sums travel between CPUs: asking a GPU would wait for all it still has to do.
-        self._group = dist.new_group(backend="gloo") if self.size > 1 else None
+        if self.size > 1:
+            _between_cpus()
 
     @property
     def first(self) -> bool:
@@ -105,10 +105,7 @@ class Processes:
 
     def sum(self, values: Tensor) -> Tensor:
         """A CPU tensor summed over the processes, the same on each."""
-        if self.size > 1:
-            values = values.clone()
-            dist.all_reduce(values, group=self._group)
-        return values
+        return sum_on_cpu(values)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any process raised it."""
@@ -156,7 +153,29 @@ def rank_and_size() -> tuple[int, int]:
     return 0, 1
 
 
+_groups: dict[str, dist.ProcessGroup] = {}
+
+
+def sum_on_cpu(values: Tensor) -> Tensor:
+    """A CPU tensor summed over the processes, the same on each. All make their first call at the same point.
+
+    Decisions and counts travel between CPUs: asking a GPU would wait for all it still has to do.
+    """
+    if rank_and_size()[1] > 1:
+        values = values.clone()
+        dist.all_reduce(values, group=_between_cpus())
+    return values
+
+
+def _between_cpus() -> dist.ProcessGroup:
+    """The processes, tied by Gloo; made at the first call after they were joined."""
+    if "between CPUs" not in _groups:
+        _groups["between CPUs"] = dist.new_group(backend="gloo")
+    return _groups["between CPUs"]
+
+
 def leave() -> None:
     """Part from the other processes, at the very end."""
     if dist.is_available() and dist.is_initialized():
+        _groups.clear()
         dist.destroy_process_group()

@@ -11,13 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from graphhand.data.batch import HandBatch
-from graphhand.training.distributed import rank_and_size
-
-Weight = Tensor | float
+from graphhand.training.distributed import rank_and_size, sum_on_cpu
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,12 @@ class Share:
         real, fake: over the discriminator's true and generated triples.
     """
 
-    rows: Weight = 1.0
-    posed: Weight = 1.0
-    labelled: Weight = 1.0
-    handless: Weight = 1.0
-    real: Weight = 1.0
-    fake: Weight = 1.0
+    rows: float = 1.0
+    posed: float = 1.0
+    labelled: float = 1.0
+    handless: float = 1.0
+    real: float = 1.0
+    fake: float = 1.0
 
 
 WHOLE = Share()
@@ -52,11 +49,13 @@ class Part:
     Attributes:
         batch: the rows.
         share: what their means count.
-        real, fake: ``(B,)`` bool, the rows that make true and generated triples, see :func:`triples`.
+        posed: ``(P,)`` int64, the rows with a 3D pose, where the batch is.
+        real, fake: those that make true and generated triples, see :func:`triples`.
     """
 
     batch: HandBatch
     share: Share
+    posed: Tensor
     real: Tensor
     fake: Tensor
 
@@ -67,32 +66,37 @@ class Parts:
 
     Attributes:
         pieces: at least one.
-        posed: rows with a 3D pose in the whole batch, over all processes: a whole number.
+        posed: how many rows of the whole batch, over all processes, have a 3D pose.
     """
 
     pieces: list[Part]
-    posed: Tensor
+    posed: int
 
 
 def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
     """Split this process's share of a batch; every process calls it.
+
+    Rows are counted and numbered on the CPU: what is known there need not be asked of a GPU, which would first have to
+    finish all that it was given.
 
     Args:
         batch: the share. Process k holds the k-th block of the whole batch's rows.
         pieces: how many equal pieces to make.
     """
     rank, size = rank_and_size()
-    posed, labelled, handless = batch.has_3d, batch.labelled.any(1), ~batch.has_hand
-    counts = torch.zeros(size, 3, dtype=torch.int64, device=posed.device)
+    posed, labelled, handless = batch.row_flags()
+    counts = torch.zeros(size, 3, dtype=torch.int64)
     counts[rank] = torch.stack((posed.sum(), labelled.sum(), handless.sum()))
-    if size > 1:
-        dist.all_reduce(counts)
-    all_posed, all_labelled, all_handless = counts.sum(0)
-    real, fake = triples(posed, counts[:rank, 0].sum(), all_posed)
-    pairs = all_posed // 2
+    counts = sum_on_cpu(counts)
+    all_posed, all_labelled, all_handless = counts.sum(0).tolist()
+    real, fake = triples(posed, int(counts[:rank, 0].sum()), all_posed)
+    device = batch.image.device
 
-    def share(rows: Tensor, of: Tensor) -> Tensor:
-        return size * rows.sum() / of.clamp(min=1)
+    def share(rows: Tensor, of: int) -> float:
+        return size * int(rows.sum()) / max(of, 1)
+
+    def numbers(rows: Tensor) -> Tensor:
+        return rows.nonzero().squeeze(1).to(device, non_blocking=True)
 
     step = len(batch) // pieces
     made = []
@@ -103,14 +107,15 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
             posed=share(posed[here], all_posed),
             labelled=share(labelled[here], all_labelled),
             handless=share(handless[here], all_handless),
-            real=share(real[here], pairs),
-            fake=share(fake[here], pairs),
+            real=share(real[here], all_posed // 2),
+            fake=share(fake[here], all_posed // 2),
         )
-        made.append(Part(batch if pieces == 1 else batch.part(here), shares, real[here], fake[here]))
+        rows = (numbers(flag[here]) for flag in (posed, real, fake))
+        made.append(Part(batch if pieces == 1 else batch.part(here), shares, *rows))
     return Parts(made, all_posed)
 
 
-def triples(posed: Tensor, before: Tensor | int, total: Tensor | int) -> tuple[Tensor, Tensor]:
+def triples(posed: Tensor, before: int, total: int) -> tuple[Tensor, Tensor]:
     """Rows for true and for generated triples: of the whole batch's posed rows every other one, as many of each.
 
     The two share no picture. Were a picture in both, the discriminator could do no better with it than without it on

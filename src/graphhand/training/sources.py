@@ -22,6 +22,7 @@ from graphhand.data import (
     WeightedSet,
     open_dataset,
 )
+from graphhand.data.batch import RowFlags
 from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.errors import InputError
@@ -249,7 +250,7 @@ class _BatchDrawer(Dataset[HandBatch]):
     def _draw(self, keys: Sequence[_Key]) -> Iterator[HandBatch]:
         drawn = self.engine.render([index for _, indices in keys for index in indices])
         mirrored = torch.from_numpy(np.concatenate([self._mirrored(*place) for place, _ in keys]))
-        batch = drawn_batch(drawn, mirrored.to(self.device))
+        batch = drawn_batch(drawn, mirrored)
         start = 0
         for _, indices in keys:
             yield batch.part(slice(start, start + len(indices)))
@@ -276,11 +277,14 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
 
     Args:
         drawn: right hands, in the view of the crop camera.
-        mirrored: ``(B,)`` bool, rows to turn into left hands: they teach the handedness head and nothing else.
+        mirrored: ``(B,)`` bool on the CPU, rows to turn into left hands: they teach the handedness head and nothing
+            else.
     """
     count, size = len(drawn.image), drawn.image.shape[-1]
     device = drawn.image.device
     root = drawn.joints_cam_m[:, :1]
+    flags = RowFlags(posed=~mirrored, labelled=~mirrored, handless=torch.zeros_like(mirrored))
+    mirrored = mirrored.to(device, non_blocking=True)
     posed = ~mirrored
     flip = mirrored[:, None, None]
     K = drawn.K.float()
@@ -298,4 +302,5 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
         is_right=posed,
         R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
         flipped=torch.zeros(count, dtype=torch.bool, device=device),
+        flags=flags,
     )

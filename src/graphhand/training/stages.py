@@ -104,7 +104,7 @@ def stage_three_step(
 ) -> Terms:
     """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
     whole = split_batch(batch, generator.pieces)
-    parts, num_posed = whole.pieces, int(whole.posed)
+    parts, num_posed = whole.pieces, whole.posed
     # The generator sees a whole batch once for both players. Of pieces it sees each a second time when it answers: the
     # graphs of all pieces at once are what accumulation is there to avoid.
     once = _refined(generator, parts[0]) if len(parts) == 1 else None
@@ -136,9 +136,8 @@ def stage_three_step(
         output = _refined(generator, part) if once is None else once
         loss, terms = supervised_loss(output, part.batch, weights, part.share)
         if weights.adversarial and num_posed:
-            posed = part.batch.has_3d
             with discriminator.alone():  # its gradient passes through the discriminator but must not move it
-                scores = discriminator.network(output.joints_m[posed], part.batch.image[posed])
+                scores = discriminator.network(output.joints_m[part.posed], part.batch.image[part.posed])
             adversarial = part.share.posed * adversarial_loss(scores)
             loss = loss + weights.adversarial * adversarial
             terms |= {"adversarial": adversarial.detach(), "total": loss.detach()}

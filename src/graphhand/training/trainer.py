@@ -199,7 +199,7 @@ class Trainer:
         return True
 
     def _update(self, stage: int, players: dict[str, Player], batch: HandBatch) -> Terms:
-        batch = batch.to(self.fabric.device)
+        batch = batch.to(self.fabric.device, non_blocking=True)
         if self.config.channels_last:
             batch.image = batch.image.contiguous(memory_format=torch.channels_last)
         weights = self.config.losses
