@@ -137,7 +137,7 @@ def show(name: str, records: PoseRecords) -> None:
 
 def sheet(path: Path, samples: Sequence[HandSample], twins: Twins, rows: int = 6, columns: int = 4) -> None:
     """Photos with their first twins to the right of them."""
-    chosen = np.linspace(0, len(samples) - 1, rows * columns).round().astype(int)
+    chosen = np.unique(np.linspace(0, len(samples) - 1, rows * columns).round().astype(int))
     height, width = samples[0].image.shape[:2]
     same = [row for row in chosen if samples[row].image.shape[:2] == (height, width)]
     tiles = [np.hstack([samples[row].image, twins[row].image]) for row in same]
