@@ -185,7 +185,7 @@ class RenderedBatches:
         self.config, self.source, self.batch_size = config, source, batch_size
         self.rank, self.world_size = rank, world_size
         self.skipped = SkippedSamples()  # none ever: nothing is read
-        self._on_gpu = device.type not in ("cpu", "mps")  # MPS lacks some of the renderer's 64-bit arithmetic
+        self._on_gpu = device.type not in ("cpu", "mps")  # the renderer was never tried on MPS
         self._drawer = _BatchDrawer(
             render_config(source, config.generator.image_size),
             config.mirror,
