@@ -200,6 +200,9 @@ class SceneComposer:
     def _second_hands(self, random: CounterRandom, joints: Tensor, rotation: Tensor, look: skin.Skin) -> SecondHands:
         """The person's other hand, beside, before or behind the first; for some of the samples."""
         rows = random.chance("second hand", self.config.second_hand).nonzero().squeeze(1)
+        if not len(rows):
+            none = joints.new_zeros(0, len(self.mesh.rest_vertices_m) + objects.VERTICES, 3)
+            return SecondHands(rows, none, none)
         other = CounterRandom(self.config.seed ^ _SECOND, random.indices[rows], self._second_habits)
         hand = self._pose(other)
         # mirrored in the hand's own frame, thumb (+z) to the other side
