@@ -40,6 +40,15 @@ PROTOCOLS = {
     "root": preset("root"),
     "knuckle": preset("root").changed(root=int(Joint.MIDDLE_MCP)),  # not where definitions differ most
 }
+GROUPS = {
+    "wrist": [0],
+    "thumb base": [1],
+    "thumb": [2, 3, 4],
+    "knuckles": [5, 9, 13, 17],
+    "2nd joints": [6, 10, 14, 18],
+    "3rd joints": [7, 11, 15, 19],
+    "tips": [8, 12, 16, 20],
+}
 ALONE = {"occluders": 0.0, "objects": 0.0, "second_hand": 0.0}
 
 
@@ -135,6 +144,12 @@ def show(name: str, records: PoseRecords) -> None:
     print(f"{name:28} {len(records):6} {errors} {pixels.mean_px:8.2f} {100 * pixels.relative:8.2f}", flush=True)
 
 
+def show_pixels(name: str, records: PoseRecords) -> None:
+    pixels = score_pixels(records)
+    assert pixels is not None
+    print(f"{name:28} " + " ".join(f"{pixels.per_joint_px[rows].mean():10.2f}" for rows in GROUPS.values()), flush=True)
+
+
 def sheet(path: Path, samples: Sequence[HandSample], twins: Twins, rows: int = 6, columns: int = 4) -> None:
     """Photos with their first twins to the right of them."""
     chosen = np.unique(np.linspace(0, len(samples) - 1, rows * columns).round().astype(int))
@@ -177,10 +192,17 @@ def main() -> None:
 
     print(f"{'':28} {'hands':>6} " + " ".join(f"{key:>10}" for key in PROTOCOLS) + f" {'px':>8} {'% of box':>8}")
     photos = predicted(samples)
-    show("photos, labels", photos)
-    show("fitted hands, labels", fitted)
-    show("photos, fitted hands", replace(photos, truth_m=fitted.predicted_m, truth_px=fitted.predicted_px))
-    show("twins, their own labels", predicted(twins))
+    compared = {
+        "photos, labels": photos,
+        "fitted hands, labels": fitted,
+        "photos, fitted hands": replace(photos, truth_m=fitted.predicted_m, truth_px=fitted.predicted_px),
+        "twins, their own labels": predicted(twins),
+    }
+    for name, records in compared.items():
+        show(name, records)
+    print(f"\n{'px':28} " + " ".join(f"{group:>10}" for group in GROUPS))
+    for name, records in compared.items():
+        show_pixels(name, records)
     if options.sheet is not None:
         sheet(options.sheet, samples, twins)
 
