@@ -1,0 +1,221 @@
+"""Nothing leaves the device it was sent to: shown on one that is only pretended, for a GPU is seldom at hand.
+
+``test_devices.py`` runs these in a process of their own: torch counts its devices once, at the first backward pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pretended_device
+from graphhand.data import HandBatch
+from graphhand.data.loading import HandLoader
+from graphhand.evaluation import runner
+from graphhand.evaluation.runner import predict_dataset
+from graphhand.images import write_image
+from graphhand.inference import HandPoseEstimator
+from graphhand.layouts.filling import records
+from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.rendering import GivenHands, RenderConfig, RenderedBatch, RenderEngine
+from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
+from graphhand.training.sources import RenderedBatches, drawn_batch
+from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.validation import validate
+
+pytestmark = pytest.mark.skipif(not pretended_device.available, reason="needs torch 2.10 or later")
+
+
+@pytest.fixture
+def device() -> Iterator[torch.device]:
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # a network's parameters become tensors of another kind
+    yield pretended_device.device()
+    torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+def test_the_pretence_holds(device: torch.device) -> None:
+    """Values are the CPU's, and what a GPU refuses is refused."""
+    x = torch.tensor([3.0, -1.0, 2.0], device=device)
+    assert x.device == device
+    assert (x > 0).nonzero().squeeze(1).tolist() == [0, 2]
+    x[[0, 1]] = x[torch.tensor([2, 2])] * torch.tensor(2.0)  # indices and single numbers may be on the CPU
+    assert x.sort().values.cpu().tolist() == [2, 4, 4]
+    view = x[1:]
+    view += torch.ones(2, device=device)
+    assert x.cpu().tolist() == [4, 5, 3]
+    with pretended_device.watched() as work:
+        (x[1:] + x[x > 4]).sum().item()
+    assert work.kernels == {"gt": 1, "index": 1, "add": 1, "sum": 1, "_local_scalar_dense": 1}
+    assert work.waits == {"index": 1, "_local_scalar_dense": 1}
+    with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
+        x + torch.ones(3)
+    with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
+        torch.cat([torch.zeros(1), x])
+    with pytest.raises(RuntimeError, match="a GPU has no such kernel"):
+        torch.ones(2, 2, dtype=torch.int64, device=device) @ torch.ones(2, 2, dtype=torch.int64, device=device)
+    with pytest.raises(TypeError, match="numpy"):
+        x.numpy()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"gloves": 1.0, "objects": 1.0, "second_hand": 1.0, "occluders": 1.0, "side": "both"},
+        {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "hand": "broad", "background_pictures": 1.0},
+        {"image_height": 48, "camera": (90.0, 90.0, 31.5, 23.5), "antialiasing": 1, "skin_detail": False},
+    ],
+    ids=["as it is", "things before it", "camera's faults, pictures behind", "one camera"],
+)
+def test_hands_are_drawn_on_the_device(device: torch.device, tmp_path: Path, settings: dict[str, Any]) -> None:
+    if "background_pictures" in settings:
+        picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        write_image(tmp_path / "behind.png", picture)
+        settings = settings | {"backgrounds": (str(tmp_path / "behind.png"),)}
+    config = RenderConfig(image_size=64, seed=3, **settings)
+    here = RenderEngine(config).render(range(6))
+    there = RenderEngine(config, device=device).render(range(6))
+    same(there, here, device)
+
+
+def test_given_hands_are_drawn_on_the_device(device: torch.device) -> None:
+    config = RenderConfig(image_size=64, seed=3)
+    engine = RenderEngine(config)
+    first = engine.render(range(2))
+    pose = engine.composer.poser.model_pose(first.angles_deg)
+    pose[:, 0] = first.rotation_cam_hand
+    given = GivenHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
+    there = RenderEngine(config, device=device).render([7, 8], GivenHands(*(value.to(device) for value in given)))
+    same(there, engine.render([7, 8], given), device)
+
+
+def same(there: RenderedBatch, here: RenderedBatch, device: torch.device) -> None:
+    for field in fields(RenderedBatch):
+        value = getattr(there, field.name)
+        assert value.device == device, field.name
+        torch.testing.assert_close(value.cpu(), getattr(here, field.name), equal_nan=True)
+
+
+GENERATORS: dict[str, dict[str, Any]] = {
+    "the paper's": {"shared_backbone": False},
+    "FC": {"refinement": "fc", "projection": "weak", "refinement_norm": "layer"},
+    "learned graph": {"edge_weights": "edges", "joint_weights": "own", "refinement_features": "sampled"},
+    "heatmaps": {
+        "keypoints": True, "refinement_features": "lifted", "edge_weights": "free", "latent_layers": 1,
+        "rotation": "rotation_6d", "pose": "rotation_6d", "backbone": "efficientnet_lite0", "backbone_width": 32,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", GENERATORS.values(), ids=GENERATORS)
+def test_the_stages_train_on_the_device(device: torch.device, options: dict[str, Any]) -> None:
+    """A step of each, on a batch drawn there: weights end where they do on the CPU, and nobody waits for a result."""
+    config = GeneratorConfig.model_validate(
+        {"image_size": 64, "backbone": "resnet18", "backbone_width": 8, "shared_backbone": True}
+        | {"refinement_blocks": 1, "refinement_width": 8}
+        | options
+    )
+    torch.manual_seed(1)
+    networks = (Generator(config), build_discriminator(DiscriminatorConfig(image_size=32)))
+    weights = LossWeights(adversarial=0.01, prior=0.5, keypoints=1.0, heatmaps=60.0, keypoint_depths=1.0, absence=5.0)
+    ended = []
+    for where in (torch.device("cpu"), device):
+        torch.manual_seed(2)
+        drawn = RenderEngine(RenderConfig(image_size=64, seed=3), device=where).render(range(6))
+        batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True]))
+        generator, discriminator = (copy.deepcopy(network).to(where) for network in networks)
+        one, two = player(generator), player(discriminator)
+        with pretended_device.watched() as work:
+            terms = stage_one_step(one, batch, weights)
+            terms |= stage_two_step(one, batch, weights)
+            terms |= stage_three_step(one, two, batch, weights, CriticConfig(loss="wasserstein"))
+        assert bool(work.kernels) == (where == device)
+        assert not work.waits
+        assert {term.device for term in terms.values()} == {where}
+        ended.append(
+            {f"{k}/{n}": v for k, m in enumerate((generator, discriminator)) for n, v in m.state_dict().items()}
+        )
+    here, there = ended
+    for name, value in there.items():
+        assert value.device == device, name
+        torch.testing.assert_close(value.cpu(), here[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_batches_drawn_together_are_those_drawn_one_by_one(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device several are drawn at once; what is left over at an epoch's end too, and after a resume."""
+    settings = {"batch_size": 2, "epoch_samples": 10, "mirror": 0.5, "train": [{"kind": "rendered", "samples": None}]}
+    config = parse_config(settings | {"generator": {"image_size": 32, "backbone": "resnet18"}}, "test")
+    source = config.train[0]
+    assert isinstance(source, RenderedSource)
+    drawn: list[int] = []
+    monkeypatch.setattr(RenderEngine, "at_once", property(lambda self: 5))
+    render = RenderEngine.render
+    monkeypatch.setattr(RenderEngine, "render", lambda self, index: drawn.append(len(index)) or render(self, index))
+    here, there = (
+        list(RenderedBatches(config, source, 2, where, 0, 1).epoch(1, start_batch=1))
+        for where in (torch.device("cpu"), device)
+    )
+    assert drawn == [2, 2, 2, 2, 4, 4]
+    assert len(there) == len(here) == 4
+    for one, two in zip(here, there, strict=True):
+        for field in fields(HandBatch):
+            value = getattr(two, field.name)
+            if isinstance(value, torch.Tensor):
+                assert value.device == device
+                torch.testing.assert_close(value.cpu(), getattr(one, field.name), atol=1e-5, rtol=1e-5)
+
+
+def player(network: torch.nn.Module) -> Player:
+    return Player(network, torch.optim.SGD(network.parameters(), 1e-6), torch.Tensor.backward)
+
+
+def outside_inference_mode(function: Any) -> Any:
+    """Of inference mode tensors of another kind know nothing."""
+    return torch.no_grad()(function.__wrapped__)
+
+
+def test_photos_are_looked_at_on_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = RenderEngine(RenderConfig(image_size=160, seed=5, upright=1.0)).render([0])
+    photo = drawn.image_uint8[0].numpy()
+    here = HandPoseEstimator("fast")
+    monkeypatch.setattr(HandPoseEstimator, "_pass", outside_inference_mode(HandPoseEstimator._pass))
+    there = HandPoseEstimator("fast", device=device)
+    asked: list[dict[str, Any]] = [
+        {},
+        {"side": "right", "box": (20, 20, 120, 120), "focal_px": 200.0},
+        {"max_hands": 2},
+    ]
+    for arguments in asked:
+        for one, two in zip(here(photo, **arguments), there(photo, **arguments), strict=True):
+            np.testing.assert_allclose(two.joints_px, one.joints_px, atol=1e-3)
+            assert two.side == one.side
+
+
+def test_sets_are_scored_on_the_device(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tiny_generator: Generator
+) -> None:
+    """A run's validation, and an evaluation."""
+    hands = [
+        record.sample(str(k))
+        for k, record in enumerate(records(RenderEngine(RenderConfig(image_size=96)).render(range(4))))
+    ]
+    network = copy.deepcopy(tiny_generator).eval()
+    batches = HandLoader(hands, size=64, batch_size=3, training=False).epoch(0)
+    scored = validate(network, batches, torch.device("cpu"), refine=True)
+    evaluated, _ = predict_dataset(network, hands, size=64)
+    monkeypatch.setattr(runner, "_predict", outside_inference_mode(runner._predict))
+    network.to(device)
+    batches = HandLoader(hands, size=64, batch_size=3, training=False).epoch(0)
+    assert outside_inference_mode(validate)(network, batches, device, refine=True) == pytest.approx(scored, rel=1e-4)
+    again, _ = predict_dataset(network, hands, size=64, device=device)
+    np.testing.assert_allclose(again.predicted_m, evaluated.predicted_m, atol=1e-6)
