@@ -36,6 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("configs/paper.yaml"))
     options = parser.parse_args()
+    if not pretended_device.available:
+        raise SystemExit("needs torch 2.10 or later, which lets a device be pretended")
     torch.set_num_threads(1)
     torch.__future__.set_swap_module_params_on_conversion(True)
     device = pretended_device.device()

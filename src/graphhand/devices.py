@@ -27,3 +27,8 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
             f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
         ) from error
     return chosen
+
+
+def copies_ahead(device: torch.device) -> bool:
+    """Whether copies to the device may be left to themselves: CUDA sees to their source; no other was tried."""
+    return device.type == "cuda"

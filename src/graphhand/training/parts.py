@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.data.batch import HandBatch
+from graphhand.devices import copies_ahead
 from graphhand.training.distributed import rank_and_size, sum_on_cpu
 
 
@@ -96,7 +97,7 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
         return size * int(rows.sum()) / max(of, 1)
 
     def numbers(rows: Tensor) -> Tensor:
-        return rows.nonzero().squeeze(1).to(device, non_blocking=True)
+        return rows.nonzero().squeeze(1).to(device, non_blocking=copies_ahead(device))
 
     step = len(batch) // pieces
     made = []

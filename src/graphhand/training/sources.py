@@ -25,6 +25,7 @@ from graphhand.data import (
 from graphhand.data.batch import RowFlags
 from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
+from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics
 from graphhand.layouts.filling import records
@@ -284,7 +285,7 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
     device = drawn.image.device
     root = drawn.joints_cam_m[:, :1]
     flags = RowFlags(posed=~mirrored, labelled=~mirrored, handless=torch.zeros_like(mirrored))
-    mirrored = mirrored.to(device, non_blocking=True)
+    mirrored = mirrored.to(device, non_blocking=copies_ahead(device))
     posed = ~mirrored
     flip = mirrored[:, None, None]
     K = drawn.K.float()

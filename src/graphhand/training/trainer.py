@@ -12,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from graphhand.data import HandBatch
+from graphhand.devices import copies_ahead
 from graphhand.errors import GraphHandError, InputError
 from graphhand.model.checkpoint import load_initial_backbones, load_initial_state, save_generator
 from graphhand.model.discriminator import build_discriminator
@@ -199,7 +200,7 @@ class Trainer:
         return True
 
     def _update(self, stage: int, players: dict[str, Player], batch: HandBatch) -> Terms:
-        batch = batch.to(self.fabric.device, non_blocking=True)
+        batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device))
         if self.config.channels_last:
             batch.image = batch.image.contiguous(memory_format=torch.channels_last)
         weights = self.config.losses
