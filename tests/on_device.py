@@ -25,6 +25,7 @@ from graphhand.inference import HandPoseEstimator
 from graphhand.layouts.filling import records
 from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.rendering import GivenHands, RenderConfig, RenderedBatch, RenderEngine
+from graphhand.skeleton import bone_vectors
 from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
 from graphhand.training.sources import RenderedBatches, drawn_batch
 from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
@@ -55,6 +56,12 @@ def test_the_pretence_holds(device: torch.device) -> None:
         (x[1:] + x[x > 4]).sum().item()
     assert work.kernels == {"gt": 1, "index": 1, "add": 1, "sum": 1, "_local_scalar_dense": 1}
     assert work.waits == {"index": 1, "_local_scalar_dense": 1}
+    with pretended_device.watched() as work:
+        torch.ones(2).to(device, non_blocking=True)
+        torch.ones(2).to(device)
+        x[[0, 1]].tolist()
+        x.cpu()
+    assert sum(work.waits.values()) == 4
     with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
         x + torch.ones(3)
     with pytest.raises(RuntimeError, match="on the CPU among tensors on the device"):
@@ -133,6 +140,7 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
         batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True]))
         generator, discriminator = (copy.deepcopy(network).to(where) for network in networks)
         one, two = player(generator), player(discriminator)
+        bone_vectors(batch.joints_m)  # copies its indices there once and for all
         with pretended_device.watched() as work:
             terms = stage_one_step(one, batch, weights)
             terms |= stage_two_step(one, batch, weights)

@@ -40,6 +40,7 @@ _VIEWS = {
 }  # fmt: skip
 # Operators whose result the program needs before it can go on, so that it waits for all that the GPU still has to do.
 _WAITED_FOR = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"}
+_COPIES = {"_to_copy", "copy_", "_copy_from"}
 
 
 @dataclass
@@ -48,19 +49,20 @@ class Work:
 
     Attributes:
         kernels: by operator.
-        waits: how often the program would wait for it, by operator.
+        waits: how often the program would wait, by operator: for a result, or a copy that is not left to itself.
     """
 
     kernels: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
 
-    def note(self, name: str, tensors: Sequence[torch.Tensor], told: str | None) -> None:
-        """An operator ran on the device."""
+    def note(self, name: str, tensors: Sequence[torch.Tensor], told: str | None, left_alone: bool) -> None:
+        """An operator ran on the device, or a copy from or to it."""
         if name in _VIEWS:
             return
         self.kernels[name] += 1
-        by_a_mask = name == "index" and any(tensor.dtype == torch.bool for tensor in tensors[1:])
-        if name in _WAITED_FOR or by_a_mask or (name == "_to_copy" and told == "cpu"):
+        by_a_mask = name.startswith("index") and any(tensor.dtype == torch.bool for tensor in tensors[1:])
+        across = told == "cpu" or not all(isinstance(tensor, OnDevice) for tensor in tensors)
+        if name in _WAITED_FOR or by_a_mask or (name in _COPIES and across and not left_alone):
             self.waits[name] += 1
 
 
@@ -98,6 +100,8 @@ class OnDevice(torch.Tensor):
         return _run(operator, *args, **(kwargs or {}))
 
     def tolist(self) -> Any:
+        for work in _watching:
+            work.waits["tolist"] += 1
         return self.inner.tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
@@ -151,7 +155,7 @@ def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
     args, kwargs, told = _on_cpu(operator, list(args), dict(kwargs))
     if mine or told == NAME:
         for work in _watching:
-            work.note(name, tensors, told)
+            work.note(name, tensors, told, bool(_argument(operator, args, kwargs, "non_blocking")))
     results = operator(*tree_map(_inner, args), **tree_map(_inner, kwargs))
     known = {id(tensor.inner): tensor for tensor in mine}  # what was changed in place stays itself
     goes = bool(mine) if told is None else told == NAME
@@ -164,16 +168,24 @@ def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
     return tree_map(outer, results)
 
 
+def _argument(operator: Any, args: list[Any], kwargs: dict[str, Any], name: str) -> Any:
+    """By name or by place; None where it was not given."""
+    names = [argument.name for argument in operator._schema.arguments]
+    place = names.index(name) if name in names else len(args)
+    return kwargs.get(name, args[place] if place < len(args) else None)
+
+
 def _on_cpu(operator: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], str | None]:
     """Arguments with the CPU for their device, and the type of the device that was asked for."""
-    names = [argument.name for argument in operator._schema.arguments]
-    place = names.index("device") if "device" in names else len(args)
-    wanted = kwargs.get("device", args[place] if place < len(args) else None)
+    wanted = _argument(operator, args, kwargs, "device")
+    if wanted is None:
+        return args, kwargs, None
+    cpu = torch.device("cpu")
     if "device" in kwargs:
-        kwargs["device"] = None if wanted is None else torch.device("cpu")
-    elif place < len(args) and wanted is not None:
-        args[place] = torch.device("cpu")
-    return args, kwargs, None if wanted is None else torch.device(wanted).type
+        kwargs["device"] = cpu
+    else:
+        args = [cpu if argument is wanted else argument for argument in args]
+    return args, kwargs, torch.device(wanted).type
 
 
 def _inner(value: Any) -> Any:

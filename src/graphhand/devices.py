@@ -30,5 +30,5 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def copies_ahead(device: torch.device) -> bool:
-    """Whether copies to the device may be left to themselves: CUDA sees to their source; no other was tried."""
-    return device.type == "cuda"
+    """Whether copies to the device may be left to themselves, as CUDA lets them be; MPS was not tried."""
+    return device.type not in ("cpu", "mps")

@@ -6,6 +6,7 @@ finger, each from base to tip. Code names joints (``Joint.MIDDLE_MCP``); numbers
 
 from __future__ import annotations
 
+import functools
 from enum import IntEnum
 from typing import Literal, TypeVar, cast
 
@@ -61,12 +62,19 @@ BONES: tuple[tuple[int, int], ...] = tuple((PARENTS[child], child) for child in 
 NUM_BONES = len(BONES)
 
 _BONE_PARENTS = [parent for parent, _ in BONES]
-_BONE_CHILDREN = [child for _, child in BONES]
+
+
+@functools.cache
+def _bone_parents_on(device: torch.device) -> Tensor:
+    """Kept there: a list as an index is copied to a GPU, and waited for, each time."""
+    with torch.inference_mode(False):  # whoever asks first, gradients may pass later
+        return torch.tensor(_BONE_PARENTS, device=device)
 
 
 def bone_vectors(joints: ArrayOrTensor) -> ArrayOrTensor:
     """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
-    return joints[..., _BONE_CHILDREN, :] - joints[..., _BONE_PARENTS, :]
+    parents = _bone_parents_on(joints.device) if isinstance(joints, Tensor) else _BONE_PARENTS
+    return joints[..., 1:, :] - joints[..., parents, :]
 
 
 def adjacency(normalization: Literal["symmetric", "row"] = "symmetric") -> Tensor:
