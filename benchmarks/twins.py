@@ -26,13 +26,13 @@ import torch
 from graphhand.data import HandDataset, HandSample
 from graphhand.evaluation import CropChoice, PoseRecords, preset, score, session
 from graphhand.evaluation.scoring import score_pixels
-from graphhand.geometry import flip_intrinsics, flip_points_cam, project_perspective
+from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.fitting import fit_hands
 from graphhand.images import list_images, write_image
 from graphhand.layouts.filling import records as drawn_records
 from graphhand.rendering import GivenHands, RenderConfig, RenderEngine
-from graphhand.skeleton import Joint
+from graphhand.skeleton import FINGERS, Joint
 
 PROTOCOLS = {
     "procrustes": preset("procrustes"),
@@ -40,14 +40,12 @@ PROTOCOLS = {
     "root": preset("root"),
     "knuckle": preset("root").changed(root=int(Joint.MIDDLE_MCP)),  # not where definitions differ most
 }
+FOUR = [joints for finger, joints in FINGERS.items() if finger != "thumb"]
 GROUPS = {
-    "wrist": [0],
-    "thumb base": [1],
-    "thumb": [2, 3, 4],
-    "knuckles": [5, 9, 13, 17],
-    "2nd joints": [6, 10, 14, 18],
-    "3rd joints": [7, 11, 15, 19],
-    "tips": [8, 12, 16, 20],
+    "wrist": [Joint.WRIST],
+    "thumb base": [Joint.THUMB_CMC],
+    "thumb": FINGERS["thumb"][1:],
+    **{name: [joints[k] for joints in FOUR] for k, name in enumerate(("knuckles", "2nd joints", "3rd joints", "tips"))},
 }
 ALONE = {"occluders": 0.0, "objects": 0.0, "second_hand": 0.0}
 
@@ -105,19 +103,9 @@ def as_right_hands(samples: Sequence[HandSample]) -> tuple[torch.Tensor, torch.T
 def fit(joints_m: torch.Tensor, K: torch.Tensor, one_person: bool) -> tuple[GivenHands, torch.Tensor]:
     """The hand model brought to the labels, and where its joints then are, (N, 21, 3)."""
     model = HandModel.default(torch.float64)
-    if one_person:
-        fitted = fit_hands(model, joints_m)
-        shape = fitted.shape.expand(len(joints_m), -1)
-        parts = (fitted.pose, shape, fitted.wrist_m, fitted.joints_m)
-    else:
-        each = [fit_hands(model, row[None]) for row in joints_m]
-        parts = (
-            torch.cat([f.pose for f in each]),
-            torch.stack([f.shape for f in each]),
-            torch.cat([f.wrist_m for f in each]),
-            torch.cat([f.joints_m for f in each]),
-        )
-    pose, shape, wrist_m, found_m = parts
+    fits = [fit_hands(model, person) for person in ([joints_m] if one_person else joints_m.split(1))]
+    pose, wrist_m, found_m = (torch.cat([getattr(f, name) for f in fits]) for name in ("pose", "wrist_m", "joints_m"))
+    shape = torch.cat([f.shape.expand(len(f.pose), -1) for f in fits])
     return GivenHands(pose.float(), shape.float(), wrist_m.float(), K.float()), found_m
 
 
@@ -127,7 +115,7 @@ def as_records(samples: Sequence[HandSample], joints_m: torch.Tensor, K: torch.T
     for row, sample in enumerate(samples):
         if sample.side == "left":
             joints_m[row] = flip_points_cam(joints_m[row])
-            pixels[row, :, 0] = sample.image.shape[1] - 1 - pixels[row, :, 0]
+            pixels[row] = flip_points_px(pixels[row], sample.image.shape[1])
     return PoseRecords.build(
         predicted_m=joints_m.numpy(),
         predicted_px=pixels.numpy(),
@@ -147,7 +135,10 @@ def show(name: str, records: PoseRecords) -> None:
 def show_pixels(name: str, records: PoseRecords) -> None:
     pixels = score_pixels(records)
     assert pixels is not None
-    print(f"{name:28} " + " ".join(f"{pixels.per_joint_px[rows].mean():10.2f}" for rows in GROUPS.values()), flush=True)
+    print(
+        f"{name:28} " + " ".join(f"{pixels.per_joint_px[list(rows)].mean():10.2f}" for rows in GROUPS.values()),
+        flush=True,
+    )
 
 
 def sheet(path: Path, samples: Sequence[HandSample], twins: Twins, rows: int = 6, columns: int = 4) -> None:

@@ -100,6 +100,7 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
         ``(..., 3, 3)``. Zero or parallel vectors give a valid rotation about an arbitrary axis, never NaN.
     """
     a, b = rotation_6d[..., :3], rotation_6d[..., 3:]
+    # The fallback is made where it is used: copied to a GPU it would be waited for.
     x = _unit(a, torch.eye(1, 3, dtype=a.dtype, device=a.device)[0])
     b = b - (x * b).sum(-1, keepdim=True) * x
     # Fallback: the coordinate axis least aligned with x, made orthogonal to it.

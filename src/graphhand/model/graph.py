@@ -15,20 +15,13 @@ JointWeights = Literal["shared", "own"]
 
 
 class JointLinear(nn.Module):
-    """A linear map for each joint; all begin as the same one.
-
-    Shapes:
-        ``(B, 21, in_features)`` -> ``(B, 21, out_features)``.
-    """
+    """The weights of a linear map for each joint, ``(21, out_features, in_features)``; all begin as the same one."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         one = nn.Linear(in_features, out_features)
         self.weight = nn.Parameter(one.weight.detach().repeat(NUM_JOINTS, 1, 1))
         self.bias = nn.Parameter(one.bias.detach().repeat(NUM_JOINTS, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return each_joint(x, self.weight) + self.bias
 
 
 def each_joint(x: Tensor, weight: Tensor) -> Tensor:

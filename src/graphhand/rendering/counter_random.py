@@ -53,24 +53,23 @@ class Habits:
     def __init__(self) -> None:
         self._asked: dict[tuple[str, int], None] = {}
         self._table: tuple[int, Tensor, Tensor, Tensor] | None = None
-        self._listed = 0
 
     def note(self, stream: str, count: int) -> None:
         """A batch asked for this stream."""
         if count <= self._LARGEST:
             self._asked[stream, count] = None
+            self._table = None
 
     def draw(self, seed: int, base: Tensor) -> dict[tuple[str, int], Tensor]:
         """The numbers in (0, 1) of all streams that were ever asked for, for the indices hashed to ``base (B,)``."""
         if not self._asked:
             return {}
         counts = [count for _, count in self._asked]
-        if self._table is None or self._listed != len(counts) or self._table[0] != seed:
+        if self._table is None or self._table[0] != seed:
             keys = torch.tensor([_name_key(seed, stream) for stream, _ in self._asked])
             stream = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
             draw = torch.cat([torch.arange(1, count + 1) for count in counts])
             self._table = (seed, keys.to(base.device), stream.to(base.device), draw.to(base.device))
-            self._listed = len(counts)
         _, keys, stream, draw = self._table
         unit = _unit(_mix(_mix(base[:, None] ^ keys)[:, stream] + draw * _GAMMA))
         return dict(zip(self._asked, unit.split(counts, dim=1)))

@@ -161,21 +161,20 @@ class SceneComposer:
         rest = self.hand(eye.expand(batch, 16, 3, 3), shape)
         sample = self.pose_sampler(random, rest, config.pose_blend, config.bent)
         angles, overlap = sample.angles, sample.depth_m
-        wrist = torch.stack(poses.sample_wrist(random), 1)
         if not config.pose_mixture:
             angles = RELAXED_POSE.to(self.device).expand(batch, 5, 5)
             overlap = self.pose_sampler.collider.depth(self.poser.joints(angles, rest))
-        if not config.wrist_articulation:
-            wrist = torch.zeros_like(wrist)
-        return self._posed(self.poser.model_pose(angles), shape, wrist)._replace(angles_deg=angles, overlap_m=overlap)
+        return self._posed(random, self.poser.model_pose(angles), shape)._replace(angles_deg=angles, overlap_m=overlap)
 
     def _given(self, random: CounterRandom, given: GivenHands) -> PosedHands:
-        wrist = torch.stack(poses.sample_wrist(random), 1)
         pose = torch.cat((torch.eye(3, device=self.device).expand(random.batch, 1, 3, 3), given.pose[:, 1:]), 1)
-        return self._posed(pose, given.shape, wrist if self.config.wrist_articulation else torch.zeros_like(wrist))
+        return self._posed(random, pose, given.shape)
 
-    def _posed(self, pose: Tensor, shape: Tensor, wrist_deg: Tensor) -> PosedHands:
-        """Anatomical angles and overlap are not known here: NaN."""
+    def _posed(self, random: CounterRandom, pose: Tensor, shape: Tensor) -> PosedHands:
+        """With a wrist bent by lot. Anatomical angles and overlap are not known here: NaN."""
+        wrist_deg = torch.stack(poses.sample_wrist(random), 1)
+        if not self.config.wrist_articulation:
+            wrist_deg = torch.zeros_like(wrist_deg)
         forearm = views.forearm_rotation(wrist_deg[:, 0], wrist_deg[:, 1])
         joints = self.hand(pose, shape)
         vertices = self.hand.vertices(pose, shape, forearm) - joints[:, :1]

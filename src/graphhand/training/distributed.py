@@ -6,6 +6,7 @@ process alone writes files. Without torchrun there is one process and none of th
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Iterable
@@ -153,9 +154,6 @@ def rank_and_size() -> tuple[int, int]:
     return 0, 1
 
 
-_groups: dict[str, dist.ProcessGroup] = {}
-
-
 def sum_on_cpu(values: Tensor) -> Tensor:
     """A CPU tensor summed over the processes, the same on each. All make their first call at the same point.
 
@@ -167,15 +165,14 @@ def sum_on_cpu(values: Tensor) -> Tensor:
     return values
 
 
+@functools.cache
 def _between_cpus() -> dist.ProcessGroup:
     """The processes, tied by Gloo; made at the first call after they were joined."""
-    if "between CPUs" not in _groups:
-        _groups["between CPUs"] = dist.new_group(backend="gloo")
-    return _groups["between CPUs"]
+    return dist.new_group(backend="gloo")
 
 
 def leave() -> None:
     """Part from the other processes, at the very end."""
     if dist.is_available() and dist.is_initialized():
-        _groups.clear()
+        _between_cpus.cache_clear()
         dist.destroy_process_group()
