@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from graphhand.files import replacing, write_text_atomically
+from graphhand.files import replacing, temporary_name, write_text_atomically
+from graphhand.images import write_image
 
 
 def test_replaces_with_ordinary_permissions(tmp_path):
@@ -35,3 +40,55 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
 def test_writes_utf8(tmp_path):
     write_text_atomically(tmp_path / "a.txt", "θ β\n")
     assert (tmp_path / "a.txt").read_bytes() == "θ β\n".encode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="refuses such descriptors itself")
+def test_syncs_through_a_descriptor_that_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    synced = []
+
+    def as_on_windows(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        synced.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", as_on_windows)
+    write_text_atomically(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert len(synced) == 1
+
+
+def test_writers_of_one_process_number_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of two containers that share a folder."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    path = tmp_path / "a.txt"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["text", "picture"])
+def test_temporary_names_come_from_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """And names as long as a folder allows leave room for them."""
+    asked: list[Path] = []
+
+    def name(path: Path) -> Path:
+        asked.append(path)
+        return temporary_name(path)
+
+    for module in ("graphhand.files", "graphhand.images.files"):
+        monkeypatch.setattr(f"{module}.temporary_name", name)
+    path = tmp_path / ("a" * 251 + ".png")
+    if kind == "text":
+        write_text_atomically(path, "new")
+    else:
+        write_image(path, np.zeros((4, 4, 3), np.uint8))
+    assert asked == [path]
+    assert list(tmp_path.iterdir()) == [path]

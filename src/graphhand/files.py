@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -13,6 +14,15 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
+def temporary_name(path: str | PathLike[str]) -> Path:
+    """A hidden path beside ``path``, with its suffix, that nobody else writes to.
+
+    Random: processes of containers that share a folder have the same number.
+    """
+    path = Path(path)
+    return path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+
+
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; on success it is synced to disk and takes the final name.
@@ -21,10 +31,10 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     the permissions that any new file gets here, whatever its writer gave it (safetensors: the owner alone).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs only what may be written to
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)

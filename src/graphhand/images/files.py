@@ -11,7 +11,6 @@ Colour profiles are ignored: values are taken as sRGB.
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphhand.errors import InputError
+from graphhand.files import temporary_name
 from graphhand.images.containers import DamagedError, foreign_format, inspector
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -161,7 +161,7 @@ def write_image(path: str | os.PathLike[str], rgb: RGBImage) -> None:
         raise InputError(os.fspath(path), f"cannot be encoded as {suffix}", "end it in .png")
     try:
         # Not files.replacing: its two syncs to disk take longer than drawing a picture, which can be made again.
-        temporary = file.with_name(f".{secrets.token_hex(8)}.part")
+        temporary = temporary_name(file)
         try:
             with temporary.open("xb") as stream:
                 stream.write(encoded.tobytes())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from graphhand.data.labels import project
 from graphhand.data.rhd import FIRST_JOINT, MASK_RANGE
 from graphhand.data.sample import Side
-from graphhand.files import replacing
+from graphhand.files import replacing, temporary_name
 from graphhand.images import write_image
 from graphhand.layouts.record import FOREARM, PALM, HandRecord
 from graphhand.skeleton import NUM_JOINTS, from_graphhand_order
@@ -99,6 +99,6 @@ def resized(K: npt.NDArray[np.float64], fx: float, fy: float) -> npt.NDArray[np.
 
 
 def _write_gray(path: Path, image: npt.NDArray[np.uint8]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_name(path)
     temporary.write_bytes(cv2.imencode(".png", image)[1].tobytes())
     temporary.replace(path)
