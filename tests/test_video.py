@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 
 from graphhand.errors import InputError
 from graphhand.images import LiveCamera, Video, writing_video
+from graphhand.images.video import writable_fps
 
 COLOURS = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 210], [220, 210, 60]], np.uint8)
 
@@ -29,13 +31,16 @@ def write_avi(path: Path, count: int, fps: float = 20.0) -> None:
     writer.release()
 
 
-@pytest.mark.parametrize("fps", [10.0, 25.0, 60.0])
+RATES = [10.0, 23.976, 25.0, 29.97003, 60.0, 64.9996, 65.123, 70.123, 119.877, 120.023, 239.966, 480.015, 959.98]
+
+
+@pytest.mark.parametrize("fps", RATES)
 def test_written_frames_read_back_in_order_with_their_times(tmp_path: Path, fps: float) -> None:
     with writing_video(tmp_path / "clip.mp4", fps) as writer:
         for k in range(12):
             writer.write(frame(k))
     with Video(tmp_path / "clip.mp4") as video:
-        assert video.fps == pytest.approx(fps)
+        assert video.fps == pytest.approx(fps, rel=1e-4)
         assert video.claimed == 12
         frames = list(video)
     assert [f.number for f in frames] == list(range(12))
@@ -43,6 +48,12 @@ def test_written_frames_read_back_in_order_with_their_times(tmp_path: Path, fps:
     for k, found in enumerate(frames):
         assert found.image.shape == (64, 96, 3)
         np.testing.assert_allclose(found.image.mean((0, 1)), COLOURS[k % 4], atol=12)
+
+
+def test_rates_fit_the_codec() -> None:
+    for fps in [*RATES, *np.random.default_rng(0).uniform(1, 1000, 2000)]:
+        assert Fraction(str(writable_fps(fps))).numerator <= 65535
+        assert writable_fps(fps) == pytest.approx(fps, rel=1e-4, abs=5e-4)
 
 
 def test_times_always_advance(tmp_path: Path) -> None:
@@ -135,8 +146,19 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError), writing_video(tmp_path / "none" / "clip.mp4", 25) as writer:
+    path = tmp_path / "none" / "clip.mp4"
+    with pytest.raises(InputError, match="choose a folder") as caught, writing_video(path, 25) as writer:
         writer.write(frame(0))
+    assert str(caught.value).startswith(f"{path}: cannot be written (")
+
+
+def test_what_cannot_be_encoded_is_not_laid_on_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with pytest.raises(InputError) as caught, writing_video(path, 25) as writer:
+        writer.write(frame(0, 1, 1))
+    assert str(caught.value).startswith(f"{path}: cannot be encoded with 0 x 0 pixels and 25 frames a second; ")
+    assert "folder" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

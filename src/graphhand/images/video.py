@@ -127,8 +127,8 @@ class Video:
 class VideoWriter:
     """Writes frames to an MP4 file (MPEG-4 part 2). Made by :func:`writing_video`."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self._path, self._fps = path, fps
+    def __init__(self, path: Path, fps: float, name: str | os.PathLike[str]) -> None:
+        self._path, self._fps, self._name = path, writable_fps(fps), name
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._last: RGBImage | None = None
@@ -143,7 +143,8 @@ class VideoWriter:
                 then, and a picture too early for the video's rate is left out. None: the next frame.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: a video of this size or rate cannot be encoded.
+            OSError: the folder cannot be written to.
             ValueError: another size than before.
         """
         height, width = image.shape[0] & ~1, image.shape[1] & ~1
@@ -154,8 +155,9 @@ class VideoWriter:
                     str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
                 )
             if not self._writer.isOpened():
-                problem = f"a video of {width} x {height} cannot be written in it"
-                raise InputError(self._path.parent, problem, "choose a folder you may write to")
+                self._path.touch()  # raises what the folder has against it
+                problem = f"cannot be encoded with {width} x {height} pixels and {self._fps:g} frames a second"
+                raise InputError(self._name, problem, "convert what you give to a usual size and rate")
         elif self._size != (width, height):
             raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
         pixels = np.ascontiguousarray(image[:height, :width, ::-1])
@@ -192,14 +194,14 @@ def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWri
 
     Args:
         path: an ``.mp4`` file; its folder must exist.
-        fps: frames a second.
+        fps: frames a second; rounded as :func:`writable_fps` says.
 
     Raises:
         InputError: the file cannot be written.
     """
     try:
         with replacing(path) as temporary:
-            writer = VideoWriter(temporary, fps)
+            writer = VideoWriter(temporary, fps, path)
             try:
                 yield writer
             finally:
@@ -220,6 +222,11 @@ class _NothingWrittenError(Exception):
 def plausible_fps(fps: float) -> float:
     """Frames a second as a file or a camera states them, or the usual rate where that is no rate."""
     return fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
+
+
+def writable_fps(fps: float) -> float:
+    """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
+    return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
 
 
 @contextmanager
