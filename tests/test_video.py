@@ -14,6 +14,7 @@ import pytest
 from graphhand.errors import InputError
 from graphhand.images import LiveCamera, Video, writing_video
 from graphhand.images.video import writable_fps
+from recordings import write_recording
 
 COLOURS = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 210], [220, 210, 60]], np.uint8)
 
@@ -54,6 +55,49 @@ def test_rates_fit_the_codec() -> None:
     for fps in [*RATES, *np.random.default_rng(0).uniform(1, 1000, 2000)]:
         assert Fraction(str(writable_fps(fps))).numerator <= 65535
         assert writable_fps(fps) == pytest.approx(fps, rel=1e-4, abs=5e-4)
+
+
+def record(path: Path, times_ms: list[int], length_ms: float | None) -> None:
+    write_recording(path, [frame(k % 4) for k in range(len(times_ms))], times_ms, length_ms)
+
+
+def intervals_ms(kind: str) -> list[int]:
+    """39 times between frames of a recording."""
+    rng = np.random.default_rng(1)
+    choices = {"jitter": list(range(29, 38)), "gaps": [17, 33, 34, 500], "regular": [40]}[kind]
+    return [int(ms) for ms in rng.choice(choices, 39)]
+
+
+@pytest.mark.parametrize("kind", ["jitter", "gaps", "regular"])
+def test_whole_recordings_are_whole_and_drawn_at_their_pace(tmp_path: Path, kind: str) -> None:
+    times_ms = [0, *itertools.accumulate(intervals_ms(kind))]
+    record(tmp_path / "clip.mkv", times_ms, times_ms[-1] + 33)
+    with Video(tmp_path / "clip.mkv") as video:
+        assert video.irregular
+        assert 5 < video.fps < 100
+        with writing_video(tmp_path / "drawn.mp4", video.fps) as writer:
+            frames = list(video)
+            for found in frames:
+                writer.write(found.image, found.time_s)
+    np.testing.assert_allclose([f.time_s for f in frames], np.array(times_ms) / 1000, atol=1e-6)
+    with Video(tmp_path / "drawn.mp4") as drawn:
+        assert not drawn.irregular
+        assert [f.time_s for f in drawn][-1] == pytest.approx(times_ms[-1] / 1000, abs=0.5 / video.fps + 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["jitter", "gaps", "regular"])
+def test_a_recording_cut_short_says_so(tmp_path: Path, kind: str) -> None:
+    times_ms = [0, *itertools.accumulate(intervals_ms(kind))]
+    record(tmp_path / "clip.mkv", times_ms[:10], 4 * times_ms[-1])
+    read = rf"ends after {times_ms[9] / 1000:.1f} of {4 * times_ms[-1] / 1000:.1f} s; "
+    with Video(tmp_path / "clip.mkv") as video, pytest.raises(InputError, match=read):
+        deque(video, maxlen=0)
+
+
+def test_a_recording_of_unknown_length_is_whole(tmp_path: Path) -> None:
+    record(tmp_path / "clip.mkv", [0, *itertools.accumulate(intervals_ms("jitter"))], None)
+    with Video(tmp_path / "clip.mkv") as video:
+        assert len(list(video)) == 40
 
 
 def test_times_always_advance(tmp_path: Path) -> None:

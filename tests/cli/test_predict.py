@@ -23,6 +23,7 @@ from graphhand.inference.tables import COLUMNS
 from graphhand.model.checkpoint import save_generator
 from graphhand.model.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
+from recordings import write_recording
 
 app = typer.Typer()
 app.command()(predict)
@@ -357,6 +358,16 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: P
         assert drawn.fps == pytest.approx(20)
     assert len(sizes) == 1
     assert {file.name for file in out.iterdir()} == {"a_hands.jpg", "b_hands.jpg", "clip_hands.mp4"}
+
+
+def test_a_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:
+    times_ms = [0, 17, 50, 550, 584, 1500]
+    write_recording(tmp_path / "clip.webm", [picture(k) for k in range(6)], times_ms, 1533)
+    result = run(weights, tmp_path / "clip.webm", "--out", tmp_path / "out", "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert [round(1000 * line["time_s"]) for line in lines(result.stdout)] == times_ms
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert len(list(drawn)) / drawn.fps == pytest.approx(1.533, abs=0.05)
 
 
 def test_drawn_frames_with_and_without_a_hand_have_one_size(weights: Path, tmp_path: Path) -> None:

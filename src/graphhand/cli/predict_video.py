@@ -94,7 +94,7 @@ def _through(
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
                     drawn = draw_result(frame.image, hands, height=drawn_height, columns=columns)
-                    writer.write(drawn, frame.time_s if video.live else None)
+                    writer.write(drawn, frame.time_s if video.irregular else None)
                 name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
                 emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
                 sides.update(hand.side for hand in hands)

@@ -30,12 +30,14 @@ class LiveCamera:
         fps: frames a second that the camera promises; 25 where it does not say.
         claimed: None, nobody knows how many frames there will be.
         live: True.
+        irregular: True, pictures come when they come.
 
     Raises:
         InputError: there is no such camera, or it may not be used.
     """
 
     live = True
+    irregular = True
 
     def __init__(self, number: int) -> None:
         self.path = camera_path(number)

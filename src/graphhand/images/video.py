@@ -1,7 +1,7 @@
 """Videos in and out: a file's frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
 
 OpenCV's own FFmpeg decodes and encodes, whatever it knows. It reads as many frames as it can of a damaged file and says
-nothing; so frames are counted against what the file claims to hold.
+nothing; so frames are counted, and their times compared, against what the file claims to hold.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".m
 
 _USUAL_FPS = 25.0
 _FASTEST_FPS = 1000.0
+_FASTEST_UNCOUNTED_FPS = 250.0
+_RECORDING_FPS = 30.0
+# Matroska and WebM, ASF (WMV): frames have times, but the header tells neither how many there are nor their rate.
+# FFmpeg guesses a rate, for a browser's or a screen's recording often 1,000, and from it OpenCV a number.
+_UNCOUNTED_CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75")
 _UNCOUNTED = 0.05  # containers estimate how many frames they hold
 
 
@@ -49,9 +54,10 @@ class Video:
 
     Attributes:
         path: the file.
-        fps: frames a second, on average; 25 where the file does not say.
-        claimed: how many frames the file says it holds, or None.
+        fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate to draw at.
+        claimed: how many frames the file says it holds, or by its length about holds, or None.
         live: False: frames have waited for whoever reads them.
+        irregular: whether frames may come at any time, so that only their times tell when to show them.
 
     Raises:
         InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
@@ -69,7 +75,8 @@ class Video:
             if not self.path.is_file():
                 raise InputError(source, "is not a file", "give a video file")
             with self.path.open("rb") as file:
-                if not file.read(1):
+                start = file.read(4)
+                if not start:
                     raise InputError(source, "is empty (0 bytes)", "copy or download it again")
         except OSError as error:
             raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
@@ -83,17 +90,25 @@ class Video:
         if width * height > MAX_PIXELS:
             allowed = f"the {MAX_PIXELS // 1_000_000} megapixels allowed"
             raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
-        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+        stated = self._capture.get(cv2.CAP_PROP_FPS)
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.claimed = int(claimed) if 0 < claimed < 2**31 else None
+        self.fps = plausible_fps(stated)
+        self.irregular = start in _UNCOUNTED_CONTAINERS
+        if self.irregular and stated > _FASTEST_UNCOUNTED_FPS:
+            self.fps = _RECORDING_FPS
+        self._claimed_s = claimed / (stated if stated > 0 else self.fps)
+        count = self._claimed_s * self.fps if self.irregular else claimed
+        self.claimed = max(1, round(count)) if 0 < claimed < 2**31 else None
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames there are.
 
         Raises:
-            InputError: no frame could be decoded; or, after the last, clearly fewer than the file claims to hold.
+            InputError: no frame could be decoded; or, after the last, clearly fewer than the file claims to hold, over
+                clearly less time.
         """
         number, last_s, first_s = 0, 0.0, 0.0
+        longest_s = 1 / self.fps  # between two frames
         while True:
             with quiet_opencv():
                 there, pixels = self._capture.read()
@@ -104,14 +119,19 @@ class Video:
             time_s -= first_s
             if number > 0 and not last_s < time_s < last_s + 3600:  # files without times, or with broken ones
                 time_s = last_s + 1 / self.fps
+            longest_s = max(longest_s, time_s - last_s)
             yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
             number, last_s = number + 1, time_s
         if number == 0:
             raise InputError(self.path, "holds no frame that can be decoded", "convert it to MP4 (H.264)")
-        if self.claimed is not None and self.claimed - number > max(2, _UNCOUNTED * self.claimed):
-            raise InputError(
-                self.path, f"ends after {number} of {self.claimed} frames", "what was read is done; copy it again"
-            )
+        if self.claimed is None or self.claimed - number <= max(2, _UNCOUNTED * self.claimed):
+            return
+        # The number may be a guess. The last frame is shown for a while itself.
+        if self._claimed_s - last_s > max(3 * longest_s, _UNCOUNTED * self._claimed_s):
+            read = f"{number} of {self.claimed} frames"
+            if self.irregular:
+                read = f"{last_s:.1f} of {self._claimed_s:.1f} s"
+            raise InputError(self.path, f"ends after {read}", "what was read is done; copy it again")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,0 +1,38 @@
+"""Video files whose frames come at any time, made by hand: OpenCV writes none."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def element(ident: str, *parts: bytes) -> bytes:
+    """Of Matroska: its name, its length, what it holds."""
+    body = b"".join(parts)
+    return bytes.fromhex(ident) + (1 << 56 | len(body)).to_bytes(8, "big") + body
+
+
+def write_recording(path: Path, images: list[np.ndarray], times_ms: list[int], length_ms: float | None) -> None:
+    """A Matroska file, as browsers and screen recorders make them: without a rate, frames when there was news.
+
+    Args:
+        path: the file.
+        images: of each frame, (H, W, 3) uint8 RGB, below 256 pixels.
+        times_ms: of each frame.
+        length_ms: of the whole, or None for a file that does not tell it.
+    """
+    height, width = images[0].shape[:2]
+    track = [element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1"), element("86", b"V_MJPEG")]
+    size = element("e0", element("b0", bytes([width])), element("ba", bytes([height])))
+    length = [] if length_ms is None else [element("4489", struct.pack(">d", length_ms))]
+    info = element("1549a966", element("2ad7b1", (1_000_000).to_bytes(4, "big")), *length)
+    pictures = [cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes() for image in images]
+    clusters = [
+        element("1f43b675", element("e7", time_ms.to_bytes(4, "big")), element("a3", b"\x81\0\0\x80", picture))
+        for picture, time_ms in zip(pictures, times_ms, strict=True)
+    ]
+    head = element("1a45dfa3", element("4282", b"matroska"), element("4287", b"\4"), element("4285", b"\2"))
+    path.write_bytes(head + element("18538067", info, element("1654ae6b", element("ae", *track, size)), *clusters))
