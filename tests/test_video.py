@@ -182,6 +182,37 @@ def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.95, 0.99])
+def test_a_full_disk_keeps_the_old_video_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kept: float
+) -> None:
+    path = tmp_path / "clip.mp4"
+    with writing_video(path, 25) as writer:
+        writer.write(frame(0))
+    old = path.read_bytes()
+
+    class FullDisk(type(writer)):
+        def close(self) -> None:
+            super().close()
+            whole = self._path.read_bytes()
+            self._path.write_bytes(whole[: int(kept * len(whole))])
+
+    monkeypatch.setattr("graphhand.images.video.VideoWriter", FullDisk)
+
+    def write() -> None:
+        with writing_video(path, 25) as writer:
+            for k in range(20):
+                writer.write(frame(k))
+
+    with pytest.raises(InputError) as caught:
+        write()
+    assert str(caught.value).startswith(f"{path}: could not be written whole; ")
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+    assert capfd.readouterr().err == ""
+
+
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
     with writing_video(tmp_path / "clip.mp4", 25) as writer:
         writer.write(frame(0))

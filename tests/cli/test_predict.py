@@ -165,6 +165,18 @@ def test_a_table_on_standard_output_is_nothing_but_a_table(weights: Path, photos
         assert "--json" in str(refused.exception)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+@pytest.mark.parametrize("what", ["photo", "video"])
+def test_lines_for_a_full_disk_are_an_input_error(
+    weights: Path, photos: Path, tmp_path: Path, what: str, option: str
+) -> None:
+    source = photos / "a.jpg" if what == "photo" else clip(tmp_path / "clip", 3)
+    result = run(weights, source, option, "/dev/full", "--out", tmp_path / "out")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == f"/dev/full: cannot be written (No space left on device); choose another {option}"
+
+
 @pytest.mark.parametrize("option", ["--json", "--csv"])
 def test_numbers_are_not_written_over_a_photo(weights: Path, photos: Path, option: str) -> None:
     before = (photos / "a.jpg").read_bytes()

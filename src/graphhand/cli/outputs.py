@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -81,13 +81,22 @@ def text_lines(
         inputs: files that the command reads, which are not written over.
 
     Raises:
-        InputError: the file cannot be written, or is one of the inputs.
+        InputError: the file cannot be written, or is one of the inputs; also when a line cannot be written.
     """
+
+    def refused(error: OSError) -> InputError:
+        name = "standard output" if target is None or target == "-" else target
+        return InputError(name, f"cannot be written ({error.strerror or error})", f"choose another {option}")
 
     def to(stream: TextIO) -> Callable[[str], None]:
         def write(line: str) -> None:
-            stream.write(line + "\n")
-            stream.flush()
+            try:
+                stream.write(line + "\n")
+                stream.flush()
+            except BrokenPipeError:  # whoever read standard output has enough: typer ends quietly
+                raise
+            except OSError as error:
+                raise refused(error) from error
 
         return write
 
@@ -101,6 +110,14 @@ def text_lines(
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
         except OSError as error:
-            raise InputError(target, f"cannot be written ({error.strerror})", f"choose another {option}") from error
-        with stream:
+            raise refused(error) from error
+        try:
             yield to(stream)
+        except BaseException:
+            with suppress(OSError):  # the first error tells
+                stream.close()
+            raise
+        try:
+            stream.close()
+        except OSError as error:
+            raise refused(error) from error

@@ -205,12 +205,26 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
 
+    def check(self) -> None:
+        """Look into the closed file: OpenCV is silent about a full disk.
+
+        Raises:
+            InputError: it does not hold every frame that was written.
+        """
+        with quiet_opencv():
+            written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if count != self._written or not _boxes_fill(self._path):
+            remedy = "make room on the disk, or choose another folder"
+            raise InputError(self._name, "could not be written whole", remedy)
+
 
 @contextmanager
 def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWriter]:
     """A video to write frames to.
 
-    The file takes its name when all is written: after an error, or without a frame, there is none.
+    The file takes its name when all is written: after an error, or without a frame, there is none, or the old one.
 
     Args:
         path: an ``.mp4`` file; its folder must exist.
@@ -228,11 +242,28 @@ def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWri
                 writer.close()
             if not writer.begun:
                 raise _NothingWrittenError
+            writer.check()
     except _NothingWrittenError:
         pass
     except OSError as error:
         remedy = "choose a folder you may write to"
         raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
+
+
+def _boxes_fill(path: Path) -> bool:
+    """Whether the boxes that make up an MP4 file end where the file does: a full disk cuts the last one."""
+    at, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            start = file.read(16)
+            length = int.from_bytes(start[:4], "big")
+            if length == 1:  # the length proper comes after the name
+                length = int.from_bytes(start[8:], "big")
+            if length < 8:
+                return False
+            at += length
+    return at == size
 
 
 class _NothingWrittenError(Exception):
