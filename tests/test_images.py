@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from graphhand.errors import InputError
 from graphhand.images import IMAGE_SUFFIXES, decode_image, decode_photo, list_images, read_image, write_image
 from graphhand.images.exif import Exif, parse_exif
+from graphhand.images.files import _to_rgb
 
 
 @pytest.fixture
@@ -176,6 +178,33 @@ def test_sixteen_bits_are_rounded_to_eight(picture: np.ndarray) -> None:
     assert np.abs(decode_image(encode(deep, ".png")).astype(int) - picture).max() <= 1
     grey = decode_image(encode(np.ascontiguousarray(deep[:, :, 0]), ".png"))
     assert np.abs(grey[:, :, 0].astype(int) - picture[:, :, 0]).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("band_pixels", [1, 56 * 7, 2**20])
+def test_bands_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, channels: int, dtype: type[np.unsignedinteger], band_pixels: int
+) -> None:
+    """Every pixel as by the formula for the whole picture; below the middle, opaque."""
+    values = np.random.default_rng(channels).integers(0, np.iinfo(dtype).max, (40, 56, channels), dtype, endpoint=True)
+    if channels == 4:
+        values[20:, :, 3] = np.iinfo(dtype).max
+    eight = values.astype(np.int64) if dtype == np.uint8 else (values.astype(np.int64) + 128) // 257
+    expected = np.repeat(eight, 3, axis=2) if channels == 1 else eight[:, :, 2::-1]
+    if channels == 4:
+        expected = (expected * eight[:, :, 3:] + 255 * (255 - eight[:, :, 3:]) + 127) // 255
+    monkeypatch.setattr("graphhand.images.files._BAND_PIXELS", band_pixels)
+    np.testing.assert_array_equal(_to_rgb(values), expected)
+
+
+def test_a_deep_transparent_picture_takes_little_memory_beside_itself() -> None:
+    pixels = np.full((1024, 8192, 4), 40_000, np.uint16)
+    tracemalloc.start()
+    rgb = _to_rgb(pixels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * rgb.nbytes
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 200_000_000
 """Largest picture that is decoded: the biggest phone sensors give 200 megapixels, more is a mistake or a bomb."""
 
+_BAND_PIXELS = 2**20
 _MAX_BYTES = 2 * 1024**3
 _SAVE_AGAIN = "save it again as JPEG, PNG, WebP or BMP"
 _COPY_AGAIN = "copy or download it again"
@@ -201,6 +202,16 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> RGBImage:
     """OpenCV's grey, BGR or BGRA of 8 or 16 bits to 8-bit RGB, transparency over white."""
+    height, width = pixels.shape[:2]
+    rgb = np.empty((height, width, 3), np.uint8)
+    # In bands of rows: a large picture's 32-bit numbers would take ten times the memory of the result.
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        rgb[top : top + rows] = _band_to_rgb(pixels[top : top + rows])
+    return rgb
+
+
+def _band_to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> RGBImage:
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
