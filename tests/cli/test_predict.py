@@ -339,10 +339,11 @@ def test_missing_weights_and_unwritable_targets_are_input_errors(weights: Path, 
     assert "choose another --out" in result.stderr
 
 
-def clip(path: Path, count: int, suffix: str = ".avi") -> Path:
-    """Motion JPEG, which can be cut short anywhere."""
+def clip(path: Path, count: int, suffix: str = ".avi", codec: str = "MJPG") -> Path:
+    """By default Motion JPEG, which can be cut short anywhere."""
     path = path.with_suffix(suffix)
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (96, 72))
+    fps = 25.0 if codec == "MPG2" else 20.0  # it knows few rates
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (96, 72))
     for k in range(count):
         writer.write(np.ascontiguousarray(np.roll(picture(0), 2 * k, axis=1)[:, :, ::-1]))
     writer.release()
@@ -370,6 +371,18 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: P
         assert drawn.fps == pytest.approx(20)
     assert len(sizes) == 1
     assert {file.name for file in out.iterdir()} == {"a_hands.jpg", "b_hands.jpg", "clip_hands.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mts", "MPG2"), (".3gp", "mp4v"), (".wmv", "WMV2"), (".MTS", "MPG2"), (".mkv", "MJPG")]
+)
+def test_names_of_videos(weights: Path, tmp_path: Path, suffix: str, codec: str) -> None:
+    video = clip(tmp_path / "clip", 6, suffix, codec)
+    result = run(weights, video, "--out", tmp_path / "out", "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert len(lines(result.stdout)) == 6
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert drawn.claimed == 6
 
 
 def test_a_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:

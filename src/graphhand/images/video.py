@@ -22,7 +22,7 @@ from graphhand.images.files import MAX_PIXELS, RGBImage
 # FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"))
 """File name endings (lower case) that are taken for a video's."""
 
 _USUAL_FPS = 25.0
