@@ -79,9 +79,9 @@ def test_temporary_names_come_from_one_place(tmp_path: Path, monkeypatch: pytest
     """And names as long as a folder allows leave room for them."""
     asked: list[Path] = []
 
-    def name(path: Path) -> Path:
+    def name(path: Path, *suffix: str) -> Path:
         asked.append(path)
-        return temporary_name(path)
+        return temporary_name(path, *suffix)
 
     for module in ("graphhand.files", "graphhand.images.files"):
         monkeypatch.setattr(f"{module}.temporary_name", name)

@@ -227,6 +227,14 @@ def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path}: cannot be written (")
 
 
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"clip.avi: is not named as an MP4 file; "),
+        writing_video(tmp_path / "clip.avi", 25),
+    ):
+        pass
+
+
 def test_what_cannot_be_encoded_is_not_laid_on_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with pytest.raises(InputError) as caught, writing_video(path, 25) as writer:

@@ -14,13 +14,13 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
-def temporary_name(path: str | PathLike[str]) -> Path:
-    """A hidden path beside ``path``, with its suffix, that nobody else writes to.
+def temporary_name(path: str | PathLike[str], suffix: str = "") -> Path:
+    """A hidden path beside ``path`` that nobody else writes to.
 
-    Random: processes of containers that share a folder have the same number.
+    Random: processes of containers that share a folder have the same number. Without a suffix, nobody who looks for
+    pictures finds it.
     """
-    path = Path(path)
-    return path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+    return Path(path).with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     the permissions that any new file gets here, whatever its writer gave it (safetensors: the owner alone).
     """
     path = Path(path)
-    temporary = temporary_name(path)
+    temporary = temporary_name(path, path.suffix)
     try:
         yield temporary
         with temporary.open("r+b") as file:  # Windows syncs only what may be written to

@@ -231,8 +231,10 @@ def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWri
         fps: frames a second; rounded as :func:`writable_fps` says.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: another suffix, or the file cannot be written.
     """
+    if Path(path).suffix.lower() != ".mp4":
+        raise InputError(path, "is not named as an MP4 file", "end it in .mp4")
     try:
         with replacing(path) as temporary:
             writer = VideoWriter(temporary, fps, path)
