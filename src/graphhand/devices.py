@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from graphhand.errors import InputError
@@ -32,3 +34,10 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 def copies_ahead(device: torch.device) -> bool:
     """Whether copies to the device may be left to themselves, as CUDA lets them be; MPS was not tried."""
     return device.type not in ("cpu", "mps")
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast off: for geometry and spectral norms, whose matrix products bfloat16 would round to three digits."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

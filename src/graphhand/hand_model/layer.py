@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Literal, NamedTuple, overload
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
+from graphhand.devices import full_precision
 from graphhand.hand_model.arrays import (
     MANO_PARENTS,
     NUM_FINGER_JOINTS,
@@ -194,7 +194,7 @@ class HandModel(nn.Module):
             (..., 21, 3) joints in metres, or a HandOutput. Without the mesh only the five fingertip vertices are
             ever computed.
         """
-        with _full_precision(pose.device):
+        with full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
             placed, tip_parts = self._pose_chains(rotations, shape)
             if return_vertices:
@@ -215,7 +215,7 @@ class HandModel(nn.Module):
             forearm_rotation: (..., 3, 3) rotation of the forearm about the wrist, in the frame the global rotation is
                 given in. None: the forearm follows the hand rigidly, a straight wrist.
         """
-        with _full_precision(pose.device):
+        with full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
             placed, _ = self._pose_chains(rotations, shape)
             rest = self._shaped_mesh(rotations, shape)
@@ -230,12 +230,12 @@ class HandModel(nn.Module):
 
     def rest_joints(self, shape: Tensor | None = None) -> Tensor:
         """Skeleton joints of the unposed hand, (..., 16, 3) metres, MANO's order."""
-        with _full_precision(self._rest_template.device):
+        with full_precision(self._rest_template.device):
             return self._rest(self._cast(shape)).index_select(-3, self._mano_from_depth).squeeze(-1)
 
     def skinning_transforms(self, pose: Tensor, shape: Tensor | None = None) -> SkinningTransforms:
         """The rigid motion of each skeleton joint from rest to ``pose``; arguments as in :meth:`forward`."""
-        with _full_precision(pose.device):
+        with full_precision(pose.device):
             rotations, shape = self._inputs(pose, shape)
             placed, _ = self._pose_chains(rotations, shape)
             motion = self._motion(placed, shape).index_select(-3, self._mano_from_depth)
@@ -255,7 +255,7 @@ class HandModel(nn.Module):
         Returns:
             (..., 16, 3), for :meth:`forward`.
         """
-        with _full_precision(coefficients.device):
+        with full_precision(coefficients.device):
             coefficients = coefficients.to(self.hands_mean.dtype)
             fingers = coefficients @ self.hands_components[: coefficients.shape[-1]]
         if add_mean:
@@ -356,13 +356,6 @@ class HandModel(nn.Module):
 def _pose_feature(rotations: Tensor) -> Tensor:
     """(..., 135) entries of the finger joints' rotations, which drive the pose offsets."""
     return rotations.narrow(-2, 1, NUM_FINGER_JOINTS).narrow(-1, 0, _ROTATION).flatten(-2)
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast off: in half precision the joints would be off by a millimetre."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 def _chain_parts(joints: FloatArray, tips: FloatArray, tip_weights: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from graphhand.devices import full_precision
 from graphhand.model.config import DiscriminatorConfig
 from graphhand.model.graph import GraphConv, bones_to_features
 from graphhand.model.joint_features import POSE_UNIT_M
@@ -34,7 +35,7 @@ class ImageEncoder(nn.Module):
         x = F.adaptive_avg_pool2d(image, self.size) * 2 - 1
         for conv in self.convs:
             assert isinstance(conv, nn.Conv2d)
-            with full_precision(x):
+            with full_precision(x.device):
                 weight = conv.weight
             x = F.leaky_relu(F.conv2d(x, weight, conv.bias, conv.stride, conv.padding), SLOPE)
         return x.float().mean((2, 3))
@@ -99,7 +100,7 @@ class MultiSourceDiscriminator(nn.Module):
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
         """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* pictures."""
         image_features = self.image_encoder(image)
-        with full_precision(pose_m):
+        with full_precision(pose_m.device):
             pose = pose_m.float() / POSE_UNIT_M
             bones = bones_to_features(pose, self.incidence, self.config.bones)
             sources = (
@@ -126,16 +127,11 @@ class SingleSourceDiscriminator(nn.Module):
 
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
         """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the picture is taken for the interface's sake alone."""
-        with full_precision(pose_m):
+        with full_precision(pose_m.device):
             x = (pose_m.float() / POSE_UNIT_M).flatten(1)
             for layer in self.layers:
                 x = F.leaky_relu(layer(x), SLOPE)
             return self.score(x).squeeze(1)
-
-
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """Autocast switched off: power iteration in bfloat16 misses the largest singular value by half a per cent."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def build_discriminator(config: DiscriminatorConfig) -> MultiSourceDiscriminator | SingleSourceDiscriminator:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from graphhand.devices import full_precision
 from graphhand.errors import InputError
 from graphhand.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 from graphhand.hand_model import HandModel
@@ -107,10 +108,12 @@ class HandModelModule(nn.Module):
         z = self.fc(self.hidden(features)).float()
         theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
         size = self.config.image_size
+        with full_precision(z.device):
+            local, turn = self._local_rotations(theta), _to_matrix(rotation)
         return LatentCode(
-            theta=self._local_rotations(theta),
+            theta=local,
             beta=beta,
-            rotation=_to_matrix(rotation),
+            rotation=turn,
             translation_m=translation * TYPICAL_SPAN_M,
             scale=(SCALE_RANGE * scale.squeeze(1).tanh()).exp(),
             wrist_px=(size - 1) / 2 + wrist * size / 2,
@@ -128,7 +131,8 @@ class HandModelModule(nn.Module):
         identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(code.theta.shape[0], 1, 3, 3)
         joints = self.hand_model(torch.cat((identity, code.theta), dim=1), code.beta)
         joints = joints - joints[:, :1]
-        turned = joints @ code.rotation.transpose(1, 2)
+        with full_precision(joints.device):
+            turned = joints @ code.rotation.transpose(1, 2)
         return code.scale[:, None, None] * turned + code.translation_m[:, None, :]
 
     def forward(self, features: Tensor) -> tuple[Tensor, LatentCode]:

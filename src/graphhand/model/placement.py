@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from graphhand.devices import full_precision
 from graphhand.geometry import (
     fit_translation,
     fit_weak_perspective,
@@ -74,5 +75,6 @@ class Placement:
     def project(self, pose_m: Tensor) -> Tensor:
         """``(B, 21, 2)`` crop pixels of a pose ``(B, 21, 3)`` about the wrist's place."""
         weak = project_weak_perspective(pose_m, self.px_per_m, self.wrist_px)
-        perspective = project_perspective(pose_m + self.wrist_cam_m[:, None], self.cameras.K)
+        with full_precision(pose_m.device):
+            perspective = project_perspective(pose_m + self.wrist_cam_m[:, None], self.cameras.K)
         return torch.where(self.cameras.perspective[:, None, None], perspective, weak)
