@@ -114,6 +114,22 @@ def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -
     return _mean_over(_norm(directions[0] - directions[1]).sum(-1), has_3d)
 
 
+def pose_prior_loss(rotations: Tensor, shown: Tensor) -> Tensor:
+    """Mean of ``1 - cos(angle)`` over the hand's joints: half the squared angle while it is small. Not in the paper.
+
+    Args:
+        rotations: ``(B, J, 3, 3)`` theta.
+        shown: ``(B,)`` bool, the samples that show the hand which is estimated.
+    """
+    trace = rotations.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return _mean_over(((3.0 - trace) / 2).mean(-1), shown)
+
+
+def shape_prior_loss(shape: Tensor, shown: Tensor) -> Tensor:
+    """Mean square of the shape coefficients ``(B, S)`` beta, over the samples that are ``shown``. Not in the paper."""
+    return _mean_over(shape.square().mean(-1), shown)
+
+
 def critic_loss(
     real: Tensor,
     fake: Tensor,

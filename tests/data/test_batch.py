@@ -70,11 +70,13 @@ def test_flags_of_rows_follow_them(dotted_sample):
     """On the move, in parts, and whether asked for before or after."""
     examples = [make_example(dotted_sample(k), 64) for k in range(4)]
     examples[1] = replace(examples[1], has_3d=False)
-    examples[2] = replace(examples[2], has_3d=False, has_hand=False, labelled=np.zeros(21, dtype=bool))
+    examples[2] = replace(examples[2], has_3d=False, has_hand=False, is_right=False, labelled=np.zeros(21, dtype=bool))
+    examples[3] = replace(examples[3], is_right=False)
     expected = RowFlags(
         posed=torch.tensor([True, False, False, True]),
         labelled=torch.tensor([True, True, False, True]),
         handless=torch.tensor([False, False, True, False]),
+        right=torch.tensor([True, True, False, False]),
     )
     batch = collate(examples)
     assert batch.flags is None

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
-from graphhand.losses import pose_loss
+from graphhand.losses import pose_loss, pose_prior_loss, shape_prior_loss
 from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.stages import (
     Player,
-    rotation_size,
     stage_one_step,
     stage_three_step,
     stage_two_step,
@@ -242,6 +241,27 @@ def test_pictures_without_hands_teach_the_handedness_head_and_the_heatmaps_only(
     assert float(of_hands["absence"]) == 0
 
 
-def test_rotation_size_is_zero_at_rest_and_two_at_a_half_turn():
-    assert rotation_size(torch.eye(3).expand(4, 3, 3)) == 0
-    assert rotation_size(torch.diag(torch.tensor([1.0, -1.0, -1.0]))) == 2
+@pytest.mark.parametrize("name", ["is_right", "has_hand"])
+def test_priors_are_of_the_hands_that_are_estimated(name):
+    # Neither a mirrored negative nor a picture without a hand has a pose or a shape to be modest about.
+    generator = Generator(CONFIG)
+    torch.nn.init.normal_(generator.hand_model_module.fc.weight, std=0.1)
+    batch, some = make_batch(), torch.tensor([True, False, True, True, False, False])
+    flags = {"is_right": some} | ({"has_hand": some} if name == "has_hand" else {})
+    labels = {"has_3d": some, "labelled": some[:, None].expand(6, 21)}
+    weights = LossWeights(**dict.fromkeys(LossWeights.model_fields, 0.0) | {"pose_prior": 5.0, "shape_prior": 1.0})
+    code = generator(batch.image, batch.K).code
+    code.theta.retain_grad()
+    output = replace(generator(batch.image, batch.K), code=code)
+    total, _ = supervised_loss(output, replace(batch, **flags, **labels), weights)
+    total.backward()
+    assert torch.equal(code.theta.grad.flatten(1).any(1), some)
+    kept = replace(output, code=replace(code, theta=code.theta[some], beta=code.beta[some]))
+    alone = 5.0 * pose_prior_loss(kept.code.theta, some[some]) + shape_prior_loss(kept.code.beta, some[some])
+    assert float(total) == pytest.approx(float(alone), rel=1e-5)
+
+
+def test_the_pose_prior_is_zero_at_rest_and_two_at_a_half_turn():
+    shown = torch.tensor([True])
+    assert pose_prior_loss(torch.eye(3).expand(1, 4, 3, 3), shown) == 0
+    assert pose_prior_loss(torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(1, 1, 3, 3), shown) == 2

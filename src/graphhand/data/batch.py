@@ -57,11 +57,13 @@ class RowFlags(NamedTuple):
         posed: a 3D pose.
         labelled: the pixel of a joint at least.
         handless: no hand.
+        right: the hand that the network estimates: neither none nor a mirrored negative.
     """
 
     posed: Tensor
     labelled: Tensor
     handless: Tensor
+    right: Tensor
 
 
 @dataclass(eq=False)
@@ -123,7 +125,7 @@ class HandBatch:
         """What the rows hold. On a GPU that was not told, it is waited for."""
         if self.flags is not None:
             return self.flags
-        return RowFlags(self.has_3d.cpu(), self.labelled.any(1).cpu(), ~self.has_hand.cpu())
+        return RowFlags(self.has_3d.cpu(), self.labelled.any(1).cpu(), ~self.has_hand.cpu(), self.is_right.cpu())
 
     def pin_memory(self) -> HandBatch:
         """The same batch in page-locked memory; DataLoader calls this by name."""

@@ -60,7 +60,8 @@ def make_example(
         reflect = bool(augmentation.reflect) and bool(rng.random() < augmentation.reflect)
         tone = augmentation.tone(rng)
     camera = crop_camera(view.K, (x, y, side, side), size, roll_deg)
-    if augmentation is not None and rng is not None and augmentation.breadth and view.joints_cam_m is not None:
+    if augmentation is not None and rng is not None and augmentation.breadth and sample.has_3d:
+        assert view.joints_cam_m is not None
         camera = camera.stretched(augmentation.stretch(_across(view.joints_cam_m, camera), rng))
     joints_px = camera.project_points(view.joints_px)
     image = view.cut(camera, sample.image, reflect, tone)
@@ -141,7 +142,7 @@ def _hand_box(
 def _across(joints_cam_m: npt.NDArray[np.float32], camera: CropCamera) -> npt.NDArray[np.float64]:
     """The part in the crop's plane, (2,), of the unit vector from the little finger's knuckle to the index finger's."""
     knuckles = (joints_cam_m[Joint.INDEX_MCP] - joints_cam_m[Joint.LITTLE_MCP]).astype(np.float64)
-    return camera.R_crop_cam[:2] @ (knuckles / np.linalg.norm(knuckles))
+    return camera.R_crop_cam[:2] @ (knuckles / max(float(np.linalg.norm(knuckles)), 1e-6))
 
 
 def _crop_pose(

@@ -226,10 +226,10 @@ def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, l
 def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
     batch = collate([cut.example for cut in cuts]).to(device)
     output: Output = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
-    joints_crop = output.joints_cam_m.double().cpu().numpy()
-    joints_crop_px = output.joints_px.double().cpu().numpy()
+    joints_crop = output.joints_cam_m.cpu().double().numpy()
+    joints_crop_px = output.joints_px.cpu().double().numpy()
     to_camera = np.stack([cut.to_camera for cut in cuts])
-    K_crop = batch.K.double().cpu().numpy()
+    K_crop = batch.K.cpu().double().numpy()
     rays = np.concatenate((joints_crop_px, np.ones((*joints_crop_px.shape[:2], 1))), axis=-1)
     # Pixels go back as rays: x_image ~ K T K_crop^-1 x_crop, with T the turn (and mirror) that poses go back with.
     back = np.stack([cut.K for cut in cuts]) @ to_camera @ np.linalg.inv(K_crop)

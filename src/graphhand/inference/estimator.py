@@ -302,7 +302,7 @@ class HandPoseEstimator:
         output = cast(GeneratorOutput, self.generator(image, K, camera_known=known))
         wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
         joints_m, joints_px, wrist_m, right_logit = (
-            value.double().cpu().numpy()
+            value.cpu().double().numpy()
             for value in (output.joints_m, output.joints_px, wrist_cam_m, output.right_logit)
         )
         spread = [np.nan] * len(looks) if output.spread is None else output.spread.tolist()

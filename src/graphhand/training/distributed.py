@@ -116,7 +116,7 @@ class Processes:
 
     def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars averaged over the processes; all give the same names."""
-        stacked = torch.stack([value.detach().double().cpu() for value in values.values()])
+        stacked = torch.stack([value.detach().float().cpu() for value in values.values()]).double()
         return dict(zip(values, (self.sum(stacked) / self.size).tolist()))
 
     def union(self, lines: Iterable[str]) -> set[str]:

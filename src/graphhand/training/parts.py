@@ -29,6 +29,7 @@ class Share:
         posed: over rows with a 3D pose.
         labelled: over rows with a 2D label.
         handless: over rows that show no hand.
+        right: over rows that show a right hand, as every hand is shown that is to be estimated.
         real, fake: over the discriminator's true and generated triples.
     """
 
@@ -36,6 +37,7 @@ class Share:
     posed: float = 1.0
     labelled: float = 1.0
     handless: float = 1.0
+    right: float = 1.0
     real: float = 1.0
     fake: float = 1.0
 
@@ -85,11 +87,12 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
         pieces: how many equal pieces to make.
     """
     rank, size = rank_and_size()
-    posed, labelled, handless = batch.row_flags()
-    counts = torch.zeros(size, 3, dtype=torch.int64)
-    counts[rank] = torch.stack((posed.sum(), labelled.sum(), handless.sum()))
+    flags = batch.row_flags()
+    posed, labelled, handless, right = flags
+    counts = torch.zeros(size, len(flags), dtype=torch.int64)
+    counts[rank] = torch.stack([flag.sum() for flag in flags])
     counts = sum_on_cpu(counts)
-    all_posed, all_labelled, all_handless = counts.sum(0).tolist()
+    all_posed, all_labelled, all_handless, all_right = counts.sum(0).tolist()
     real, fake = triples(posed, int(counts[:rank, 0].sum()), all_posed)
     device = batch.image.device
 
@@ -108,6 +111,7 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
             posed=share(posed[here], all_posed),
             labelled=share(labelled[here], all_labelled),
             handless=share(handless[here], all_handless),
+            right=share(right[here], all_right),
             real=share(real[here], all_posed // 2),
             fake=share(fake[here], all_posed // 2),
         )

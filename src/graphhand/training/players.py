@@ -59,7 +59,8 @@ def _player(
 
     def clip() -> None:
         if settings.clip_norm is not None:
-            fabric.clip_gradients(wrapped, fabric_optimizer, max_norm=settings.clip_norm)
+            # To look whether it is finite would wait for the GPU at every step; the losses are looked at in time.
+            fabric.clip_gradients(wrapped, fabric_optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
 
     return Player(
         wrapped,

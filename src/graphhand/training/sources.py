@@ -284,7 +284,7 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
     count, size = len(drawn.image), drawn.image.shape[-1]
     device = drawn.image.device
     root = drawn.joints_cam_m[:, :1]
-    flags = RowFlags(posed=~mirrored, labelled=~mirrored, handless=torch.zeros_like(mirrored))
+    flags = RowFlags(posed=~mirrored, labelled=~mirrored, handless=torch.zeros_like(mirrored), right=~mirrored)
     mirrored = mirrored.to(device, non_blocking=copies_ahead(device))
     posed = ~mirrored
     flip = mirrored[:, None, None]

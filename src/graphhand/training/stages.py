@@ -25,8 +25,10 @@ from graphhand.losses import (
     handedness_loss,
     heatmap_loss,
     pose_loss,
+    pose_prior_loss,
     pose_terms,
     projection_loss,
+    shape_prior_loss,
 )
 from graphhand.model.generator import GeneratorOutput
 from graphhand.training.config import CriticConfig, LossWeights
@@ -173,6 +175,7 @@ def supervised_loss(
     """
     crop_size = batch.image.shape[-1]
     pixels = (batch.joints_px, batch.labelled, crop_size)
+    shown = batch.is_right  # neither a picture without a hand nor a mirrored negative has a pose to be modest about
     pose = pose_terms(
         output.pose_m, output.joints_px, batch.joints_m, batch.joints_px, batch.labelled, batch.has_3d, crop_size
     )
@@ -182,8 +185,8 @@ def supervised_loss(
         (weights.bone_length, "bone_length", share.posed * pose.bone_length),
         (weights.bone_direction, "bone_direction", share.posed * pose.bone_direction),
         (weights.handedness, "handedness", share.rows * handedness_loss(output.right_logit, batch.is_right)),
-        (weights.pose_prior, "pose_prior", share.rows * rotation_size(output.code.theta)),
-        (weights.shape_prior, "shape_prior", share.rows * output.code.beta.square().mean()),
+        (weights.pose_prior, "pose_prior", share.right * pose_prior_loss(output.code.theta, shown)),
+        (weights.shape_prior, "shape_prior", share.right * shape_prior_loss(output.code.beta, shown)),
     ]
     if output.refined_m is not None:
         prior = pose_loss(output.prior_m, batch.joints_m, batch.has_3d)
@@ -202,9 +205,3 @@ def supervised_loss(
     terms = {name: term.detach() for _, name, term in weighted}
     terms["total"] = total.detach()
     return total, terms
-
-
-def rotation_size(rotation: Tensor) -> Tensor:
-    """Mean of ``1 - cos(angle)`` over rotations ``(..., 3, 3)``: half the squared angle while it is small."""
-    trace = rotation.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return ((3.0 - trace) / 2).mean()

@@ -150,13 +150,16 @@ class Trainer:
                 due = time.monotonic() - self._last_checkpoint >= 60 * self.config.checkpoint_minutes
                 stopping, due = self.processes.any(stopping, due)
                 logging = step % self.config.log_every == 0 or step == total
-                # A checkpoint must hold no NaN, and looking at a loss waits for the GPU: look when either is due.
-                if logging or due or stopping:
+                validating = step % (len(self.batches) * self.config.validation_epochs) == 0 or step == total
+                # No checkpoint may hold a NaN and none can be validated; looking at a loss waits for the GPU.
+                if logging or validating or due or stopping:
                     means = self._finite_means(stage, terms)
                     advance(step, means["total"])
+                if validating or due or stopping:
+                    self._require_finite_weights(stage)
                 if logging:
                     self.journal.trained(self._row(stage) | {"learning_rate": rate} | means | meter.read())
-                if step % (len(self.batches) * self.config.validation_epochs) == 0 or step == total:
+                if validating:
                     self._validate(stage)
                     meter.restart()
                 if step < total and (due or stopping):
@@ -234,11 +237,20 @@ class Trainer:
         values = self.processes.mean(terms)
         for name, value in values.items():
             if not math.isfinite(value):
-                raise GraphHandError(
-                    f"{self.folder.root}: {name} became {value} at stage {stage}, step {self.position.step}; "
-                    "the last checkpoint is from before: start afresh with a lower learning rate or a clip_norm"
-                )
+                raise self._diverged(stage, f"{name} became {value}")
         return values
+
+    def _require_finite_weights(self, stage: int) -> None:
+        """The losses are from before the last update, which a gradient may have spoilt since."""
+        for network in (self.generator, self.discriminator):
+            if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+                raise self._diverged(stage, f"a weight of the {type(network).__name__} is not finite")
+
+    def _diverged(self, stage: int, what: str) -> GraphHandError:
+        return GraphHandError(
+            f"{self.folder.root}: {what} at stage {stage}, step {self.position.step}; "
+            "the last checkpoint is from before: start afresh with a lower learning rate or a clip_norm"
+        )
 
     def _row(self, stage: int) -> dict[str, Any]:
         epoch = self.position.step / len(self.batches)

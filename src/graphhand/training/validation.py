@@ -58,7 +58,7 @@ def validate(
             (called.view(2, -1).float().mean(0), torch.ones_like(batch.has_3d)),
         )
         for row, (values, applies) in enumerate(numbers):
-            sums[row, 0] += float(values[applies].double().sum())
+            sums[row, 0] += float(values[applies].cpu().double().sum())
             sums[row, 1] += int(applies.sum())
     generator.train(was_training)
     sums = reduce(sums)
