@@ -150,8 +150,11 @@ def test_hands_become_broader_across_the_knuckles_and_only_there(dotted_sample):
     assert 0.3 < max(factors) <= 0.4
 
 
-def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample):
-    flat = replace(dotted_sample(0), joints_cam_m=None)
+@pytest.mark.parametrize("labels", ["none", "without a knuckle"])
+def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample, labels):
+    pose = dotted_sample(0).joints_cam_m.copy()
+    pose[Joint.LITTLE_MCP] = np.nan
+    flat = replace(dotted_sample(0), joints_cam_m=None if labels == "none" else pose)
     broad = make_example(flat, SIZE, Augmentation(**{**OFF, "breadth": 1.0}), np.random.default_rng(0))
     np.testing.assert_array_equal(make_example(flat, SIZE).image, broad.image)
 

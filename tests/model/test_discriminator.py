@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from graphhand.model import DiscriminatorConfig, build_discriminator
@@ -104,3 +105,9 @@ def test_autocast_leaves_spectral_norms_exact():
             other(pose, image)
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values()):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("option", [{"bones": "gram"}, {"fusion": "linear"}])
+def test_what_a_single_source_does_not_read_is_refused(option):
+    with pytest.raises(ValidationError, match=f"{next(iter(option))} is read only when sources is 'multi'"):
+        DiscriminatorConfig(sources="single", **option)

@@ -73,9 +73,10 @@ def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
     assert 0.06 < length < 0.11
 
 
-@pytest.mark.parametrize("refinement", ["gcn", "fc"])
+@pytest.mark.parametrize(
+    ("refinement", "features"), [("gcn", "pooled"), ("gcn", "split"), ("gcn", "sampled"), ("fc", "pooled")]
+)
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("features", ["pooled", "split", "sampled"])
 @pytest.mark.parametrize("keypoints", [True, False])
 def test_refinement_starts_as_the_identity(refinement, shared, features, keypoints):
     options = {"shared_backbone": shared, "refinement_features": features, "keypoints": keypoints}
@@ -210,7 +211,8 @@ def test_wrong_crop_size_is_refused():
 def test_contradictory_configuration_is_refused():
     with pytest.raises(ValidationError, match="pca"):
         GeneratorConfig(pca_components=10)
-    for option in ({"edge_weights": "free"}, {"joint_weights": "own"}):
+    unread = {"edge_weights": "free", "joint_weights": "own", "adjacency": "row", "refinement_features": "sampled"}
+    for option in ({name: value} for name, value in unread.items()):
         with pytest.raises(ValidationError, match=f"{next(iter(option))} is read only when refinement is 'gcn'"):
             GeneratorConfig(refinement="fc", **option)
     with pytest.raises(ValidationError, match="extra"):

@@ -201,9 +201,15 @@ def test_refinement_starts_between_the_prior_and_the_lifted_joints():
     assert (generator.refinement_lift.grad != 0).any(-1).sum() >= 20  # the wrist's may be zero
 
 
-@pytest.mark.parametrize("options", [{"keypoints": False}, {"keypoints": True, "refinement": "fc"}])
-def test_lifted_features_need_heatmaps_and_a_graph(options):
-    with pytest.raises(ValidationError, match="lifted reads the heatmaps' joints"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keypoints": False}, "lifted reads the heatmaps' joints"),
+        ({"keypoints": True, "refinement": "fc"}, "refinement_features is read only when refinement is 'gcn'"),
+    ],
+)
+def test_lifted_features_need_heatmaps_and_a_graph(options, message):
+    with pytest.raises(ValidationError, match=message):
         GeneratorConfig(refinement_features="lifted", **options)
 
 

@@ -10,6 +10,7 @@ from graphhand.training.ablation.orderings import Ordering, findings, judge
 from graphhand.training.ablation.pictures import QUANTILES, choose
 from graphhand.training.ablation.published import PAPER
 from graphhand.training.ablation.tables import Spread, by_cell, markdown, summary
+from graphhand.training.run_folder import environment_record
 
 CLAIM = Ordering(1, better="II-gcn-full", worse="I-full", claim="II errs less than I")
 
@@ -17,7 +18,7 @@ CLAIM = Ordering(1, better="II-gcn-full", worse="I-full", claim="II errs less th
 def result(cell, seed, root_mm):
     scores = {"root_mm": root_mm, "scaled_mm": root_mm - 1, "pa_mm": root_mm / 2, "auc": 0.5, "px": 3.0}
     scores |= {"px_relative": 0.1, "samples": 100, "skipped": 0, "bone_length_mm": 1.25, "bone_direction_deg": 9.5}
-    environment = {"processor": "a processor", "torch_threads": 1, "gpu": None, "commit": "abcdef0123456789"}
+    environment = environment_record() | {"processor": "a processor", "torch_threads": 1, "commit": "abcdef0123456789"}
     test_set = {"kind": "dataset", "name": "rhd", "options": {"split": "evaluation"}}
     return {
         **{"cell": cell, "seed": seed, "steps": 10, "minutes": 1.5, "scores": scores},

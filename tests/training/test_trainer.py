@@ -313,6 +313,61 @@ def test_diverging_loss_stops_the_run_and_spares_the_checkpoint(config, tmp_path
     assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
 
 
+def test_weights_that_an_update_spoilt_reach_no_checkpoint(config, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    trainer = Trainer(config, out, quiet=True)
+    one = trainer_module.stage_one_step
+
+    def spoiling(player, batch, weights):
+        terms = one(player, batch, weights)
+        if trainer.position.step == 2:  # the loss of this step is from before
+            with torch.no_grad():
+                next(player.network.parameters()).fill_(float("inf"))
+        return terms
+
+    monkeypatch.setattr(trainer_module, "stage_one_step", spoiling)
+    with pytest.raises(GraphHandError, match="a weight of the Generator is not finite"):
+        trainer.run()
+    assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
+
+
+def test_a_path_to_resume_from_yields_to_what_the_folder_has_made_since(config, uninterrupted, tmp_path):
+    first = Trainer(config, tmp_path / "first", quiet=True)
+    monkey = iter([False, False, True])
+    first._must_stop = lambda: next(monkey)  # type: ignore[method-assign]
+    assert not first.run()
+    start = tmp_path / "start.safetensors"
+    shutil.copy(tmp_path / "first" / "checkpoint.safetensors", start)
+    out = tmp_path / "second"
+    second = Trainer(config, out, resume=start, quiet=True)
+    assert second.position.step == 3
+    second._must_stop = lambda: True  # type: ignore[method-assign]
+    assert not second.run()
+    again = Trainer(config, out, resume=start, quiet=True)
+    assert again.position.step == 4
+    assert again.run()
+
+
+def test_a_finished_run_is_left_as_it_is(config, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    before = {path: path.read_bytes() for path in (out / "stage3").iterdir()}
+    assert Trainer(config, out, quiet=True).run()
+    assert {path: path.read_bytes() for path in (out / "stage3").iterdir()} == before
+
+
+def test_samples_passed_over_are_part_of_a_run(config, tmp_path):
+    out = tmp_path / "run"
+    first = Trainer(config, out, quiet=True)
+    first.position.skipped = ["a.png: cannot be read"]  # as an earlier session left it
+    first._must_stop = lambda: True  # type: ignore[method-assign]
+    assert not first.run()
+    second = Trainer(config, out, quiet=True)
+    assert second.run()
+    card = json.loads((out / "stage3" / "model.json").read_text("utf-8"))
+    assert "a.png: cannot be read" in json.dumps(card)
+
+
 def test_learning_rate_schedules():
     stage = load_config(None, ["stage1.warmup_steps=4", "stage1.schedule=cosine"]).stage1
     rates = [learning_rate(stage, step, 24) for step in range(24)]

@@ -206,7 +206,9 @@ def _time_stage(
             for runner in runners:
                 with fabric.autocast():
                     maps.append(runner(images).float().mean())
-            fabric.backward(torch.stack(maps).sum())
+            total = torch.stack(maps).sum()
+            if total.requires_grad:  # not with backbones that are frozen whole
+                fabric.backward(total)
 
     times = measure({"backbones": backbones_alone, "step": step})
     step_s = Spread.of(times["step"])

@@ -26,7 +26,10 @@ def train(
     stage: Annotated[Stage, typer.Option(help="Stage to run; a stage starts from the one before.")] = Stage.all,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
     resume: Annotated[
-        str, typer.Option(help="auto: go on if the folder holds a run; never: refuse to; or a checkpoint's path.")
+        str,
+        typer.Option(
+            help="auto: go on if the folder holds a run; never: refuse to; or a checkpoint's path, to start from it."
+        ),
     ] = "auto",
     max_minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop cleanly after so many minutes; the same command goes on.")
@@ -54,7 +57,7 @@ def train(
         typer.echo(f"finished; weights are in {out}/stage{last}")
     else:
         typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there")
-    if trainer.processes.first and trainer.skipped:
-        count = len(trainer.skipped)
-        typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {trainer.skipped[0]}", err=True)
+    if trainer.processes.first and position.skipped:
+        count = len(position.skipped)
+        typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {position.skipped[0]}", err=True)
     distributed.leave()

@@ -28,7 +28,6 @@ View = Literal["SK_color", "BB_left", "BB_right"]
 WristRule = Literal["ge", "bihand", "peclr", "four-knuckles", "palm"]
 
 K_SK_COLOR = np.array([[607.92271, 0.0, 314.78337], [0.0, 607.88192, 236.42484], [0.0, 0.0, 1.0]])
-K_SK_DEPTH = np.array([[475.62768, 0.0, 336.41179], [0.0, 474.77709, 238.77962], [0.0, 0.0, 1.0]])
 K_BB = np.array([[822.79041, 0.0, 318.47345], [0.0, 822.79041, 250.31296], [0.0, 0.0, 1.0]])
 BASELINE_M = 0.120054
 ROTATION_DEPTH_COLOR = np.array([0.00531, -0.01196, 0.00301])

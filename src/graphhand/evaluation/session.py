@@ -160,7 +160,7 @@ def predict_with(
     stage = f"final ({generator.config.refinement} refinement)" if pose == "final" else "prior (hand model alone)"
     source = {
         "weights": str(weights),
-        "model": str(card.get("name", weights) if isinstance(card, dict) else getattr(card, "name", weights)),
+        "model": str(card.get("name", weights)),
         "pose": stage,
         "crop": crop.describe(),
         "camera": crop.describe_camera(),

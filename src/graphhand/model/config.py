@@ -74,12 +74,11 @@ class GeneratorConfig(StrictModel):
             raise ValueError("image_size is a multiple of 32, the stride of the backbone")
         if self.backbone.startswith(TIMM_PREFIX) and self.backbone_width != 64:
             raise ValueError("backbone_width is not read with a timm backbone; leave it out")
-        if self.edge_weights != "fixed" and self.refinement != "gcn":
-            raise ValueError(f"edge_weights is read only when refinement is 'gcn', not {self.refinement!r}")
-        if self.joint_weights != "shared" and self.refinement != "gcn":
-            raise ValueError(f"joint_weights is read only when refinement is 'gcn', not {self.refinement!r}")
-        if self.refinement_features == "lifted" and not (self.keypoints and self.refinement == "gcn"):
-            raise ValueError("refinement_features: lifted reads the heatmaps' joints: set keypoints and refinement gcn")
+        for name in ("edge_weights", "joint_weights", "adjacency", "refinement_features"):
+            if self.refinement != "gcn" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is read only when refinement is 'gcn', not {self.refinement!r}")
+        if self.refinement_features == "lifted" and not self.keypoints:
+            raise ValueError("refinement_features: lifted reads the heatmaps' joints: set keypoints")
         if self.keypoint_stride != 8 and not self.keypoints:
             raise ValueError("keypoint_stride is read only with keypoints: true")
         if self.pose != "pca" and self.pca_components != 45:
@@ -103,3 +102,10 @@ class DiscriminatorConfig(StrictModel):
         "mlp", description="layers on the concatenated sources: one hidden layer, or the literal single layer"
     )
     fusion_width: int = Field(128, ge=4, description="width of the hidden layer when fusion is 'mlp'")
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> DiscriminatorConfig:
+        for name in ("bones", "fusion"):
+            if self.sources == "single" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is read only when sources is 'multi'")
+        return self

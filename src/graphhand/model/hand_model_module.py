@@ -56,7 +56,7 @@ class HandModelModule(nn.Module):
         num_features: length of the feature vector.
 
     Raises:
-        InputError: the hand cannot be read, or has no principal components of which to take some.
+        InputError: the hand cannot be read, is a left one, or has no principal components of which to take some.
     """
 
     neutral_pose: Tensor
@@ -65,6 +65,12 @@ class HandModelModule(nn.Module):
         super().__init__()
         self.config = config
         self.hand_model = HandModel.load(config.hand_model)
+        if self.hand_model.side != "right":
+            raise InputError(
+                f"generator.hand_model {config.hand_model}",
+                "is a left hand",
+                "give the right one: left hands are mirrored",
+            )
         components = self.hand_model.hands_components
         if config.pca_components < len(components) and torch.equal(components, torch.eye(len(components))):
             raise InputError(

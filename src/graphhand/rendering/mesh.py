@@ -72,7 +72,7 @@ class RenderMesh:
         self.faces = torch.cat([hand.faces.long(), more])
         self.hand_face_count = len(hand.faces)
 
-        forearm = hand.forearm_weight.float() if hand.forearm_weight is not None else weights.new_zeros(count)
+        forearm = hand.forearm_weight.float()
         tail = weights.new_zeros(ring + 1, 16)
         tail[:, 0] = 1
         self.weights = torch.cat([weights, tail])

@@ -8,7 +8,7 @@ over it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ class Position:
         stage: 1, 2 or 3.
         step: optimiser steps done in this stage.
         seconds: wall time spent training so far, over all sessions.
+        skipped: one line for each corrupt sample that was passed over so far, in order.
     """
 
     stage: int = 1
     step: int = 0
     seconds: float = 0.0
+    skipped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

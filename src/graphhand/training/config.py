@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from graphhand.data.augmentation import Augmentation
 from graphhand.errors import InputError
+from graphhand.geometry import CROP_MARGIN
 from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
 
 
@@ -178,9 +179,29 @@ class TrainConfig(StrictModel):
             raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
         if self.batch_size % self.accumulate:
             raise ValueError("batch_size is no multiple of accumulate")
+        if self.frozen_stride is not None and self.backbone_weights is None and self.initial_weights is None:
+            raise ValueError("frozen_stride would keep random layers: give backbone_weights or initial_weights")
         if self.augmentation.mirror:
             raise ValueError("set mirror at the top level, not augmentation.mirror: it holds for every source")
+        if len(self.train) == 1 and isinstance(self.train[0], RenderedSource):
+            self._drawn_whole(self.train[0])
         return self
+
+    def _drawn_whole(self, source: RenderedSource) -> None:
+        """Hands drawn in the very picture that the network sees are right hands, cut and lit by the engine."""
+        if self.augmentation != Augmentation():
+            raise ValueError(
+                "augmentation is not read where all hands are drawn on the spot: set switches, or draw files"
+            )
+        if self.generator.crop_margin != CROP_MARGIN:
+            raise ValueError(
+                "generator.crop_margin is not read where all hands are drawn on the spot: draw files first"
+            )
+        for name in ("image_size", "image_height", "side"):
+            if name in source.switches:
+                raise ValueError(
+                    f"switches.{name}: the network sees right hands in its own size; for left ones see mirror"
+                )
 
     def stage(self, number: int) -> StageConfig:
         """Stage 1, 2 or 3."""

@@ -135,16 +135,15 @@ class Processes:
         table[self.rank] = mine
         return bool((self.sum(table) == mine).all())
 
-    def share_of(self, batch_size: int, pieces: int) -> int:
-        """This process's part of a batch.
+    def require_even_shares(self, batch_size: int, pieces: int) -> None:
+        """Refuse a batch that cannot be split evenly over the processes, and a share that cannot into pieces.
 
         Raises:
-            InputError: the batch cannot be split evenly.
+            InputError: it cannot.
         """
         if batch_size % (self.size * pieces):
             into = f"{self.size} processes" + (f" of {pieces} pieces each" if pieces > 1 else "")
             raise InputError("batch_size", f"{batch_size} cannot be split over {into}", "give a multiple")
-        return batch_size // self.size
 
 
 def rank_and_size() -> tuple[int, int]:

@@ -28,8 +28,7 @@ def find_checkpoint(
         InputError: ``resume`` contradicts the folder, or the processes do not all see the same checkpoint.
     """
     checkpoint = _find(folder, resume)
-    place = (-1, -1) if checkpoint is None else (checkpoint.position.stage, checkpoint.position.step)
-    if not processes.agree(*place):
+    if not processes.agree(*((-1, -1) if checkpoint is None else _place(checkpoint))):
         raise InputError(
             folder.checkpoint,
             "is not the same for all processes",
@@ -38,9 +37,16 @@ def find_checkpoint(
     return checkpoint
 
 
+def _place(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.position.stage, checkpoint.position.step
+
+
 def _find(folder: RunFolder, resume: Literal["auto", "never"] | Path) -> Checkpoint | None:
     if isinstance(resume, Path):
-        return read_checkpoint(resume)
+        given = read_checkpoint(resume)
+        own = read_checkpoint(folder.checkpoint) if folder.checkpoint.exists() else given
+        # The same command once more, as a scheduler gives it, goes on with what it has made since.
+        return own if _place(own) > _place(given) else given
     if not folder.checkpoint.exists():
         return None
     if resume == "never":

@@ -142,8 +142,13 @@ def _shorten(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def environment_record(processes: int = 1) -> dict[str, Any]:
-    """Command, commit, versions and hardware, as JSON."""
+def environment_record(processes: int = 1, device: str | None = None) -> dict[str, Any]:
+    """Command, commit, versions and hardware, as JSON.
+
+    Args:
+        processes: how many took part.
+        device: torch's name of what they computed on, where that is known.
+    """
     return {
         "command": sys.argv,
         "graphhand": __version__,
@@ -157,6 +162,7 @@ def environment_record(processes: int = 1) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_gib": _memory_gib(),
         "torch_threads": torch.get_num_threads(),
+        "device": device,
         "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
         "processes": processes,
     }

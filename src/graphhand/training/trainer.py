@@ -25,7 +25,6 @@ from graphhand.training.distributed import Processes, make_fabric
 from graphhand.training.journal import Journal
 from graphhand.training.meter import Meter
 from graphhand.training.players import learning_rate, make_players, set_rates
-from graphhand.training.resume import MAY_DIFFER as MAY_DIFFER
 from graphhand.training.resume import find_checkpoint, refuse_other_config
 from graphhand.training.run_folder import RunFolder, environment_record
 from graphhand.training.sources import training_batches, validation_batches
@@ -41,7 +40,7 @@ class Trainer:
         config: what to train.
         out: the run's folder.
         resume: ``"auto"`` goes on from the folder's checkpoint if it has one, ``"never"`` insists on a fresh folder,
-            a path goes on from that checkpoint.
+            a path goes on from that checkpoint, or from the folder's own where that is further on.
         max_minutes: stop cleanly, with a checkpoint, after so many minutes.
         quiet: no progress bar.
 
@@ -62,7 +61,7 @@ class Trainer:
         self.stop = StopRequest(max_minutes)
         self.fabric = make_fabric(config.device, config.precision)
         self.processes = Processes()
-        self.processes.share_of(config.batch_size, config.accumulate)
+        self.processes.require_even_shares(config.batch_size, config.accumulate)
         self.journal = Journal(self.folder, config, quiet, writes=self.processes.first)
         self._checkpoint = find_checkpoint(self.folder, resume, self.processes)
         if self._checkpoint is not None:
@@ -73,7 +72,6 @@ class Trainer:
         self._build_networks()
         self.position = Position() if self._checkpoint is None else self._checkpoint.position
         self._last_checkpoint = time.monotonic()
-        self.skipped: list[str] = []
 
     def _build_networks(self) -> None:
         """Both networks on their device, with the weights to start from."""
@@ -120,12 +118,19 @@ class Trainer:
             self.folder.describe(self.config, size)
         self.journal.rewind(self.position.stage, self.position.step)
         with self.stop.catching_signals():
-            while self.position.stage in stages:
+            while self.position.stage in stages and not self._finished():
                 if not self._run_stage(self.position.stage):
                     return False
                 if self.position.stage == 3 and self.position.step >= self.config.stage_steps(3):
                     break
         return True
+
+    def _finished(self) -> bool:
+        """Whether all stages are trained and the last one's weights are written: the same command came once more."""
+        total = self.config.stage_steps(3)
+        written = (self.folder.stage_folder(3) / "model.json").exists()
+        (done,) = self.processes.any(self.position.stage == 3 and self.position.step >= total > 0 and written)
+        return done
 
     def _run_stage(self, stage: int) -> bool:
         """One stage from wherever it stands; True when it is finished."""
@@ -163,10 +168,10 @@ class Trainer:
                     self._validate(stage)
                     meter.restart()
                 if step < total and (due or stopping):
+                    self._count_skipped()
                     self._save(players)
                     meter.restart()
                 if step < total and stopping:
-                    self._count_skipped()
                     return False
         return self._finish(stage, players)
 
@@ -184,9 +189,9 @@ class Trainer:
         self._checkpoint = None
 
     def _count_skipped(self) -> None:
-        """Note the corrupt samples that any process has passed over since it started."""
+        """Note the corrupt samples that any process has passed over, in this session or one before."""
         mine = (*self.batches.skipped.lines, *self.validation.skipped.lines)
-        self.skipped = sorted(self.processes.union(mine))
+        self.position.skipped = sorted(self.processes.union(mine) | set(self.position.skipped))
 
     def _finish(self, stage: int, players: dict[str, Player]) -> bool:
         """Export the stage's generator and move to the next stage."""
@@ -263,9 +268,9 @@ class Trainer:
             "steps": self.position.step,
             "training_seconds": round(self.position.seconds),
             "config": self.config.model_dump(mode="json"),
-            "environment": environment_record(self.processes.size),
+            "environment": environment_record(self.processes.size, self.fabric.device.type),
             "validation": self.journal.last_validation(),
-            "skipped_samples": self.skipped,
+            "skipped_samples": self.position.skipped,
         }
 
     def _save(self, players: dict[str, Player]) -> None:

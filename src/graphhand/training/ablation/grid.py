@@ -165,6 +165,8 @@ def cell_config(base: TrainConfig, cell: Cell, seed: int, start: Path | None) ->
     data["initial_weights"] = None if start is None else str(start)
     data["generator"]["refinement"] = cell.refinement
     data["discriminator"]["sources"] = cell.sources
+    if cell.sources == "single":  # which feels neither bones nor how sources are joined
+        data["discriminator"] = {k: v for k, v in data["discriminator"].items() if k not in ("bones", "fusion")}
     if cell.option is not None:
         change(data, OPTIONS[cell.option].settings)
     if cell.variant in ("base", "dir"):

@@ -155,8 +155,10 @@ def _test_set(result: Result) -> str:
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:
-    gpu = environment.get("gpu")
-    return str(gpu) if gpu else f"{environment.get('processor')}, {environment.get('torch_threads')} thread(s)"
+    gpus = environment.get("gpus")
+    if gpus and environment.get("device") in (None, "cuda"):
+        return " and ".join(sorted(set(gpus)))
+    return f"{environment.get('processor')}, {environment.get('torch_threads')} thread(s)"
 
 
 def _ours(measured: Measure, cell: str) -> str:
