@@ -1,0 +1,63 @@
+"""Imports run one way: CONTRIBUTING.md's table of the house is the order, and the code keeps to it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "src" / "graphhand"
+OUTSIDE = {"__init__", "__main__"}  # the package's own names, and the command line's
+
+
+def layers() -> dict[str, int]:
+    """Row of the table by name; the first may be imported by all."""
+    rows = re.findall(r"^\| (`[^|]*`) \|", (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8"), flags=re.MULTILINE)
+    named = [re.findall(r"`([^`]+?)(?:\.py|/)`", row) for row in rows]
+    return {name: row for row, names in enumerate(named) for name in names}
+
+
+def layer_of(parts: tuple[str, ...]) -> str:
+    return "training/ablation" if parts[:2] == ("training", "ablation") else parts[0]
+
+
+def imports(file: Path) -> Iterator[tuple[str, int]]:
+    """What a file imports of the package when it runs, and where; not what it needs for types alone."""
+    tree = ast.parse(file.read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and id(node) not in typing_only
+            and (node.module or "")[:10] == "graphhand."
+        ):
+            yield layer_of(tuple((node.module or "").split(".")[1:])), node.lineno
+
+
+def test_every_part_stands_in_the_table():
+    parts = {file.stem if file.suffix else file.name for file in PACKAGE.iterdir() if file.suffix in ("", ".py")}
+    assert set(layers()) == parts - OUTSIDE - {"weights", "__pycache__"} | {"training/ablation"}
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_from_the_bottom_to_the_top(file):
+    order, parts = layers(), file.relative_to(PACKAGE).with_suffix("").parts
+    own = layer_of(parts)
+    if own in OUTSIDE:
+        return
+    for imported, line in imports(file):
+        assert order[imported] < order[own] or imported == own, f"{file}:{line}: {own} imports {imported}"
+
+
+def test_training_and_inference_know_nothing_of_each_other():
+    for one, other in (("training", "inference"), ("inference", "training")):
+        assert not [f for f in (PACKAGE / one).rglob("*.py") if other in {name for name, _ in imports(f)}]
