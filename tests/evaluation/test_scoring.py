@@ -125,6 +125,57 @@ def test_samples_that_cannot_be_scored_are_counted_by_reason(records):
     assert score(spoiled, preset("procrustes")).samples == 29
 
 
+ONE_POINT = "with all labelled joints predicted in one point"
+NO_BONE = "whose predicted bone that sets the scale has no length"
+
+
+@pytest.mark.parametrize(
+    ("name", "joints", "reason"),
+    [
+        ("paper", [9, 10], NO_BONE),
+        ("bihand", [0, 9], NO_BONE),
+        ("paper", range(21), NO_BONE),
+        ("root-scale", range(21), ONE_POINT),
+        ("procrustes", range(21), ONE_POINT),
+        ("ho3d", range(21), ONE_POINT),
+        ("root-scale", [9, 10], None),
+        ("procrustes", [0, 9], None),
+        ("root", range(21), None),
+        ("dexycb-absolute", range(21), None),
+    ],
+)
+@pytest.mark.parametrize("place", [0.0, 0.1])
+def test_a_prediction_without_size_is_left_out_where_its_size_is_asked_for(records, name, joints, reason, place):
+    """A failed frame stored as zeros, or as one point anywhere, costs one sample and not the evaluation."""
+    predicted = records.predicted_m.copy()
+    predicted[4, list(joints)] = place
+    scores = score(replace(records, predicted_m=predicted), preset(name))
+    assert scores.left_out == ({} if reason is None else {reason: 1})
+    assert scores.samples == (30 if reason is None else 29)
+    if reason is not None:
+        others = np.arange(30) != 4
+        alone = score(records.select(others), preset(name))
+        np.testing.assert_array_equal(scores.errors_mm[others], alone.errors_mm)
+        assert np.isnan(scores.errors_mm[4]).all()
+
+
+def test_joints_without_a_label_do_not_give_a_prediction_size(records):
+    """Alignments see labelled joints alone: those in one point are all there is."""
+    truth, predicted = records.truth_m.copy(), records.predicted_m.copy()
+    truth[4, 5:], predicted[4, :5] = np.nan, predicted[4, 0]
+    for name in ("root-scale", "procrustes"):
+        assert score(replace(records, truth_m=truth, predicted_m=predicted), preset(name)).left_out == {ONE_POINT: 1}
+
+
+def test_the_bone_that_sets_the_scale_is_the_one_the_protocol_measures(records):
+    """With the palm as joint 0, a bone from it lacks a length where the palm's other end has no label."""
+    truth = records.truth_m.copy()
+    truth[4, 13] = np.nan
+    protocol = Protocol(root=9, scale="bone", bone=(0, 9), joint_zero="palm_ring")
+    scores = score(replace(records, truth_m=truth), protocol)
+    assert scores.left_out == {"without a 3D label of the bone that sets the scale": 1}
+
+
 def test_unaligned_scores_need_a_predicted_position(records):
     floating = replace(records, absolute=np.arange(30) < 10)
     assert score(floating, preset("dexycb-absolute")).samples == 10

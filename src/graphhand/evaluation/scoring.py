@@ -14,6 +14,8 @@ from graphhand.evaluation.records import Float, PoseRecords
 from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
 
 _PALM_PARTNER = {"palm_middle": Joint.MIDDLE_MCP, "palm_ring": Joint.RING_MCP}
+_NO_LENGTH_M = 1e-9
+"""What is shorter sets no scale: joints stored as one point, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def score(records: PoseRecords, protocol: Protocol) -> Scores:
     counted = valid & np.isin(np.arange(21), protocol.counted)
     if protocol.visibility == "visible":
         counted &= records.visible
-    reasons = _reasons_to_leave_out(records, predicted, valid, counted, protocol)
+    reasons = _reasons_to_leave_out(records, predicted, truth, valid, counted, protocol)
     usable = np.array([reason is None for reason in reasons], dtype=bool)
     left_out: dict[str, int] = {}
     for reason in reasons:
@@ -251,12 +253,14 @@ def _with_joint_zero(joints_m: Float, protocol: Protocol) -> Float:
 def _reasons_to_leave_out(
     records: PoseRecords,
     predicted: Float,
+    truth: Float,
     valid: npt.NDArray[np.bool_],
     counted: npt.NDArray[np.bool_],
     protocol: Protocol,
 ) -> list[str | None]:
-    """For each sample why it cannot be scored, or None."""
+    """For each sample why it cannot be scored, or None; poses ``(N, 21, 3)`` with joint 0 as the protocol has it."""
     no_pose = np.asarray(~np.isfinite(predicted).all(axis=(-2, -1)))
+    own = np.where(no_pose[:, None, None], 0.0, predicted)
     tests: list[tuple[npt.NDArray[np.bool_], str]] = [
         (no_pose, "without a finite predicted pose"),
         (np.asarray(~counted.any(axis=1)), "without a joint that counts"),
@@ -268,8 +272,14 @@ def _reasons_to_leave_out(
     if protocol.alignment == "procrustes":
         tests.append((valid.sum(axis=1) < 3, "with fewer than 3 labelled joints"))
     if protocol.scale == "bone":
-        lengths = metrics.bone_length_m(records.truth_m, protocol.bone)
+        lengths = metrics.bone_length_m(truth, protocol.bone)
         tests.append((~(lengths > 0), "without a 3D label of the bone that sets the scale"))
+        short = metrics.bone_length_m(own, protocol.bone) < _NO_LENGTH_M
+        tests.append((short, "whose predicted bone that sets the scale has no length"))
+    if protocol.alignment == "procrustes" or protocol.scale == "least_squares":
+        first = own[np.arange(len(own)), valid.argmax(axis=1)]
+        apart = np.where(valid[..., None], np.abs(own - first[:, None]), 0.0).max(axis=(-2, -1))
+        tests.append((apart < _NO_LENGTH_M, "with all labelled joints predicted in one point"))
     reasons: list[str | None] = [None] * len(records)
     for failed, reason in tests:
         for row in np.flatnonzero(failed):
