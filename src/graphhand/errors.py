@@ -26,4 +26,8 @@ class InputError(GraphHandError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         # Exceptions pickle their args, which here are the joined text: data-loading workers need the parts.
-        return InputError, (self.source, self.problem, self.remedy)
+        return type(self), (self.source, self.problem, self.remedy)
+
+
+class NoHandError(InputError):
+    """A sample that its data set leaves out itself, such as a frame without a hand: no file is at fault."""

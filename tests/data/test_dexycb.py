@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from graphhand.data import DexYCB
+from graphhand.data.check import check_dataset
 from graphhand.data.dexycb import SETUPS
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.images import write_image
 
 
@@ -74,8 +75,16 @@ def test_no_picture_is_in_two_splits(setup):
 def test_frames_without_a_hand_are_named(tree):
     path = tree / "20200709-subject-01/20200709_140/111/labels_000000.npz"
     np.savez(path, joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0))
-    with pytest.raises(InputError, match="shows no hand"):
+    with pytest.raises(NoHandError, match="shows no hand"):
         DexYCB(tree, "train")[0]
+
+
+def test_frames_without_a_hand_leave_a_sound_set_ready_to_use(tree):
+    path = tree / "20200709-subject-01/20200709_140/111/labels_000000.npz"
+    np.savez(path, joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0))
+    report = check_dataset("dexycb", tree, ["train"])
+    assert report.usable
+    assert report.splits[0].without_hand == 1
 
 
 def test_a_broken_label_file_is_named(tree):

@@ -7,22 +7,22 @@ import torch
 from graphhand.data import Augmentation, loading
 from graphhand.data.loading import Examples, HandLoader, SampleKey
 from graphhand.data.mixing import MixedHands, WeightedSet
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 
 
 class Dotted:
     """A small data set in memory; the indices in ``corrupt`` cannot be read."""
 
-    def __init__(self, make, length=12, corrupt=()):
+    def __init__(self, make, length=12, corrupt=(), fault=InputError):
         self.samples = [make(i, ("left", "right")[i % 2], size=(120, 160)) for i in range(length)]
-        self.corrupt = corrupt
+        self.corrupt, self.fault = corrupt, fault
 
     def __len__(self):
         return len(self.samples)
 
     def __getitem__(self, index):
         if index in self.corrupt:
-            raise InputError(f"{index}.png", "is cut short", "copy it again")
+            raise self.fault(f"{index}.png", "is cut short", "copy it again")
         return self.samples[index]
 
 
@@ -99,6 +99,14 @@ def test_strict_raises_the_error_itself(dotted_sample, workers):
     loader = HandLoader(Dotted(dotted_sample, corrupt=(3,)), **OPTIONS, workers=workers, strict=True)
     with pytest.raises(InputError, match=r"^3\.png: is cut short; copy it again$"):
         list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_passes_over_what_the_set_leaves_out_itself(dotted_sample, workers):
+    data = Dotted(dotted_sample, corrupt=(3,), fault=NoHandError)
+    loader = HandLoader(data, **OPTIONS, workers=workers, strict=True)
+    assert [len(batch) for batch in loader.epoch(0)] == [4, 4, 4]
+    assert len(loader.skipped) == 1
 
 
 def test_a_wholly_corrupt_set_ends_in_an_error_not_a_loop(dotted_sample):

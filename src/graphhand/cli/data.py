@@ -132,6 +132,8 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
             console.print(f"unfit    {fault}", markup=False)
         if len(part.faults) > _FAULTS_SHOWN:
             console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
+        if part.without_hand:
+            console.print(f"note     {part.split}: {part.without_hand} pictures show no hand and are left out")
         if part.complete is False:
             console.print(f"note     {part.split}: {part.hands} hands, not the {part.published} published")
     if any(part.missing for part in report.splits):

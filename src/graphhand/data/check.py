@@ -14,7 +14,7 @@ from graphhand.data.example import make_example
 from graphhand.data.labels import bone_lengths_m
 from graphhand.data.registry import DATASETS, NamedDataset, open_dataset
 from graphhand.data.sample import HandSample
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.visualize import Image, contact_sheet, draw_skeleton
 
 SHEET_CELLS = 24
@@ -33,6 +33,7 @@ class SplitReport:
         published: how many the data set's authors publish; None where they do not.
         read: samples read for this check.
         faults: the error line of each sample that could not be used.
+        without_hand: how many the data set leaves out itself: no fault of theirs.
         sides: how many of the samples read are left and right hands.
         with_3d: how many have a full 3D pose.
         picture_sizes: (width, height) of the pictures read, and how many there are of each.
@@ -45,6 +46,7 @@ class SplitReport:
     published: int | None = None
     read: int = 0
     faults: list[str] = field(default_factory=list)
+    without_hand: int = 0
     sides: dict[str, int] = field(default_factory=lambda: {"left": 0, "right": 0})
     with_3d: int = 0
     picture_sizes: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -146,6 +148,8 @@ def _read_split(
     for done, index in enumerate(indices):
         try:
             sample = dataset[index]
+        except NoHandError:
+            report.without_hand += 1
         except InputError as error:
             report.faults.append(str(error))
         else:

@@ -13,7 +13,7 @@ from graphhand.data.info import DatasetInfo
 from graphhand.data.labelfiles import as_array, read_npz, read_yaml
 from graphhand.data.labels import require_plausible
 from graphhand.data.sample import HandSample, Side
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.images import read_image
 from graphhand.skeleton import NUM_JOINTS
 
@@ -58,7 +58,8 @@ class _Frame(NamedTuple):
 
 
 class DexYCB:
-    """One sample a picture. Pictures without a visible hand (all joints -1) raise, and so are left out and counted.
+    """One sample a picture. Pictures without a visible hand (all joints -1) raise :class:`NoHandError`, and so are left
+    out, as in the set's own evaluation.
 
     Args:
         root: the folder with one folder a subject, and calibration/.
@@ -113,7 +114,8 @@ DIR/
         """Read one picture.
 
         Raises:
-            InputError: a file is missing or damaged, the labels are malformed or impossible, or no hand is visible.
+            NoHandError: no hand is visible.
+            InputError: a file is missing or damaged, or the labels are malformed or impossible.
         """
         frame = self._frames[index]
         folder = frame.sequence / frame.serial
@@ -122,7 +124,7 @@ DIR/
         joints = as_array(labels["joint_3d"], (1, NUM_JOINTS, 3), label_file, "joint_3d")[0]
         pixels = as_array(labels["joint_2d"], (1, NUM_JOINTS, 2), label_file, "joint_2d")[0]
         if (joints == -1).all():
-            raise InputError(label_file, "shows no hand", "it is left out, nothing to do")
+            raise NoHandError(label_file, "shows no hand", "it is left out, nothing to do")
         K = self._intrinsics[frame.serial]
         sample = HandSample(
             image=read_image(folder / f"color_{frame.number:06d}.jpg"),

@@ -21,7 +21,7 @@ from graphhand.data.batch import HandBatch, HandExample, collate
 from graphhand.data.example import make_example
 from graphhand.data.mixing import MixedHands, walk
 from graphhand.data.sample import HandDataset, HandSample
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.geometry import CROP_MARGIN
 
 _MAX_REPLACEMENTS = 20
@@ -226,7 +226,7 @@ class HandLoader:
         self._keys = self.epoch_keys(epoch)[start_batch:]
         for made in self._loader:
             for error in made.errors:
-                if self.strict:
+                if self.strict and not isinstance(error, NoHandError):
                     raise error
                 self.skipped.add(str(error))
             if made.batch is not None and (len(made.batch) == self.batch_size or not self.training):

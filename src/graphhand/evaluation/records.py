@@ -18,12 +18,21 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample without a prediction, and why; ``unreadable`` where its file is at fault."""
+    """A sample without a prediction, and why.
+
+    Attributes:
+        index: place in the data set.
+        name: the sample's, as far as it is known.
+        reason: one line.
+        unreadable: a file is at fault.
+        exempt: the data set leaves it out itself: there is nothing to predict.
+    """
 
     index: int
     name: str
     reason: str
     unreadable: bool = False
+    exempt: bool = False
 
 
 @dataclass(frozen=True)

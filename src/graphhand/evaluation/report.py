@@ -162,7 +162,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
         console.print(table)
     for note in evaluation.notes:
         _line(console, "note", note)
-    for sample in evaluation.skipped[:_SHOWN_SKIPPED]:
+    telling = sorted(evaluation.skipped, key=lambda sample: sample.exempt)  # what can be mended comes first
+    for sample in telling[:_SHOWN_SKIPPED]:
         _line(console, "skipped", f"{sample.index} {sample.name}: {sample.reason}")
     if len(evaluation.skipped) > _SHOWN_SKIPPED:
         _line(console, "skipped", f"... and {len(evaluation.skipped) - _SHOWN_SKIPPED} more (all of them with --json)")
@@ -237,7 +238,9 @@ def _definition_note(evaluation: Evaluation) -> str:
 def _sample_counts(evaluation: Evaluation) -> str:
     text = f"{len(evaluation.records)} predicted"
     if evaluation.skipped:
-        text += f", {len(evaluation.skipped)} skipped ({evaluation.unreadable} unreadable)"
+        exempt = sum(sample.exempt for sample in evaluation.skipped)
+        also = f", {exempt} with nothing to predict" if exempt else ""
+        text += f", {len(evaluation.skipped)} skipped ({evaluation.unreadable} unreadable{also})"
     return text
 
 

@@ -21,7 +21,7 @@ from graphhand.data.batch import HandExample, collate
 from graphhand.data.example import make_example
 from graphhand.data.loading import prepare_worker
 from graphhand.data.sample import HandDataset, HandSample
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation.predictions import TruthSample
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov
@@ -97,13 +97,15 @@ class _Cut(NamedTuple):
 
 
 class _Fault(NamedTuple):
-    """A sample that could not be read."""
+    """A sample that could not be read, or has nothing to predict."""
 
     place: int
     error: InputError
 
     def passed_over(self, strict: bool) -> Skipped:
-        """How the result counts it; where nothing may be passed over, raise the error."""
+        """How the result counts it; where no fault may be passed over, raise the error."""
+        if isinstance(self.error, NoHandError):
+            return Skipped(self.place, "", str(self.error), exempt=True)
         if strict:
             raise self.error
         return Skipped(self.place, "", str(self.error), unreadable=True)
@@ -118,8 +120,8 @@ class _Cuts(Dataset[Any]):
             sample = self.samples[index]
         except InputError as error:
             return _Fault(index, error)
-        if not sample.labelled.any():
-            return Skipped(index, sample.name, "has no labelled joint")
+        if sample.box_px is None and not sample.labelled.any():
+            return Skipped(index, sample.name, "has neither a labelled joint nor a box")
         example = self.crop.cut(sample, self.size)
         height, width = sample.image.shape[:2]
         told = self.crop.told_camera(sample).K
