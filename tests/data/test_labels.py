@@ -35,6 +35,7 @@ CASES = {
     "other picture": (lambda s: replace(s, joints_px=s.joints_px + 3000), "joints_px.*far off"),
     "all zero": (lambda s: replace(s, joints_px=np.zeros((21, 2)), joints_cam_m=None), "joints_px.*within"),
     "unlabelled": (lambda s: replace(s, joints_px=np.full((21, 2), np.nan), joints_cam_m=None), "no joint is labelled"),
+    "3d alone": (lambda s: replace(s, joints_px=np.full((21, 2), np.nan)), "no joint is labelled"),
     "transposed camera": (lambda s: replace(s, K=s.K.T), "K: not a camera"),
     "zero focal": (lambda s: replace(s, K=np.diag([0.0, 0.0, 1.0])), "K: not a camera"),
 }

@@ -82,6 +82,7 @@ def test_a_split_keeps_its_lines(tmp_path, record):
         ({"box_px": [0, 0, 0, 10]}, "box_px"),
         ({"image": "missing.png"}, "missing.png"),
         ({"joints_cam_m": [[0, 0, 500.0]] * 21}, "joints_cam_m"),
+        ({"joints_px": [None] * 21, "box_px": None}, "no joint is labelled and there is no box"),
     ],
 )
 def test_a_wrong_field_is_named_with_file_and_line(tmp_path, record, change, message):
@@ -98,6 +99,14 @@ def test_a_wrong_field_is_named_with_file_and_line(tmp_path, record, change, mes
 def test_a_malformed_line_is_refused_at_once(tmp_path, record, line):
     with pytest.raises(InputError, match=r"hands\.jsonl:2"):
         write(tmp_path, record, line)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_in_one_line(tmp_path, record, encoding):
+    line = json.dumps(record | {"name": "M\u00e4rz"}, ensure_ascii=False)
+    (tmp_path / "hands.jsonl").write_text(line + "\n", encoding=encoding)
+    with pytest.raises(InputError, match=r"hands\.jsonl: is not text in UTF-8; save it as UTF-8$"):
+        PlainHands(tmp_path)
 
 
 def test_a_missing_file_says_how_to_see_the_expected_tree(tmp_path):

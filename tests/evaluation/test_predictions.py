@@ -176,6 +176,10 @@ def test_two_pictures_of_one_name_are_not_guessed_between(records, truth, tmp_pa
         ("p.json", b"[" * 100_000, "not JSON"),
         ("p.json", b"7", "not a predictions file"),
         ("p.txt", b"", "not a predictions file"),
+        ("p.jsonl", '{"image": "a", "hands": []}\n'.encode("utf-16"), "not text in UTF-8"),
+        ("p.json", "[[], []]".encode("utf-16"), "not text in UTF-8"),
+        ("p.jsonl", b'{"image": "a", "hands": []}\n{"image": "\xe9"}', "not text in UTF-8"),
+        ("p.json", b'[["\xe9"], []]', "not text in UTF-8"),
         ("p.npz", b"PK\x03\x04 cut short", "not a readable .npz"),
         ("p.npz", b"", "not a readable .npz"),
         ("p.mat", b"MATLAB 5.0 but not really", "not a readable .mat"),
@@ -188,6 +192,24 @@ def test_bad_files_are_refused_in_one_line(truth, tmp_path, name, content, probl
         read(path, truth)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_npz_is_refused_in_one_line_or_read(records, tmp_path, seed):
+    """Wherever the damage is: in the archive's own tables, in compressed data, in an array's header."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "p.npz"
+    records.save(path)
+    content = bytearray(path.read_bytes())
+    for place in rng.integers(0, len(content), 20) if seed % 2 else rng.integers(0, 300, 4):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    errors = []
+    try:
+        read(path, [])
+    except InputError as error:
+        errors.append(str(error))
+    assert all(line.startswith(str(path)) and "\n" not in line for line in errors)
 
 
 def test_missing_arrays_and_wrong_shapes_are_named(records, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -57,6 +58,33 @@ def test_beyond_the_limit_sizes_count(folder, monkeypatch):
     before = folder_record(folder)
     (folder / "labels.json").write_text("[1, 3]")
     assert folder_record(folder) == before
+
+
+def test_the_checksum_of_an_intact_folder_stays_what_it_was(folder):
+    """Run folders of today are compared with those of long ago."""
+    (folder / "images-2.txt").write_text("x")  # sorts between a folder's name and its files' paths
+    expected = hashlib.sha256(b"images/a.png\x005\0" + b"images-2.txt\x001\0x" + b"labels.json\x006\0[1, 2]")
+    assert folder_record(folder) == {"files": 3, "bytes": 12, "sha256": expected.hexdigest()}
+
+
+def test_what_cannot_be_read_is_noted_by_name(folder, monkeypatch):
+    before = folder_record(folder)
+    (folder / "gone.json").symlink_to("nowhere")
+    (folder / "loop").symlink_to("loop")
+    (folder / "locked").mkdir()
+    iterdir, read_bytes = Path.iterdir, Path.read_bytes
+
+    def refuse(path):
+        if path.name in ("locked", "labels.json"):
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", lambda path: refuse(path) or iterdir(path))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) or read_bytes(path))
+    record = folder_record(folder)
+    assert record["unreadable"] == ["gone.json", "labels.json", "locked", "loop"]
+    assert (record["files"], record["bytes"]) == (before["files"], before["bytes"])
+    assert record["sha256"] != before["sha256"]
+    json.dumps(record)
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 11}, {"first": 5}, {"switches": {"antialiasing": 1}}])

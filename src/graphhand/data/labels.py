@@ -69,7 +69,7 @@ _FINE: _Finding = ("", "", "")
 def _check_2d(sample: HandSample) -> _Finding:
     points = _rows(sample.joints_px, sample.labelled)
     if not len(points):
-        if sample.box_px is None and sample.joints_cam_m is None:
+        if sample.box_px is None:  # 3D labels alone do not say where to cut
             return "joints_px", "no joint is labelled and there is no box", "leave this sample out"
         return _FINE
     (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()

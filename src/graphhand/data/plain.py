@@ -45,7 +45,7 @@ class PlainHands:
         split: keep the lines whose ``split`` is this; None keeps all.
 
     Raises:
-        InputError: no such file, or a line that is not JSON, lacks a field, or has one we do not know.
+        InputError: no such file, or not in UTF-8, or a line that is not JSON, lacks a field, or has one we do not know.
     """
 
     info = DatasetInfo(
@@ -64,12 +64,17 @@ DIR/
         self.split = split
         self.file = self.info.require(self.root / LABEL_FILE)
         self.records: list[tuple[int, dict[str, Any]]] = []
-        with self.file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    record = _parse(line, f"{self.file}:{number}")
-                    if split is None or record.get("split") == split:
-                        self.records.append((number, record))
+        try:
+            with self.file.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        record = _parse(line, f"{self.file}:{number}")
+                        if split is None or record.get("split") == split:
+                            self.records.append((number, record))
+        except UnicodeDecodeError:
+            raise InputError(self.file, "is not text in UTF-8", "save it as UTF-8") from None
+        except OSError as error:
+            raise InputError(self.file, f"cannot be read ({error.strerror})", "check the file") from None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -8,12 +8,12 @@ The last two carry their own ground truth; the first two need the data set they 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 
@@ -66,8 +66,9 @@ def read_npz(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(path, f"not a readable .npz ({error})", "write one with numpy.savez") from None
+    except Exception as error:  # zipfile, zlib, numpy and Python's tokenizer each have their own
+        found = " ".join(str(error).split())
+        raise InputError(path, f"not a readable .npz ({found})", "write one with numpy.savez") from None
     missing = {"predicted_m", "truth_m"} - arrays.keys()
     if missing:
         remedy = "store predictions and ground truth as predicted_m and truth_m, (N, 21, 3)"
@@ -240,17 +241,24 @@ def _parse_line(line: str, source: str) -> dict[str, Any]:
 
 def _load_json(path: str | PathLike[str]) -> Any:
     with _open(path) as file:
+        text = file.read()
         try:
-            return json.loads("".join(file))
+            return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(path, f"not JSON ({error})", "write [[joints...], [vertices...]]") from None
 
 
-def _open(path: str | PathLike[str]) -> Any:
+@contextmanager
+def _open(path: str | PathLike[str]) -> Iterator[TextIO]:
     try:
-        return Path(path).open(encoding="utf-8")
+        file = Path(path).open(encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from None
+    with file:
+        try:
+            yield file
+        except UnicodeDecodeError:  # shells on Windows write UTF-16 into files
+            raise InputError(path, "is not text in UTF-8", "save it as UTF-8") from None
 
 
 def _built(path: str | PathLike[str], **fields: Any) -> PoseRecords:

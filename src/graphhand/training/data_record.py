@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
     """One entry for each training source and for the validation set, as JSON.
 
     Each has a ``sha256``. Of a data set on disk it covers the name and size of every file below its folder, and the
-    contents of those that are no pictures, up to 1 GiB in all in the order of their names. Of drawn hands it covers the
-    engine's source code, the hand's file, the settings and the background pictures, which determine every picture.
+    contents of those that are no pictures, up to 1 GiB in all in the order of their names; what cannot be read is noted
+    by name. Of drawn hands it covers the engine's source code, the hand's file, the settings and the background
+    pictures, which determine every picture.
     """
     size = config.generator.image_size
     return {
@@ -41,28 +42,47 @@ def _source_record(source: TrainSource, image_size: int) -> dict[str, Any]:
 
 
 def folder_record(root: Path) -> dict[str, Any]:
-    """Checksum, and numbers of files and bytes, of a data set's folder."""
+    """Checksum, and numbers of files and bytes, of a data set's folder; the names of what cannot be read, if any."""
     digest, files, total, unread = hashlib.sha256(), 0, 0, _READ_LIMIT
+    unreadable: list[str] = []
     for path, size in _files(root):
+        name = path.relative_to(root).as_posix()
+        if size is None:
+            unreadable.append(name)
+            continue
         files, total = files + 1, total + size
-        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
+        digest.update(_bytes(f"{name}\0{size}\0"))
         if path.suffix.lower() not in IMAGE_SUFFIXES and size <= unread:
             unread -= size
-            digest.update(path.read_bytes())
-    return {"files": files, "bytes": total, "sha256": digest.hexdigest()}
+            try:
+                digest.update(path.read_bytes())
+            except OSError:
+                unreadable.append(name)
+    for name in unreadable:
+        digest.update(_bytes(f"{name}\0unreadable\0"))
+    record: dict[str, Any] = {"files": files, "bytes": total, "sha256": digest.hexdigest()}
+    return record | {"unreadable": unreadable} if unreadable else record
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Every file below a folder and its size, in the order of their names; of a file, itself."""
-    if folder.is_file():
-        yield folder, folder.stat().st_size
+def _bytes(name: str) -> bytes:
+    """Of a file's name, which need not be UTF-8 on disk."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _files(path: Path) -> Iterator[tuple[Path, int | None]]:
+    """Every file below a folder and its size, in the order of their names; of a file, itself. What cannot be looked at
+    (a link to nowhere, a folder without permission) has no size."""
+    try:
+        status = path.stat()
+        entries = sorted(path.iterdir(), key=lambda entry: entry.name) if stat.S_ISDIR(status.st_mode) else None
+    except OSError:
+        yield path, None
         return
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir():
-                yield from _files(Path(entry.path))
-            else:
-                yield Path(entry.path), entry.stat().st_size
+    if entries is None:
+        yield path, status.st_size
+        return
+    for entry in entries:
+        yield from _files(entry)
 
 
 def _drawn_record(source: RenderedSource, image_size: int) -> dict[str, Any]:
