@@ -174,6 +174,7 @@ def test_presets_are_listed():
             ["--predictions", "{npz}", "--figures", "f", "--curves", "c.json", "--json", "c.json"],
             "c.json: is one of the inputs",
         ),
+        (["--predictions", "{npz}", "--figures", "{npz}"], "is no folder; choose another --figures"),
         (["--predictions", "{npz}", "--unit", "mm"], "say the file's unit"),
         (["--predictions", "{npz}", "--device", "abacus"], "device abacus: cannot be used"),
         (["--predictions", "{npz}", "--regressor", "nowhere.json"], "not a readable joint regressor"),
@@ -185,6 +186,37 @@ def test_mistakes_get_one_line_and_exit_code_one(npz, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not isinstance(result.exception, np.linalg.LinAlgError)
+
+
+@pytest.mark.parametrize("option", ["--json", "--save-predictions", "--submission", "--fit-regressor"])
+@pytest.mark.parametrize(("place", "problem"), [("nowhere/x", "there is no folder"), ("", "is a folder")])
+def test_what_cannot_be_written_is_refused_before_the_long_work(
+    crops_dir, tmp_path, monkeypatch, option, place, problem
+):
+    from graphhand.evaluation import session
+
+    monkeypatch.setattr(session, "open_samples", None)  # calling it would be a TypeError
+    target = tmp_path / place
+    result = run("--weights", "default", "--dataset", "annotated-crops", "--root", crops_dir, option, target)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{target}: {problem}")
+    assert option in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--json", "--save-predictions", "--submission", "--fit-regressor"])
+def test_a_disk_that_refuses_at_the_end_is_one_line(npz, crops_dir, tiny_weights, tmp_path, monkeypatch, option):
+    def full(path, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    arguments = ["--predictions", npz]
+    if option == "--submission":  # needs a whole data set
+        arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir]
+    result = run(*arguments, "--submission-format", "freihand", option, tmp_path / "x")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"{tmp_path / 'x'}: cannot be written (No space left on device); check it"
+    assert isinstance(result.exception, SystemExit)
 
 
 def test_fitting_on_the_reported_split_is_refused(records, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from graphhand.cli.outputs import refuse_inputs
+from graphhand.cli.outputs import refuse_inputs, require_folder_of, writing
 from graphhand.errors import GraphHandError, InputError
 
 if TYPE_CHECKING:
@@ -176,6 +176,10 @@ def evaluate(
         for option, path in outputs.items():
             if path is not None:
                 refuse_inputs(path, option, inputs)
+                if str(path) != "-" or option != "--json":
+                    require_folder_of(path, option)
+        if figures is not None and figures.exists() and not figures.is_dir():
+            raise InputError(figures, "is no folder", "choose another --figures")
         other_curves = _load_curves(curves, figures)
         notes: list[str] = []
         with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:
@@ -256,7 +260,7 @@ def _write(
 ) -> None:
     from graphhand.files import replacing, write_text_atomically
 
-    try:
+    with writing("output"):
         if json_file is not None:
             text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
             if str(json_file) == "-":
@@ -270,8 +274,6 @@ def _write(
             from graphhand.evaluation.figures import write_figures
 
             write_figures(figures, evaluation, samples, curves)
-    except OSError as error:
-        raise InputError(error.filename or "output", f"cannot be written ({error.strerror})", "check it") from None
 
 
 def _fit(
@@ -286,9 +288,11 @@ def _fit(
         )
     fitted_on = {**evaluation.data, "model": evaluation.source.get("model", evaluation.source.get("file", ""))}
     try:
-        fit_joint_regressor(records, fitted_on).save(path)
+        regressor = fit_joint_regressor(records, fitted_on)
     except ValueError as error:
         raise InputError("--fit-regressor", str(error), "give a larger training split") from None
+    with writing("--fit-regressor"):
+        regressor.save(path)
     console.print(f"joint regressor written to {path}: report it with every number that uses it", highlight=False)
 
 
@@ -298,7 +302,8 @@ def _submit(path: Path, kind: str | None, evaluation: Evaluation, console: Conso
     kind = kind or evaluation.data.get("dataset")
     if kind not in ("freihand", "ho3d", "dexycb"):
         raise InputError("--submission", f"{kind} has no format of its own", "choose with --submission-format")
-    write_submission(path, evaluation.records, kind, evaluation.skipped)  # type: ignore[arg-type]
+    with writing("--submission"):
+        write_submission(path, evaluation.records, kind, evaluation.skipped)  # type: ignore[arg-type]
     mesh = "" if kind == "dexycb" else "; vertices are zeros: joint scores count, mesh scores mean nothing"
     console.print(f"submission written to {path}{mesh}", highlight=False, soft_wrap=True, markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,6 +68,42 @@ def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> No
     """
     if Path(target).resolve() in {path.resolve() for path in inputs}:
         raise InputError(target, "is one of the inputs", f"choose another {option}")
+
+
+def require_folder_of(target: str | Path, option: str) -> None:
+    """Refuse a file that could not be written after long work.
+
+    Args:
+        target: the file that will be written.
+        option: which option names it.
+
+    Raises:
+        InputError: its folder does not exist or cannot be written to, or it is a folder itself.
+    """
+    folder = Path(target).absolute().parent
+    if not folder.is_dir():
+        raise InputError(target, f"there is no folder {folder}", f"make it, or choose another {option}")
+    if Path(target).is_dir():
+        raise InputError(target, "is a folder", f"choose another {option}")
+    if not os.access(folder, os.W_OK):
+        raise InputError(target, "its folder cannot be written to", f"choose another {option}")
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what the system says against writing into one line.
+
+    Args:
+        what: what is written, for errors that name no file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(error.filename or what, f"cannot be written ({reason})", "check it") from None
 
 
 @contextmanager
