@@ -218,6 +218,18 @@ def test_another_test_set_scores_again_and_trains_nothing(whole, recipe, tmp_pat
     assert {result["scores"]["samples"] for result in ablation.results()} == {2}
 
 
+def test_pictures_show_cells_on_the_recipes_test_set_alone(whole, recipe, tmp_path, hands):
+    """Records of another test set tell nothing of this one's pictures."""
+    shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
+    other = {"kind": "dataset", "name": "plain", "root": str(hands), "options": {"split": "test"}}
+    drawn = tmp_path / "fig6_stages.png"
+    write_outputs(grid(recipe, tmp_path, validation=other), figures=True)
+    assert not drawn.exists()
+    assert "fig6_stages.png" not in (tmp_path / "tables.md").read_text()
+    write_outputs(grid(recipe, tmp_path), figures=True)
+    assert drawn.exists()
+
+
 def test_a_cell_that_lacks_a_measure_is_scored_again_and_not_trained(whole, tmp_path, monkeypatch):
     shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
     first = grid_like(whole, tmp_path).runs[0]

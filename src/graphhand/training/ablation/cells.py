@@ -38,6 +38,7 @@ FORMAT = "graphhand-ablation-cell-1"
 HEADLINE = "paper-no-scale"
 """The protocol of the tables: roots aligned, no scale, all 21 joints. ``graphhand evaluate --list-presets`` has it."""
 PROTOCOLS = (HEADLINE, "paper", "procrustes")
+RECORDS_FILE = "records.npz"
 
 State = Literal["finished", "trained", "begun", "waiting"]
 Watch = Callable[["CellRun", Trainer], AbstractContextManager[None]]
@@ -202,7 +203,7 @@ class CellRun:
             "scores": asdict(scores),
             "protocols": detail,
         }
-        with replacing(self.folder / "records.npz") as temporary:
+        with replacing(self.folder / RECORDS_FILE) as temporary:
             records.save(temporary)
         write_text_atomically(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
         RunFolder(self.folder).checkpoint.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def write_outputs(ablation: Ablation, figures: bool) -> dict[str, Any]:
     if figures:
         samples = open_source(ablation.base.validation, ablation.base)
         for seed in ablation.seeds:
-            names = names or draw_figures(ablation.out / f"seed{seed}", samples, ablation.out)
+            names = names or draw_figures(ablation.base, seed, samples, ablation.out)
     found = summary(results, ablation.tables, ablation.seeds, ablation.base.model_dump(mode="json"))
     write_text_atomically(ablation.out / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     write_text_atomically(ablation.out / TABLES_FILE, markdown(results, ablation.tables, names))

@@ -20,7 +20,9 @@ from graphhand.evaluation.predictions import read_npz
 from graphhand.evaluation.presets import preset
 from graphhand.evaluation.scoring import score
 from graphhand.files import replacing
-from graphhand.training.ablation.cells import HEADLINE
+from graphhand.training.ablation.cells import HEADLINE, RECORDS_FILE, CellRun
+from graphhand.training.ablation.grid import CELLS
+from graphhand.training.config import TrainConfig
 from graphhand.visualize import Image, contact_sheet, draw_pose, draw_skeleton
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -48,21 +50,23 @@ FIGURES = (
 )
 
 
-def draw_figures(seed_folder: Path, samples: HandDataset, out: Path) -> list[str]:
+def draw_figures(base: TrainConfig, seed: int, samples: HandDataset, out: Path) -> list[str]:
     """Draw every figure whose cells are all finished.
 
     Args:
-        seed_folder: ``DIR/seedN``.
-        samples: the test set.
-        out: folder of the pictures.
+        base: the grid's recipe.
+        seed: whose cells.
+        samples: the recipe's test set; cells last scored on another one are not drawn.
+        out: the grid's folder, which gets the pictures.
 
     Returns:
         Names of the files written.
     """
     written = []
     for figure in FIGURES:
-        files = [seed_folder / cell / "records.npz" for cell in figure.columns.values()]
-        if all(file.is_file() for file in files):
+        runs = [CellRun(base, CELLS[cell], seed, out) for cell in figure.columns.values()]
+        files = [run.folder / RECORDS_FILE for run in runs]
+        if all(run.result() is not None for run in runs) and all(file.is_file() for file in files):
             name = f"{figure.name}.png"
             picture = draw_figure(dict(zip(figure.columns, map(read_npz, files))), samples)
             with replacing(out / name) as temporary:
