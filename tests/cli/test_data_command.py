@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from graphhand.cli import data
@@ -72,20 +71,9 @@ def test_every_set_is_listed():
     assert all(name in result.output for name in DATASETS)
 
 
-@pytest.mark.parametrize(
-    ("pairs", "options"),
-    [
-        (["wrist_rule=ge"], {"wrist_rule": "ge"}),
-        (["views=BB_left,BB_right"], {"views": ["BB_left", "BB_right"]}),
-        (["views=SK_color"], {"views": ["SK_color"]}),
-        (["min_side_px=8", "interacting=false"], {"min_side_px": 8.0, "interacting": False}),
-    ],
-)
-def test_options_are_what_they_look_like(pairs, options):
-    assert data.parse_options(pairs) == options
-
-
-def test_malformed_options_are_refused():
-    with pytest.raises(InputError, match="KEY=VALUE"):
-        data.parse_options(["wrist_rule"])
-    assert isinstance(data.app, typer.Typer)
+def test_options_reach_the_data_set(folder, tmp_path):
+    result = run("check", "plain", folder, "--option", "wrist=ge", "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    assert "no option 'wrist'" in result.output
+    with pytest.raises(InputError, match="--option: 'wrist' is not KEY=VALUE"):
+        CliRunner().invoke(data.app, ["check", "plain", str(folder), "--option", "wrist"], catch_exceptions=False)

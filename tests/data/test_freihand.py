@@ -42,8 +42,10 @@ def test_versions_share_labels_and_have_pictures_of_their_own(tree, dotted_sampl
 def test_one_version_can_be_chosen(tree):
     dataset = FreiHAND(tree, versions=("hom",))
     assert [dataset[i].name for i in range(len(dataset))] == ["training/00000002", "training/00000003"]
-    with pytest.raises(InputError, match="gs, hom, sample, auto"):
-        FreiHAND(tree, versions=("green",))
+    assert FreiHAND(tree, versions="hom").versions == dataset.versions
+    for versions in (("green",), "green", 3):
+        with pytest.raises(InputError, match="gs, hom, sample, auto"):
+            FreiHAND(tree, versions=versions)
 
 
 def test_files_that_do_not_match_are_refused(tree):

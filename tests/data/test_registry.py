@@ -5,6 +5,7 @@ import json
 import pytest
 
 from graphhand.data import DATASETS, open_dataset
+from graphhand.data.registry import dataset_options
 from graphhand.errors import InputError
 
 
@@ -26,6 +27,39 @@ def test_unknown_names_splits_and_options_list_the_known_ones(tmp_path):
         open_dataset("rhd", tmp_path, "test")
     with pytest.raises(InputError, match="choose from views, wrist_rule"):
         open_dataset("stb", tmp_path, wrist="ge")
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("wrist_rule=ge", "ge"),
+        ("views=SK_color", "SK_color"),
+        ("views=[SK_color]", ("SK_color",)),
+        ("views=BB_left,BB_right", ("BB_left", "BB_right")),
+        ("views=[BB_left, BB_right]", ("BB_left", "BB_right")),
+        ("views=BB_left, BB_right", ("BB_left", "BB_right")),
+        ("numbers=1,2.5,true", (1, 2.5, True)),
+        ("min_side_px=8", 8),
+        ("interacting=false", False),
+        ("versions=null", None),
+        ('name="a,b"', "a,b"),
+        ("path=a=b", "a=b"),
+    ],
+)
+def test_options_have_one_syntax(pair, value):
+    key = pair.split("=")[0]
+    options = dataset_options([pair], "--option")
+    assert options == {key: value}
+    assert type(options[key]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "pair", ["wrist_rule", "=ge", "views=", "views= ", "views=[a", "views=a,[b", "when=2020-99-99"]
+)
+def test_malformed_options_are_one_line(pair):
+    with pytest.raises(InputError, match=r"^--some-flag: .* is not KEY=VALUE") as caught:
+        dataset_options(["fine=1", pair], "--some-flag")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_split_is_said_once(tmp_path):

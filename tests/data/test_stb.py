@@ -140,6 +140,12 @@ def test_the_stereo_half_has_two_views_a_baseline_apart(tree, hand_para):
     np.testing.assert_allclose(shift, BASELINE_M, atol=1e-5)
 
 
+def test_one_view_may_be_named_alone(tree):
+    alone, listed = STB(tree, "test", views="BB_left"), STB(tree, "test", views=["BB_left"])
+    assert alone.views == listed.views == ("BB_left",)
+    assert [sample.name for sample in alone] == [sample.name for sample in listed]
+
+
 def test_only_the_labels_in_use_are_needed(tree):
     for path in (tree / "labels").glob("*_BB.mat"):
         path.unlink()
@@ -176,5 +182,8 @@ def test_labels_in_metres_are_noticed(tree, hand_para):
 def test_wrong_choices_are_refused_by_name(tree):
     with pytest.raises(InputError, match="SK_color"):
         STB(tree, "test", views=("SK",))
+    for views in ("SK", 3, None):
+        with pytest.raises(InputError, match=f"no view {views!r}; choose from SK_color"):
+            STB(tree, "test", views=views)
     with pytest.raises(InputError, match="four-knuckles"):
         STB(tree, "test", wrist_rule="zb")

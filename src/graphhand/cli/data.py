@@ -87,26 +87,10 @@ def check(
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs; a value with commas is a list, and numbers, true and false are what they look like."""
-    from graphhand.errors import InputError
+    """What ``--option`` was given; see :func:`graphhand.data.registry.dataset_options`."""
+    from graphhand.data.registry import dataset_options
 
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise InputError(f"--option {pair}", "not KEY=VALUE", "write for example wrist_rule=ge")
-        values = [_plain_value(part) for part in text.split(",")]
-        options[key] = values if len(values) > 1 or key in ("views", "versions") else values[0]
-    return options
-
-
-def _plain_value(text: str) -> bool | float | str:
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return dataset_options(pairs, "--option")
 
 
 def _print(report: CheckReport, sheet: Path | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphhand.data.info import DatasetInfo
+from graphhand.data.info import DatasetInfo, as_names
 from graphhand.data.labelfiles import as_array, read_json
 from graphhand.data.labels import CheckedOnce, project
 from graphhand.data.sample import HandSample
@@ -26,7 +26,8 @@ class FreiHAND:
     Args:
         root: the folder FreiHAND_pub_v2, or the one that holds it.
         split: "training" or "evaluation" (whose labels came out in 2021, as evaluation_xyz.json).
-        versions: which post-processings of the training pictures; None takes those whose first picture is there.
+        versions: which post-processings of the training pictures, one or several; None takes those whose first
+            picture is there.
 
     Raises:
         InputError: files are missing or malformed.
@@ -49,7 +50,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
     )
 
     def __init__(
-        self, root: str | PathLike[str], split: str = "training", *, versions: Sequence[str] | None = None
+        self, root: str | PathLike[str], split: str = "training", *, versions: str | Sequence[str] | None = None
     ) -> None:
         self.split = self.info.require_split(split)
         root = Path(root)
@@ -67,7 +68,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
                 self._K[row] = as_array(K[row], (3, 3), camera_file, f"row {row}")
             except InputError as error:
                 self._malformed[row] = error
-        self.versions = self._present_versions() if versions is None else tuple(versions)
+        self.versions = self._present_versions() if versions is None else as_names(versions)
         for version in self.versions:
             if version not in VERSIONS:
                 raise InputError("versions", f"no version {version!r}", f"choose from {', '.join(VERSIONS)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -49,3 +49,8 @@ class DatasetInfo:
             remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
             raise InputError(path, "no such file or folder", remedy)
         return path
+
+
+def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of which one may be given alone; what is no sequence is left for the caller to refuse by name."""
+    return tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)

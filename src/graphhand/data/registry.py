@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from os import PathLike
 from typing import Any, Protocol
+
+import yaml
 
 from graphhand.data.coco_wholebody import CocoWholeBody
 from graphhand.data.dexycb import DexYCB
@@ -32,6 +35,32 @@ class NamedDataset(HandDataset, Protocol):
 DATASETS: dict[str, Any] = {
     cls.info.name: cls for cls in (RHD, STB, FreiHAND, HO3D, InterHand, DexYCB, CocoWholeBody, GeRealWorld, PlainHands)
 }
+
+
+def dataset_options(pairs: Iterable[str], flag: str) -> dict[str, Any]:
+    """Options for :func:`open_dataset` as they are written on a command line.
+
+    Args:
+        pairs: ``KEY=VALUE`` with a YAML value, or plain text with commas, which is a list; lists become tuples.
+        flag: the command's option that they were given to, for errors.
+
+    Raises:
+        InputError: one of them is not of that form.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        text = text.strip()
+        try:
+            value = yaml.safe_load(text)
+            if value == text and "," in text:
+                value = [yaml.safe_load(part) for part in text.split(",")]
+        except (yaml.YAMLError, ValueError):
+            text = ""
+        if not key or not text:
+            raise InputError(flag, f"{pair!r} is not KEY=VALUE", "write for example wrist_rule=ge")
+        options[key] = tuple(value) if isinstance(value, list) else value
+    return options
 
 
 def open_dataset(name: str, root: str | PathLike[str], split: str | None = None, /, **options: Any) -> NamedDataset:

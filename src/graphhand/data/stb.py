@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.info import DatasetInfo
+from graphhand.data.info import DatasetInfo, as_names
 from graphhand.data.labelfiles import read_mat
 from graphhand.data.labels import CheckedOnce, project
 from graphhand.data.sample import HandSample
@@ -89,8 +89,8 @@ class STB:
     Args:
         root: the data set's folder, with the sequences in ``images/`` or directly inside.
         split: "train" (B2 to B6) or "test" (B1).
-        views: which pictures: ``SK_color`` (Ge et al., BiHand and most after them), ``BB_left`` and ``BB_right``
-            (Zimmermann & Brox evaluate on both).
+        views: which pictures, one or several: ``SK_color`` (Ge et al., BiHand and most after them), ``BB_left`` and
+            ``BB_right`` (Zimmermann & Brox evaluate on both).
         wrist_rule: see :func:`move_palm_to_wrist`.
 
     Raises:
@@ -118,21 +118,21 @@ DIR/
         root: str | PathLike[str],
         split: str = "train",
         *,
-        views: Sequence[View] = ("SK_color",),
+        views: View | Sequence[View] = ("SK_color",),
         wrist_rule: WristRule = "ge",
     ) -> None:
         self.split = self.info.require_split(split)
-        for view in views:
+        self.views, self.wrist_rule = cast("tuple[View, ...]", as_names(views)), wrist_rule
+        for view in self.views:
             if view not in get_args(View):
                 raise InputError("views", f"no view {view!r}", f"choose from {', '.join(get_args(View))}")
-        self.views, self.wrist_rule = tuple(views), wrist_rule
         self.root = self.info.require(root)
         self.pictures = self.root / "images" if (self.root / "images").is_dir() else self.root
         self._labels: dict[tuple[str, str], FloatArray] = {}
         self._frames: list[_Frame] = []
         for background in BACKGROUNDS[:1] if split == "test" else BACKGROUNDS[1:]:
             for motion in MOTIONS:
-                for view in views:
+                for view in self.views:
                     frames = len(self._sequence_labels(background + motion, view[:2]))
                     self._frames += [_Frame(background + motion, view, i) for i in range(frames)]
         self._checked = CheckedOnce(len(self))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import ValidationError
 
 from graphhand.data import HandDataset
-from graphhand.data.registry import DATASETS, open_dataset
+from graphhand.data.registry import DATASETS, dataset_options, open_dataset
 from graphhand.errors import InputError
 from graphhand.evaluation import predictions as readers
 from graphhand.evaluation.annotated_crops import AnnotatedCrops
@@ -88,21 +87,12 @@ def open_samples(name: str, root: Path | None, split: str | None, options: Seque
         name: of the registry, ``annotated-crops``, or ``rendered``.
         root: its folder; None for ``rendered``, which has none.
         split: one of its splits.
-        options: ``KEY=VALUE`` with a YAML value, the data set's own choices.
+        options: ``KEY=VALUE``, the data set's own choices; see :func:`dataset_options`.
 
     Raises:
         InputError: unknown name, split or option; files are missing or malformed.
     """
-    chosen: dict[str, Any] = {}
-    for option in options:
-        key, separator, text = option.partition("=")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            separator = ""
-        if not separator:
-            raise InputError("--data-option", f"{option!r} is not KEY=VALUE", "write for example wrist_rule=ge")
-        chosen[key] = tuple(value) if isinstance(value, list) else value
+    chosen = dataset_options(options, "--data-option")
     if name == "rendered":
         if chosen or root is not None:
             raise InputError(name, "is drawn, not read", "leave out --root and --data-option")
