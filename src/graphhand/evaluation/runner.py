@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data.batch import HandExample, collate
@@ -25,6 +24,7 @@ from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation.predictions import TruthSample
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov
+from graphhand.inference.estimator import NetworkOutput
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]
@@ -32,20 +32,9 @@ PoseStage = Literal["final", "prior"]
 Progress = Callable[[int, int], None]
 
 
-class Output(Protocol):
-    """What is read of a network's output: the crop camera's frame, right hands (``graphhand.model.generator``)."""
-
-    @property
-    def joints_cam_m(self) -> Tensor:
-        """``(B, 21, 3)``."""
-
-    @property
-    def joints_px(self) -> Tensor:
-        """``(B, 21, 2)`` crop pixels."""
-
-
 Network = Callable[..., Any]
-"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`Output`."""
+"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`NetworkOutput`,
+of which ``joints_cam_m`` and ``joints_px`` are read."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +216,7 @@ def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, l
 @torch.inference_mode()
 def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
     batch = collate([cut.example for cut in cuts]).to(device)
-    output: Output = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
+    output: NetworkOutput = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
     joints_crop = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()
     to_camera = np.stack([cut.to_camera for cut in cuts])

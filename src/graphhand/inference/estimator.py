@@ -47,8 +47,8 @@ DECIDED = 5.0
 _CPU_BATCH = 16  # larger ones take longer for each crop: 25 instead of 12 ms in batches of 68
 
 
-class GeneratorOutput(Protocol):
-    """The part of the network's output that inference reads; B crops, each showing a right hand."""
+class NetworkOutput(Protocol):
+    """The part of a network's output that predictions are made of; B crops, each showing a right hand."""
 
     @property
     def joints_m(self) -> Tensor:
@@ -299,7 +299,7 @@ class HandPoseEstimator:
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0  # channels stay last
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
         known = torch.tensor([not look.camera.assumed for look in looks], device=self.device)
-        output = cast(GeneratorOutput, self.generator(image, K, camera_known=known))
+        output = cast(NetworkOutput, self.generator(image, K, camera_known=known))
         wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
         joints_m, joints_px, wrist_m, right_logit = (
             value.cpu().double().numpy()
