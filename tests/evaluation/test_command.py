@@ -207,7 +207,7 @@ def test_what_cannot_be_written_is_refused_before_the_long_work(
 @pytest.mark.parametrize("option", ["--json", "--save-predictions", "--submission", "--fit-regressor"])
 def test_a_disk_that_refuses_at_the_end_is_one_line(npz, crops_dir, tiny_weights, tmp_path, monkeypatch, option):
     def full(path, target):
-        raise OSError(28, "No space left on device", str(target))
+        raise OSError(28, "No space left on device", str(path))  # the temporary file's name
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     arguments = ["--predictions", npz]
@@ -215,7 +215,8 @@ def test_a_disk_that_refuses_at_the_end_is_one_line(npz, crops_dir, tiny_weights
         arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir]
     result = run(*arguments, "--submission-format", "freihand", option, tmp_path / "x")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == f"{tmp_path / 'x'}: cannot be written (No space left on device); check it"
+    problem = f"{tmp_path / 'x'}: cannot be written (No space left on device); mend that, or choose another {option}"
+    assert result.stderr.splitlines()[-1] == problem
     assert isinstance(result.exception, SystemExit)
 
 

@@ -260,19 +260,20 @@ def _write(
 ) -> None:
     from graphhand.files import replacing, write_text_atomically
 
-    with writing("output"):
-        if json_file is not None:
-            text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
-            if str(json_file) == "-":
-                typer.echo(text)
-            else:
+    if json_file is not None:
+        text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
+        if str(json_file) == "-":
+            typer.echo(text)
+        else:
+            with writing(json_file, "--json"):
                 write_text_atomically(json_file, text + "\n")
-        if save_predictions is not None:
-            with replacing(save_predictions) as temporary:
-                evaluation.records.save(temporary)
-        if figures is not None and evaluation.scores:
-            from graphhand.evaluation.figures import write_figures
+    if save_predictions is not None:
+        with writing(save_predictions, "--save-predictions"), replacing(save_predictions) as temporary:
+            evaluation.records.save(temporary)
+    if figures is not None and evaluation.scores:
+        from graphhand.evaluation.figures import write_figures
 
+        with writing(figures, "--figures"):
             write_figures(figures, evaluation, samples, curves)
 
 
@@ -291,7 +292,7 @@ def _fit(
         regressor = fit_joint_regressor(records, fitted_on)
     except ValueError as error:
         raise InputError("--fit-regressor", str(error), "give a larger training split") from None
-    with writing("--fit-regressor"):
+    with writing(path, "--fit-regressor"):
         regressor.save(path)
     console.print(f"joint regressor written to {path}: report it with every number that uses it", highlight=False)
 
@@ -302,7 +303,7 @@ def _submit(path: Path, kind: str | None, evaluation: Evaluation, console: Conso
     kind = kind or evaluation.data.get("dataset")
     if kind not in ("freihand", "ho3d", "dexycb"):
         raise InputError("--submission", f"{kind} has no format of its own", "choose with --submission-format")
-    with writing("--submission"):
+    with writing(path, "--submission"):
         write_submission(path, evaluation.records, kind, evaluation.skipped)  # type: ignore[arg-type]
     mesh = "" if kind == "dexycb" else "; vertices are zeros: joint scores count, mesh scores mean nothing"
     console.print(f"submission written to {path}{mesh}", highlight=False, soft_wrap=True, markup=False)

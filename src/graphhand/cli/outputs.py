@@ -90,11 +90,12 @@ def require_folder_of(target: str | Path, option: str) -> None:
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
+def writing(target: str | Path, option: str) -> Iterator[None]:
     """Turn what the system says against writing into one line.
 
     Args:
-        what: what is written, for errors that name no file.
+        target: the file or folder that is written; errors may name a temporary file instead.
+        option: which option names it.
 
     Raises:
         InputError: it cannot be written.
@@ -103,7 +104,7 @@ def writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(error.filename or what, f"cannot be written ({reason})", "check it") from None
+        raise InputError(target, f"cannot be written ({reason})", f"mend that, or choose another {option}") from None
 
 
 @contextmanager
