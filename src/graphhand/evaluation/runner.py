@@ -24,7 +24,7 @@ from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation.predictions import TruthSample
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
 from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov
-from graphhand.inference.estimator import NetworkOutput
+from graphhand.model.output import NetworkOutput
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import nn
 
 from graphhand.devices import usable_device
 from graphhand.errors import InputError
@@ -35,6 +35,7 @@ from graphhand.inference.looks import (
 from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
 from graphhand.inference.results import Camera, Hand, Side
 from graphhand.inference.search import several_hands, surer_in_windows
+from graphhand.model.output import NetworkOutput
 from graphhand.skeleton import Joint
 
 MAX_RECROPS = 1
@@ -45,30 +46,6 @@ DECIDED = 5.0
 200 drawn hands, left and right, two thirds were decided, none of which a closer look at both found to be the other."""
 
 _CPU_BATCH = 16  # larger ones take longer for each crop: 25 instead of 12 ms in batches of 68
-
-
-class NetworkOutput(Protocol):
-    """The part of a network's output that predictions are made of; B crops, each showing a right hand."""
-
-    @property
-    def joints_m(self) -> Tensor:
-        """(B, 21, 3) metres from the wrist, in the axes of the crop's camera."""
-
-    @property
-    def joints_px(self) -> Tensor:
-        """(B, 21, 2) crop pixels."""
-
-    @property
-    def joints_cam_m(self) -> Tensor:
-        """(B, 21, 3) metres in the crop's camera."""
-
-    @property
-    def right_logit(self) -> Tensor:
-        """(B,) log-odds that the crop shows a right hand."""
-
-    @property
-    def spread(self) -> Tensor | None:
-        """(B,) how little is decided of where the joints are, in (0, 1]; None where the network does not say."""
 
 
 class HandPoseEstimator:
