@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from graphhand.data import RHD, STB, PlainHands
+from graphhand.data.plain import LABEL_FILE
 from graphhand.data.stb import K_SK_COLOR
 from graphhand.errors import InputError
-from graphhand.layouts import filling, parts
+from graphhand.layouts import LAYOUTS, filling, parts
 from graphhand.rendering import RenderConfig, RenderEngine
 
 CONFIG = RenderConfig(image_size=48, seed=5, antialiasing=1)
@@ -88,6 +89,57 @@ def test_both_splits_share_a_folder(tmp_path, draw):
     assert (len(RHD(tmp_path, "training")), len(RHD(tmp_path, "evaluation"))) == (3, 2)
 
 
+def foreign_places(root, layout, split):
+    """Every place that a split is written to, with a file of the user's in it."""
+    for place in LAYOUTS[layout].places(root, split):
+        yield place if place.suffix else place / "deep" / "000000.png"
+
+
+@pytest.mark.parametrize("split_number", [0, 1])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pictures_and_labels_that_were_not_drawn_here_are_not_written_over(tmp_path, draw, layout, split_number):
+    split = LAYOUTS[layout].splits[split_number]
+    for number, _ in enumerate(foreign_places(tmp_path, layout, split)):
+        root = tmp_path / str(number)
+        theirs = list(foreign_places(root, layout, split))[number]
+        theirs.parent.mkdir(parents=True)
+        theirs.write_text("{}")
+        before = sorted(root.rglob("*"))
+        with pytest.raises(InputError, match="was not drawn here; choose another folder"):
+            fill(root, draw, count=2, layout=layout, split=split)
+        with pytest.raises(InputError, match="was not drawn here; choose another folder"):
+            filling.preview(layout, split, draw, range(2), root)
+        assert sorted(root.rglob("*")) == before
+        assert theirs.read_text() == "{}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_layout_writes_lies_in_its_places(tmp_path, draw, layout):
+    """Else something of the user's would be written over unseen."""
+    split = LAYOUTS[layout].splits[0]
+    fill(tmp_path, draw, count=2, layout=layout, split=split)
+    places = LAYOUTS[layout].places(tmp_path, split)
+    for file in tmp_path.rglob("*"):
+        known = any(place in (file, *file.parents) for place in places)
+        assert file.is_dir() or known or parts.FOLDER in file.parts
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_ours_takes_a_preview_more_pictures_and_the_other_split(tmp_path, draw, layout):
+    for split in LAYOUTS[layout].splits:
+        for count in (1, 2):
+            filling.preview(layout, split, draw, range(count), tmp_path)
+            assert fill(tmp_path, draw, count=count, layout=layout, split=split)
+
+
+def test_the_other_splits_lines_of_the_user_are_not_dropped(tmp_path, draw):
+    fill(tmp_path, draw, count=1, layout="plain", split="train")
+    labels = tmp_path / LABEL_FILE
+    labels.write_text(labels.read_text() + '{"image": "own.png", "split": "test"}\n')
+    with pytest.raises(InputError, match=r"hands\.jsonl: holds something that was not drawn here"):
+        fill(tmp_path, draw, count=1, layout="plain", split="test")
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, draw, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -106,6 +158,8 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, draw):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match="taken"):
         fill(tmp_path / "taken", draw)
+    with pytest.raises(InputError, match="taken: cannot be written"):
+        filling.preview("plain", "train", draw, range(1), tmp_path / "taken")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write anywhere")

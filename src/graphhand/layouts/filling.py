@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.layouts import LAYOUTS, LayoutWriter
-from graphhand.layouts.parts import LabelParts, chunk_range, shard
+from graphhand.layouts.parts import LabelParts, chunk_range, refuse_foreign, shard
 from graphhand.layouts.record import HandRecord
 from graphhand.layouts.stb import DRAWN_AS as STB_CAMERA
 from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
@@ -108,7 +109,8 @@ def fill(
     number, shards = shard_of
     if not 1 <= number <= shards:
         raise InputError("--shard", f"{number}/{shards} is no shard", "write for example 1/4, ... 4/4")
-    try:
+    with _writing(root):
+        refuse_foreign(root, split, LAYOUTS[layout].places)
         root.mkdir(parents=True, exist_ok=True)
         parts = LabelParts(root, split, {"layout": layout, **made_with})
         writer = LAYOUTS[layout](root, split)
@@ -117,10 +119,16 @@ def fill(
         if labels is None:
             return False
         writer.finish(labels)
+    return True
+
+
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         remedy = "free some space or choose another folder; the same command goes on where this one stopped"
         raise InputError(root, f"cannot be written ({error.strerror or error})", remedy) from error
-    return True
 
 
 def _fill_chunks(
@@ -151,13 +159,15 @@ def preview(layout: str, split: str, draw: Draw, indices: Sequence[int], root: P
     """Write ``preview.png``: the first pictures as the layout holds them, with their joints.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or holds something else.
     """
     from graphhand.images import write_image
     from graphhand.visualize import contact_sheet, draw_skeleton
 
-    root.mkdir(parents=True, exist_ok=True)
-    writer = LAYOUTS[layout](root, split)
+    with _writing(root):
+        refuse_foreign(root, split, LAYOUTS[layout].places)
+        root.mkdir(parents=True, exist_ok=True)
+        writer = LAYOUTS[layout](root, split)
     numbers = range(min(24, len(indices)))
     shown = [writer.prepare(n, r) for n, r in zip(numbers, draw([int(indices[n]) for n in numbers]))]
     cells = [draw_skeleton(r.image, r.joints_px, visible=r.visible) for r in shown]

@@ -34,6 +34,11 @@ class FreiHANDWriter:
         for name in ("rgb", "mask"):
             (root / split / name).mkdir(parents=True, exist_ok=True)
 
+    @classmethod
+    def places(cls, root: Path, split: str) -> list[Path]:
+        """What a split is written to."""
+        return [root / split, *(root / f"{split}_{name}.json" for name in ("K", "xyz", "scale"))]
+
     def prepare(self, number: int, record: HandRecord) -> HandRecord:
         """The record as this layout holds it: a right hand, 224x224."""
         right = record if record.side == "right" else record.mirrored()

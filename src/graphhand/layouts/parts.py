@@ -8,7 +8,7 @@ share the work, and the official label file, made at the end from all chunks, is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,37 @@ from graphhand.layouts.record import HandRecord
 FOLDER = ".graphhand"
 CHUNK = 64
 _FIELDS = ("joints_cam_m", "K", "visible", "is_right")
+
+
+def recipe_path(root: Path, split: str) -> Path:
+    """The file that says what a split's pictures were made with; its presence says that they are ours."""
+    return root / FOLDER / split / "made_with.json"
+
+
+def refuse_foreign(root: Path, split: str, places: Callable[[Path, str], list[Path]]) -> None:
+    """Refuse to draw over pictures or labels that were not drawn here.
+
+    Args:
+        root: the folder to fill.
+        split: its pictures' split.
+        places: a layout's, see ``LayoutWriter.places``.
+
+    Raises:
+        InputError: one of the places holds something.
+    """
+    recipe = recipe_path(root, split)
+    if recipe.exists():
+        return
+    held = next((place for place in places(root, split) if _holds_something(place)), None)
+    # Asked again, since another shard may have begun meanwhile: it writes this file before any picture.
+    if held is not None and not recipe.exists():
+        raise InputError(held, "holds something that was not drawn here", "choose another folder")
+
+
+def _holds_something(path: Path) -> bool:
+    if path.is_dir():
+        return any(not inside.is_dir() for inside in path.rglob("*"))
+    return path.exists() and path.stat().st_size > 0
 
 
 class LabelParts:
@@ -40,7 +71,7 @@ class LabelParts:
     def __init__(self, root: Path, split: str, made_with: Mapping[str, Any]) -> None:
         self.folder = root / FOLDER / split
         self.folder.mkdir(parents=True, exist_ok=True)
-        recipe = self.folder / "made_with.json"
+        recipe = recipe_path(root, split)
         wanted = json.loads(json.dumps(made_with))
         if recipe.exists():
             found = read_json(recipe)

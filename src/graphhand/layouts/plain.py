@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from graphhand.data.labels import project
 from graphhand.data.plain import LABEL_FILE
+from graphhand.errors import InputError
 from graphhand.files import write_text_atomically
 from graphhand.images import write_image
+from graphhand.layouts.parts import recipe_path
 from graphhand.layouts.record import HandRecord
 
 
@@ -29,6 +31,13 @@ class PlainWriter:
         self.root, self.split = root, split
         (root / split).mkdir(parents=True, exist_ok=True)
 
+    @classmethod
+    def places(cls, root: Path, split: str) -> list[Path]:
+        """What a split is written to: not the label file where the other split, drawn here, has it to itself."""
+        path = root / LABEL_FILE
+        drawn = any(recipe_path(root, other).exists() for other in cls.splits if other != split)
+        return [root / split] if drawn and split not in _splits_in(path) else [root / split, path]
+
     def prepare(self, number: int, record: HandRecord) -> HandRecord:
         """The record as it is."""
         return record
@@ -40,8 +49,7 @@ class PlainWriter:
     def finish(self, labels: dict[str, npt.NDArray[Any]]) -> None:
         """Write this split's lines; lines of other splits stay."""
         path = self.root / LABEL_FILE
-        kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        lines = [line for line in kept if json.loads(line).get("split") != self.split]
+        lines = [line for line in _lines(path) if json.loads(line).get("split") != self.split]
         for number, (joints, K, visible, is_right) in enumerate(zip(*labels.values())):
             line = {
                 "image": self._image(number),
@@ -58,3 +66,16 @@ class PlainWriter:
 
     def _image(self, number: int) -> str:
         return f"{self.split}/{number:06d}.png"
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [line for line in lines if line.strip()]
+
+
+def _splits_in(path: Path) -> set[str | None]:
+    """The splits that a label file's lines name."""
+    try:
+        return {json.loads(line).get("split") for line in _lines(path)}
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(path, "has a line that is no label", "correct it, or choose another folder") from None

@@ -40,6 +40,11 @@ class RHDWriter:
         for name in ("color", "depth", "mask"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
+    @classmethod
+    def places(cls, root: Path, split: str) -> list[Path]:
+        """What a split is written to."""
+        return [root / split]
+
     def prepare(self, number: int, record: HandRecord) -> HandRecord:
         """The record as this layout holds it: 320x320, and odd pictures of left hands, as both occur in RHD."""
         if record.image.shape[:2] != (SIZE, SIZE):

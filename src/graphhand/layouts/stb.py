@@ -45,11 +45,17 @@ class STBWriter:
 
     def __init__(self, root: Path, split: str) -> None:
         self.root = root
-        backgrounds = BACKGROUNDS[:1] if split == "test" else BACKGROUNDS[1:]
-        self.sequences = [background + motion for background in backgrounds for motion in MOTIONS]
+        self.sequences = _sequences(split)
         (root / "labels").mkdir(parents=True, exist_ok=True)
         for sequence in self.sequences:
             (root / "images" / sequence).mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def places(cls, root: Path, split: str) -> list[Path]:
+        """What a split is written to."""
+        sequences = _sequences(split)
+        pictures = [root / "images" / sequence for sequence in sequences]
+        return [*pictures, *(root / "labels" / f"{sequence}_SK.mat" for sequence in sequences)]
 
     def prepare(self, number: int, record: HandRecord) -> HandRecord:
         """The record as this layout holds it: a left hand seen by STB's colour camera."""
@@ -72,3 +78,8 @@ class STBWriter:
             hand_para = raw_mm[which :: len(self.sequences)].transpose(2, 1, 0)
             with replacing(self.root / "labels" / f"{sequence}_SK.mat") as temporary:
                 scipy.io.savemat(temporary, {"handPara": np.ascontiguousarray(hand_para)})
+
+
+def _sequences(split: str) -> list[str]:
+    backgrounds = BACKGROUNDS[:1] if split == "test" else BACKGROUNDS[1:]
+    return [background + motion for background in backgrounds for motion in MOTIONS]
