@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +178,63 @@ def test_lines_for_a_full_disk_are_an_input_error(
     result = run(weights, source, option, "/dev/full", "--out", tmp_path / "out")
     assert isinstance(result.exception, InputError)
     assert str(result.exception) == f"/dev/full: cannot be written (No space left on device); choose another {option}"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "x" * 5000, "7" * 5000, "nul\0.jpg", "loop", "closed/z.jpg"])
+def test_names_that_nothing_can_be_asked_about_stop_nothing(
+    weights: Path, photos: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    stat = os.stat
+
+    def forbidding(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", forbidding)  # real permissions do not bind root
+    result = run(weights, name, photos / "a.jpg", "--json", "hands.jsonl", "--out", "out")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert len(result.stderr.splitlines()) == 1
+    assert "error" in lines((tmp_path / "hands.jsonl").read_text())[0]
+    assert (tmp_path / "out" / "a_hands.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "table"),
+    [
+        (b"caf\xe9.jpg", "utf-8", "hands.csv"),
+        (b"caf\xe9.jpg", "ascii", "-"),
+        ("手.jpg".encode(), "cp1252", "hands.csv"),
+    ],
+    ids=["latin-1", "table", "chinese"],
+)
+def test_a_name_that_the_output_cannot_express_stops_nothing(
+    weights: Path, tmp_path: Path, name: bytes, encoding: str, table: str
+) -> None:
+    odd = tmp_path / os.fsdecode(name)
+    try:
+        write_image(odd, picture(0))
+    except (InputError, UnicodeError):
+        pytest.skip("this file system has no such name")
+    write_image(tmp_path / "later.jpg", picture(1))
+    (tmp_path / os.fsdecode(b"broken_" + name)).write_text("no picture")
+    result = subprocess.run(
+        [sys.executable, "-m", "graphhand", "predict", ".", "--out", "out", "--csv", table, "--weights", weights],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert b"is not a picture" in result.stderr
+    assert (tmp_path / "out" / f"{odd.stem}_hands.jpg").exists()
+    assert len(result.stdout.splitlines()) == 3
+    if table != "-":
+        assert len((tmp_path / table).read_text("utf-8").splitlines()) == 3
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])

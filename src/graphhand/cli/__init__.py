@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -46,6 +47,10 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name that the encoding lacks is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except GraphHandError as error:

@@ -25,6 +25,14 @@ def make_folder(folder: Path) -> None:
         raise InputError(folder, f"cannot be made a folder ({error.strerror})", "choose another --out") from error
 
 
+def resolved(path: str | Path) -> Path:
+    """The absolute path without links; of one that cannot be looked up, as it is written."""
+    try:
+        return Path(path).resolve()
+    except (OSError, ValueError, RuntimeError):  # no permission or too long, a NUL, a loop of links
+        return Path(path).absolute()
+
+
 def distinct_names(
     paths: Sequence[Path], spoken_for: Callable[[int, str], bool] = lambda place, name: False
 ) -> list[str]:
@@ -36,8 +44,8 @@ def distinct_names(
     """
     spellings: list[Callable[[Path], str]] = [
         lambda path: path.stem,
-        lambda path: f"{path.resolve().parent.name}_{path.stem}",
-        lambda path: f"{path.resolve().parent.name}_{path.stem}_{path.suffix[1:]}",
+        lambda path: f"{resolved(path).parent.name}_{path.stem}",
+        lambda path: f"{resolved(path).parent.name}_{path.stem}_{path.suffix[1:]}",
     ]
     spelt = {path: spellings[0](path) for path in paths}  # the same file twice differs by its number alone
     for spelling in spellings[1:]:
@@ -66,7 +74,7 @@ def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> No
     Raises:
         InputError: it is one of the inputs, under whatever name.
     """
-    if Path(target).resolve() in {path.resolve() for path in inputs}:
+    if resolved(target) in {resolved(path) for path in inputs}:
         raise InputError(target, "is one of the inputs", f"choose another {option}")
 
 
@@ -146,7 +154,8 @@ def text_lines(
         refuse_inputs(target, option, inputs)
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            stream = Path(target).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
+            # Not every file's name is UTF-8.
+            stream = Path(target).open("w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
         except OSError as error:
             raise refused(error) from error
         try:

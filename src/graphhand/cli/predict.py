@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.outputs import distinct_names, make_folder, text_lines
+from graphhand.cli.outputs import distinct_names, make_folder, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 
@@ -214,7 +215,9 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
 
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
+        number = int(argument) if argument.isdecimal() and len(argument) < 10 else None  # int() has a limit
+        # os.path says no to names that nothing can have, where Path raises.
+        if os.path.isdir(path):  # noqa: PTH112
             try:
                 inside = list_images(path)
                 if not inside:
@@ -224,8 +227,8 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
             else:
                 for file in inside:
                     add(file)
-        elif argument.isdecimal() and int(argument) <= _LAST_CAMERA and not path.exists():
-            add(camera_path(int(argument)), camera=int(argument))
+        elif number is not None and number <= _LAST_CAMERA and not os.path.exists(path):  # noqa: PTH110
+            add(camera_path(number), camera=number)
         else:
             add(path)
     return jobs
@@ -236,12 +239,12 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
     if folder is None:
         return {}
     jobs = [job for job in jobs if job.picture is None]
-    inputs = {job.path.resolve() for job in jobs}
+    inputs = {resolved(job.path) for job in jobs}
 
     def target(place: int, name: str) -> Path:
         return folder / f"{name}_hands{'.mp4' if jobs[place].is_video else '.jpg'}"
 
-    names = distinct_names([job.path for job in jobs], lambda place, name: target(place, name).resolve() in inputs)
+    names = distinct_names([job.path for job in jobs], lambda place, name: resolved(target(place, name)) in inputs)
     return {job.index: target(place, name) for place, (job, name) in enumerate(zip(jobs, names))}
 
 
