@@ -69,7 +69,11 @@ def test_a_picture_is_answered_as_the_estimator_answers(
         ("", png(picture(0))[:200], "picture: is cut short"),
         ("?sde=left", b"", "sde: extra inputs are not permitted; known are side, box, "),
         ("?side=both", b"", "side: input should be 'left', 'right' or 'auto'; "),
-        ("?fov=180", b"", "fov: input should be less than 180; "),
+        ("?fov=180", b"", "fov: input should be less than or equal to 179.99; "),
+        ("?fov=1e-300", b"", "fov: input should be greater than or equal to 0.01; "),
+        ("?focal=1e-300", b"", "focal: input should be greater than or equal to 1; "),
+        ("?focal=1e300", b"", "focal: input should be less than or equal to 10000000; "),
+        ("?box=0,0,1e300,1e300", b"", "the address: box has numbers of 1e+06 pixels or more; "),
         ("?focal=nan", b"", "focal: input should be "),
         ("?box=1,2,3", b"", "box: field required; "),
         ("?box=1,2,3,0", b"", "the address: box has no width or height; "),
@@ -134,6 +138,23 @@ def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -
                 socket.send_bytes(png(picture(k)))
                 last[smooth] = Prediction.from_json(socket.receive_json()).hands[0].joints_px
     assert np.abs(last["yes"] - last["no"]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "switches", ["focal=1", "focal=1e7", "fov=0.01", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
+)
+def test_the_widest_switches_that_are_taken_are_answered(client: TestClient, switches: str) -> None:
+    assert client.post(f"/predict?{switches}", content=png(picture(0))).status_code == 200
+
+
+def test_a_box_waits_for_a_picture_that_it_lies_in(client: TestClient) -> None:
+    with client.websocket_connect("/track?box=100,8,40,30") as socket:
+        for _ in range(2):
+            socket.send_bytes(png(picture(0)))
+            assert socket.receive_json()["error"].startswith("picture: the box lies outside its 96 x 72 pixels; ")
+        for width in (160, 96):  # once taken, the hand is followed
+            socket.send_bytes(png(picture(0, width)))
+            assert len(socket.receive_json()["hands"]) == 1
 
 
 def test_a_broken_picture_does_not_end_the_tracking(client: TestClient) -> None:

@@ -16,6 +16,7 @@ import typer
 from graphhand.cli.outputs import distinct_names, make_folder, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
+from graphhand.limits import BOX_PX, FOCAL_PX, FOV_DEG
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -183,12 +184,14 @@ def _options(
     if focal is not None and fov is not None:
         raise InputError("--focal", "contradicts --fov", "give one of them")
     if focal is not None:
-        if not 0 < focal < float("inf"):
-            raise InputError("--focal", f"{focal} is not a length", "give pixels, for instance 1400")
+        if not FOCAL_PX[0] <= focal <= FOCAL_PX[1]:
+            between = f"between {FOCAL_PX[0]:g} and {FOCAL_PX[1]:g}"
+            raise InputError("--focal", f"{focal} is not {between}", "give pixels, for instance 1400")
         how["focal_px"] = focal
     if fov is not None:
-        if not 0 < fov < 180:
-            raise InputError("--fov", f"{fov} is not between 0 and 180", "give degrees, for instance 65")
+        if not FOV_DEG[0] <= fov <= FOV_DEG[1]:
+            between = f"between {FOV_DEG[0]} and {FOV_DEG[1]}"
+            raise InputError("--fov", f"{fov} is not {between}", "give degrees, for instance 65")
         how["fov_deg"] = fov
     return how
 
@@ -198,7 +201,7 @@ def _parse_box(text: str) -> list[float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) != 4 or not all(abs(value) < 1e6 for value in values) or min(values[2:]) <= 0:
+    if len(values) != 4 or not all(abs(value) < BOX_PX for value in values) or min(values[2:]) <= 0:
         raise InputError("--box", f"{text!r} is not a box", "give X,Y,W,H in pixels, for instance 120,80,300,300")
     return values
 

@@ -122,6 +122,7 @@ class _Tracked:
         self._model, self._switches = estimator.model, switches
         self._tracker = HandTracker(estimator, live=True, **switches.arguments())
         self._count, self._first_s = 0, 0.0
+        self._begun = False  # the tracker has taken a picture, the first being the one that the box is for
 
     def answer(self, data: bytes, time_s: float) -> dict[str, Any]:
         """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for what is no picture."""
@@ -132,9 +133,10 @@ class _Tracked:
         try:
             image = decode_image(data, _PICTURE)
             height, width = image.shape[:2]
-            if number == 0:
+            if not self._begun:
                 check_box(self._switches.box, width, height, _PICTURE)
             hands = tuple(self._tracker(image, time_s))
+            self._begun = True
         except InputError as error:
             return Prediction(_PICTURE, None, None, (), self._model, str(error), number, time_s).to_json()
         return Prediction(_PICTURE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from graphhand.errors import InputError
+from graphhand.limits import BOX_PX, FOCAL_PX, FOV_DEG
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,9 +23,9 @@ class Switches(BaseModel):
     box: tuple[float, float, float, float] | None = None
     """x, y, width, height in pixels, with commas between"""
     whole_image: bool = False
-    focal: float | None = Field(None, gt=0)
+    focal: float | None = Field(None, ge=FOCAL_PX[0], le=FOCAL_PX[1])
     """pixels"""
-    fov: float | None = Field(None, gt=0, lt=180)
+    fov: float | None = Field(None, ge=FOV_DEG[0], le=FOV_DEG[1])
     """degrees across the longer side"""
     max_hands: int = Field(1, ge=1)
     min_score: float | None = Field(None, ge=0, le=1)
@@ -38,6 +39,8 @@ class Switches(BaseModel):
     def _no_contradictions(self) -> Switches:
         if self.box is not None and min(self.box[2:]) <= 0:
             raise ValueError("box has no width or height")
+        if self.box is not None and max(map(abs, self.box)) >= BOX_PX:
+            raise ValueError(f"box has numbers of {BOX_PX:g} pixels or more")
         if self.box is not None and self.whole_image:
             raise ValueError("box and whole_image contradict each other")
         if self.max_hands > 1 and (self.box is not None or self.whole_image):
