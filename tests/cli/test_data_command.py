@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from graphhand.cli import data
-from graphhand.data import DATASETS
+from graphhand.data import DATASETS, check
 from graphhand.errors import InputError
 from graphhand.images import write_image
 
@@ -63,6 +63,26 @@ def test_json_holds_everything_the_screen_shows(folder, tmp_path):
     assert split["hands"] == split["read"] == 3
     assert len(split["faults"]) == 1
     assert content["sheet"].endswith("sheet.png")
+
+
+@pytest.mark.parametrize("name", ["nodir/s.png", "s.txt", "sheet", "x" * 300 + "/s.png"])
+def test_a_sheet_that_cannot_be_written_is_said_before_the_work(folder, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(check, "check_dataset", lambda *arguments, **options: pytest.fail("has begun"))
+    result = run("check", "plain", folder, "--sheet", tmp_path / name)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith(f"--sheet {tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_sheet_that_fails_at_last_leaves_the_report(folder, tmp_path, as_json):
+    (tmp_path / "sheet.png").mkdir()
+    result = run("check", "plain", folder, "--sheet", tmp_path / "sheet.png", *["--json"] * as_json)
+    assert isinstance(result.exception, InputError)
+    assert "sheet.png: cannot be written" in str(result.exception)
+    if as_json:
+        assert json.loads(result.stdout)["usable"]
+    else:
+        assert result.stdout.splitlines()[-1] == "ready"
 
 
 def test_every_set_is_listed():

@@ -56,8 +56,15 @@ def check(
     """
     from graphhand.cli.progress import progress_bar
     from graphhand.data.check import check_dataset
-    from graphhand.images import write_image
+    from graphhand.errors import InputError
+    from graphhand.images import IMAGE_SUFFIXES, write_image
 
+    sheet = sheet or Path(f"check-{name}.png")
+    # Before the work, which may take hours.
+    if sheet.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"--sheet {sheet}", "has no picture suffix", "end it in .png or .jpg")
+    if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
+        raise InputError(f"--sheet {sheet}", f"there is no folder {sheet.parent}", "make it first")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -68,9 +75,6 @@ def check(
 
         report = check_dataset(name, root, split, limit=limit, options=parse_options(option or []), progress=advance)
     picture = report.sheet()
-    sheet = sheet or Path(f"check-{name}.png")
-    if picture is not None:
-        write_image(sheet, picture)
     if as_json:
         content = {
             "dataset": report.name,
@@ -82,6 +86,8 @@ def check(
         typer.echo(json.dumps(content, indent=1))
     else:
         _print(report, sheet if picture is not None else None)
+    if picture is not None:
+        write_image(sheet, picture)  # last: where it fails the report is there
     if not report.usable:
         raise typer.Exit(1)
 
