@@ -237,6 +237,18 @@ def test_a_name_that_the_output_cannot_express_stops_nothing(
         assert len((tmp_path / table).read_text("utf-8").splitlines()) == 3
 
 
+@pytest.mark.parametrize(("json_to", "csv_to"), [("-", "-"), ("x", "x"), ("x", "./x"), ("link", "x"), ("a/../x", "x")])
+def test_json_and_table_do_not_go_to_one_place(
+    weights: Path, photos: Path, tmp_path: Path, json_to: str, csv_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("x")
+    result = run(weights, photos / "a.jpg", "--json", json_to, "--csv", csv_to)
+    assert str(result.exception) == f"--csv {csv_to}: is where --json goes; give them two places"
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("option", ["--json", "--csv"])
 def test_numbers_are_not_written_over_a_photo(weights: Path, photos: Path, option: str) -> None:
     before = (photos / "a.jpg").read_bytes()

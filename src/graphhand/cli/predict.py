@@ -109,7 +109,7 @@ def predict(
     jobs = _jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
-    if json is not None and json == csv:
+    if json is not None and csv is not None and resolved(json) == resolved(csv):
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
     folder = DEFAULT_OUT if out is None and json is None and csv is None else out
     from graphhand.inference import HandPoseEstimator

@@ -25,10 +25,15 @@ def render(
     count: Annotated[
         int | None, typer.Option(min=1, max=1_000_000_000, help="Pictures in the folder when all is done.")
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="Whose file layout to write.")] = "plain",
+    layout: Annotated[
+        Layout | None, typer.Option(help="Whose file layout to write.  [default: plain]", show_default=False)
+    ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
-    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures; only for --layout plain.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, max=2048, help="Side of the pictures; only for --layout plain, by default 224."),
+    ] = None,
     backgrounds: Annotated[
         list[Path] | None, typer.Option(help="Picture or folder of pictures to put behind hands; may be repeated.")
     ] = None,
@@ -55,8 +60,9 @@ def render(
     from graphhand.rendering import RenderConfig
 
     if benchmark:
-        if count is not None or seed or backgrounds or settings:
-            raise InputError("--benchmark", "its size, seed and settings are fixed", "leave those options out")
+        told = (count, layout, size) != (None, None, None) or seed or backgrounds or settings
+        if told:
+            raise InputError("--benchmark", "its layout, size, seed and settings are fixed", "leave those options out")
         name = ("training", "evaluation")[split == "test"]
         if checksum:
             found = rendered_v1.checksum(name)
@@ -75,8 +81,11 @@ def render(
             raise InputError("--checksum", "goes with --benchmark", "add --benchmark")
         if count is None:
             raise InputError("--count", "is missing", "say how many pictures to draw")
+        layout = layout or "plain"
+        if size is not None and layout != "plain":
+            raise InputError("--size", f"is fixed for --layout {layout}", "leave it out, or take --layout plain")
         name = LAYOUTS[layout].splits[split == "test"]
-        drawn_as = {"image_size": size} if layout == "plain" else DRAWN_AS[layout]
+        drawn_as = DRAWN_AS[layout] if size is None else {"image_size": size}
         pictures = tuple(str(path) for path in backgrounds or ())
         config = _configured(RenderConfig(**drawn_as, seed=seed, backgrounds=pictures), settings or ())
     if out is None:
