@@ -64,6 +64,26 @@ def test_convert_names_a_missing_folder(mano_file, tmp_path):
         runner.invoke(app, ["convert", str(mano_file), "--out", str(tmp_path / "a" / "b.npz")], catch_exceptions=False)
 
 
+def test_convert_never_replaces_the_original(mano_file, tmp_path):
+    before = mano_file.read_bytes()
+    (tmp_path / "link.npz").symlink_to(mano_file)
+    for target in (mano_file, tmp_path / "link.npz", tmp_path / "." / "x" / ".." / mano_file.name):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="is one of the inputs; choose another --out"):
+            runner.invoke(app, ["convert", str(mano_file), "--out", str(target), "--force"], catch_exceptions=False)
+    assert mano_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["folder", "x" * 300 + "/y.npz", "y" * 255, "y" * 300])
+def test_convert_names_what_it_cannot_write(mano_file, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"{name}: cannot be written"):
+        runner.invoke(
+            app, ["convert", str(mano_file), "--out", str(tmp_path / name), "--force"], catch_exceptions=False
+        )
+    assert not list(tmp_path.glob("*.tmp*"))
+
+
 def test_show_prints_every_bone_as_json():
     result = runner.invoke(app, ["show", "--json"], catch_exceptions=False)
     shown = json.loads(result.output)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphhand.cli.outputs import refuse_inputs
+
 if TYPE_CHECKING:
     from graphhand.hand_model import HandArrays
 
@@ -42,12 +44,16 @@ def convert(
 
     found = find_hand_file(source)
     target = out or found.with_suffix(".npz")
-    if target.exists() and not force:
-        raise InputError(target, "exists already", "give another --out, or --force to overwrite it")
-    if not target.parent.is_dir():
-        raise InputError(target.parent, "no such folder", "make it first, or give another --out")
-    arrays = read_mano(found)
-    write_npz(target, arrays, note=MANO_NOTE)
+    refuse_inputs(target, "--out", [found])
+    try:
+        if target.exists() and not force:
+            raise InputError(target, "exists already", "give another --out, or --force to overwrite it")
+        if not target.parent.is_dir():
+            raise InputError(target.parent, "no such folder", "make it first, or give another --out")
+        arrays = read_mano(found)
+        write_npz(target, arrays, note=MANO_NOTE)
+    except OSError as error:
+        raise InputError(target, f"cannot be written ({error.strerror or error})", "give another --out") from error
     typer.echo(
         f"{target}: {arrays.side} hand, {len(arrays.v_template)} vertices, {arrays.num_shape} shape coefficients"
     )
