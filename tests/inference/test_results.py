@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,29 @@ def test_an_error_replaces_the_hands() -> None:
     back = Prediction.from_json(values)
     assert back.error == "a.jpg: is empty; copy it again"
     assert back.hands == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("image",), 3), (("image",), "a\0b.jpg"), (("width",), "320"), (("width",), None), (("height",), 0),
+        (("height",), 2.5), (("height",), True), (("width",), 2**40), (("frame",), "0"), (("frame",), -1),
+        (("frame",), 1.5), (("time_s",), float("nan")), (("time_s",), 1e300), (("hands", 0, "track"), "first"),
+        (("hands", 0, "track"), -1), (("hands", 0, "camera", "fx"), 0), (("hands", 0, "camera", "fy"), -5.0),
+        (("hands", 0, "camera", "fy"), float("inf")), (("hands", 0, "camera", "fx"), 1e-300),
+        (("hands", 0, "camera", "cx"), float("nan")), (("hands", 0, "camera", "cy"), float("inf")),
+    ],
+)  # fmt: skip
+def test_json_with_values_that_nothing_can_be_done_with_is_refused(path: tuple[Any, ...], value: object) -> None:
+    good = Prediction("a.mp4", 320, 240, (replace(make_hand(), track=0),), "tiny", frame=0, time_s=0.0).to_json()
+    Prediction.from_json(good)
+    *parents, last = path
+    inner: Any = good
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(ValueError, match=r"path|pixels|frame|track|focal|principal"):
+        Prediction.from_json(good)
 
 
 def test_a_camera_takes_only_pinholes() -> None:

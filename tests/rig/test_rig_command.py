@@ -71,6 +71,57 @@ def test_what_cannot_be_posed_is_said_and_the_rest_is_done(lines: Any, make_pred
     ]
 
 
+@pytest.mark.parametrize(
+    ("known", "odd"),
+    [
+        ('"width": 320', '"width": "x"'),
+        ('"height": 240', '"height": 0'),
+        ('"image": "photo.jpg"', '"image": "a\\u0000b.jpg"'),
+        ('"image": "photo.jpg"', '"image": ["photo.jpg"]'),
+        ('"fy": 310.0', '"fy": 0'),
+        ('"fy": 310.0', '"fy": Infinity'),
+        ('"fx": 300.0', '"fx": 1e-300'),
+        ('"fx": 300.0', '"fx": 1' + "0" * 400),
+        ('"side": "right"', '"side": ["right"]'),
+        ('"frame": 0, "time_s": 0.0', '"frame": 0, "time_s": 1e300'),
+        ('"frame": 0', '"frame": [0]'),
+        ('"joints_rel_m": [[0.0', '"joints_rel_m": [[1e30'),
+        ('"joints_rel_m": [[0.0', '"joints_rel_m": [[1' + "0" * 400),
+        ('"side": "right"', '"track": [], "side": "right"'),
+    ],
+)
+def test_a_line_of_other_types_or_sizes_is_left_out(
+    lines: Any, make_prediction: Any, tmp_path: Path, known: str, odd: str
+) -> None:
+    line = make_prediction("photo.jpg", frame=0 if "frame" in known else None, placed="rel" not in known).to_json_line()
+    assert known in line
+    file = lines(line.replace(known, odd), make_prediction("good.jpg"))
+    result = run(file, "--out", tmp_path / "rigs")
+    assert result.exit_code == 1
+    assert result.stderr == f"{file}:1: is no line of `graphhand predict --json`; left out\n"
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_hand.glb"]
+
+
+def test_a_file_that_cannot_be_written_stops_no_other(lines: Any, make_prediction: Any, tmp_path: Path) -> None:
+    result = run(lines(make_prediction("x" * 250), make_prediction("good.jpg")), "--out", tmp_path / "rigs")
+    assert result.exit_code == 1
+    assert "_hand.glb: cannot be written" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_hand.glb"]
+
+
+@pytest.mark.parametrize("factor", [1e-30, 0.0, 1e3, 1e7])
+def test_hands_of_any_size_that_is_taken_can_be_posed(
+    lines: Any, make_hand: Any, tmp_path: Path, factor: float
+) -> None:
+    hand = make_hand()
+    hand = replace(hand, joints_rel_m=hand.joints_rel_m * factor, joints_cam_m=hand.joints_cam_m * factor)
+    result = run(
+        lines(Prediction("photo.jpg", 320, 240, (hand,), "made up")), "--out", tmp_path / "rigs", "--json", "-"
+    )
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
 def test_a_file_that_is_none_is_one_error(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "hands.jsonl"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("rigs")
 
+_FARTHEST_M = 1e8
+
 
 def rig(
     hands: Annotated[
@@ -68,7 +70,11 @@ def rig(
             target = None if folder is None else folder / f"{name}_hand.glb"
             if target is not None:
                 make_folder(target.parent)
-                write_glb(target, clip)
+                try:
+                    write_glb(target, clip)
+                except InputError as error:
+                    problems.append(str(error))
+                    continue
             for line in rotations_json(clip) if json is not None else ():
                 write(jsonlib.dumps(line, allow_nan=False))
             if json != "-":
@@ -91,9 +97,9 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
                         continue
                     try:
                         prediction = Prediction.from_json(line)
-                        if not all(_is_finite(hand) for hand in prediction.hands):
-                            raise ValueError("joints that are no numbers")
-                    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                        if not all(_is_sane(hand) for hand in prediction.hands):
+                            raise ValueError("joints that are no places")
+                    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
                         problems.append(f"{file}:{number}: is no line of `graphhand predict --json`; left out")
                         continue
                     if prediction.error is not None:
@@ -105,8 +111,10 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
             raise InputError(file, f"cannot be read ({reason})", "give what `graphhand predict --json` wrote") from None
 
 
-def _is_finite(hand: Hand) -> bool:
-    return all(np.isfinite(joints).all() for joints in (hand.joints_rel_m, hand.joints_cam_m) if joints is not None)
+def _is_sane(hand: Hand) -> bool:
+    """Whether joints are somewhere, and not so far that fitting a hand to them overflows."""
+    places = (hand.joints_rel_m, hand.joints_cam_m)
+    return all(bool((np.abs(joints) < _FARTHEST_M).all()) for joints in places if joints is not None)
 
 
 def _summary(clip: HandClip, target: Path | None) -> str:

@@ -24,6 +24,10 @@ Side = Literal["left", "right"]
 _PX_DECIMALS = 3
 _M_DECIMALS = 6
 
+# What is read back may be anything: focal lengths beyond these, and times, make no numbers to go on with.
+_SHORTEST_PX, _LONGEST_PX = 1e-3, 1e9
+_LONGEST_S = 1e9
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -203,7 +207,14 @@ class Hand:
             KeyError: a field is missing.
             ValueError: a field has the wrong shape or value.
         """
-        camera = values["camera"]
+        camera = {key: float(values["camera"][key]) for key in ("fx", "fy", "cx", "cy")}
+        if not all(_SHORTEST_PX <= camera[key] <= _LONGEST_PX for key in ("fx", "fy")):
+            raise ValueError("focal lengths are positive numbers of pixels")
+        if not all(np.isfinite(camera[key]) for key in ("cx", "cy")):
+            raise ValueError("a principal point is finite")
+        track = values.get("track")
+        if track is not None and not _is_count(track):
+            raise ValueError("a track is a number of a hand")
         return cls(
             side=cast(Side, values["side"]),
             score=float(values["score"]),
@@ -211,11 +222,9 @@ class Hand:
             joints_px=np.asarray(values["joints_px"], np.float64),
             joints_rel_m=np.asarray(values["joints_rel_m"], np.float64),
             joints_cam_m=None if values["joints_cam_m"] is None else np.asarray(values["joints_cam_m"], np.float64),
-            camera=Camera(
-                **{key: float(camera[key]) for key in ("fx", "fy", "cx", "cy")}, assumed=bool(camera["assumed"])
-            ),
+            camera=Camera(**camera, assumed=bool(values["camera"]["assumed"])),
             model=model,
-            track=values.get("track"),
+            track=track,
         )
 
 
@@ -268,8 +277,20 @@ class Prediction:
         model = str(values["model"])
         error = values.get("error")
         hands = () if error is not None else tuple(Hand.from_json(hand, model) for hand in values["hands"])
-        frame, time_s = values.get("frame"), values.get("time_s")
-        return cls(str(values["image"]), values["width"], values["height"], hands, model, error, frame, time_s)
+        image, width, height = values["image"], values["width"], values["height"]
+        frame = values.get("frame")
+        time_s = None if frame is None else float(values["time_s"])
+        if not isinstance(image, str) or (error is None and "\0" in image) or not isinstance(error, (str, type(None))):
+            raise ValueError("an image is a path, and an error a text")
+        if not all(size is None if error is not None else _is_count(size) and size for size in (width, height)):
+            raise ValueError("width and height are pixels, or null beside an error")
+        if time_s is not None and not (_is_count(frame) and abs(time_s) < _LONGEST_S):
+            raise ValueError("a frame has a number and a time")
+        return cls(image, width, height, hands, model, error, frame, time_s)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _rounded(array: FloatArray, decimals: int) -> list[Any]:
