@@ -162,6 +162,51 @@ BOMBS = {
 }
 
 
+def shared_tuples(fan_out: int, levels: int) -> bytes:
+    """A tuple whose items are all one tuple, whose items are all one tuple ..."""
+    content = b"K\x01"
+    for slot in range(levels):
+        content += b"q" + bytes([slot]) + b"0(" + (b"h" + bytes([slot])) * fan_out + b"t"
+    return content
+
+
+KEYS = {
+    "in a dictionary": b"}" + shared_tuples(30, 8) + b"K\x01s.",
+    "in a dictionary's items": b"}(" + shared_tuples(30, 8) + b"K\x01u.",
+    "in an ordered dictionary": b"ccollections\nOrderedDict\n](" + shared_tuples(30, 8) + b"K\x01ta\x85R.",
+    "in a set": b"\x8f(" + shared_tuples(30, 8) + b"\x90.",
+    "in a frozen set": b"(" + shared_tuples(30, 8) + b"\x91.",
+    "in a set that is called": b"c__builtin__\nset\n](" + shared_tuples(30, 8) + b"e\x85R.",
+    "in a frozen set that is called": b"c__builtin__\nfrozenset\n](" + shared_tuples(30, 8) + b"e\x85R.",
+    "again and again": b"}" + shared_tuples(100, 2) + b"q\x7f0" + b"h\x7fK\x01s" * 20_000 + b".",
+}
+
+
+@pytest.mark.parametrize("name", list(KEYS))
+def test_keys_that_are_long_to_hash_are_refused_after_a_bounded_number_of_visits(tmp_path, name, monkeypatch):
+    """A kilobyte of tuples that share their items would be visited, and hashed, 30 ** 8 times."""
+    visits = 0
+    key = values.Admitted.key
+
+    def counting(self, value, depth=0):
+        nonlocal visits
+        visits += 1
+        if visits > 10**6:
+            pytest.fail("goes on and on")
+        return key(self, value, depth)
+
+    monkeypatch.setattr(values.Admitted, "key", counting)
+    monkeypatch.setattr(values, "ALLOWANCE_BYTES", 2**22)
+    assert "unpacks to far more than its size on disk" in refused(tmp_path, KEYS[name])
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_tuples_may_be_keys(tmp_path, protocol):
+    expected = {("a", n): {(n, (n, 1.5)), n} for n in range(1000)}
+    (tmp_path / "data.pickle").write_bytes(pickle.dumps(expected, protocol))
+    assert load_restricted(tmp_path / "data.pickle") == expected
+
+
 @pytest.mark.parametrize("name", list(BOMBS))
 def test_bombs_are_refused_within_bounded_memory(tmp_path, name, monkeypatch):
     monkeypatch.setattr(values, "ALLOWANCE_BYTES", 2**22)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphhand.pickles.values import Admitted, Name, RefusedError, StateBuilder, Unfinished, checked_key
+from graphhand.pickles.values import Admitted, Name, RefusedError, StateBuilder, Unfinished
 
 
 class _Mark:
@@ -114,7 +114,7 @@ class PickleReader:
         if len(flat) % 2:
             raise ValueError("damaged")
         for k in range(0, len(flat), 2):
-            target[checked_key(flat[k])] = flat[k + 1]
+            target[self.names.key(flat[k])] = flat[k + 1]
 
     def name(self, module: str, name: str) -> None:
         self.stack.append(self.names[f"{module}.{name}"])
@@ -186,7 +186,7 @@ def _tuple(count: int) -> Callable[[PickleReader], None]:
 
 def _add_items(reader: PickleReader) -> None:
     items = reader.pop_to_mark()
-    reader.container(set).update(checked_key(item) for item in items)
+    reader.container(set).update(reader.names.key(item) for item in items)
 
 
 def _global(reader: PickleReader) -> None:
@@ -289,7 +289,7 @@ _HANDLERS: dict[bytes, Callable[[PickleReader], Any]] = {
     b"s": _set_item,
     b"u": _set_items,
     b"\x90": _add_items,
-    b"\x91": _pushing(lambda r: frozenset(checked_key(item) for item in r.pop_to_mark())),
+    b"\x91": _pushing(lambda r: frozenset(r.names.key(item) for item in r.pop_to_mark())),
     b"g": lambda r: r.get(int(r.line())),
     b"h": lambda r: r.get(r.unsigned(1)),
     b"j": lambda r: r.get(r.unsigned(4)),

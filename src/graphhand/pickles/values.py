@@ -17,6 +17,7 @@ ALLOWANCE_BYTES = 256 * 2**20
 GROWTH = 4
 
 _MAX_KEY_DEPTH = 8  # nested tuples as dictionary keys; Python hashes them recursively in C
+_VISIT_BYTES = 64  # of the budget, for each item of such a tuple
 _PLAIN_KEYS = (str, int, float, bool, bytes, complex, type(None), np.generic)
 # Numbers, booleans, fixed-length text and object; never fields, whose offsets numpy would have to trust.
 _PLAIN_DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDGO]|[biufcSUO][0-9]{1,7}")
@@ -58,16 +59,6 @@ def printable(value: Any) -> str:
     return text[:80].encode("unicode_escape").decode("ascii")
 
 
-def checked_key(value: Any, depth: int = 0) -> Any:
-    """`value`, if it may be a dictionary key or set member."""
-    if type(value) is tuple and depth < _MAX_KEY_DEPTH:
-        for item in value:
-            checked_key(item, depth + 1)
-    elif not isinstance(value, _PLAIN_KEYS):
-        raise RefusedError(f"uses a {type(value).__name__} as a key")
-    return value
-
-
 class Admitted:
     """The table of names for one pickle, with the budget of bytes its values may take."""
 
@@ -85,7 +76,7 @@ class Admitted:
             names[f"{core}.numeric._frombuffer"] = Name("numpy.ndarray", call=self._array_from_buffer)
         for builtins in ("builtins", "__builtin__"):
             names[f"{builtins}.object"] = _OBJECT
-            names[f"{builtins}.set"] = Name("set", call=lambda items=(): {checked_key(x) for x in self._items(items)})
+            names[f"{builtins}.set"] = Name("set", call=lambda items=(): {self.key(x) for x in self._items(items)})
             names[f"{builtins}.frozenset"] = Name("frozenset", call=lambda items=(): frozenset(self._keys(items)))
             names[f"{builtins}.complex"] = Name("complex", call=lambda re, im: complex(float(re), float(im)))
             names[f"{builtins}.bytes"] = Name("bytes", call=lambda: b"")
@@ -101,6 +92,17 @@ class Admitted:
             raise RefusedError(f"asks for {printable(full)}, which is not plain data")
         return self.names[full]
 
+    def key(self, value: Any, depth: int = 0) -> Any:
+        """`value`, if it may be a dictionary key or set member."""
+        if type(value) is tuple and depth < _MAX_KEY_DEPTH:
+            # Tuples that share their items are hashed item by item all the same: a few bytes, a billion visits.
+            self._spend(_VISIT_BYTES * len(value))
+            for item in value:
+                self.key(item, depth + 1)
+        elif not isinstance(value, _PLAIN_KEYS):
+            raise RefusedError(f"uses a {type(value).__name__} as a key")
+        return value
+
     def _spend(self, size: int) -> None:
         self.budget -= size
         if self.budget < 0:
@@ -113,10 +115,10 @@ class Admitted:
         return items
 
     def _keys(self, items: Any) -> list[Any]:
-        return [checked_key(item) for item in self._items(items)]
+        return [self.key(item) for item in self._items(items)]
 
     def _ordered_dict(self, items: Any = ()) -> dict[Any, Any]:
-        return {checked_key(k): v for k, v in self._items(items)}
+        return {self.key(k): v for k, v in self._items(items)}
 
     def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
         """How Python 3 writes bytes in old protocols."""
