@@ -62,6 +62,17 @@ def test_malformed_options_are_one_line(pair):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_may_be_below_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "hands").mkdir()
+    line = {"image": "x.png", "side": "left", "joints_px": [[1, 2]] * 21}
+    (tmp_path / "hands" / "hands.jsonl").write_text(json.dumps(line), "utf-8")
+    assert len(open_dataset("plain", "~/hands")) == 1
+    with pytest.raises(InputError, match="~nobody-of-that-name"):
+        open_dataset("plain", "~nobody-of-that-name/hands")
+
+
 def test_a_split_is_said_once(tmp_path):
     line = {"image": "x.png", "side": "left", "joints_px": [[1, 2]] * 21}
     lines = [json.dumps(line | {"split": split}) for split in ("train", "train", "test")]

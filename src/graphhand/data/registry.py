@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable
 from os import PathLike
 from typing import Any, Protocol
@@ -68,7 +69,7 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
 
     Args:
         name: a key of :data:`DATASETS`.
-        root: its folder.
+        root: its folder; ~ is the user's own.
         split: one of its splits; None takes the first (training) one, and for plain folders all lines.
         options: the class's own keyword arguments, such as ``wrist_rule`` or ``hand_rule``; or, once, ``split``.
 
@@ -86,5 +87,6 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
     for option in options:
         if option not in known:
             raise InputError(f"{name} option", f"no option {option!r}", f"choose from {', '.join(known) or 'none'}")
+    root = os.path.expanduser(root)  # noqa: PTH111, which raises where there is no such user
     dataset: NamedDataset = cls(root, **options) if split is None else cls(root, split, **options)
     return dataset

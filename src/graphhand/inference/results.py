@@ -121,7 +121,8 @@ class Hand:
     """One estimated hand, in the coordinates of the picture it was found in.
 
     Attributes:
-        side: ``"left"`` or ``"right"``: the person's own, whatever a mirror or selfie camera made of it.
+        side: ``"left"`` or ``"right"``: the person's own hand. A picture from a mirrored selfie view shows the other
+            one: mirror it back first.
         score: in [0, 1], how much the picture looked like a hand of this side; low where the network, if it has
             heatmaps, could not tell where the joints are.
         box_px: (4,) x, y, width, height: the smallest box around the 21 joints.
