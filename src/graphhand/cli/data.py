@@ -59,12 +59,11 @@ def check(
     from graphhand.errors import InputError
     from graphhand.images import IMAGE_SUFFIXES, write_image
 
-    sheet = sheet or Path(f"check-{name}.png")
-    # Before the work, which may take hours.
-    if sheet.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"--sheet {sheet}", "has no picture suffix", "end it in .png or .jpg")
-    if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
-        raise InputError(f"--sheet {sheet}", f"there is no folder {sheet.parent}", "make it first")
+    if sheet is not None:  # looked at before the work, which may take long
+        if sheet.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(f"--sheet {sheet}", "has no picture suffix", "end it in .png or .jpg")
+        if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
+            raise InputError(f"--sheet {sheet}", f"there is no folder {sheet.parent}", "make it first")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -75,6 +74,7 @@ def check(
 
         report = check_dataset(name, root, split, limit=limit, options=parse_options(option or []), progress=advance)
     picture = report.sheet()
+    sheet = sheet or Path(f"check-{name}.png")
     if as_json:
         content = {
             "dataset": report.name,

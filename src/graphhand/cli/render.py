@@ -60,8 +60,7 @@ def render(
     from graphhand.rendering import RenderConfig
 
     if benchmark:
-        told = (count, layout, size) != (None, None, None) or seed or backgrounds or settings
-        if told:
+        if (count, layout, size) != (None, None, None) or seed or backgrounds or settings:
             raise InputError("--benchmark", "its layout, size, seed and settings are fixed", "leave those options out")
         name = ("training", "evaluation")[split == "test"]
         if checksum:
