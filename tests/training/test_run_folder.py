@@ -238,3 +238,10 @@ def test_a_log_goes_on_with_columns_that_an_older_version_did_not_write(tmp_path
     assert rows == [("1", "0.5", ""), ("2", "1", ""), ("3", "1.25", "0.1")]
     with pytest.raises(InputError, match="does not know"):
         CsvLog(tmp_path / "train.csv", ("stage", "step", "loss")).rewind(1, 2)
+
+
+def test_a_log_does_not_swallow_what_it_has_no_column_for(tmp_path):
+    log = CsvLog(tmp_path / "train.csv", ("stage", "step", "total"))
+    log.rewind(1, 0)
+    with pytest.raises(ValueError, match="no column los"):
+        log.append({"stage": 1, "step": 1, "los": 2.0})

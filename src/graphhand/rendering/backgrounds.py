@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -214,18 +215,20 @@ class PictureStore:
                 files.append(source)
         step = max(1, -(-len(files) // limit))
         pictures: list[Tensor] = []
-        self.refused: list[str] = []
+        refused: list[str] = []
         for file in files[::step]:
             try:
                 rgb = torch.from_numpy(read_image(file)).permute(2, 0, 1)[None].float()
             except InputError as error:
-                self.refused.append(str(error))
+                refused.append(str(error))
                 continue
             scale = _STORED_SIDE / min(rgb.shape[2:])
             shape = [max(_STORED_SIDE, round(s * scale)) for s in rgb.shape[2:]]
             rgb = F.interpolate(rgb, shape, mode="bilinear", antialias=True, align_corners=False)
             top, left = (shape[0] - _STORED_SIDE) // 2, (shape[1] - _STORED_SIDE) // 2
             pictures.append(rgb[0, :, top : top + _STORED_SIDE, left : left + _STORED_SIDE].round().to(torch.uint8))
+        if refused:
+            warnings.warn(f"{len(refused)} background pictures left out, the first: {refused[0]}", stacklevel=2)
         if not pictures:
             where = ", ".join(str(s) for s in sources)
             raise InputError(where, "no readable background picture", "name picture files or a folder that holds some")

@@ -128,7 +128,13 @@ class CsvLog:
             writer.writerows(kept)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a line."""
+        """Add a line; what it does not name stays empty.
+
+        Raises:
+            ValueError: it names something that is no column.
+        """
+        if unknown := row.keys() - set(self.columns):
+            raise ValueError(f"{self.path.name} has no column {sorted(unknown)[0]}")
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow({k: _shorten(row.get(k, "")) for k in self.columns})
 
