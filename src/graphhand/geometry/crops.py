@@ -48,7 +48,8 @@ class CropCamera:
     ) -> Picture:
         """The crop of an ``(H, W, 3)`` picture, ``(size, size, 3)``.
 
-        Shrinking by more than half goes through a smaller copy first, so that nothing aliases.
+        Shrinking by more than half goes through a smaller copy first, so that nothing aliases. Only the part of the
+        picture that the crop sees is looked at: a large photo's small hand costs little.
 
         Args:
             image: left as it is.
@@ -62,11 +63,16 @@ class CropCamera:
         back = _inverse(rows)
         scale = 1.0 / _scale(back, (self.size - 1) / 2, (self.size - 1) / 2)
         if scale < 0.5:
+            # Wide enough that the cut's own edges are out of sight in the smaller copy, too.
+            left, top, right, bottom = _seen(back, self.size, image.shape, margin=2.0 / scale)
+            image = image[top:bottom, left:right]
             factor = max(scale * 1.5, 1.0 / min(image.shape[:2]))
-            small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-            fx, fy = small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]
-            # Pixel centres: u_small + 0.5 = fx (u + 0.5)
-            shrink = ((fx, 0.0, (fx - 1) / 2), (0.0, fy, (fy - 1) / 2), (0.0, 0.0, 1.0))
+            # Given factors instead of a size, OpenCV shrinks by these, not by the ratio of the rounded sizes.
+            height, width = (round(length * factor) for length in image.shape[:2])
+            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            fx, fy = width / image.shape[1], height / image.shape[0]
+            # Pixel centres: u_small + 0.5 = fx (u - left + 0.5)
+            shrink = ((fx, 0.0, (fx - 1) / 2 - fx * left), (0.0, fy, (fy - 1) / 2 - fy * top), (0.0, 0.0, 1.0))
             image, rows, back = small, _product(rows, _inverse(shrink)), _product(shrink, back)
         left, top, right, bottom = _seen(back, self.size, image.shape)
         part = image[top:bottom, left:right]
@@ -209,13 +215,14 @@ def _scale(homography: _Rows, u: float, v: float) -> float:
     return math.sqrt(abs(_determinant(homography) / (g * u + h * v + i) ** 3))
 
 
-def _seen(back: _Rows, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _seen(back: _Rows, size: int, shape: tuple[int, ...], margin: float = 1.0) -> tuple[int, int, int, int]:
     """The part (left, top, right, bottom) of a picture of this shape that a crop shows, never empty.
 
     Args:
         back: from crop pixels to the picture's.
         size: side of the crop.
         shape: of the picture, height and width first.
+        margin: pixels of the picture around what is seen, 1 at least: interpolation reads as much.
     """
     height, width = shape[:2]
     (a, b, c), (d, e, f), (g, h, i) = back
@@ -226,15 +233,15 @@ def _seen(back: _Rows, size: int, shape: tuple[int, ...]) -> tuple[int, int, int
             return 0, 0, width, height
         us.append((a * x + b * y + c) / w)
         vs.append((d * x + e * y + f) / w)
-    left, right = _covered(min(us), max(us), width)
-    top, bottom = _covered(min(vs), max(vs), height)
+    left, right = _pixels_between(min(us) - margin, max(us) + margin, width)
+    top, bottom = _pixels_between(min(vs) - margin, max(vs) + margin, height)
     return left, top, right, bottom
 
 
-def _covered(low: float, high: float, length: int) -> tuple[int, int]:
-    """First and end of the pixels, of ``length``, that interpolation between two places reads; never none."""
-    first = min(max(math.floor(low) - 1, 0), length - 1)
-    return first, min(max(math.ceil(high) + 2, first + 1), length)
+def _pixels_between(low: float, high: float, length: int) -> tuple[int, int]:
+    """First and end of the pixels, of ``length``, from one place to another; never none."""
+    first = min(max(math.floor(low), 0), length - 1)
+    return first, min(max(math.ceil(high) + 1, first + 1), length)
 
 
 def _rotation_to_axis(x: float, y: float, z: float, roll: float) -> _Rows:

@@ -174,20 +174,6 @@ def cut_crops(looks: Sequence[Look], cameras: Sequence[CropCamera]) -> list[Imag
     for look, camera in zip(looks, cameras):
         key = (id(look.image), look.box.tobytes())
         if key not in cut:
-            cut[key] = _cut(look.image, camera)
+            cut[key] = camera.warp(look.image)
         crops.append(cut[key][:, ::-1] if look.side == "left" else cut[key])
     return crops
-
-
-def _cut(image: Image, camera: CropCamera) -> Image:
-    """``camera.warp`` of only the part of the picture that it sees: a large photo's small hand costs little."""
-    last = camera.size - 1
-    corners = camera.unproject_points([[0, 0], [last, 0], [0, last], [last, last]])
-    # Two crop pixels of margin, so that the cut's own edges stay out of sight.
-    margin = 2 * np.ptp(corners, axis=0).max() / camera.size + 2
-    limits = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(corners.min(0) - margin), 0, limits - 1).astype(int)
-    high = np.clip(np.ceil(corners.max(0) + margin) + 1, low + 1, limits).astype(int)
-    shift = np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
-    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
-    return replace(camera, homography=camera.homography @ shift).warp(part)
