@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from graphhand.geometry import crop_camera, crops, intrinsics_from_fov, project_perspective, square_box
+from graphhand.geometry import (
+    CROP_MARGIN,
+    crop_box,
+    crop_camera,
+    crops,
+    intrinsics_from_fov,
+    project_perspective,
+    square_box,
+    whole_image_box,
+)
 
 K = np.array([[600.0, 0, 330.0], [0, 620.0, 225.0], [0, 0, 1]])
 BOXES = {
@@ -145,6 +154,20 @@ def test_square_box_holds_the_points_and_ignores_missing_ones():
     np.testing.assert_allclose(square_box(points, margin=2.0), [0.0, 2.5, 40.0, 40.0])
     with pytest.raises(ValueError, match="finite"):
         square_box(np.full((3, 2), np.nan), 2.0)
+
+
+def test_a_crop_has_the_middle_of_the_box_and_room_around_it():
+    np.testing.assert_allclose(crop_box([10, 20, 100, 40]), [60 - 70, 40 - 70, 140, 140])
+    assert CROP_MARGIN > 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
+def test_the_whole_picture_is_cropped_by_the_smallest_square_around_it(width, height):
+    x, y, w, h = whole_image_box(width, height)
+    assert w == h == max(width, height)
+    assert (x + w / 2, y + h / 2) == ((width - 1) / 2, (height - 1) / 2)
+    for margin in (1.0, 1.4):
+        np.testing.assert_allclose(crop_box(whole_image_box(width, height, margin), margin), (x, y, w, h), atol=1e-9)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 0, 10), (0, 0, -5, 10), (np.nan, 0, 10, 10)])

@@ -1,4 +1,4 @@
-"""Boxes: the first covers the picture, the next hold the hand, and nonsense is not followed."""
+"""Boxes: windows cover the picture, the next boxes hold the hand, and nonsense is not followed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ import pytest
 
 from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.localisation import (
-    crop_box,
     meets_image,
     overlap,
     recrop_box,
     search_boxes,
-    whole_image_box,
 )
-
-
-@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
-def test_the_first_box_is_the_smallest_square_around_the_picture(width: int, height: int) -> None:
-    x, y, w, h = whole_image_box(width, height)
-    assert w == h == max(width, height)
-    assert (x + w / 2, y + h / 2) == ((width - 1) / 2, (height - 1) / 2)
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (300, 300), (4000, 500)])
@@ -39,11 +30,6 @@ def test_windows_cover_the_picture_and_share_half_with_their_neighbours(width: i
 
 def test_a_tiny_picture_has_no_windows() -> None:
     assert search_boxes(60, 40) == []
-
-
-def test_a_crop_has_the_middle_of_the_box_and_room_around_it() -> None:
-    np.testing.assert_allclose(crop_box([10, 20, 100, 40]), [60 - 70, 40 - 70, 140, 140])
-    assert CROP_MARGIN > 1
 
 
 def test_the_next_box_holds_all_joints() -> None:

@@ -18,6 +18,7 @@ from graphhand.geometry import (
     ASSUMED_FOV_DEG,
     CROP_MARGIN,
     CropCamera,
+    crop_box,
     crop_camera,
     intrinsics_from_fov,
     square_box,
@@ -50,7 +51,8 @@ def make_example(
     negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.mirror)
     view = _View(sample, mirrored=(sample.side == "left") != negative)
 
-    x, y, side, _ = _hand_box(view.box_px, view.joints_px, margin).tolist()
+    box = square_box(view.joints_px, margin) if view.box_px is None else crop_box(view.box_px, margin)
+    x, y, side, _ = box.tolist()
     roll_deg, reflect, tone = 0.0, False, None
     if augmentation is not None and rng is not None:
         jitter = augmentation.crop_jitter(rng)
@@ -127,16 +129,6 @@ class _View:
             columns[:, 2] -= (self.width - 1.0) * columns[:, 0]
             camera = replace(camera, homography=columns)
         return camera.warp(image, reflect=reflect, tone=tone)
-
-
-def _hand_box(
-    box_px: npt.NDArray[np.float64] | None, joints_px: npt.NDArray[np.float64], margin: float
-) -> npt.NDArray[np.float64]:
-    """The square (4,) box to crop: around the given box, or around the labelled joints."""
-    if box_px is None:
-        return square_box(joints_px, margin)
-    x, y, w, h = box_px
-    return square_box([[x, y], [x + w, y + h]], margin)
 
 
 def _across(joints_cam_m: npt.NDArray[np.float32], camera: CropCamera) -> npt.NDArray[np.float64]:

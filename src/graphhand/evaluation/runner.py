@@ -23,7 +23,7 @@ from graphhand.data.sample import HandDataset, HandSample
 from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation.predictions import TruthSample
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
-from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov
+from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN, intrinsics_from_fov, whole_image_box
 from graphhand.model.output import NetworkOutput
 
 CropRule = Literal["truth", "image"]
@@ -73,7 +73,7 @@ class CropChoice:
         if self.rule == "truth":
             return make_example(sample, size, None, margin=self.margin)
         height, width = sample.image.shape[:2]
-        return make_example(replace(sample, box_px=np.array([-0.5, -0.5, width, height])), size, None, margin=1.0)
+        return make_example(replace(sample, box_px=whole_image_box(width, height)), size, None, margin=1.0)
 
 
 class _Cut(NamedTuple):

@@ -12,7 +12,7 @@ from graphhand.geometry.cameras import (
     project_weak_perspective,
     unproject,
 )
-from graphhand.geometry.crops import CROP_MARGIN, CropCamera, crop_camera, square_box
+from graphhand.geometry.crops import CROP_MARGIN, CropCamera, crop_box, crop_camera, square_box, whole_image_box
 from graphhand.geometry.placement import fit_translation, fit_weak_perspective
 from graphhand.geometry.rotations import (
     axis_angle_to_matrix,
@@ -28,6 +28,7 @@ __all__ = [
     "CropCamera",
     "axis_angle_to_matrix",
     "best_rotation",
+    "crop_box",
     "crop_camera",
     "fit_translation",
     "fit_weak_perspective",
@@ -46,4 +47,5 @@ __all__ = [
     "similarity_align",
     "square_box",
     "unproject",
+    "whole_image_box",
 ]

@@ -168,6 +168,18 @@ def square_box(points_px: ArrayLike, margin: float) -> FloatArray:
     return np.array([(left + right - side) / 2, (top + bottom - side) / 2, side, side])
 
 
+def crop_box(hand_box_px: ArrayLike, margin: float = CROP_MARGIN) -> FloatArray:
+    """The square (4,) to crop for a hand's own box (4,) x, y, width, height: its longer side times the margin."""
+    x, y, w, h = np.asarray(hand_box_px, dtype=np.float64)
+    return square_box([[x, y], [x + w, y + h]], margin)
+
+
+def whole_image_box(width: int, height: int, margin: float = 1.0) -> FloatArray:
+    """The box (4,) whose crop with this margin is the smallest square around a picture, with the same middle."""
+    side = max(width, height) / margin
+    return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
+
+
 # What follows runs for every example. On matrices so small, and between pictures that drive everything else out of the
 # caches, Python's own numbers are several times as quick as arrays.
 

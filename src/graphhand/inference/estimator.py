@@ -17,9 +17,9 @@ from torch import nn
 
 from graphhand.devices import usable_device
 from graphhand.errors import InputError
-from graphhand.geometry import crop_camera
+from graphhand.geometry import crop_box, crop_camera, whole_image_box
 from graphhand.images import Photo, read_photo
-from graphhand.inference.localisation import crop_box, meets_image, whole_image_box
+from graphhand.inference.localisation import meets_image
 from graphhand.inference.looks import (
     Estimate,
     FloatArray,

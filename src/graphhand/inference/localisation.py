@@ -1,4 +1,4 @@
-"""Where to look: the first crop of a picture of unknown content, windows of it, and the next crop around an estimate.
+"""Where to look: windows of a picture of unknown content, and the next crop around an estimate.
 
 Boxes are (4,) x, y, width, height in pixels whose top-left centre is (0, 0), so the whole picture is
 (-0.5, -0.5, width, height).
@@ -31,12 +31,6 @@ FINE_WINDOWS = (*WINDOWS, 0.24)
 _SMALLEST_WINDOW_PX = 48.0
 
 
-def whole_image_box(width: int, height: int) -> FloatArray:
-    """The smallest square (4,) around a picture, with the same middle."""
-    side = float(max(width, height))
-    return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
-
-
 def search_boxes(width: int, height: int, shares: Sequence[float] = WINDOWS) -> list[FloatArray]:
     """Square windows (4,) that cover a picture, the sizes in the order given; tiny pictures have none.
 
@@ -60,23 +54,16 @@ def _starts(length: int, side: float) -> FloatArray:
     return np.linspace(-0.5, length - 0.5 - side, int(np.ceil(2 * (length - side) / side)) + 1)
 
 
-def crop_box(hand_box_px: ArrayLike, margin: float = CROP_MARGIN) -> FloatArray:
-    """The square (4,) to crop for a hand's own box: its longer side times the margin.
-
-    Raises:
-        ValueError: the box is not four finite numbers with positive width and height.
-    """
-    x, y, w, h = _checked(hand_box_px)
-    return square_box([[x, y], [x + w, y + h]], margin)
-
-
 def meets_image(hand_box_px: ArrayLike, width: int, height: int) -> bool:
     """Whether any of a box lies in the picture.
 
     Raises:
-        ValueError: as :func:`crop_box`.
+        ValueError: the box is not four finite numbers with positive width and height.
     """
-    x, y, w, h = _checked(hand_box_px)
+    box = np.asarray(hand_box_px, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
+        raise ValueError("a box is x, y, width, height: finite, width and height positive")
+    x, y, w, h = box
     return bool(x < width - 0.5 and y < height - 0.5 and x + w > -0.5 and y + h > -0.5)
 
 
@@ -124,10 +111,3 @@ def _areas(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
     w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
     h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
     return w * h, aw * ah, bw * bh
-
-
-def _checked(box_px: ArrayLike) -> FloatArray:
-    box = np.asarray(box_px, dtype=np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) <= 0:
-        raise ValueError("a box is x, y, width, height: finite, width and height positive")
-    return box

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphhand.inference.localisation import FINE_WINDOWS, covered, recrop_box, search_boxes, whole_image_box
+from graphhand.geometry import whole_image_box
+from graphhand.inference.localisation import FINE_WINDOWS, covered, recrop_box, search_boxes
 from graphhand.inference.looks import Estimate, FloatArray, Image, Look, likelier, looks_at
 from graphhand.inference.results import Camera, Side
 

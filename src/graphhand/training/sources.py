@@ -27,7 +27,7 @@ from graphhand.data.loading import SkippedSamples, prepare_worker
 from graphhand.data.mixing import walk
 from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
-from graphhand.geometry import flip_intrinsics
+from graphhand.geometry import flip_intrinsics, whole_image_box
 from graphhand.layouts.filling import records
 from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
 from graphhand.training.config import DatasetSource, HandlessSource, RenderedSource, TrainConfig, TrainSource
@@ -119,9 +119,7 @@ class WholePictures:
     def __getitem__(self, index: int) -> HandSample:
         sample = self.samples[index]
         height, width = sample.image.shape[:2]
-        side = max(width, height) / self.margin
-        box = np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
-        return replace(sample, box_px=box)
+        return replace(sample, box_px=whole_image_box(width, height, self.margin))
 
 
 def source_name(source: TrainSource) -> str:
