@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,17 +46,32 @@ def test_weak_perspective_is_the_limit_of_a_long_lens():
     torch.testing.assert_close(project_perspective(far, long_lens), weak, atol=1e-2, rtol=0)
 
 
-def test_mirrored_scene_in_mirrored_camera_is_the_mirrored_picture():
+@pytest.mark.parametrize("skew", [0.0, 14.0])
+def test_mirrored_scene_in_mirrored_camera_is_the_mirrored_picture(skew):
     width = 320
+    skewed = K.clone()
+    skewed[0, 1] = skew
     points = torch.randn(21, 3, dtype=torch.float64) * 0.1 + torch.tensor([0.05, 0.0, 0.6], dtype=torch.float64)
-    mirrored = project_perspective(flip_points_cam(points), flip_intrinsics(K, width))
-    torch.testing.assert_close(mirrored, flip_points_px(project_perspective(points, K), width))
+    mirrored = project_perspective(flip_points_cam(points), flip_intrinsics(skewed, width))
+    torch.testing.assert_close(mirrored, flip_points_px(project_perspective(points, skewed), width))
 
 
-def test_flips_are_involutions():
-    torch.testing.assert_close(flip_intrinsics(flip_intrinsics(K, 320), 320), K)
-    points = torch.randn(5, 2)
-    torch.testing.assert_close(flip_points_px(flip_points_px(points, 100), 100), points)
+@pytest.mark.parametrize("shape", [(), (4,)], ids=["one", "batch"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_mirroring_twice_is_the_identity_and_leaves_its_input_alone(kind, shape):
+    rng = np.random.default_rng(0)
+    flips = (
+        (lambda K: flip_intrinsics(K, 320), rng.integers(-9, 900, (*shape, 3, 3)).astype(float)),
+        (lambda pixels: flip_points_px(pixels, 320), rng.integers(-50, 400, (*shape, 21, 2)).astype(float)),
+        (flip_points_cam, rng.normal(size=(*shape, 21, 3))),
+    )
+    for flip, array in flips:
+        values = torch.from_numpy(array.copy()) if kind == "torch" else array.copy()
+        once = flip(values)
+        assert type(once) is type(values)
+        np.testing.assert_array_equal(values, array)
+        assert not np.array_equal(once, array)
+        np.testing.assert_array_equal(flip(once), array)
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640)])

@@ -20,6 +20,9 @@ from graphhand.geometry import (
     CropCamera,
     crop_box,
     crop_camera,
+    flip_intrinsics,
+    flip_points_cam,
+    flip_points_px,
     intrinsics_from_fov,
     square_box,
 )
@@ -111,11 +114,10 @@ class _View:
         self.box_px = sample.box_px
         if not mirrored:
             return
-        (fx, skew, cx), *below = self.K.tolist()
-        self.K = np.array([(fx, -skew, width - 1.0 - cx), *below])
-        self.joints_px[:, 0] = width - 1.0 - self.joints_px[:, 0]
+        self.K = flip_intrinsics(self.K, width)
+        self.joints_px = flip_points_px(self.joints_px, width)
         if self.joints_cam_m is not None:
-            self.joints_cam_m = self.joints_cam_m * np.array([-1.0, 1.0, 1.0], dtype=np.float32)
+            self.joints_cam_m = flip_points_cam(self.joints_cam_m)
         if self.box_px is not None:
             x, y, w, h = self.box_px
             self.box_px = np.array([width - 1.0 - x - w, y, w, h])

@@ -1,4 +1,4 @@
-"""Pinhole and weak-perspective cameras, and mirroring.
+"""Pinhole and weak-perspective cameras, and mirroring (the ``flip`` functions, which take NumPy arrays too).
 
 Camera frame: x right, y down, z forward. Pixels: u right, v down; the centre of the top-left pixel is (0, 0).
 """
@@ -9,6 +9,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from graphhand.skeleton import ArrayOrTensor
 
 ASSUMED_FOV_DEG = 60.0
 """Field of view across the longer side of a picture whose camera is unknown: about a phone's main camera."""
@@ -91,19 +93,27 @@ def unproject(points_px: Tensor, depth_m: Tensor, K: Tensor) -> Tensor:
     return torch.cat((pixel_rays(points_px, K) * depth_m[..., None], depth_m[..., None]), dim=-1)
 
 
-def flip_intrinsics(K: Tensor, width: int) -> Tensor:
-    """Intrinsics ``(..., 3, 3)`` of the picture mirrored left to right: ``cx' = W - 1 - cx``."""
-    flipped = K.clone()
-    flipped[..., 0, 1] = -K[..., 0, 1]
+def flip_intrinsics(K: ArrayOrTensor, width: int) -> ArrayOrTensor:
+    """Intrinsics ``(..., 3, 3)`` of the picture mirrored left to right: ``cx' = W - 1 - cx``, the skew changes sign."""
+    flipped = _copy(K)
+    flipped[..., 0, 1] = 0.0 - K[..., 0, 1]  # no skew stays 0.0, not -0.0
     flipped[..., 0, 2] = width - 1 - K[..., 0, 2]
     return flipped
 
 
-def flip_points_px(points_px: Tensor, width: int) -> Tensor:
+def flip_points_px(points_px: ArrayOrTensor, width: int) -> ArrayOrTensor:
     """Pixels ``(..., 2)`` in the mirrored picture: ``u' = W - 1 - u``."""
-    return torch.stack((width - 1 - points_px[..., 0], points_px[..., 1]), dim=-1)
+    flipped = _copy(points_px)
+    flipped[..., 0] = width - 1 - points_px[..., 0]
+    return flipped
 
 
-def flip_points_cam(points_cam_m: Tensor) -> Tensor:
+def flip_points_cam(points_cam_m: ArrayOrTensor) -> ArrayOrTensor:
     """Camera points ``(..., 3)`` of the mirrored scene: ``x' = -x``."""
-    return points_cam_m * points_cam_m.new_tensor([-1.0, 1.0, 1.0])
+    flipped = _copy(points_cam_m)
+    flipped[..., 0] = -points_cam_m[..., 0]
+    return flipped
+
+
+def _copy(values: ArrayOrTensor) -> ArrayOrTensor:
+    return values.clone() if isinstance(values, Tensor) else values.copy()

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphhand.geometry import CropCamera
+from graphhand.geometry import CropCamera, flip_points_cam, flip_points_px
 from graphhand.inference.localisation import overlap, recrop_box
 from graphhand.inference.results import Camera, Hand, Side
 
@@ -32,8 +32,6 @@ UNSURE = 0.04
 
 SURE = 0.5
 """What each of several hands must score unless the user says otherwise."""
-
-_LEFT_TO_RIGHT = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +68,8 @@ class Estimate:
     ) -> Estimate:
         """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the picture."""
         if look.side == "left":
-            joints_m, wrist_cam_m = joints_m * _LEFT_TO_RIGHT, wrist_cam_m * _LEFT_TO_RIGHT
-            joints_px = np.stack([camera.size - 1 - joints_px[:, 0], joints_px[:, 1]], axis=1)
+            joints_m, wrist_cam_m = flip_points_cam(joints_m), flip_points_cam(wrist_cam_m)
+            joints_px = flip_points_px(joints_px, camera.size)
         # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the picture's.
         return cls(
             look,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graphhand.data.labels import project
 from graphhand.data.sample import HandSample, Side
+from graphhand.geometry import flip_intrinsics, flip_points_cam
 
 PALM, FOREARM = 1, 17
 """Values in ``parts``: 0 background, 1 palm, 2-4 thumb base to tip, 5-7 index, ... 14-16 little finger, 17 forearm."""
@@ -56,16 +57,13 @@ class HandRecord:
 
     def mirrored(self) -> HandRecord:
         """The mirror image: the other hand (``u' = W - 1 - u``, ``x' = -x``)."""
-        K = self.K.copy()
-        K[0, 2] = self.image.shape[1] - 1 - K[0, 2]
-        K[0, 1] = -K[0, 1]
         return replace(
             self,
             image=np.ascontiguousarray(self.image[:, ::-1]),
             depth_m=np.ascontiguousarray(self.depth_m[:, ::-1]),
             parts=np.ascontiguousarray(self.parts[:, ::-1]),
-            joints_cam_m=self.joints_cam_m * [-1.0, 1.0, 1.0],
-            K=K,
+            joints_cam_m=flip_points_cam(self.joints_cam_m),
+            K=flip_intrinsics(self.K, self.image.shape[1]),
             side="left" if self.side == "right" else "right",
         )
 

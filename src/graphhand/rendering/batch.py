@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px
+
 
 @dataclass
 class RenderedBatch:
@@ -60,17 +62,13 @@ def mirror(batch: RenderedBatch, rows: Tensor) -> RenderedBatch:
     """Turn some samples (B,) bool into their mirror images: left hands for right ones."""
     width = batch.image.shape[-1]
     pick = {n: rows.view(-1, *[1] * (getattr(batch, n).ndim - 1)) for n in ("image", "mask", "part", "depth_m")}
-    joints_cam = batch.joints_cam_m * batch.joints_cam_m.new_tensor([-1.0, 1.0, 1.0])
-    joints_px = torch.stack([width - 1 - batch.joints_px[..., 0], batch.joints_px[..., 1]], -1)
-    K = batch.K.clone()
-    K[:, 0, 2] = width - 1 - K[:, 0, 2]
     turned = rows[:, None, None]
     flipped = {n: torch.where(where, getattr(batch, n).flip(-1), getattr(batch, n)) for n, where in pick.items()}
     return replace(
         batch,
-        joints_cam_m=torch.where(turned, joints_cam, batch.joints_cam_m),
-        joints_px=torch.where(turned, joints_px, batch.joints_px),
-        K=torch.where(turned, K, batch.K),
+        joints_cam_m=torch.where(turned, flip_points_cam(batch.joints_cam_m), batch.joints_cam_m),
+        joints_px=torch.where(turned, flip_points_px(batch.joints_px, width), batch.joints_px),
+        K=torch.where(turned, flip_intrinsics(batch.K, width), batch.K),
         is_right=batch.is_right & ~rows,
         **flipped,
     )
