@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from graphhand.data import Augmentation
-from graphhand.geometry import root_align
+from graphhand.geometry import root_relative
 from graphhand.images import write_image
 from graphhand.model import load_generator
 from graphhand.rendering import RenderConfig, RenderEngine
@@ -66,7 +66,7 @@ def test_eight_hands_are_learned_to_under_two_millimetres(tmp_path: Path):
         generator, _ = load_generator(tmp_path / "run" / f"stage{stage}")
         with torch.inference_mode():
             output = generator(batch.image, batch.K, refine=stage > 1)
-        distance = torch.linalg.vector_norm(output.joints_m - root_align(batch.joints_m), dim=-1)
+        distance = torch.linalg.vector_norm(output.joints_m - root_relative(batch.joints_m), dim=-1)
         errors[stage] = 1000 * float(distance.mean())
     print({stage: f"{error:.2f} mm" for stage, error in errors.items()})
     assert errors[3] < 2.0

@@ -1,6 +1,6 @@
 """Rotations, cameras, crops and alignment. Torch functions take any number of leading batch dimensions."""
 
-from graphhand.geometry.alignment import best_rotation, root_align, similarity_align
+from graphhand.geometry.alignment import best_rotation, procrustes_align, root_relative
 from graphhand.geometry.cameras import (
     ASSUMED_FOV_DEG,
     flip_intrinsics,
@@ -40,11 +40,11 @@ __all__ = [
     "matrix_to_axis_angle",
     "matrix_to_quaternion",
     "matrix_to_rotation_6d",
+    "procrustes_align",
     "project_perspective",
     "project_weak_perspective",
-    "root_align",
+    "root_relative",
     "rotation_6d_to_matrix",
-    "similarity_align",
     "square_box",
     "unproject",
     "whole_image_box",

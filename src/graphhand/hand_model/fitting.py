@@ -164,7 +164,7 @@ class _PoseFit:
         palm = [0, 1, 5, 9, 13, 17]
         source = self.rest[palm] - self.rest[palm].mean(0)
         target = self.target[:, palm] - self.target[:, palm].mean(1, keepdim=True)
-        turn, _ = best_rotation(target, source.expand_as(target))  # columns: from rest to where the palm is
+        turn, _ = best_rotation(source.expand_as(target), target)
         pose = torch.eye(3).to(self.target).expand(len(self.target), 16, 3, 3).clone()
         pose[:, 0] = turn
         for chain, joints in zip(MODEL_CHAIN, FINGERS.values()):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample
-from graphhand.geometry import root_align
+from graphhand.geometry import root_relative
 from graphhand.images import write_image
 from graphhand.losses import MM_PER_M
 from graphhand.training.config import TrainConfig
@@ -53,7 +53,7 @@ class ValidationPictures:
         batch = self.batch.to(device)
         output = network(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
         found_px, true_px = output.joints_px.cpu().numpy(), self.batch.joints_px.numpy()
-        errors = torch.linalg.vector_norm(output.joints_m - root_align(batch.joints_m), dim=-1).mean(-1) * MM_PER_M
+        errors = torch.linalg.vector_norm(output.joints_m - root_relative(batch.joints_m), dim=-1).mean(-1) * MM_PER_M
         cells, captions = [], []
         for k, pixels in enumerate(self.batch.image):
             crop: Image = (pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)

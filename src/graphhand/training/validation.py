@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
-from graphhand.geometry import root_align, similarity_align
+from graphhand.geometry import procrustes_align, root_relative
 from graphhand.losses import MM_PER_M, REFERENCE_CROP_PX
 from graphhand.model.generator import GeneratorOutput
 
@@ -47,13 +47,13 @@ def validate(
         output: GeneratorOutput = generator(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
         mirrored: GeneratorOutput = generator(batch.image.flip(-1), batch.K, refine=False)
         called = torch.cat(((output.right_logit > 0) == batch.is_right, (mirrored.right_logit > 0) != batch.is_right))
-        truth = root_align(batch.joints_m)
+        truth = root_relative(batch.joints_m)
         pixels = torch.linalg.vector_norm(output.joints_px - batch.joints_px, dim=-1) * batch.labelled
         pixels = pixels.sum(-1) / batch.labelled.sum(-1).clamp(min=1) * (REFERENCE_CROP_PX / batch.image.shape[-1])
         numbers = (
             (_mean_distance_mm(output.joints_m, truth), batch.has_3d),
-            (_mean_distance_mm(root_align(output.prior_m), truth), batch.has_3d),
-            (_mean_distance_mm(similarity_align(output.joints_m, truth), truth), batch.has_3d),
+            (_mean_distance_mm(root_relative(output.prior_m), truth), batch.has_3d),
+            (_mean_distance_mm(procrustes_align(output.joints_m, truth), truth), batch.has_3d),
             (pixels, batch.labelled.any(-1)),
             (called.view(2, -1).float().mean(0), torch.ones_like(batch.has_3d)),
         )
