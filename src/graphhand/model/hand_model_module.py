@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graphhand.devices import full_precision
 from graphhand.errors import InputError
-from graphhand.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
+from graphhand.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from graphhand.hand_model import HandModel
 from graphhand.model.config import GeneratorConfig
 
@@ -59,8 +59,6 @@ class HandModelModule(nn.Module):
         InputError: the hand cannot be read, is a left one, or has no principal components of which to take some.
     """
 
-    neutral_pose: Tensor
-
     def __init__(self, config: GeneratorConfig, num_features: int) -> None:
         super().__init__()
         self.config = config
@@ -99,18 +97,14 @@ class HandModelModule(nn.Module):
         nn.init.normal_(self.fc.weight, std=1e-3)
         nn.init.zeros_(self.fc.bias)
         with torch.no_grad():
-            start = 0
-            for name, size in sizes.items():
-                identity = torch.tensor([1.0, 0, 0, 0, 1, 0])
-                if size % 6 == 0 and (
-                    (name == "theta" and config.pose == "rotation_6d")
-                    or (name == "rotation" and config.rotation == "rotation_6d")
-                ):
-                    self.fc.bias[start : start + size] = identity.repeat(size // 6)
-                start += size
+            identity = matrix_to_rotation_6d(torch.eye(3))
+            kinds = {"theta": config.pose, "rotation": config.rotation}
+            for (name, size), bias in zip(sizes.items(), self.fc.bias.split(list(sizes.values()))):
+                if kinds.get(name) == "rotation_6d":
+                    bias.copy_(identity.repeat(size // 6))
 
     def encode(self, features: Tensor) -> LatentCode:
-        """Decode pooled features ``(B, C)`` into the latent code."""
+        """Predict the latent code z from pooled features ``(B, C)``."""
         z = self.fc(self.hidden(features)).float()
         theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
         size = self.config.image_size
@@ -148,8 +142,7 @@ class HandModelModule(nn.Module):
 
     def _local_rotations(self, theta: Tensor) -> Tensor:
         if self.config.pose == "pca":
-            components = self.hand_model.hands_components[: self.config.pca_components]
-            theta = theta @ components + self.hand_model.hands_mean
+            return _to_matrix(self.hand_model.pose_from_pca(theta, add_mean=True)[:, 1:])
         return _to_matrix(theta.unflatten(1, (NUM_POSE_JOINTS, -1)))
 
 
