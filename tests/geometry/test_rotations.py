@@ -14,6 +14,7 @@ from graphhand.geometry import (
     matrix_to_quaternion,
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
+    skew_matrix,
 )
 
 ANGLES = [0.0, 1e-9, 1e-5, 9.9e-3, 1.01e-2, 0.5, 2.0, math.pi - 1e-3, math.pi - 1e-6, math.pi]
@@ -95,3 +96,9 @@ def test_degenerate_6d_still_gives_a_rotation_with_finite_gradient(six):
     R.sum().backward()
     assert v.grad is not None
     assert v.grad.isfinite().all()
+
+
+def test_the_skew_matrix_takes_the_cross_product():
+    v, y = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close((skew_matrix(v) @ y[..., None])[..., 0], torch.linalg.cross(v, y))
+    torch.testing.assert_close(skew_matrix(v).mT, -skew_matrix(v))

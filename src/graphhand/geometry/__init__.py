@@ -20,6 +20,7 @@ from graphhand.geometry.rotations import (
     matrix_to_quaternion,
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
+    skew_matrix,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "project_weak_perspective",
     "root_relative",
     "rotation_6d_to_matrix",
+    "skew_matrix",
     "square_box",
     "unproject",
     "whole_image_box",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-def _skew(v: Tensor) -> Tensor:
-    """Cross-product matrices: ``_skew(v) @ x == v x x``."""
+def skew_matrix(v: Tensor) -> Tensor:
+    """Skew-symmetric matrices (..., 3, 3) of vectors (..., 3), which take the cross product: ``[v] y = v x y``."""
     zero = torch.zeros_like(v[..., 0])
     x, y, z = v.unbind(-1)
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
@@ -33,7 +33,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     angle = safe.sqrt()
     a = torch.where(small, 1 - square / 6 * (1 - square / 20), angle.sin() / angle)
     b = torch.where(small, 0.5 - square / 24 * (1 - square / 30), (1 - angle.cos()) / safe)
-    k = _skew(axis_angle)
+    k = skew_matrix(axis_angle)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return identity + a * k + b * (k @ k)
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from graphhand.geometry import skew_matrix
+
 FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
 # rows of MANO's 16 joints, base to the last joint before the tip
 MODEL_CHAIN = ((13, 14, 15), (1, 2, 3), (4, 5, 6), (10, 11, 12), (7, 8, 9))
@@ -27,17 +29,14 @@ def _angle_about(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
     return torch.rad2deg(torch.atan2((torch.linalg.cross(a, b) * axis).sum(-1), (a * b).sum(-1)))
 
 
-def _skew(axis: Tensor) -> Tensor:
-    x, y, z = axis.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).view(*axis.shape[:-1], 3, 3)
-
-
 class Turn:
-    """Rotation about fixed axes (n, 3) by angles (..., n) in degrees -> (..., n, 3, 3), by Rodrigues' formula."""
+    """Rotation about fixed axes (n, 3) by angles (..., n) in degrees -> (..., n, 3, 3), by Rodrigues' formula.
+
+    What depends on the axes alone is kept, unlike in :func:`graphhand.geometry.axis_angle_to_matrix`.
+    """
 
     def __init__(self, axes: Tensor) -> None:
-        self.skew = _skew(normalize(axes, dim=-1))
+        self.skew = skew_matrix(normalize(axes, dim=-1))
         self.square = self.skew @ self.skew
         self.eye = torch.eye(3, device=axes.device, dtype=axes.dtype)
 

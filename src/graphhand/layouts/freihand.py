@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from graphhand.files import write_text_atomically
 from graphhand.images import write_image
-from graphhand.layouts.record import FOREARM, HandRecord
+from graphhand.layouts.record import HandRecord
 from graphhand.layouts.rhd import resized
+from graphhand.rendering.mesh import FOREARM_PART
 from graphhand.skeleton import Joint
 
 SIZE = 224
@@ -49,7 +50,7 @@ class FreiHANDWriter:
 
     def write(self, number: int, record: HandRecord) -> None:
         """Write picture and mask of a prepared record."""
-        hand = (record.parts > 0) & (record.parts != FOREARM)
+        hand = (record.parts > 0) & (record.parts != FOREARM_PART)
         mask = np.repeat(hand[..., None] * np.uint8(255), 3, axis=2).astype(np.uint8)
         write_image(self.root / self.split / "mask" / f"{number:08d}.jpg", mask)
         write_image(self.root / self.split / "rgb" / f"{number:08d}.jpg", record.image)

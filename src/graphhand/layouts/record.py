@@ -12,9 +12,6 @@ from graphhand.data.labels import project
 from graphhand.data.sample import HandSample, Side
 from graphhand.geometry import flip_intrinsics, flip_points_cam
 
-PALM, FOREARM = 1, 17
-"""Values in ``parts``: 0 background, 1 palm, 2-4 thumb base to tip, 5-7 index, ... 14-16 little finger, 17 forearm."""
-
 
 @dataclass(frozen=True, eq=False)
 class HandRecord:
@@ -23,7 +20,7 @@ class HandRecord:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         depth_m: (H, W) float32; 0 where nothing is near.
-        parts: (H, W) uint8, see the values above.
+        parts: (H, W) uint8, as :class:`graphhand.rendering.RenderedBatch` has them.
         joints_cam_m: (21, 3) float64.
         K: (3, 3) float64.
         visible: (21,) bool.

@@ -15,7 +15,8 @@ from graphhand.data.rhd import FIRST_JOINT, MASK_RANGE
 from graphhand.data.sample import Side
 from graphhand.files import replacing, temporary_name
 from graphhand.images import write_image
-from graphhand.layouts.record import FOREARM, PALM, HandRecord
+from graphhand.layouts.record import HandRecord
+from graphhand.rendering.mesh import FOREARM_PART, PALM_PART
 from graphhand.skeleton import NUM_JOINTS, from_graphhand_order
 
 SIZE = 320
@@ -91,7 +92,7 @@ def encode_mask(parts: npt.NDArray[np.uint8], side: Side) -> npt.NDArray[np.uint
     """Our part values to RHD's: 0 background, 1 person, then this hand's fingers, each tip first, then its palm."""
     first, last = MASK_RANGE[side]
     table = np.zeros(256, dtype=np.uint8)
-    table[FOREARM], table[PALM] = PERSON, last
+    table[FOREARM_PART], table[PALM_PART] = PERSON, last
     for finger in range(5):
         for segment in range(3):  # ours run base to tip, RHD's tip to base
             table[2 + 3 * finger + segment] = first + 3 * finger + (2 - segment)

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.normals import vertex_normals
 from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.rendering import objects
 
@@ -137,15 +138,3 @@ class RenderMesh:
         nearest = vertices_cam_m[:, self.loop, 2].amin(1)
         towards = (-elbow_cam[:, 2]).clamp(min=1e-4)
         return ((nearest - NEAREST_M) / towards).clamp(0.0, ARM_EXTENSION_M)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit normals, (B, V, 3); faces (F, 3) anticlockwise from outside."""
-    batch, count = vertices.shape[:2]
-    index = (faces.reshape(1, -1) + torch.arange(batch, device=faces.device)[:, None] * count).reshape(-1)
-    corner = vertices.reshape(-1, 3).index_select(0, index).view(-1, 3, 3)
-    normal = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    total = torch.zeros(batch * count, 3, dtype=vertices.dtype, device=vertices.device)
-    for k in range(3):
-        total.index_add_(0, index[k::3], normal)
-    return normalize(total, dim=-1).view(batch, count, 3)

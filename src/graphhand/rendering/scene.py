@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from graphhand.hand_model import HandModel
+from graphhand.hand_model.normals import vertex_normals
 from graphhand.hand_model.posing import HandPoser, turn
 from graphhand.rendering import objects, poses, skin, views
 from graphhand.rendering.collision import CapsuleCollider
 from graphhand.rendering.config import RenderConfig
 from graphhand.rendering.counter_random import CounterRandom, Habits
-from graphhand.rendering.mesh import RenderMesh, vertex_normals
+from graphhand.rendering.mesh import RenderMesh
 from graphhand.rendering.prototypes import RELAXED_POSE
 
 # cloth stands off the arm by this much

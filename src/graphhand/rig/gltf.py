@@ -22,6 +22,7 @@ from graphhand.errors import InputError
 from graphhand.files import replacing
 from graphhand.geometry import matrix_to_quaternion
 from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS
+from graphhand.hand_model.normals import vertex_normals
 from graphhand.hand_model.posing import MODEL_CHAIN
 from graphhand.rig.clips import ROTATION_JOINTS, HandClip
 from graphhand.skeleton import FINGERS, JOINT_NAMES
@@ -163,8 +164,8 @@ def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
     model = clip.model
     count = model.hand_vertex_count
     identity = torch.eye(3).to(clip.fitted.pose).expand(NUM_SKELETON_JOINTS, 3, 3)
-    vertices = model.vertices(identity, clip.fitted.shape)[:count].numpy()
-    faces = model.arrays.faces[(model.arrays.faces < count).all(1)]
+    vertices = model.vertices(identity, clip.fitted.shape)[:count]
+    faces = model.faces[(model.faces < count).all(1)]
     weights = model.arrays.weights[:count]
     strongest = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
     strength = np.take_along_axis(weights, strongest, axis=1)
@@ -172,24 +173,14 @@ def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
     strength = strength / strength.sum(1, keepdims=True)
     return {
         "attributes": {
-            "POSITION": buffer.add(vertices, target=_VERTICES, limits=True),
-            "NORMAL": buffer.add(_normals(vertices, faces), target=_VERTICES),
+            "POSITION": buffer.add(vertices.numpy(), target=_VERTICES, limits=True),
+            "NORMAL": buffer.add(vertex_normals(vertices[None], faces)[0].numpy(), target=_VERTICES),
             "JOINTS_0": buffer.add(strongest, "|u1", target=_VERTICES),
             "WEIGHTS_0": buffer.add(strength, target=_VERTICES),
         },
-        "indices": buffer.add(faces.reshape(-1), "<u2" if count < 65536 else "<u4", target=_INDICES),
+        "indices": buffer.add(faces.numpy().reshape(-1), "<u2" if count < 65536 else "<u4", target=_INDICES),
         "material": 0,
     }
-
-
-def _normals(vertices: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
-    """(V, 3) unit normals, the faces' weighted by their areas."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    of_faces = np.cross(b - a, c - a)
-    total = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(total, faces[:, k], of_faces)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
 def _add_camera(document: dict[str, Any], clip: HandClip) -> None:
