@@ -7,8 +7,9 @@ import pytest
 
 from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.localisation import (
+    intersection_over_smaller,
+    iou,
     meets_image,
-    overlap,
     recrop_box,
     search_boxes,
 )
@@ -54,10 +55,17 @@ def test_nonsense_is_not_followed(change: str) -> None:
     assert recrop_box(broken, 320, 240) is None
 
 
-def test_overlap_is_intersection_over_union() -> None:
-    assert overlap([0, 0, 10, 10], [0, 0, 10, 10]) == 1
-    assert overlap([0, 0, 10, 10], [5, 0, 10, 10]) == pytest.approx(1 / 3)
-    assert overlap([0, 0, 10, 10], [20, 0, 10, 10]) == 0
+def test_iou_is_intersection_over_union() -> None:
+    assert iou([0, 0, 10, 10], [0, 0, 10, 10]) == 1
+    assert iou([0, 0, 10, 10], [5, 0, 10, 10]) == pytest.approx(1 / 3)
+    assert iou([0, 0, 10, 10], [20, 0, 10, 10]) == 0
+
+
+def test_a_part_of_a_box_is_all_in_it() -> None:
+    whole, part, beside = [0, 0, 10, 10], [2, 3, 4, 5], [8, 0, 4, 10]
+    assert intersection_over_smaller(whole, part) == intersection_over_smaller(part, whole) == 1
+    assert intersection_over_smaller(whole, beside) == pytest.approx(0.5)
+    assert intersection_over_smaller(part, beside) == 0
 
 
 def test_a_box_meets_the_picture_up_to_its_edge() -> None:

@@ -12,7 +12,7 @@ from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.estimator import DECIDED, MAX_RECROPS
 from graphhand.inference.looks import UNSURE, Estimate, Look
 from graphhand.inference.results import Camera
-from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, apart, unmixed
+from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, drop_merged_hands, non_maximum_suppression
 
 
 def estimate(network: Any, image: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -152,18 +152,18 @@ def test_no_more_hands_are_found_than_asked_for_and_the_surest(each_square: Any,
 def test_a_hand_and_a_part_of_it_are_one() -> None:
     whole, part, other = (estimate_over(*box) for box in ((0, 0, 100, 100), (10, 5, 40, 30), (70, 0, 80, 80)))
     surest = replace(part, right_logit=3.0)
-    assert apart([whole, surest, other]) == [surest, other]
-    assert apart([part, whole]) == [part]  # as sure: the first
-    assert apart([]) == []
+    assert non_maximum_suppression([whole, surest, other]) == [surest, other]
+    assert non_maximum_suppression([part, whole]) == [part]  # as sure: the first
+    assert non_maximum_suppression([]) == []
 
 
 def test_a_hand_made_of_joints_of_two_is_none() -> None:
     upper, lower = (estimate_over(*box) for box in ((0, 0, 60, 60), (0, 120, 60, 60)))
     between = estimate_over(5, 5, 50, 170)
-    assert unmixed([upper, lower, between]) == [upper, lower]
+    assert drop_merged_hands([upper, lower, between]) == [upper, lower]
     beside = estimate_over(5, 5, 80, 170)
-    assert unmixed([upper, lower, beside]) == [upper, lower, beside]
-    assert unmixed([]) == []
+    assert drop_merged_hands([upper, lower, beside]) == [upper, lower, beside]
+    assert drop_merged_hands([]) == []
 
 
 @pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}, {}])

@@ -28,8 +28,8 @@ from graphhand.inference.looks import (
     check_max_hands,
     cut_crops,
     least_score,
-    likelier,
     looks_at,
+    most_likely_side,
     sides_to_try,
 )
 from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
@@ -205,7 +205,7 @@ class HandPoseEstimator:
             groups = self.look(
                 [looks_at(p, camera, sides, self.crop(p, place)) for p, camera, place in zip(pictures, cameras, places)]
             )
-        best = [likelier(group) for group in groups]
+        best = [most_likely_side(group) for group in groups]
         return [[estimate.hand(self.model)] if estimate.score >= least else [] for estimate in best]
 
     def crop(self, picture: Image, box: ArrayLike | None) -> FloatArray:
@@ -238,12 +238,14 @@ class HandPoseEstimator:
                 frames of a video.
 
         Returns:
-            For each picture its estimates, one a side; :func:`~graphhand.inference.looks.likelier` chooses.
+            For each picture its estimates, one a side; :func:`~graphhand.inference.looks.most_likely_side` chooses.
         """
         whole = [looks_at(p, camera, sides, self.crop(p, None)) for p, camera in zip(pictures, cameras)]
         found = [estimate for group in self.look(whole) for estimate in group]
         for _ in range(MAX_RECROPS):
-            least = [likelier(group).right_logit - DECIDED for group in _in_groups(found, len(sides)) for _ in sides]
+            least = [
+                most_likely_side(group).right_logit - DECIDED for group in _in_groups(found, len(sides)) for _ in sides
+            ]
             closer = {
                 i: look
                 for i, estimate in enumerate(found)

@@ -71,7 +71,7 @@ def check_box(hand_box_px: ArrayLike | None, width: int, height: int, picture: s
     """Refuse a user's box, if there is one, that none of the picture is in.
 
     Raises:
-        InputError: so it is.
+        InputError: the box lies outside the picture.
     """
     if hand_box_px is not None and not meets_image(hand_box_px, width, height):
         raise InputError(picture, f"the box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
@@ -92,14 +92,17 @@ def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CR
     return box if inside and sensible else None
 
 
-def overlap(a: ArrayLike, b: ArrayLike) -> float:
+def iou(a: ArrayLike, b: ArrayLike) -> float:
     """Intersection over union of two boxes, in [0, 1]."""
     shared, of_a, of_b = _areas(a, b)
     return shared / (of_a + of_b - shared)
 
 
-def covered(a: ArrayLike, b: ArrayLike) -> float:
-    """How much of the smaller of two boxes lies in the other, in [0, 1]."""
+def intersection_over_smaller(a: ArrayLike, b: ArrayLike) -> float:
+    """Area of the intersection of two boxes over that of the smaller one, in [0, 1]: 1 where it lies in the other.
+
+    Unlike the IoU it is large, too, for a hand and a part of it.
+    """
     shared, of_a, of_b = _areas(a, b)
     return shared / max(min(of_a, of_b), 1e-9)
 

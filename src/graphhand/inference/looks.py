@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphhand.geometry import CropCamera, flip_points_cam, flip_points_px
-from graphhand.inference.localisation import overlap, recrop_box
+from graphhand.inference.localisation import iou, recrop_box
 from graphhand.inference.results import Camera, Hand, Side
 
 FloatArray = NDArray[np.float64]
@@ -24,8 +24,8 @@ Image = NDArray[np.uint8]
 CLOSEST = 0.5
 """A renewed crop's side is at least this part of the one before: joints found too close must not draw it in."""
 
-SETTLED_OVERLAP = 0.9
-"""Intersection over union of two successive crops from which on another look brings nothing."""
+SETTLED_IOU = 0.9
+"""IoU of two successive crops from which on another look brings nothing."""
 
 UNSURE = 0.04
 """Spread of the heatmaps, see :class:`graphhand.model.Keypoints`, above which it is doubtful that a hand was found."""
@@ -100,7 +100,7 @@ class Estimate:
             return None
         side = max(box[2], CLOSEST * self.look.box[2])
         box = np.array([*(box[:2] + (box[2:] - side) / 2), side, side])
-        if overlap(box, self.look.box) >= SETTLED_OVERLAP:
+        if iou(box, self.look.box) >= SETTLED_IOU:
             return None
         return replace(self.look, box=box)
 
@@ -128,7 +128,7 @@ def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
     """The sides that a crop is looked at as.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: ``side`` is not ``"left"``, ``"right"`` or ``"auto"``.
     """
     if side not in ("left", "right", "auto"):
         raise ValueError(f"side is 'left', 'right' or 'auto', not {side!r}")
@@ -136,10 +136,10 @@ def sides_to_try(side: Side | Literal["auto"]) -> tuple[Side, ...]:
 
 
 def check_max_hands(max_hands: int, told_where: bool) -> None:
-    """Refuse to find no hand, or several in one given place.
+    """Refuse to look for fewer hands than one, or for several in one given place.
 
     Raises:
-        ValueError: so it is.
+        ValueError: ``max_hands`` is less than 1, or more than 1 where the place is given.
     """
     if max_hands < 1:
         raise ValueError(f"max_hands is at least 1, not {max_hands}")
@@ -148,7 +148,7 @@ def check_max_hands(max_hands: int, told_where: bool) -> None:
 
 
 def least_score(min_score: float | None, max_hands: int) -> float:
-    """What a hand must score; where nothing is said nothing if one is looked for, and :data:`SURE` if several are.
+    """The lowest score of a hand: ``min_score``, or if that is None 0 for a single hand and :data:`SURE` for several.
 
     Raises:
         ValueError: ``min_score`` is not in [0, 1].
@@ -160,8 +160,8 @@ def least_score(min_score: float | None, max_hands: int) -> float:
     return min_score
 
 
-def likelier(group: Sequence[Estimate]) -> Estimate:
-    """Of the estimates of one crop, the one of the side that it rather shows."""
+def most_likely_side(group: Sequence[Estimate]) -> Estimate:
+    """Of the estimates of one crop, one a side, the one whose side the network finds most likely."""
     return max(group, key=lambda estimate: estimate.right_logit)
 
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from graphhand.geometry import whole_image_box
-from graphhand.inference.localisation import FINE_WINDOWS, covered, recrop_box, search_boxes
-from graphhand.inference.looks import Estimate, FloatArray, Image, Look, likelier, looks_at
+from graphhand.inference.localisation import FINE_WINDOWS, intersection_over_smaller, recrop_box, search_boxes
+from graphhand.inference.looks import Estimate, FloatArray, Image, Look, looks_at, most_likely_side
 from graphhand.inference.results import Camera, Side
 
 LookAt = Callable[[Sequence[Sequence[Look]]], list[list[Estimate]]]
@@ -54,7 +54,7 @@ def surer_in_windows(look: LookAt, group: list[Estimate], margin: float, which: 
         margin: of its crops.
         which: of the picture's windows.
     """
-    spread = likelier(group).spread
+    spread = most_likely_side(group).spread
     if not spread > SEARCHED_ABOVE:
         return group
     height, width = group[0].look.image.shape[:2]
@@ -95,8 +95,8 @@ def several_hands(
     height, width = picture.shape[:2]
 
     def seen_in(boxes: Sequence[FloatArray], sides: Sequence[Side]) -> list[Estimate]:
-        found = [likelier(group) for group in look([looks_at(picture, camera, sides, box) for box in boxes])]
-        return [e for e in found if next_box(e) is not None and is_another(e, besides)]
+        found = [most_likely_side(group) for group in look([looks_at(picture, camera, sides, box) for box in boxes])]
+        return [e for e in found if next_box(e) is not None and differs_from_all(e, besides)]
 
     def next_box(estimate: Estimate) -> FloatArray | None:
         return recrop_box(estimate.joints_px, width, height, margin)
@@ -105,29 +105,33 @@ def several_hands(
     has_heatmaps = all(np.isfinite(e.spread) for e in whole)
     windows = search_boxes(width, height, FINE_WINDOWS)[which]
     seen = whole + seen_in(windows, sides[:1] if has_heatmaps else sides)
-    hands = apart((e for e in seen if not e.spread > PERHAPS), lambda e: -e.spread if has_heatmaps else e.score)
+    hands = non_maximum_suppression(
+        (e for e in seen if not e.spread > PERHAPS), lambda e: -e.spread if has_heatmaps else e.score
+    )
     for _ in range(CLOSER_LOOKS):
         boxes = [box for hand in hands[: CANDIDATES * limit] if (box := next_box(hand)) is not None]
-        hands = apart(e for e in seen_in(boxes, sides) if e.score >= WORTH_A_LOOK)
-    return unmixed(hands)[:limit]
+        hands = non_maximum_suppression(e for e in seen_in(boxes, sides) if e.score >= WORTH_A_LOOK)
+    return drop_merged_hands(hands)[:limit]
 
 
-def apart(estimates: Iterable[Estimate], sureness: Callable[[Estimate], float] = lambda e: e.score) -> list[Estimate]:
-    """Those most of which no surer one covers, nor they most of it; surest first."""
+def non_maximum_suppression(
+    estimates: Iterable[Estimate], score: Callable[[Estimate], float] = lambda e: e.score
+) -> list[Estimate]:
+    """Greedy non-maximum suppression: best first, each estimate that is not the same hand as a better one kept."""
     kept: list[Estimate] = []
-    for estimate in sorted(estimates, key=sureness, reverse=True):
-        if is_another(estimate, kept):
+    for estimate in sorted(estimates, key=score, reverse=True):
+        if differs_from_all(estimate, kept):
             kept.append(estimate)
     return kept
 
 
-def is_another(estimate: Estimate, others: Iterable[Estimate]) -> bool:
-    """Whether it is none of some hands."""
-    return all(covered(estimate.box_px, other.box_px) <= SAME_HAND for other in others)
+def differs_from_all(estimate: Estimate, others: Iterable[Estimate]) -> bool:
+    """Whether an estimate is none of the other hands: no two boxes share :data:`SAME_HAND` of the smaller one."""
+    return all(intersection_over_smaller(estimate.box_px, other.box_px) <= SAME_HAND for other in others)
 
 
-def unmixed(hands: Iterable[Estimate]) -> list[Estimate]:
-    """Those, surest first, that are not made of joints of several surer ones, as a look at two of them may see."""
+def drop_merged_hands(hands: Iterable[Estimate]) -> list[Estimate]:
+    """Hands, surest first, without those made of several surer ones' joints, as a crop that shows two may give."""
     kept: list[Estimate] = []
     for hand in hands:
         past = [hand.joints_px - other.box_px[:2] for other in kept]

@@ -22,7 +22,7 @@ from graphhand.inference.looks import (
     sides_to_try,
 )
 from graphhand.inference.results import Camera, Hand, Side
-from graphhand.inference.search import apart, several_hands
+from graphhand.inference.search import non_maximum_suppression, several_hands
 from graphhand.inference.smoothing import OneEuroFilter
 
 LOST = 2 * UNSURE
@@ -151,7 +151,7 @@ class HandTracker:
                 self._take(hand, group, time_s)
             else:
                 hand.lose()
-        seen = apart(hand.last for hand in self._hands if hand.last is not None)
+        seen = non_maximum_suppression(hand.last for hand in self._hands if hand.last is not None)
         still = [hand for hand in self._hands if any(hand.last is estimate for estimate in seen)]
         if len(still) < len(self._hands):
             self._search_s = time_s  # it may be elsewhere
