@@ -59,7 +59,7 @@ def test_a_stopped_run_gives_the_network_that_its_stage_would_have_left(stopped,
     for name, value in generator.state_dict().items():
         assert torch.equal(value, expected[name]), name
     assert card["name"] == "half way"
-    assert card["position"] == {"stage": 2, "step": 7, "seconds": 60.0}
+    assert card["position"] == {"stage": 2, "step": 7, "seconds": 60.0, "skipped": []}
     assert card["config"]["batch_size"] == 4
 
 

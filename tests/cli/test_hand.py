@@ -74,7 +74,7 @@ def test_convert_never_replaces_the_original(mano_file, tmp_path):
     assert mano_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["folder", "x" * 300 + "/y.npz", "y" * 255, "y" * 300])
+@pytest.mark.parametrize("name", ["folder", "x" * 300 + "/y.npz", "y" * 300])
 def test_convert_names_what_it_cannot_write(mano_file, tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=f"{name}: cannot be written"):

@@ -283,6 +283,7 @@ class Trainer:
         states |= {f"{name}_optimizer": player.optimizer for name, player in players.items()}
         if self.processes.first:
             save_checkpoint(self.folder.checkpoint, self.position, self.config.model_dump(mode="json"), states)
+        self.processes.any(False)  # none goes on, or looks for it, before it is written
         self._last_checkpoint = time.monotonic()
 
     def _must_stop(self) -> bool:
