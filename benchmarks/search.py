@@ -22,7 +22,7 @@ import torch
 
 from graphhand.images import list_images, read_image
 from graphhand.inference import HandPoseEstimator, search
-from graphhand.inference.localisation import covered, overlap
+from graphhand.inference.localisation import intersection_over_smaller, iou
 from graphhand.rendering import RenderConfig, RenderEngine, backgrounds
 from graphhand.rendering.counter_random import CounterRandom
 
@@ -75,7 +75,7 @@ def apart(
     while len(boxes) < count:
         picture, joints = drawn[rng.integers(len(drawn))]
         with_one, box = laid_over(image, picture, joints, rng.uniform(0.15, 0.3), rng)
-        if all(covered(box, other) == 0 for other in boxes):
+        if all(intersection_over_smaller(box, other) == 0 for other in boxes):
             image, boxes = with_one, [*boxes, box]
     return image, boxes
 
@@ -90,7 +90,7 @@ def several(find: HandPoseEstimator, kinds: dict[str, list[tuple[np.ndarray, lis
         for image, boxes in pictures:
             hands = find(image, max_hands=4)
             true += len(boxes)
-            found += sum(any(overlap(hand.box_px, box) > 0.4 for hand in hands) for box in boxes)
+            found += sum(any(iou(hand.box_px, box) > 0.4 for hand in hands) for box in boxes)
             all_found += len(hands)
         milliseconds = 1e3 * (time.perf_counter() - start) / len(pictures)
         print(f"{name:<20}{len(pictures):>15}{true:>15}{found:>15}{all_found - found:>15}{milliseconds:>15.0f}")
@@ -123,7 +123,7 @@ def main() -> int:
                 start = time.perf_counter()
                 (hand,) = find(image)
                 seconds[name] += time.perf_counter() - start
-                found[name] += overlap(hand.box_px, box) > 0.4
+                found[name] += iou(hand.box_px, box) > 0.4
             sure += hand.score > 0.5
         times = [1e3 * seconds[name] / options.count for name in limits]
         places = [str(found[name]) if share else "-" for name in limits]

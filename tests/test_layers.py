@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +62,17 @@ def test_imports_run_from_the_bottom_to_the_top(file):
 def test_training_and_inference_know_nothing_of_each_other():
     for one, other in (("training", "inference"), ("inference", "training")):
         assert not [f for f in (PACKAGE / one).rglob("*.py") if other in {name for name, _ in imports(f)}]
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(file for folder in ("benchmarks", "examples", "tools") for file in (REPOSITORY / folder).rglob("*.py")),
+    ids=lambda file: str(file.relative_to(REPOSITORY)),
+)
+def test_scripts_import_what_there_is(file):
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "graphhand":
+            module = importlib.import_module(node.module or "")
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
