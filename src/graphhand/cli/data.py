@@ -56,6 +56,7 @@ def check(
     """
     from graphhand.cli.progress import progress_bar
     from graphhand.data.check import check_dataset
+    from graphhand.data.registry import dataset_options
     from graphhand.errors import InputError
     from graphhand.images import IMAGE_SUFFIXES, write_image
 
@@ -64,6 +65,7 @@ def check(
             raise InputError(f"--sheet {sheet}", "has no picture suffix", "end it in .png or .jpg")
         if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
             raise InputError(f"--sheet {sheet}", f"there is no folder {sheet.parent}", "make it first")
+    options = dataset_options(option or [], "--option")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -72,7 +74,7 @@ def check(
                 tasks[name] = bar.add_task(name or "hands", total=total)
             bar.update(tasks[name], completed=done)
 
-        report = check_dataset(name, root, split, limit=limit, options=parse_options(option or []), progress=advance)
+        report = check_dataset(name, root, split, limit=limit, options=options, progress=advance)
     picture = report.sheet()
     sheet = sheet or Path(f"check-{name}.png")
     if as_json:
@@ -90,13 +92,6 @@ def check(
         write_image(sheet, picture)  # last: where it fails the report is there
     if not report.usable:
         raise typer.Exit(1)
-
-
-def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """What ``--option`` was given; see :func:`graphhand.data.registry.dataset_options`."""
-    from graphhand.data.registry import dataset_options
-
-    return dataset_options(pairs, "--option")
 
 
 def _print(report: CheckReport, sheet: Path | None) -> None:
