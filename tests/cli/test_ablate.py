@@ -49,6 +49,7 @@ def test_dry_run_prints_a_table(recipe, tmp_path):
         (("--tables", "1;2"), "--tables"),
         (("--tables", "6"), "--tables"),
         (("--seeds", "a"), "--seeds"),
+        (("--json", "missing/a.json"), "there is no folder"),
         (("--seeds", "1,1"), "--seeds"),
         (("stage2.epochs=0",), "stage2.epochs"),
         (("stage2.epoch=1",), "did you mean epochs"),

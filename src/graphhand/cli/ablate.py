@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from graphhand.cli.outputs import require_json_folder, write_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -46,10 +48,7 @@ def ablate(
 
     Example: graphhand ablate --config configs/ablation_cpu.yaml --out runs/ablation --seeds 0,1
     """
-    import json
-
     from graphhand.errors import InputError
-    from graphhand.files import write_text_atomically
     from graphhand.training.ablation.outputs import TABLES_FILE, write_outputs
     from graphhand.training.ablation.runner import Ablation
     from graphhand.training.config import load_config
@@ -60,21 +59,15 @@ def ablate(
             "a cell is trained by one process",
             "start one process a GPU instead, each with other --seeds and the same --out",
         )
+    require_json_folder(json_file)
     ablation = Ablation(load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"))
     to_stdout = json_file is not None and str(json_file) == "-"
     if dry_run:
-        plan = [_plan_row(run) for run in ablation.runs]
-        if json_file is not None:
-            text = json.dumps(plan, indent=1)
-            typer.echo(text) if to_stdout else write_text_atomically(json_file, text + "\n")
-        if not to_stdout:
+        if not write_json(json_file, [_plan_row(run) for run in ablation.runs]):
             _print_plan(ablation)
         return
     complete = _run(ablation, max_minutes, say=lambda line: typer.echo(line, err=to_stdout))
-    found = write_outputs(ablation, figures)
-    if json_file is not None:
-        text = json.dumps(found, indent=1)
-        typer.echo(text) if to_stdout else write_text_atomically(json_file, text + "\n")
+    write_json(json_file, write_outputs(ablation, figures))
     typer.echo(f"{'finished' if complete else 'stopped'}: {out / TABLES_FILE}", err=to_stdout)
     if not complete:
         left = sum(run.state() != "finished" for run in ablation.runs)

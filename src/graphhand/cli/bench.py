@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphhand.cli.outputs import require_json_folder, write_json
 from graphhand.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -55,12 +55,13 @@ def bench(
     from graphhand.bench import time_prediction
     from graphhand.training.run_folder import environment_record
 
+    require_json_folder(json_file)
     if threads is not None:
         torch.set_num_threads(threads)
     with progress_bar() as bar:
         task = bar.add_task("predicting", total=2 * (repeats + 3))
         times = time_prediction(weights, image, device, repeats, lambda: bar.advance(task), processor_time)
-    if not _printed(json_file, {"prediction": asdict(times), "machine": environment_record()}):
+    if not write_json(json_file, {"prediction": asdict(times), "machine": environment_record()}):
         typer.echo(_prediction_table(times))
 
 
@@ -86,6 +87,7 @@ def train(
     from graphhand.training.config import load_config
     from graphhand.training.run_folder import environment_record
 
+    require_json_folder(json_file)
     settings = load_config(config, overrides or ())
     with progress_bar() as bar:
         task = bar.add_task("stepping", total=number_of_calls(settings, repeats))
@@ -93,26 +95,8 @@ def train(
     hours = times.projected_hours()
     cost = None if price_per_hour is None else price_per_hour * hours["total"]
     content = {"training": asdict(times), "projected_hours": hours, "projected_cost": cost}
-    if not _printed(json_file, content | {"machine": environment_record()}):
+    if not write_json(json_file, content | {"machine": environment_record()}):
         typer.echo(_training_table(times, price_per_hour))
-
-
-def _printed(target: Path | None, content: dict[str, Any]) -> bool:
-    """Write JSON where it was asked for; True where that leaves nothing else to print."""
-    if target is None:
-        return False
-    from graphhand.errors import InputError
-    from graphhand.files import write_text_atomically
-
-    text = json.dumps(content, indent=1, allow_nan=False)
-    if str(target) == "-":
-        typer.echo(text)
-        return True
-    try:
-        write_text_atomically(target, text + "\n")
-    except OSError as error:
-        raise InputError(target, f"cannot be written ({error.strerror})", "choose another --json") from None
-    return False
 
 
 def _prediction_table(times: PredictionTimes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from graphhand.cli.outputs import refuse_inputs, require_folder_of, writing
+from graphhand.cli.outputs import refuse_inputs, require_folder_of, write_json, writing
 from graphhand.errors import GraphHandError, InputError
 
 if TYPE_CHECKING:
@@ -258,15 +257,10 @@ def _write(
     figures: Path | None,
     save_predictions: Path | None,
 ) -> None:
-    from graphhand.files import replacing, write_text_atomically
+    from graphhand.files import replacing
 
     if json_file is not None:
-        text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
-        if str(json_file) == "-":
-            typer.echo(text)
-        else:
-            with writing(json_file, "--json"):
-                write_text_atomically(json_file, text + "\n")
+        write_json(json_file, evaluation.to_json())
     if save_predictions is not None:
         with writing(save_predictions, "--save-predictions"), replacing(save_predictions) as temporary:
             evaluation.records.save(temporary)

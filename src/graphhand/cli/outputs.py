@@ -1,7 +1,8 @@
-"""Where commands write: folders, file names that do not collide, lines of JSON."""
+"""Where commands write: folders, file names that do not collide, JSON whole or in lines."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -10,7 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+import typer
+
 from graphhand.errors import InputError
+from graphhand.files import write_text_atomically
 
 
 def make_folder(folder: Path) -> None:
@@ -113,6 +117,33 @@ def writing(target: str | Path, option: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(target, f"cannot be written ({reason})", f"mend that, or choose another {option}") from None
+
+
+def write_json(target: Path | None, content: object) -> bool:
+    """JSON for ``--json``: into a file, or for ``-`` on standard output.
+
+    Returns:
+        Whether standard output is taken, so that nothing else may be printed there.
+
+    Raises:
+        InputError: the file cannot be written.
+        ValueError: the content holds a number that JSON does not have.
+    """
+    if target is None:
+        return False
+    text = json.dumps(content, indent=1, allow_nan=False)
+    if str(target) == "-":
+        typer.echo(text)
+        return True
+    with writing(target, "--json"):
+        write_text_atomically(target, text + "\n")
+    return False
+
+
+def require_json_folder(target: Path | None) -> None:
+    """:func:`require_folder_of` for ``--json``, where it names a file."""
+    if target is not None and str(target) != "-":
+        require_folder_of(target, "--json")
 
 
 @contextmanager
