@@ -298,43 +298,34 @@ def test_damaged_checkpoint_is_named(config, uninterrupted, tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_diverging_loss_stops_the_run_and_spares_the_checkpoint(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("spoilt", "message"), [("loss", "total became nan"), ("weight", "a weight of the Generator is not finite")]
+)
+def test_divergence_stops_the_run_and_spares_the_checkpoint(config, tmp_path, monkeypatch, spoilt, message):
+    """Also where the loss, which is from before the update, tells nothing of it."""
     out = tmp_path / "run"
     trainer = Trainer(config, out, quiet=True)
     one = trainer_module.stage_one_step
 
-    def poisoned(player, batch, weights):
+    def diverging(player, batch, weights):
         terms = one(player, batch, weights)
-        return terms | {"total": terms["total"] * float("nan")} if trainer.position.step == 2 else terms
-
-    monkeypatch.setattr(trainer_module, "stage_one_step", poisoned)
-    with pytest.raises(GraphHandError, match="total became nan"):
-        trainer.run()
-    assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
-
-
-def test_weights_that_an_update_spoilt_reach_no_checkpoint(config, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    trainer = Trainer(config, out, quiet=True)
-    one = trainer_module.stage_one_step
-
-    def spoiling(player, batch, weights):
-        terms = one(player, batch, weights)
-        if trainer.position.step == 2:  # the loss of this step is from before
+        if trainer.position.step == 2 and spoilt == "loss":
+            return terms | {"total": terms["total"] * float("nan")}
+        if trainer.position.step == 2:
             with torch.no_grad():
                 next(player.network.parameters()).fill_(float("inf"))
         return terms
 
-    monkeypatch.setattr(trainer_module, "stage_one_step", spoiling)
-    with pytest.raises(GraphHandError, match="a weight of the Generator is not finite"):
+    monkeypatch.setattr(trainer_module, "stage_one_step", diverging)
+    with pytest.raises(GraphHandError, match=message):
         trainer.run()
     assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
 
 
-def test_a_path_to_resume_from_yields_to_what_the_folder_has_made_since(config, uninterrupted, tmp_path):
+def test_a_path_to_resume_from_yields_to_what_the_folder_has_made_since(config, tmp_path):
     first = Trainer(config, tmp_path / "first", quiet=True)
-    monkey = iter([False, False, True])
-    first._must_stop = lambda: next(monkey)  # type: ignore[method-assign]
+    stops = iter([False, False, True])
+    first._must_stop = lambda: next(stops)  # type: ignore[method-assign]
     assert not first.run()
     start = tmp_path / "start.safetensors"
     shutil.copy(tmp_path / "first" / "checkpoint.safetensors", start)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from graphhand.cli.outputs import require_json_folder, write_json
+from graphhand.cli.outputs import require_folder_of, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def ablate(
             "a cell is trained by one process",
             "start one process a GPU instead, each with other --seeds and the same --out",
         )
-    require_json_folder(json_file)
+    require_folder_of(json_file)
     ablation = Ablation(load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"))
     to_stdout = json_file is not None and str(json_file) == "-"
     if dry_run:

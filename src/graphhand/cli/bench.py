@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.outputs import require_json_folder, write_json
+from graphhand.cli.outputs import require_folder_of, write_json
 from graphhand.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def bench(
     from graphhand.bench import time_prediction
     from graphhand.training.run_folder import environment_record
 
-    require_json_folder(json_file)
+    require_folder_of(json_file)
     if threads is not None:
         torch.set_num_threads(threads)
     with progress_bar() as bar:
@@ -87,7 +87,7 @@ def train(
     from graphhand.training.config import load_config
     from graphhand.training.run_folder import environment_record
 
-    require_json_folder(json_file)
+    require_folder_of(json_file)
     settings = load_config(config, overrides or ())
     with progress_bar() as bar:
         task = bar.add_task("stepping", total=number_of_calls(settings, repeats))

@@ -175,8 +175,7 @@ def evaluate(
         for option, path in outputs.items():
             if path is not None:
                 refuse_inputs(path, option, inputs)
-                if str(path) != "-" or option != "--json":
-                    require_folder_of(path, option)
+                require_folder_of(path, option)
         if figures is not None and figures.exists() and not figures.is_dir():
             raise InputError(figures, "is no folder", "choose another --figures")
         other_curves = _load_curves(curves, figures)

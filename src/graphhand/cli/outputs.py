@@ -82,20 +82,22 @@ def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> No
         raise InputError(target, "is one of the inputs", f"choose another {option}")
 
 
-def require_folder_of(target: str | Path, option: str) -> None:
+def require_folder_of(target: Path | None, option: str = "--json") -> None:
     """Refuse a file that could not be written after long work.
 
     Args:
-        target: the file that will be written.
+        target: the file that will be written; None, and with ``--json`` ``-``, are no file.
         option: which option names it.
 
     Raises:
         InputError: its folder does not exist or cannot be written to, or it is a folder itself.
     """
-    folder = Path(target).absolute().parent
+    if target is None or (option == "--json" and str(target) == "-"):
+        return
+    folder = target.absolute().parent
     if not folder.is_dir():
         raise InputError(target, f"there is no folder {folder}", f"make it, or choose another {option}")
-    if Path(target).is_dir():
+    if target.is_dir():
         raise InputError(target, "is a folder", f"choose another {option}")
     if not os.access(folder, os.W_OK):
         raise InputError(target, "its folder cannot be written to", f"choose another {option}")
@@ -138,12 +140,6 @@ def write_json(target: Path | None, content: object) -> bool:
     with writing(target, "--json"):
         write_text_atomically(target, text + "\n")
     return False
-
-
-def require_json_folder(target: Path | None) -> None:
-    """:func:`require_folder_of` for ``--json``, where it names a file."""
-    if target is not None and str(target) != "-":
-        require_folder_of(target, "--json")
 
 
 @contextmanager

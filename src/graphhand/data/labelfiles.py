@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,22 @@ import yaml
 from graphhand.errors import InputError
 
 _COPY_AGAIN = "copy or download it again"
+
+
+@contextmanager
+def open_text(path: str | PathLike[str]) -> Iterator[TextIO]:
+    """A text file to read from.
+
+    Raises:
+        InputError: it cannot be opened or read, or is not in UTF-8.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
+    except UnicodeDecodeError:  # shells on Windows write UTF-16 into files
+        raise InputError(path, "is not text in UTF-8", "save it as UTF-8") from None
 
 
 def read_json(path: Path) -> Any:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.info import DatasetInfo
+from graphhand.data.labelfiles import open_text
 from graphhand.data.labels import project, require_plausible
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
@@ -64,17 +65,12 @@ DIR/
         self.split = split
         self.file = self.info.require(self.root / LABEL_FILE)
         self.records: list[tuple[int, dict[str, Any]]] = []
-        try:
-            with self.file.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        record = _parse(line, f"{self.file}:{number}")
-                        if split is None or record.get("split") == split:
-                            self.records.append((number, record))
-        except UnicodeDecodeError:
-            raise InputError(self.file, "is not text in UTF-8", "save it as UTF-8") from None
-        except OSError as error:
-            raise InputError(self.file, f"cannot be read ({error.strerror})", "check the file") from None
+        with open_text(self.file) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    record = _parse(line, f"{self.file}:{number}")
+                    if split is None or record.get("split") == split:
+                        self.records.append((number, record))
 
     def __len__(self) -> int:
         return len(self.records)

@@ -8,15 +8,15 @@ The last two carry their own ground truth; the first two need the data set they 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 
+from graphhand.data.labelfiles import open_text
 from graphhand.errors import InputError
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
 
@@ -133,7 +133,7 @@ def read_json_lines(
     """
     by_picture: dict[str, list[LooseHand]] = {}
     counts = {"wrong_side": 0, "error_lines": 0}
-    with _open(path) as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -240,25 +240,12 @@ def _parse_line(line: str, source: str) -> dict[str, Any]:
 
 
 def _load_json(path: str | PathLike[str]) -> Any:
-    with _open(path) as file:
+    with open_text(path) as file:
         text = file.read()
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(path, f"not JSON ({error})", "write [[joints...], [vertices...]]") from None
-
-
-@contextmanager
-def _open(path: str | PathLike[str]) -> Iterator[TextIO]:
-    try:
-        file = Path(path).open(encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from None
-    with file:
-        try:
-            yield file
-        except UnicodeDecodeError:  # shells on Windows write UTF-16 into files
-            raise InputError(path, "is not text in UTF-8", "save it as UTF-8") from None
 
 
 def _built(path: str | PathLike[str], **fields: Any) -> PoseRecords:
@@ -278,7 +265,7 @@ def sniff(path: str | PathLike[str]) -> Literal["with truth", "json lines", "fre
     if path.suffix in (".npz", ".mat"):
         return "with truth"
     if path.suffix in (".json", ".jsonl"):
-        with _open(path) as file:
+        with open_text(path) as file:
             first = _first_character(file)
         if first in "[{":
             return "freihand" if first == "[" else "json lines"
