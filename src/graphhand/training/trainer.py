@@ -121,15 +121,13 @@ class Trainer:
             while self.position.stage in stages and not self._finished():
                 if not self._run_stage(self.position.stage):
                     return False
-                if self.position.stage == 3 and self.position.step >= self.config.stage_steps(3):
-                    break
         return True
 
     def _finished(self) -> bool:
-        """Whether all stages are trained and the last one's weights are written: the same command came once more."""
+        """Whether stage III is trained, and its weights are written, or it is left out."""
         total = self.config.stage_steps(3)
-        written = (self.folder.stage_folder(3) / "model.json").exists()
-        (done,) = self.processes.any(self.position.stage == 3 and self.position.step >= total > 0 and written)
+        written = total == 0 or (self.folder.stage_folder(3) / "model.json").exists()
+        (done,) = self.processes.any(self.position.stage == 3 and self.position.step >= total and written)
         return done
 
     def _run_stage(self, stage: int) -> bool:
