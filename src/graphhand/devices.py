@@ -31,6 +31,21 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def training_device(name: str) -> torch.device:
+    """The device that a recipe names.
+
+    Args:
+        name: as torch calls it; ``auto``: CUDA where there is one, else MPS, else the CPU. Prediction takes
+            MPS where it is named alone.
+
+    Raises:
+        InputError: as :func:`usable_device`.
+    """
+    if name == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return usable_device(name)
+
+
 def copies_ahead(device: torch.device) -> bool:
     """Whether copies to the device may be left to themselves, as CUDA lets them be; MPS was not tried."""
     return device.type not in ("cpu", "mps")

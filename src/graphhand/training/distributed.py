@@ -15,14 +15,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from graphhand.devices import usable_device
+from graphhand.devices import training_device
 from graphhand.errors import InputError
 
 # Newer versions of torch call it otherwise.
@@ -53,8 +52,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
         InputError: this machine has no such device; or ``WORLD_SIZE`` asks for several processes, but the rest of
             torchrun's variables is missing.
     """
-    if device != "auto":
-        usable_device(device)
+    device = training_device(device).type
     size = int(os.environ.get("WORLD_SIZE") or 1)
     if size == 1:
         return Fabric(accelerator=device, devices=1, plugins=_precision(precision, device))
@@ -79,11 +77,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
 
 
 def _precision(name: str, device: str) -> Precision:
-    if name == "32-true":
-        return Precision()
-    if device == "auto":  # as Fabric will choose
-        device = "mps" if MPSAccelerator.is_available() else "cuda" if CUDAAccelerator.is_available() else "cpu"
-    return Autocast(device)
+    return Precision() if name == "32-true" else Autocast(device)
 
 
 class Processes:

@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from graphhand.devices import usable_device
+from graphhand.devices import training_device
 from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.presets import preset
@@ -175,7 +173,7 @@ class CellRun:
             InputError: the test set cannot be read or has nothing to score.
         """
         config = self.config
-        device = _device(config)
+        device = training_device(config.device)
         generator, card = load_generator(self.weights, device)
         # Stage I's prior is its prediction; its generator has no refinement to run.
         records, skipped = predict_dataset(
@@ -269,14 +267,6 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[tuple[str, Any, 
                 yield from _differences(f"{name}.{key}", mine.get(key), theirs.get(key))
     else:
         yield name, mine, theirs
-
-
-def _device(config: TrainConfig) -> torch.device:
-    if config.device != "auto":
-        return usable_device(config.device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
