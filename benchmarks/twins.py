@@ -174,12 +174,11 @@ def main() -> None:
     twins = Twins(samples, hands, RenderConfig(seed=options.seed, backgrounds=pictures, **ALONE), options.each)
 
     def predicted(hands: HandDataset) -> PoseRecords:
-        records, _, _ = session.predict_with(
+        return session.predict_with(
             options.weights, hands, crop=CropChoice(options.crop, camera=options.camera), pose="final",
             device=torch.device("cpu"), batch_size=32, workers=0, limit=None, strict=True,
             progress=lambda done, total: None,
-        )  # fmt: skip
-        return records
+        ).records  # fmt: skip
 
     print(f"{'':28} {'hands':>6} " + " ".join(f"{key:>10}" for key in PROTOCOLS) + f" {'px':>8} {'% of box':>8}")
     photos = predicted(samples)

@@ -124,15 +124,13 @@ def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> d
 def scores(weights: Path, dataset: str, root: Path, split: str | None, device: str) -> dict[str, float]:
     """PA, root + LS scale and root-only mm, and mean pixels of 256, of the whole picture without its camera."""
     samples = session.open_samples(dataset, root, split)
-    records, skipped, source = session.predict_with(
+    predicted = session.predict_with(
         str(weights), samples, crop=CropChoice("image", camera="assumed"), pose="final",
-        device=torch.device("cpu" if device == "auto" else device), batch_size=64, workers=0, limit=None,
+        device=torch.device("cpu" if device == "auto" else device), batch_size=64, workers=0, limit=None, strict=False,
         progress=lambda done, total: None,
     )  # fmt: skip
     protocols = session.choose_protocols(PRESETS)
-    found = session.conclude(
-        records, skipped, protocols, source=source, samples=samples, limit=None, regressor=None
-    )  # fmt: skip
+    found = session.conclude(predicted, protocols, samples=samples, limit=None, regressor=None)
     side = max(samples[0].image.shape[:2])
     pixels = found.pixels.mean_px if found.pixels is not None else float("nan")
     return dict(zip(COLUMNS, (*(float(s.mean_mm) for s in found.scores), pixels * 256 / side)))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from graphhand.cli.outputs import refuse_inputs, require_folder_of, write_json, writing
-from graphhand.errors import GraphHandError, InputError
+from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
     from rich.console import Console
@@ -156,61 +156,42 @@ def evaluate(
     if list_presets:
         _print_presets(console)
         return
-    quiet = json_file is not None and str(json_file) == "-"
-    shown = Console(stderr=True) if quiet else console
-    try:
-        from graphhand.evaluation import CropChoice, session
+    from graphhand.evaluation import CropChoice, print_report, session
 
-        protocols = session.choose_protocols(
-            preset, alignment=align, root_joint=root_joint, scale=scale, bone=bone, joint_zero=joint_zero,
-            reflection=reflection, count_root=count_root, visible_only=visible_only, average=average,
-            thresholds=thresholds,
-        )  # fmt: skip
-        _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
-        outputs = {
-            "--json": json_file, "--save-predictions": save_predictions, "--submission": submission,
-            "--fit-regressor": fit_regressor,
-        }  # fmt: skip
-        inputs = [path for path in (predictions, regressor, curves) if path is not None]
-        for option, path in outputs.items():
-            if path is not None:
-                refuse_inputs(path, option, inputs)
-                require_folder_of(path, option)
-        if figures is not None and figures.exists() and not figures.is_dir():
-            raise InputError(figures, "is no folder", "choose another --figures")
-        other_curves = _load_curves(curves, figures)
-        notes: list[str] = []
-        with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:
-            samples = None
-            if dataset is not None:
-                samples = session.open_samples(dataset, root, split, data_option or ())
-            if weights is not None and samples is not None:
-                records, skipped, source = session.predict_with(
-                    weights, samples, crop=CropChoice(crop, camera=camera), pose=pose, device=torch_device,
-                    batch_size=batch_size, workers=workers, limit=limit, strict=strict, progress=progress,
-                )  # fmt: skip
-            else:
-                assert predictions is not None
-                records, skipped, source, notes = session.read_predictions(
-                    predictions, samples, unit, limit, strict, progress
-                )
-        if rank != 0:
-            return  # one process reports
-        evaluation = session.conclude(
-            records, skipped, protocols, source=source, samples=samples, limit=limit, regressor=regressor, notes=notes
-        )
-        _write(evaluation, samples, other_curves, json_file, figures, save_predictions)
-        if fit_regressor is not None:
-            _fit(fit_regressor, evaluation, records, samples, shown)
-        if submission is not None:
-            _submit(submission, submission_format, evaluation, shown)
-        if not quiet:
-            from graphhand.evaluation import print_report
-
-            print_report(evaluation, console)
-    except GraphHandError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+    protocols = session.choose_protocols(
+        preset, alignment=align, root_joint=root_joint, scale=scale, bone=bone, joint_zero=joint_zero,
+        reflection=reflection, count_root=count_root, visible_only=visible_only, average=average,
+        thresholds=thresholds,
+    )  # fmt: skip
+    _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
+    outputs = {
+        "--json": json_file, "--save-predictions": save_predictions, "--submission": submission,
+        "--fit-regressor": fit_regressor,
+    }  # fmt: skip
+    _refuse_outputs(outputs, figures, inputs=(predictions, regressor, curves))
+    other_curves = _load_curves(curves, figures)
+    with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:
+        samples = None if dataset is None else session.open_samples(dataset, root, split, data_option or ())
+        if weights is not None and samples is not None:
+            predicted = session.predict_with(
+                weights, samples, crop=CropChoice(crop, camera=camera), pose=pose, device=torch_device,
+                batch_size=batch_size, workers=workers, limit=limit, strict=strict, progress=progress,
+            )  # fmt: skip
+        else:
+            assert predictions is not None
+            predicted = session.read_predictions(predictions, samples, unit, limit, strict, progress)
+    if rank != 0:
+        return  # one process reports
+    evaluation = session.conclude(predicted, protocols, samples=samples, limit=limit, regressor=regressor)
+    is_quiet = json_file is not None and str(json_file) == "-"
+    remarks = Console(stderr=True) if is_quiet else console
+    _write(evaluation, samples, other_curves, json_file, figures, save_predictions)
+    if fit_regressor is not None:
+        _fit(fit_regressor, evaluation, predicted.records, samples, remarks)
+    if submission is not None:
+        _submit(submission, submission_format, evaluation, remarks)
+    if not is_quiet:
+        print_report(evaluation, console)
     if evaluation.unreadable:
         raise typer.Exit(1)
 
@@ -235,6 +216,17 @@ def _refuse_contradictions(
         )
     if submission is not None and dataset is None:
         raise InputError("--submission", "needs a whole data set", "add --dataset NAME --root DIR")
+
+
+def _refuse_outputs(outputs: dict[str, Path | None], figures: Path | None, inputs: Iterable[Path | None]) -> None:
+    """What could not be written, or is read here, is refused before the long work."""
+    read = [path for path in inputs if path is not None]
+    for option, path in outputs.items():
+        if path is not None:
+            refuse_inputs(path, option, read)
+            require_folder_of(path, option)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise InputError(figures, "is no folder", "choose another --figures")
 
 
 def _load_curves(curves: Path | None, figures: Path | None) -> list[Curve]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,18 @@ from graphhand.evaluation.runner import CropChoice, PoseStage, Progress, predict
 from graphhand.model.checkpoint import load_generator
 from graphhand.model.folding import for_prediction
 from graphhand.skeleton import JOINT_NAMES
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What there is to score, and how it came about."""
+
+    records: PoseRecords
+    skipped: Sequence[Skipped]
+    source: dict[str, str]
+    """What the report says of the network, or of the file."""
+    notes: Sequence[str] = ()
+    """Remarks for the reader."""
 
 
 def choose_protocols(
@@ -123,8 +135,8 @@ def predict_with(
     limit: int | None,
     strict: bool,
     progress: Progress,
-) -> tuple[PoseRecords, list[Skipped], dict[str, str]]:
-    """Records, skipped samples, and what to say of how they came about.
+) -> Predicted:
+    """A network's poses of a data set.
 
     Raises:
         InputError: there are no such weights, the data set is empty, or a sample is unreadable and ``strict`` is set.
@@ -156,13 +168,13 @@ def predict_with(
         "camera": crop.describe_camera(),
         "side": "as labelled",
     }
-    return records, skipped, source
+    return Predicted(records, skipped, source)
 
 
 def read_predictions(
     path: Path, samples: HandDataset | None, unit: readers.Unit, limit: int | None, strict: bool, progress: Progress
-) -> tuple[PoseRecords, list[Skipped], dict[str, str], list[str]]:
-    """Records, skipped samples, what to say of the file, and remarks for the reader.
+) -> Predicted:
+    """A file's poses, with the truth of the file or of a data set.
 
     Raises:
         InputError: the file cannot be used or needs a data set, or a sample is unreadable and ``strict`` is set.
@@ -171,14 +183,14 @@ def read_predictions(
     source = {"file": str(path), "format": kind}
     if kind == "with truth":
         records = readers.read_with_truth(path, unit)
-        return (records if limit is None else records.select(slice(limit))), [], source, []
+        return Predicted(records if limit is None else records.select(slice(limit)), [], source)
     if samples is None:
         raise InputError(path, "holds no ground truth", "add --dataset NAME --root DIR")
     truth, skipped = read_truth(samples, limit, progress, strict=strict)
     if kind == "freihand":
         if skipped:
             raise InputError(path, f"sample {skipped[0].index} is unreadable: {skipped[0].reason}", "mend the data set")
-        return readers.read_freihand_json(path, truth, unit), [], source, []
+        return Predicted(readers.read_freihand_json(path, truth, unit), [], source)
     records, unmatched, counts = readers.read_json_lines(path, truth)
     notes = []
     if counts["wrong_side"]:
@@ -187,21 +199,18 @@ def read_predictions(
         notes.append(f"{counts['error_lines']} lines of the file are errors")
     if unmatched:
         notes.append(f"{len(unmatched)} samples have no prediction and do not count: this flatters the numbers")
-    return records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes
+    return Predicted(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes)
 
 
 def conclude(
-    records: PoseRecords,
-    skipped: Sequence[Skipped],
+    scored: Predicted,
     protocols: Sequence[Protocol],
     *,
-    source: dict[str, str],
     samples: HandDataset | None,
     limit: int | None,
     regressor: Path | None,
-    notes: Sequence[str] = (),
 ) -> Evaluation:
-    """Score the records.
+    """Score the poses.
 
     Raises:
         InputError: nothing can be scored.
@@ -209,12 +218,17 @@ def conclude(
     data = {"labels": "from the predictions file"} if samples is None else dict(getattr(samples, "protocol", {}))
     if limit is not None:
         data["limit"] = f"first {limit} samples"
-    if not len(records):
-        reason = f"; the first: {skipped[0].reason}" if skipped else ""
-        raise InputError(source.get("file", "data set"), f"no sample has a prediction{reason}", "check the paths")
+    if not len(scored.records):
+        reason = f"; the first: {scored.skipped[0].reason}" if scored.skipped else ""
+        raise InputError(
+            scored.source.get("file", "data set"), f"no sample has a prediction{reason}", "check the paths"
+        )
     mapping = None if regressor is None else JointRegressor.load(regressor)
     try:
-        return assess(records, skipped, protocols, source=source, data=data, regressor=mapping, notes=notes)
+        return assess(
+            scored.records, scored.skipped, protocols, source=scored.source, data=data, regressor=mapping,
+            notes=scored.notes,
+        )  # fmt: skip
     except ValueError as error:
         raise InputError("protocol", str(error), "choose another --preset or switch") from None
 
