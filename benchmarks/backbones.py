@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,9 +70,9 @@ def main() -> int:
     calls: dict[tuple[str, str], Callable[[], None]] = {}
     for name, net in nets.items():
         for size in PICTURE_SIZES:
-            calls[name, f"ms_{size}"] = lambda net=net, size=size: predict(net, images[size])
+            calls[name, f"ms_{size}"] = partial(predict, net, images[size])
         for kind in ("float32", "bfloat16"):
-            calls[name, kind] = lambda net=net, kind=kind: train(net, batch, kind == "bfloat16")
+            calls[name, kind] = partial(train, net, batch, kind == "bfloat16")
     best = dict.fromkeys(calls, float("inf"))
     for number in range(options.rounds + 1):
         for key, call in calls.items():

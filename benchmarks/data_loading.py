@@ -129,7 +129,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.root:
-            dataset = open_dataset(arguments.dataset or arguments.layout, arguments.root, arguments.split)
+            dataset: HandDataset = open_dataset(arguments.dataset or arguments.layout, arguments.root, arguments.split)
         else:
             dataset = draw(arguments.layout, Path(folder), arguments.count)
         results = measure(dataset, arguments.size, arguments.batch_size, arguments.rounds)

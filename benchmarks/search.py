@@ -71,7 +71,8 @@ def apart(
     ground: np.ndarray, drawn: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The picture, and the boxes of ``count`` hands of 0.15 to 0.3 of its longer side, none over another."""
-    image, boxes = ground, []
+    image = ground
+    boxes: list[np.ndarray] = []
     while len(boxes) < count:
         picture, joints = drawn[rng.integers(len(drawn))]
         with_one, box = laid_over(image, picture, joints, rng.uniform(0.15, 0.3), rng)

@@ -12,12 +12,13 @@ import argparse
 import platform
 import sys
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
 
-from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference import Hand, HandPoseEstimator, HandTracker
 from graphhand.rendering import RenderConfig, RenderEngine
 
 RATE_HZ = 30.0
@@ -53,7 +54,7 @@ def main() -> int:
     estimator = HandPoseEstimator(options.weights)
     frames, truth = moving_hand(options.frames, options.seed)
     smoothed, followed = HandTracker(estimator), HandTracker(estimator, smooth=False)
-    ways = {
+    ways: dict[str, Callable[[np.ndarray, float], list[Hand]]] = {
         "every frame searched": lambda image, time_s: estimator(image),
         "followed": followed,
         "followed and smoothed": smoothed,

@@ -19,7 +19,9 @@ import onnxruntime
 ASSUMED_FOV_DEG = 60.0  # across the longer side; put your camera's K in place of this guess, and camera_known = True
 
 
-def predict(network: onnxruntime.InferenceSession, picture: np.ndarray, box: np.ndarray, left: bool) -> dict:
+def predict(
+    network: onnxruntime.InferenceSession, picture: np.ndarray, box: np.ndarray, left: bool
+) -> dict[str, np.ndarray]:
     """Joints (21, 2) in pixels of an RGB picture, and (21, 3) in metres from the wrist in its camera's axes."""
     about = json.loads(network.get_modelmeta().custom_metadata_map["graphhand-onnx-1"])
     size = about["image_size"]

@@ -59,7 +59,7 @@ def draw_joints(axes: Axes) -> None:
         axes.plot(*joints[[parent, child], :2].T, color=rgb(child), lw=3, solid_capstyle="round")
     for joint in Joint:
         axes.plot(*joints[joint, :2], "o", ms=9.5 if joint else 12, color=rgb(joint), mec=INK, mew=0.8)
-        axes.annotate(str(int(joint)), joints[joint, :2], ha="center", va="center", fontsize=5.6, color="black")
+        axes.annotate(str(int(joint)), tuple(joints[joint, :2]), ha="center", va="center", fontsize=5.6, color="black")
     label_joints(axes, joints)
     axes.set_xlim(joints[:, 0].min() - 0.062, joints[:, 0].max() + 0.066)
     axes.set_ylim(joints[:, 1].max() + 0.03, joints[:, 1].min() - 0.03)  # y down
@@ -116,7 +116,7 @@ def draw_pixels(axes: Axes) -> None:
     axes.plot(0, 0, "o", color="#ff5c57", ms=6)
     axes.annotate("(0, 0)", (0, 0), (0.1, 0.28), fontsize=7.5, color=INK)
     axes.annotate("(-0.5, -0.5)", (-0.5, -0.5), (-0.55, -0.72), fontsize=7.5, color=INK, ha="left")
-    u = 1.0
+    u = 1
     axes.plot(u, 2, "o", color="#269eff", ms=6)
     axes.plot(width - 1 - u, 2, "o", mfc="white", mec="#269eff", ms=6, mew=1.5)
     axes.annotate("", (width - 1 - u, 2), (u, 2), arrowprops={"arrowstyle": "->", "color": "#269eff", "shrinkB": 4})

@@ -72,7 +72,7 @@ def build_hand(root: Path) -> tuple[dict[str, np.ndarray], MakeHumanHand]:
     coefficients = principal_coefficients(people, weights17[:, 16])
     shape_dirs = linear_response(coefficients, people.vertices)
     joint_dirs = linear_response(coefficients, people.joints)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "v_template": vertices.astype(np.float32),
         "shapedirs": shape_dirs.astype(np.float32),
         "posedirs": np.zeros((len(vertices), 3, 0), np.float32),
@@ -84,7 +84,7 @@ def build_hand(root: Path) -> tuple[dict[str, np.ndarray], MakeHumanHand]:
         "hands_components": np.eye(45, dtype=np.float32),
         "hands_mean": np.zeros(45, np.float32),
         "forearm_weight": weights17[:, 16].astype(np.float32),
-        "hand_vertex_count": np.int64(source.hand_vertex_count),
+        "hand_vertex_count": np.array(source.hand_vertex_count, np.int64),
         "side": np.array("right"),
         "makehuman_vertex": source.base_index.astype(np.int32),
     }

@@ -12,6 +12,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -190,13 +191,13 @@ class MakeHumanHand:
         return corners, np.stack([self._target(f"targets/macrodetails/{name}.target.gz") for name in names])
 
     @staticmethod
-    def _joint_vertices(base: BaseMesh, rig: dict) -> dict[str, np.ndarray]:
+    def _joint_vertices(base: BaseMesh, rig: dict[str, Any]) -> dict[str, np.ndarray]:
         """Base-mesh vertices whose mean is each bone's head, and each fingertip ("tip1" is the thumb's)."""
 
-        def ends(end: dict) -> np.ndarray:
+        def ends(end: dict[str, Any]) -> np.ndarray:
             if end["strategy"] == "CUBE":
                 return base.group_vertices(end["cube_name"])
-            return np.atleast_1d(end.get("vertex_indices", end.get("vertex_index")))
+            return np.atleast_1d(end["vertex_indices"] if "vertex_indices" in end else end["vertex_index"])
 
         heads = {bone: ends(rig[f"{bone}.R"]["head"]) for bone in BONES}
         return heads | {f"tip{finger}": ends(rig[f"finger{finger}-3.R"]["tail"]) for finger in range(1, 6)}
