@@ -174,6 +174,7 @@ def test_presets_are_listed():
         (["--predictions", "{npz}", "--root-joint", "elbow"], "no joint 'elbow'"),
         (["--predictions", "{npz}", "--crop", "image"], "leave them out with --predictions"),
         (["--predictions", "{npz}", "--submission", "s.json"], "needs a whole data set"),
+        (["--weights", "w", "--dataset", "rendered", "--submission", "s", "--limit", "3"], "leave out --limit"),
         (["--predictions", "{npz}", "--curves", "."], "add --figures"),
         (["--predictions", "{npz}", "--json", "{npz}"], "is one of the inputs; choose another --json"),
         (["--predictions", "{npz}", "--save-predictions", "{npz}"], "choose another --save-predictions"),

@@ -163,7 +163,7 @@ def evaluate(
         reflection=reflection, count_root=count_root, visible_only=visible_only, average=average,
         thresholds=thresholds,
     )  # fmt: skip
-    _refuse_contradictions(weights, predictions, dataset, root, submission, (crop, camera, pose))
+    _refuse_contradictions(weights, predictions, dataset, root, submission, limit, (crop, camera, pose))
     outputs = {
         "--json": json_file, "--save-predictions": save_predictions, "--submission": submission,
         "--fit-regressor": fit_regressor,
@@ -202,6 +202,7 @@ def _refuse_contradictions(
     dataset: str | None,
     root: Path | None,
     submission: Path | None,
+    limit: int | None,
     views: tuple[str, str, str],
 ) -> None:
     if (weights is None) == (predictions is None):
@@ -216,6 +217,8 @@ def _refuse_contradictions(
         )
     if submission is not None and dataset is None:
         raise InputError("--submission", "needs a whole data set", "add --dataset NAME --root DIR")
+    if submission is not None and limit is not None:
+        raise InputError("--submission", "needs every sample of the split", "leave out --limit")
 
 
 def _refuse_outputs(outputs: dict[str, Path | None], figures: Path | None, inputs: Iterable[Path | None]) -> None:
