@@ -16,7 +16,7 @@ import typer
 from graphhand.cli.outputs import distinct_names, make_folder, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.limits import BOX_PX, FOCAL_PX, FOV_DEG
+from graphhand.switches import Box, Switches
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -104,8 +104,11 @@ def predict(
       graphhand predict clip.mp4 --csv frames.csv
       graphhand predict 0 --json -
     """
-    boxes = [_parse_box(text) for text in box or ()]
-    how = _options(boxes, whole_image, side, focal, fov, max_hands, min_score)
+    boxes = _parse_boxes(box or [])
+    switches = _switches(
+        side=side, box=boxes[0] if boxes else None, whole_image=whole_image, focal=focal, fov=fov,
+        max_hands=max_hands, min_score=min_score,
+    )  # fmt: skip
     jobs = _jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
@@ -135,7 +138,7 @@ def predict(
                 for row in csv_rows(prediction):
                     write_row(row)
 
-        for problem, summary in _outcomes(estimator, jobs, boxes, how, smooth, targets, emit, bar):
+        for problem, summary in _outcomes(estimator, jobs, boxes, switches, smooth, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
@@ -162,48 +165,13 @@ class _Job:
     """Its number."""
 
 
-def _options(
-    boxes: list[list[float]],
-    whole_image: bool,
-    side: str,
-    focal: float | None,
-    fov: float | None,
-    max_hands: int,
-    min_score: float | None,
-) -> dict[str, Any]:
-    """The estimator's arguments; refuses contradictions by the options' names."""
-    how: dict[str, Any] = {"side": side, "whole_image": whole_image, "max_hands": max_hands, "min_score": min_score}
-    if max_hands < 1:
-        raise InputError("--max-hands", f"{max_hands} is less than 1", "give for instance 2")
-    if max_hands > 1 and (boxes or whole_image):
-        raise InputError("--max-hands", f"contradicts {'--box' if boxes else '--whole-image'}", "give one of them")
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise InputError("--min-score", f"{min_score} is not between 0 and 1", "give for instance 0.5")
-    if boxes and whole_image:
-        raise InputError("--box", "contradicts --whole-image", "give one of them")
-    if focal is not None and fov is not None:
-        raise InputError("--focal", "contradicts --fov", "give one of them")
-    if focal is not None:
-        if not FOCAL_PX[0] <= focal <= FOCAL_PX[1]:
-            between = f"between {FOCAL_PX[0]:g} and {FOCAL_PX[1]:g}"
-            raise InputError("--focal", f"{focal} is not {between}", "give pixels, for instance 1400")
-        how["focal_px"] = focal
-    if fov is not None:
-        if not FOV_DEG[0] <= fov <= FOV_DEG[1]:
-            between = f"between {FOV_DEG[0]} and {FOV_DEG[1]}"
-            raise InputError("--fov", f"{fov} is not {between}", "give degrees, for instance 65")
-        how["fov_deg"] = fov
-    return how
+def _parse_boxes(texts: list[str]) -> list[Box]:
+    return [box for text in texts if (box := _switches(box=text).box) is not None]
 
 
-def _parse_box(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 4 or not all(abs(value) < BOX_PX for value in values) or min(values[2:]) <= 0:
-        raise InputError("--box", f"{text!r} is not a box", "give X,Y,W,H in pixels, for instance 120,80,300,300")
-    return values
+def _switches(**given: Any) -> Switches:
+    """What was said of the pictures; refuses contradictions by the options' names."""
+    return Switches.of(given, lambda name: f"--{name.replace('_', '-')}")
 
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
@@ -254,8 +222,8 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
 def _outcomes(
     estimator: HandPoseEstimator,
     jobs: list[_Job],
-    boxes: list[list[float]],
-    how: dict[str, Any],
+    boxes: list[Box],
+    switches: Switches,
     smooth: bool,
     targets: dict[int, Path],
     emit: Callable[[Prediction], None],
@@ -264,13 +232,13 @@ def _outcomes(
     """For every job, in order, what went wrong, or None, and what was found; each in one line."""
     for are_videos, some in groupby(jobs, key=lambda job: job.is_video):
         if are_videos:
-            of_video = how | {"box": boxes[0] if boxes else None, "smooth": smooth}
+            of_video = switches.arguments() | {"smooth": smooth}
             for job in some:
                 target = targets.get(job.index)
                 yield predict_video(estimator, job.path, job.camera, of_video, target, emit, bar.expect, bar.advance)
                 bar.advance()
         else:
-            for job, prediction in _predictions(estimator, list(some), boxes, how):
+            for job, prediction in _predictions(estimator, list(some), boxes, switches):
                 problem = prediction.error or _draw(job, prediction, targets.get(job.index))
                 emit(prediction)
                 bar.advance()
@@ -278,12 +246,14 @@ def _outcomes(
 
 
 def _predictions(
-    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[list[float]], how: dict[str, Any]
+    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], switches: Switches
 ) -> Iterator[tuple[_Job, Prediction]]:
     """Every job once, in order, with what was found or why not."""
     from graphhand.images import Photo
     from graphhand.inference import Prediction
 
+    how = switches.arguments()
+    del how["box"]  # boxes hold it
     looks = max(1, len(boxes))  # at each photo
     for portion in _portions(jobs, boxes):
         pictures = [job.picture for job in portion if isinstance(job.picture, Photo) for _ in range(looks)]
@@ -298,7 +268,7 @@ def _predictions(
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
 
 
-def _portions(jobs: list[_Job], boxes: list[list[float]]) -> Iterator[list[_Job]]:
+def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
     """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
     from graphhand.images import read_photo
     from graphhand.inference.localisation import check_box

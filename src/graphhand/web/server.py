@@ -30,8 +30,8 @@ from graphhand.images import decode_image, decode_photo
 from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
 from graphhand.inference.localisation import check_box
 from graphhand.skeleton import BONES, JOINT_NAMES
+from graphhand.switches import Switches, TrackingSwitches
 from graphhand.visualize import joint_colour
-from graphhand.web.switches import Switches, TrackingSwitches
 
 MAX_BYTES = 64 * 1024**2
 """Largest picture file that is taken, of the network and of a camera alike."""
@@ -80,7 +80,7 @@ class _Service:
         return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
 
     async def predict(self, request: Request) -> Response:
-        switches = Switches.of_query(request.query_params)
+        switches = Switches.of(request.query_params)
         data = await _body(request)
         async with self._turn:
             prediction = await asyncio.to_thread(self._predicted, data, switches)
@@ -96,7 +96,7 @@ class _Service:
     async def track(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            switches = TrackingSwitches.of_query(socket.query_params)
+            switches = TrackingSwitches.of(socket.query_params)
         except InputError as error:
             await socket.send_json({"error": str(error)})
             await socket.close(1008)
