@@ -98,6 +98,21 @@ def test_degenerate_6d_still_gives_a_rotation_with_finite_gradient(six):
     assert v.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("apart", [0.0, 1e-16, 1e-10, 1e-7, 1e-5, 1e-3])
+def test_nearly_parallel_6d_gives_a_rotation_too(dtype, apart):
+    """Of vectors that are parallel up to rounding, what is left of the second is mostly rounding."""
+    generator = torch.Generator().manual_seed(0)
+    first, factor, other = (torch.randn(500, n, generator=generator, dtype=dtype) for n in (3, 1, 3))
+    v = torch.cat((first, factor * first + apart * other), -1).requires_grad_()
+    R = rotation_6d_to_matrix(v)
+    torch.testing.assert_close(R @ R.mT, torch.eye(3, dtype=dtype).expand_as(R), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(R), torch.ones(500, dtype=dtype))
+    R.sum().backward()
+    assert v.grad is not None
+    assert v.grad.isfinite().all()
+
+
 def test_the_skew_matrix_takes_the_cross_product():
     v, y = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close((skew_matrix(v) @ y[..., None])[..., 0], torch.linalg.cross(v, y))

@@ -102,10 +102,12 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
     a, b = rotation_6d[..., :3], rotation_6d[..., 3:]
     # The fallback is made where it is used: copied to a GPU it would be waited for.
     x = _unit(a, torch.eye(1, 3, dtype=a.dtype, device=a.device)[0])
-    b = b - (x * b).sum(-1, keepdim=True) * x
-    # Fallback: the coordinate axis least aligned with x, made orthogonal to it.
+    across = b - (x * b).sum(-1, keepdim=True) * x
+    # Fallback: the coordinate axis least aligned with x. Of a parallel b, rounding leaves a little, in any direction.
     axis = torch.nn.functional.one_hot(x.detach().abs().argmin(-1), 3).to(x.dtype)
-    y = _unit(b, axis - (x * axis).sum(-1, keepdim=True) * x)
+    y = _unit(across, axis, least=(64 * torch.finfo(b.dtype).eps) ** 2 * b.detach().square().sum(-1, keepdim=True))
+    # Once more: what was short beside b is not yet quite orthogonal to x.
+    y = y - (x * y).sum(-1, keepdim=True) * x
     y = y / y.norm(dim=-1, keepdim=True)
     return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
 
@@ -115,9 +117,9 @@ def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
     return matrix[..., :2].transpose(-1, -2).flatten(-2)
 
 
-def _unit(v: Tensor, fallback: Tensor) -> Tensor:
-    """``v`` scaled to length one, or ``fallback`` where ``v`` has no direction."""
+def _unit(v: Tensor, fallback: Tensor, least: Tensor | None = None) -> Tensor:
+    """``v`` scaled to length one, or ``fallback`` where its squared length is next to none, or below ``least``."""
     square = v.square().sum(-1, keepdim=True)
-    degenerate = square < 1e-16
+    degenerate = square < (1e-16 if least is None else least.clamp(min=1e-16))
     length = torch.where(degenerate, torch.ones_like(square), square).sqrt()
     return torch.where(degenerate, fallback.expand_as(v), v / length)
