@@ -197,11 +197,27 @@ def test_samples_without_a_pose_do_not_count(loss):
 
 
 @pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
-def test_collapsed_prediction_has_finite_gradient(loss):
-    predicted = torch.zeros(2, 21, 3, requires_grad=True)
+def test_what_stands_where_there_is_no_pose_reaches_no_gradient(loss):
+    target = _pose()
+    only_first = torch.tensor([True, False])
+    gradients = []
+    for unknown in (0.0, float("nan"), float("inf")):
+        target[1] = unknown
+        predicted = _pose(1).requires_grad_()
+        loss(predicted, target, only_first).backward()
+        gradients.append(predicted.grad)
+    assert gradients[0].isfinite().all()
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+@pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
+@pytest.mark.parametrize("length_m", [0.0, 1e-9, 1e-6])
+def test_collapsed_prediction_has_a_gradient_of_bounded_size(loss, length_m):
+    """A loss in millimetres changes by a thousand a metre; no bone's direction outweighs it a hundredfold."""
+    predicted = (length_m * _pose(1).float()).requires_grad_()
     loss(predicted, _pose().float(), ALL).backward()
     assert predicted.grad is not None
-    assert predicted.grad.isfinite().all()
+    assert predicted.grad.abs().max() < 1e5
 
 
 def test_wasserstein_losses_by_hand():

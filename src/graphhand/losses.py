@@ -20,6 +20,8 @@ from graphhand.skeleton import bone_vectors
 
 MM_PER_M = 1000.0
 REFERENCE_CROP_PX = 224.0
+SHORTEST_BONE_M = 1e-4
+"""Shorter bones lose their direction bit by bit: its gradient is one over the length, and would drown all others."""
 
 
 def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
@@ -27,10 +29,10 @@ def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
 
     Args:
         predicted_m: ``(B, 21, 3)`` metres.
-        target_m: ``(B, 21, 3)`` metres, relative to its wrist.
+        target_m: ``(B, 21, 3)`` metres, relative to its wrist; anything where there is no pose, here as below.
         has_3d: ``(B,)`` bool, which samples have a pose.
     """
-    distance = _norm(predicted_m - target_m) * MM_PER_M
+    distance = _norm(predicted_m - _where(has_3d, target_m)) * MM_PER_M
     return _mean_over(distance.mean(-1), has_3d)
 
 
@@ -99,18 +101,19 @@ def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
         target_m: ``(B, 21, 3)`` metres, relative to its wrist.
         has_3d: ``(B,)`` bool, which samples have a pose.
     """
-    return _mean_over((predicted_m - target_m[..., 2]).abs().mean(-1) * MM_PER_M, has_3d)
+    return _mean_over((predicted_m - _where(has_3d, target_m)[..., 2]).abs().mean(-1) * MM_PER_M, has_3d)
 
 
 def bone_length_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
     """Eq. 5, L_len: sum over the bones of the difference in length, in millimetres."""
-    lengths = _norm(bone_vectors(predicted_m)), _norm(bone_vectors(target_m))
+    lengths = _norm(bone_vectors(predicted_m)), _norm(bone_vectors(_where(has_3d, target_m)))
     return _mean_over((lengths[0] - lengths[1]).abs().sum(-1) * MM_PER_M, has_3d)
 
 
 def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
-    """Eq. 6, L_dir: sum over the bones of the distance between their unit vectors."""
-    directions = [F.normalize(bone_vectors(x), dim=-1, eps=1e-8) for x in (predicted_m, target_m)]
+    """Eq. 6, L_dir: sum over the bones of the distance between their unit vectors, but for bones without a length."""
+    poses = (predicted_m, _where(has_3d, target_m))
+    directions = [F.normalize(bone_vectors(pose), dim=-1, eps=SHORTEST_BONE_M) for pose in poses]
     return _mean_over(_norm(directions[0] - directions[1]).sum(-1), has_3d)
 
 
@@ -190,6 +193,11 @@ def pose_terms(
 def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:
     kept = torch.where(applies, per_sample, per_sample.new_zeros(()))
     return kept.sum() / applies.sum().clamp(min=1)
+
+
+def _where(has_3d: Tensor, target_m: Tensor) -> Tensor:
+    """Poses ``(B, 21, 3)``, zero where there is none: what is not finite there would leave a NaN gradient."""
+    return torch.where(has_3d[:, None, None], target_m, target_m.new_zeros(()))
 
 
 def _mean(values: Tensor) -> Tensor:
