@@ -162,6 +162,19 @@ def test_other_things_are_refused(model: HandModel, joints_m: Tensor, complaint:
         fit_hands(model, joints_m)
 
 
+def test_it_needs_no_gradients(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
+    with torch.inference_mode():
+        again = fit_hands(HandModel.default(), joints.clone())
+    assert all(torch.equal(one, other) for one, other in zip(again, fitted))
+
+
+def test_a_hand_of_one_shape_is_posed(model: HandModel, joints: Tensor) -> None:
+    arrays = replace(model.arrays, shapedirs=model.arrays.shapedirs[..., :0])
+    fitted = fit_hands(HandModel(arrays), joints)
+    assert fitted.shape.shape == (0,)
+    assert fitted.error_m.max() < 0.005
+
+
 def test_joints_in_one_point_do_not_break_it(model: HandModel) -> None:
     fitted = fit_hands(model, torch.zeros(2, 21, 3))
     assert all(bool(part.isfinite().all()) for part in fitted)

@@ -83,16 +83,20 @@ def fit_hands(model: HandModel, joints_m: Tensor) -> FittedHands:
 
 def fit_shape(model: HandModel, lengths_m: Tensor) -> Tensor:
     """The likeliest shape (S,), normally distributed, of a hand whose bones measure (20,) metres (Gauss-Newton)."""
-    flat = torch.eye(3, dtype=lengths_m.dtype, device=lengths_m.device).expand(16, 3, 3)
-
-    def residual(shape: Tensor) -> Tensor:
-        lengths = _bone_lengths(model(flat, shape))
-        return torch.cat(((lengths - lengths_m) * (1e3 / LENGTH_MM), shape))
-
+    flat = torch.eye(3).to(lengths_m).expand(16, 3, 3)
+    each = torch.eye(model.num_shape).to(lengths_m)
+    # At rest the joints, and so the bones, are affine in the shape.
+    mean = bone_vectors(model(flat))
+    directions = bone_vectors(model(flat, each)) - mean  # (S, 20, 3)
+    weight = 1e3 / LENGTH_MM
     shape = lengths_m.new_zeros(model.num_shape)
     for _ in range(8):  # nearly linear: three do
-        jacobian = torch.autograd.functional.jacobian(residual, shape)
-        shape = shape - torch.linalg.solve(jacobian.T @ jacobian, jacobian.T @ residual(shape))
+        bones = mean + torch.einsum("s,sbc->bc", shape, directions)
+        off = torch.linalg.vector_norm(bones, dim=-1) - lengths_m
+        residual = torch.cat((weight * off, shape))
+        by_shape = torch.einsum("bc,sbc->bs", normalize(bones, dim=-1), directions)
+        jacobian = torch.cat((weight * by_shape, each))
+        shape = shape - torch.linalg.solve(jacobian.T @ jacobian, jacobian.T @ residual)
     return shape
 
 
