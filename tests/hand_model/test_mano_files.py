@@ -227,6 +227,7 @@ def broken(contents: dict, change: str) -> object:
         "pose directions": {"posedirs": contents["posedirs"][..., :7]},
         "flat regressor": {"J_regressor": np.zeros(16)},
         "scalar template": {"v_template": np.float64(3)},
+        "flat template": {"v_template": v[:, :2]},
     }
     return contents | replacements[change]
 
@@ -247,6 +248,7 @@ def broken(contents: dict, change: str) -> object:
         "pose directions",
         "flat regressor",
         "scalar template",
+        "flat template",
     ],
 )
 def test_a_file_that_is_no_hand_is_named_in_one_line(mano_like, as_mano_dict, tmp_path, change):

@@ -111,7 +111,7 @@ def read_mano(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = 
         raise InputError(path, "its kinematic tree is not a hand's", remedy)
     template = array("v_template", np.float64)
     regressor = array("J_regressor", np.float64)
-    if template.ndim != 2 or regressor.shape != (NUM_SKELETON_JOINTS, len(template)):
+    if template.ndim != 2 or template.shape[1] != 3 or regressor.shape != (NUM_SKELETON_JOINTS, len(template)):
         raise InputError(path, f"v_template {template.shape} and J_regressor {regressor.shape} do not fit", remedy)
     side = side_of(regressor @ template)
     if tip_vertex_ids is None:
@@ -207,20 +207,17 @@ def _chumpy_selection(state: Any) -> np.ndarray:
 
 def _dense_matrix(state: Any) -> FloatArray:
     """scipy.sparse csc_matrix, written out."""
+    from scipy.sparse import csc_matrix  # takes a while to import; few files hold one
+
     if not isinstance(state, dict):
         raise ValueError("without its state")
     rows, columns = (int(size) for size in state["_shape" if "_shape" in state else "shape"])
-    data, row_index, pointer = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
-    if not 0 <= rows * columns <= _LARGEST_DENSE or pointer.shape != (columns + 1,) or data.shape != row_index.shape:
+    if not 0 <= rows * columns <= _LARGEST_DENSE:
         raise ValueError("with sizes that do not fit")
-    counts = np.diff(pointer).astype(np.int64)
-    if (counts < 0).any() or counts.sum() != len(data) or pointer[0] != 0:
-        raise ValueError("with sizes that do not fit")
-    if len(data) and (row_index.min() < 0 or row_index.max() >= rows):
-        raise ValueError("with rows outside its size")
-    dense = np.zeros((rows, columns))
-    np.add.at(dense, (row_index, np.repeat(np.arange(columns), counts)), data)
-    return dense
+    data, indices, pointer = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
+    matrix = csc_matrix((data.astype(np.float64, casting="same_kind"), indices, pointer), shape=(rows, columns))
+    matrix.check_format(full_check=True)  # that all rows exist; the rest was checked before
+    return np.asarray(matrix.toarray())
 
 
 MANO_CLASSES: dict[str, StateBuilder] = {
