@@ -150,6 +150,53 @@ def test_hands_that_are_given_are_drawn_as_they_are(engine: RenderEngine, pictur
     same(dataclasses.replace(again, angles_deg=pictures.angles_deg, overlap_m=pictures.overlap_m), pictures)
 
 
+def test_given_hands_of_other_precision_or_fewer_coefficients_are_the_same(
+    engine: RenderEngine, pictures: RenderedBatch
+) -> None:
+    given = given_of(engine, rows(pictures, [5, 6]))
+    same_as = engine.render([5, 6], given)
+    double = GivenHands(*(value.double() for value in given))
+    assert torch.equal(engine.render([5, 6], double).image, same_as.image)
+    given.shape[:, 3:] = 0
+    assert torch.equal(
+        engine.render([5, 6], given._replace(shape=given.shape[:, :3])).joints_px,
+        engine.render([5, 6], given).joints_px,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("pose", torch.zeros(2, 16, 3)),
+        ("pose", torch.eye(3).expand(1, 16, 3, 3)),
+        ("shape", torch.zeros(10)),
+        ("shape", torch.zeros(2, 99)),
+        ("wrist_m", torch.ones(3)),
+        ("K", torch.eye(3)),
+    ],
+)
+def test_given_hands_of_other_sizes_are_refused_by_name(
+    engine: RenderEngine, pictures: RenderedBatch, name: str, wrong: torch.Tensor
+) -> None:
+    given = given_of(engine, rows(pictures, [5, 6]))
+    with pytest.raises(ValueError, match=f"{name} of hands for 2 pictures"):
+        engine.render([5, 6], given._replace(**{name: wrong}))
+
+
+def test_no_pictures_are_a_batch_of_none(engine: RenderEngine, pictures: RenderedBatch) -> None:
+    none, one = engine.render([]), rows(pictures, [0])
+    assert len(none) == 0
+    for f in dataclasses.fields(RenderedBatch):
+        empty, full = getattr(none, f.name), getattr(one, f.name)
+        assert (empty.shape, empty.dtype) == ((0, *full.shape[1:]), full.dtype)
+
+
+def test_the_callers_hand_stays_as_it_was() -> None:
+    hand = HandModel.default(torch.float64)
+    RenderEngine(RenderConfig(image_size=32), hand=hand)
+    assert hand(torch.zeros(16, 3)).dtype == torch.float64
+
+
 @pytest.mark.parametrize("rest", [{}, {"occluders": 0.0, "wrist_articulation": False}], ids=str)
 def test_another_index_draws_a_given_hand_in_another_place(
     engine: RenderEngine, pictures: RenderedBatch, rest: dict[str, Any]

@@ -64,7 +64,9 @@ class RenderEngine:
     ) -> None:
         self.config = config or RenderConfig()
         self.device = torch.device(device)
-        self.hand = (hand or HandModel.load(self.config.hand)).to(self.device).float()
+        # one of its own: moving a module moves the caller's
+        hand = HandModel.load(self.config.hand) if hand is None else HandModel(hand.arrays)
+        self.hand = hand.to(self.device)
         with torch.no_grad():
             self.composer = SceneComposer(self.config, self.hand)
             self.mesh = self.composer.mesh
@@ -91,8 +93,16 @@ class RenderEngine:
             indices: what each picture is drawn by lot from.
             given: hands and cameras that are not to be drawn by lot, one for each index. Their anatomical angles and
                 their overlap are not known, NaN.
+
+        Raises:
+            ValueError: what is given is not of these shapes.
         """
         index = torch.as_tensor(indices, dtype=torch.int64).to(self.device)
+        if given is not None:
+            given = given.checked(len(index), self.hand.num_shape, self.device)
+        if not len(index):  # as any other picture, less that picture
+            one = self.render([0])
+            return RenderedBatch(**{f.name: getattr(one, f.name)[:0] for f in fields(RenderedBatch)})
         # the result does not depend on the split
         chunk = at_once = self.at_once
         if self.device.type == "cpu":  # small batches keep its caches warm

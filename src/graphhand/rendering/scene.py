@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.normals import vertex_normals
@@ -43,7 +43,7 @@ class GivenHands(NamedTuple):
 
     Attributes:
         pose: (B, 16, 3, 3) rotations of the hand model's joints; the first turns the hand into the camera's frame.
-        shape: (B, S) coefficients.
+        shape: (B, n) coefficients of the hand model, all or the first.
         wrist_m: (B, 3) in the camera frame.
         K: (B, 3, 3) intrinsics of the pictures, whose size is the configuration's.
     """
@@ -52,6 +52,21 @@ class GivenHands(NamedTuple):
     shape: Tensor
     wrist_m: Tensor
     K: Tensor
+
+    def checked(self, count: int, num_shape: int, device: torch.device) -> GivenHands:
+        """The same in the engine's precision, float32, for so many pictures and an engine's hand, on its device.
+
+        Raises:
+            ValueError: another number of hands, or arrays of other shapes.
+        """
+        coefficients = min(self.shape.shape[-1], num_shape) if self.shape.ndim else 0
+        shapes = ((count, 16, 3, 3), (count, coefficients), (count, 3), (count, 3, 3))
+        for name, value, shape in zip(self._fields, self, shapes):
+            if value.shape != shape:
+                raise ValueError(f"{name} of hands for {count} pictures is {shape}, not {tuple(value.shape)}")
+        missing = num_shape - coefficients
+        padded = self._replace(shape=pad(self.shape, (0, missing)))
+        return GivenHands(*(value.to(device, torch.float32) for value in padded))
 
     def part(self, rows: slice) -> GivenHands:
         """Some of the hands."""
