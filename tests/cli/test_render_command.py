@@ -34,6 +34,15 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "hands" / "train").iterdir()} == before
 
 
+def test_the_preview_of_a_folder_that_is_refused_stays(tmp_path):
+    arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--preview", "--device", "cpu")
+    assert run(*arguments).exit_code == 0
+    before = (tmp_path / "hands" / "preview.png").read_bytes()
+    result = run(*arguments, "--seed", 1)
+    assert "was filled with another engine" in str(result.exception)
+    assert (tmp_path / "hands" / "preview.png").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -52,7 +61,13 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
         (("--count", 4, "--size", 224, "--layout", "freihand"), "--size: is fixed for --layout freihand"),
         (("--count", 4, "upwright=1"), "not a setting of the engine"),
         (("--count", 4, "seed=1"), "not a setting of the engine"),
-        (("--count", 4, "upright=2"), "less than or equal to 1"),
+        (("--count", 4, "objects=0", "upright=2"), "upright=2: Input should be less than or equal to 1; see"),
+        (("--count", 4, "upright=["), "upright=[: its value is not YAML"),
+        (("--count", 4, "side="), "side=: Input should be 'right', 'left' or 'both'; see"),
+        (("--count", 4, "camera=[1, 2]"), "camera=[1, 2]: Field required; see"),
+        (("--count", 4, "camera=[.nan, 1, 2, 3]"), "finite number"),
+        (("--count", 4, "image_height=300"), "image_height=300: image_height is larger than"),
+        (("--count", 4, "--backgrounds", "x", "background_variation=false"), "background_variation=false: backgrounds"),
         (("--count", 4, "--checksum"), "goes with --benchmark"),
     ],
 )

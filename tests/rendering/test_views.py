@@ -140,8 +140,11 @@ def test_low_pictures_hold_their_hands(composer: SceneComposer) -> None:
         ({"camera": (0.0, 600.0, 112.0, 112.0)}, "focal"),
         ({"camera": (600.0, 600.0, 112.0, 112.0), "perspective_variation": False}, "perspective_variation"),
         ({"camera": (600.0, 600.0, 112.0, 112.0), "cropped": 0.5}, "cropped"),
+        ({"camera": (600.0, 600.0, float("nan"), 112.0)}, "finite"),
+        ({"camera": (float("inf"), 600.0, 112.0, 112.0)}, "finite"),
+        ({"backgrounds": ("pictures",), "background_variation": False}, "background_variation"),
     ],
 )
-def test_contradictory_cameras_are_refused(settings: dict[str, object], problem: str) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         RenderConfig(**settings)  # type: ignore[arg-type]

@@ -113,11 +113,11 @@ def _draw(
     indices: Sequence[int] = range(count or 0)
     if benchmark:
         indices = [int(i) for i in rendered_v1.indices(split, HandModel.default().num_shape)]
-    if preview:
-        typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out)}")
     made_with = {
         "engine": config.model_dump(mode="json"), "version": __version__, "labels": draw.label_fingerprint()
     }  # fmt: skip
+    if preview:
+        typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out, made_with)}")
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=None)
         complete = filling.fill(
@@ -139,6 +139,7 @@ def _draw(
 def _configured(config: RenderConfig, settings: Sequence[str]) -> RenderConfig:
     """The engine's settings with ``key=value`` changes."""
     import yaml
+    from pydantic import ValidationError
 
     from graphhand.errors import InputError
 
@@ -149,11 +150,17 @@ def _configured(config: RenderConfig, settings: Sequence[str]) -> RenderConfig:
             raise InputError(
                 setting, "not a setting of the engine", "write for example upright=1; see docs/rendering.md"
             )
-        changes[key] = yaml.safe_load(text)
+        try:
+            changes[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(setting, "its value is not YAML", "write a plain number, word or [list]") from None
     try:
         return type(config)(**{**config.model_dump(), **changes})
-    except ValueError as error:
-        raise InputError("KEY=VALUE", " ".join(str(error).split()), "see docs/rendering.md") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = str(fault["loc"][0]) if fault["loc"] else ""  # of settings that contradict each other there is none
+        named = [setting for setting in settings if setting.partition("=")[0] == key] or settings
+        raise InputError(" ".join(named), fault["msg"].removeprefix("Value error, "), "see docs/rendering.md") from None
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -155,8 +155,17 @@ def _fill_chunks(
             progress(done, total)
 
 
-def preview(layout: str, split: str, draw: Draw, indices: Sequence[int], root: Path) -> Path:
+def preview(
+    layout: str,
+    split: str,
+    draw: Draw,
+    indices: Sequence[int],
+    root: Path,
+    made_with: dict[str, Any] | None = None,
+) -> Path:
     """Write ``preview.png``: the first pictures as the layout holds them, with their joints.
+
+    ``made_with`` as in :func:`fill`, which a folder filled otherwise would refuse: then its preview stays, too.
 
     Raises:
         InputError: the folder cannot be written to, or holds something else.
@@ -167,6 +176,8 @@ def preview(layout: str, split: str, draw: Draw, indices: Sequence[int], root: P
     with _writing(root):
         refuse_foreign(root, split, LAYOUTS[layout].places)
         root.mkdir(parents=True, exist_ok=True)
+        if made_with is not None:
+            LabelParts(root, split, {"layout": layout, **made_with})
         writer = LAYOUTS[layout](root, split)
     numbers = range(min(24, len(indices)))
     shown = [writer.prepare(n, r) for n, r in zip(numbers, draw([int(indices[n]) for n in numbers]))]

@@ -227,11 +227,13 @@ class PictureStore:
             rgb = F.interpolate(rgb, shape, mode="bilinear", antialias=True, align_corners=False)
             top, left = (shape[0] - _STORED_SIDE) // 2, (shape[1] - _STORED_SIDE) // 2
             pictures.append(rgb[0, :, top : top + _STORED_SIDE, left : left + _STORED_SIDE].round().to(torch.uint8))
-        if refused:
-            warnings.warn(f"{len(refused)} background pictures left out, the first: {refused[0]}", stacklevel=2)
         if not pictures:
             where = ", ".join(str(s) for s in sources)
-            raise InputError(where, "no readable background picture", "name picture files or a folder that holds some")
+            first = f" (the first: {refused[0]})" if refused else ""
+            problem = f"no readable background picture{first}"
+            raise InputError(where, problem, "name picture files or a folder that holds some")
+        if refused:
+            warnings.warn(f"{len(refused)} background pictures left out, the first: {refused[0]}", stacklevel=2)
         self.pictures = torch.stack(pictures)
 
     def to(self, device: torch.device) -> PictureStore:

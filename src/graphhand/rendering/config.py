@@ -15,14 +15,15 @@ class RenderConfig(BaseModel):
     Together with an index they determine a picture completely: equal settings, equal pictures.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     image_size: int = Field(default=224, ge=16, le=2048)
     """width of the pictures, pixels, and their height unless `image_height` says otherwise"""
     image_height: int | None = Field(default=None, ge=16, le=2048)
     """None: square; at most image_size"""
     camera: tuple[float, float, float, float] | None = None
-    """fx, fy, cx, cy in pixels of one camera that takes every picture, hands anywhere in it; None: cameras vary"""
+    """fx, fy, cx, cy in pixels of one camera that takes every picture, hands anywhere in it; None: cameras vary. Left
+    hands are mirrored with their camera: for those cx is W - 1 - cx"""
     seed: int = 0
     antialiasing: int = Field(default=2, ge=1, le=4)
     """samples per pixel and axis"""
@@ -109,6 +110,8 @@ class RenderConfig(BaseModel):
             raise ValueError("camera: focal lengths are positive")
         if self.camera is not None and self.cropped:
             raise ValueError("cropped frames each hand anew, which one given camera cannot: set one of the two")
+        if self.backgrounds and not self.background_variation:
+            raise ValueError("backgrounds are pictures behind hands, which background_variation: false leaves out")
         if self.camera is not None and not self.perspective_variation:
             raise ValueError("perspective_variation does nothing where camera is given: leave it on")
         return self
