@@ -169,6 +169,24 @@ def test_each_hand_followed_through_a_video_has_a_file(lines: Any, make_hand: An
     assert [(line["track"], line["frame"]) for line in turns] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
 
 
+def test_the_lines_of_two_runs_are_two_videos(make_prediction: Any, right: HandModel) -> None:
+    """glTF asks for times that rise."""
+    run = [make_prediction("clip.mp4", frame) for frame in range(4)]
+    clips = [clip for _, clip in clips_of([*run, *run], right)]
+    assert [clip.frames for clip in clips if clip is not None] == [(0, 1, 2, 3)] * 2
+
+
+def test_of_hands_that_nothing_tells_apart_a_frame_shows_the_likeliest(
+    make_prediction: Any, make_hand: Any, right: HandModel
+) -> None:
+    likely, other = make_hand(1), replace(make_hand(2), score=0.1)
+    seen = [replace(make_prediction("clip.mp4", frame), hands=(other, likely, other)) for frame in range(3)]
+    ((_, clip),) = clips_of(seen, right)
+    assert clip is not None
+    assert clip.frames == (0, 1, 2)
+    assert all(hand is likely for hand in clip.hands)
+
+
 def test_a_photo_named_twice_is_two_hands(make_prediction: Any, right: HandModel) -> None:
     assert len(list(clips_of([make_prediction(), make_prediction(seed=1)], right))) == 2
 

@@ -71,7 +71,7 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
     """Every hand of each photo, and each hand followed through a video; None for one that shows none.
 
     A hand of a video is of the side that most of its frames say; frames that say the other, or do not show it, are left
-    out.
+    out. Where the frames' numbers do not rise, as in a file with the lines of two runs, another video begins.
 
     Args:
         predictions: as ``graphhand predict --json`` writes them, a video's frames one after the other.
@@ -81,8 +81,7 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
         The photo's or video's name, and the hand.
     """
     models = {"right": right, "left": right.mirrored()}
-    numbered = enumerate(predictions)
-    for _, group in groupby(numbered, key=lambda item: (item[1].image, item[0] if item[1].frame is None else None)):
+    for _, group in groupby(_numbered(predictions), key=lambda item: item[0]):
         seen = [prediction for _, prediction in group]
         hands = [(prediction, hand) for prediction in seen for hand in prediction.hands]
         image = seen[0].image
@@ -95,7 +94,24 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
             for track in dict.fromkeys(hand.track for _, hand in hands):
                 followed = [(p, hand) for p, hand in hands if hand.track == track]
                 side = Counter(hand.side for _, hand in followed).most_common(1)[0][0]
-                yield image, _clip([(p, hand) for p, hand in followed if hand.side == side], models, len(seen))
+                of_side = [(p, hand) for p, hand in followed if hand.side == side]
+                best: dict[int | None, tuple[Prediction, Hand]] = {}  # by frame, of hands that nothing tells apart
+                for p, shown in of_side:
+                    if p.frame not in best or shown.score > best[p.frame][1].score:
+                        best[p.frame] = (p, shown)
+                yield image, _clip(list(best.values()), models, len(seen))
+
+
+def _numbered(predictions: Iterable[Prediction]) -> Iterator[tuple[int, Prediction]]:
+    """Predictions with the number of their photo or video."""
+    number = 0
+    image: str | None = None
+    frame: int | None = None
+    for prediction in predictions:
+        rises = frame is not None and prediction.frame is not None and prediction.frame > frame
+        number += not (rises and prediction.image == image)
+        image, frame = prediction.image, prediction.frame
+        yield number, prediction
 
 
 def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], total: int) -> HandClip:
