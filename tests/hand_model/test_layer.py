@@ -216,6 +216,13 @@ def test_pose_from_principal_components(mano_like, count, add_mean):
     assert torch.equal(hand.pose_from_pca(coefficients, None, add_mean)[:, 0], torch.zeros(2, 3, dtype=torch.float64))
 
 
+def test_one_global_rotation_turns_all_principal_poses(hand):
+    coefficients, turn = torch.randn(4, 6), torch.tensor([0.1, 0.2, 0.3])
+    one, each = (hand.pose_from_pca(coefficients, rotation) for rotation in (turn, turn.expand(4, 3)))
+    assert torch.equal(one, each)
+    assert hand.pose_from_pca(coefficients[0], turn.expand(4, 3)).shape == (4, 16, 3)
+
+
 def test_missing_shape_coefficients_are_zero(hand):
     pose, shape = random_pose(2), random_shape(hand, 2)
     padded = shape.clone()

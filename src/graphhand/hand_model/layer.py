@@ -249,7 +249,7 @@ class HandModel(nn.Module):
 
         Args:
             coefficients: (..., n) with n <= 45, in the order of ``hands_components``.
-            global_rotation: (..., 3) axis-angle; None is the identity.
+            global_rotation: (..., 3) axis-angle, broadcast against the coefficients; None is the identity.
             add_mean: add ``hands_mean``, MANO's "mean" pose; otherwise zero coefficients are the flat rest pose.
 
         Returns:
@@ -261,7 +261,9 @@ class HandModel(nn.Module):
         if add_mean:
             fingers = fingers + self.hands_mean
         if global_rotation is None:
-            global_rotation = fingers.new_zeros(*fingers.shape[:-1], 3)
+            global_rotation = fingers.new_zeros(3)
+        batch = torch.broadcast_shapes(global_rotation.shape[:-1], fingers.shape[:-1])
+        global_rotation, fingers = global_rotation.to(fingers).expand(*batch, -1), fingers.expand(*batch, -1)
         return torch.cat((global_rotation, fingers), dim=-1).unflatten(-1, (NUM_SKELETON_JOINTS, 3))
 
     def _keep(self, name: str, array: FloatArray | IntArray, dtype: torch.dtype) -> None:
