@@ -53,6 +53,15 @@ FINGERS: dict[str, tuple[int, int, int, int]] = {
 }
 """Each finger's four joints, base to tip."""
 
+KNUCKLES: tuple[int, ...] = tuple(chain[0] for name, chain in FINGERS.items() if name != "thumb")
+"""The metacarpophalangeal joints of index to little finger."""
+
+DISTAL: tuple[int, ...] = tuple(chain[2] for chain in FINGERS.values())
+"""The last joint before each tip, thumb first."""
+
+TIPS: tuple[int, ...] = tuple(chain[3] for chain in FINGERS.values())
+"""The fingertips, thumb first."""
+
 PARENTS: tuple[int, ...] = tuple(-1 if j == 0 else (0 if j % 4 == 1 else j - 1) for j in Joint)
 """The joint one step nearer the wrist; -1 for the wrist itself."""
 

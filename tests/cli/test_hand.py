@@ -59,6 +59,14 @@ def test_convert_does_not_overwrite_unless_told(mano_file, tmp_path):
     assert HandModel.load(target).side == "right"
 
 
+def test_what_was_converted_need_not_be_again(mano_file):
+    converted = mano_file.with_suffix(".npz")
+    runner.invoke(app, ["convert", str(mano_file)], catch_exceptions=False)
+    with pytest.raises(InputError, match=r"is no pickle but an \.npz already"):
+        runner.invoke(app, ["convert", str(converted), "--force"], catch_exceptions=False)
+    assert HandModel.load(converted).side == "right"
+
+
 def test_convert_names_a_missing_folder(mano_file, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         runner.invoke(app, ["convert", str(mano_file), "--out", str(tmp_path / "a" / "b.npz")], catch_exceptions=False)

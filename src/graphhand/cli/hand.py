@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,8 @@ def convert(
     from graphhand.hand_model.mano import find_hand_file, read_mano
 
     found = find_hand_file(source)
+    if zipfile.is_zipfile(found):
+        raise InputError(found, "is no pickle but an .npz already", "use it as it is")
     target = out or found.with_suffix(".npz")
     refuse_inputs(target, "--out", [found])
     try:

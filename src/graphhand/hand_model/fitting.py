@@ -17,7 +17,7 @@ from graphhand.geometry import axis_angle_to_matrix, best_rotation, matrix_to_ax
 from graphhand.hand_model.layer import HandModel
 from graphhand.hand_model.pose import mirror_pose
 from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser
-from graphhand.skeleton import FINGERS, bone_vectors
+from graphhand.skeleton import FINGERS, KNUCKLES, Joint, bone_vectors
 
 LENGTH_MM = 3.0
 """Error of an estimated bone's length, against a standard deviation of one of each shape coefficient."""
@@ -165,7 +165,7 @@ class _PoseFit:
 
     def _start(self) -> tuple[Tensor, Tensor]:
         """The palm where it lies best, and each bone turned the shortest way to where it points."""
-        palm = [0, 1, 5, 9, 13, 17]
+        palm = [Joint.WRIST, Joint.THUMB_CMC, *KNUCKLES]
         source = self.rest[palm] - self.rest[palm].mean(0)
         target = self.target[:, palm] - self.target[:, palm].mean(1, keepdim=True)
         turn, _ = best_rotation(source.expand_as(target), target)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from graphhand.hand_model.posing import MODEL_CHAIN
+from graphhand.skeleton import KNUCKLES
 
 # less than the flesh that is there: fingertips of a fist press into it
 PALM_RADIUS_M = 0.0065
@@ -60,7 +61,7 @@ class CapsuleCollider:
         palm = [
             (i, p)
             for i, (_, _, f, k) in enumerate(segments)
-            for p in (5, 9, 13, 17)
+            for p in KNUCKLES
             if (f > 0 and k >= 1) or (f == 0 and k == 2)
         ]
         self.first = torch.tensor([i for i, _ in pairs], device=device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from graphhand.rendering.counter_random import CounterRandom
+from graphhand.skeleton import KNUCKLES, TIPS, Joint
 
 RINGS, SIDES = 10, 18
 VERTICES = RINGS * SIDES
@@ -84,17 +85,18 @@ def sample_objects(random: CounterRandom, joints_m: Tensor, share: float) -> Obj
     """
     B, device = random.batch, joints_m.device
     kind = random.choice("object/kind", torch.tensor([2.0, 2.0, 1.0]))
-    knuckles, tips = joints_m[:, [5, 9, 13]].mean(1), joints_m[:, [8, 12, 16]].mean(1)
-    middle = joints_m[:, [6, 10, 14]].mean(1)
+    knuckles, tips = joints_m[:, KNUCKLES[:3]].mean(1), joints_m[:, TIPS[1:4]].mean(1)
+    middle = joints_m[:, [Joint.INDEX_PIP, Joint.MIDDLE_PIP, Joint.RING_PIP]].mean(1)
     in_palm = (knuckles + tips + middle) / 3 + joints_m.new_tensor([0.008, -0.012, 0.0])
-    finger_tip = 8 + 4 * (random.uniform("object/finger") * 2).long()  # index or middle
+    finger_tip = Joint.INDEX_TIP + 4 * (random.uniform("object/finger") * 2).long()  # index or middle
     other = joints_m.gather(1, finger_tip[:, None, None].expand(B, 1, 3))[:, 0]
-    between = 0.5 * (joints_m[:, 4] + other)
-    anywhere = joints_m[:, 9] + 0.06 * random.normal("object/away", 3)
+    between = 0.5 * (joints_m[:, Joint.THUMB_TIP] + other)
+    anywhere = joints_m[:, Joint.MIDDLE_MCP] + 0.06 * random.normal("object/away", 3)
     centre = torch.where((kind == 0)[:, None], in_palm, torch.where((kind == 1)[:, None], between, anywhere))
 
     # a stick in the fist runs across the palm; one between the tips points anywhere
-    across = normalize(joints_m[:, 5] - joints_m[:, 17] + 0.012 * random.normal("object/tilt", 3), dim=1)
+    across = joints_m[:, Joint.INDEX_MCP] - joints_m[:, Joint.LITTLE_MCP]
+    across = normalize(across + 0.012 * random.normal("object/tilt", 3), dim=1)
     loose = normalize(random.normal("object/axis", 3), dim=1)
     axis = torch.where((kind == 0)[:, None], across, loose)
     # the fingers as points along their bones: joints and middles, with the joint at whose side each lies

@@ -16,6 +16,7 @@ from graphhand.hand_model.posing import THUMB, HandPoser
 from graphhand.rendering.collision import CapsuleCollider
 from graphhand.rendering.counter_random import CounterRandom
 from graphhand.rendering.prototypes import PROTOTYPES
+from graphhand.skeleton import DISTAL, TIPS
 
 # (5 fingers, 5 angles), degrees
 LOWER = torch.tensor(
@@ -128,7 +129,7 @@ class PoseSampler:
         local = self.poser.local_rotations(angles)
         turned = local[..., 0, :, :] @ local[..., 1, :, :] @ local[..., 2, :, :]
         inward = (turned @ self.pad_direction[..., None])[..., 0]
-        last, tip = joints[..., [3, 7, 11, 15, 19], :], joints[..., [4, 8, 12, 16, 20], :]
+        last, tip = joints[..., DISTAL, :], joints[..., TIPS, :]
         pad = torch.lerp(last, tip, 0.68) + self.pad_radius_m[:, None] * inward
         finger = touch[:, None, None, None].expand(*pad.shape[:2], 1, 3)
         gap = torch.linalg.vector_norm(pad.gather(2, finger)[:, :, 0] - pad[:, :, THUMB], dim=-1)
