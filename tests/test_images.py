@@ -16,6 +16,7 @@ from graphhand.errors import InputError
 from graphhand.images import IMAGE_SUFFIXES, decode_image, decode_photo, list_images, read_image, write_image
 from graphhand.images.exif import Exif, parse_exif
 from graphhand.images.files import _to_rgb
+from graphhand.images.quiet import quiet_opencv
 
 
 @pytest.fixture
@@ -348,3 +349,20 @@ def test_listing_finds_pictures_by_suffix_in_name_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [file.name for file in list_images(tmp_path)] == ["a.jpg", "b.PNG", "c.webp"]
+
+
+def test_a_picture_that_its_format_cannot_hold_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"cannot be encoded as \.jpg with 70000 x 1 pixels; end it in \.png"):
+        write_image(tmp_path / "strip.jpg", np.zeros((1, 70_000, 3), np.uint8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_speaks_again_when_the_last_thread_asks_for_no_quiet() -> None:
+    before = cv2.utils.logging.getLogLevel()
+    first, second = quiet_opencv(), quiet_opencv()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    second.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == before

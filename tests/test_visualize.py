@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -190,3 +191,13 @@ def test_wrong_shapes_are_refused() -> None:
         draw_skeleton(np.zeros((9, 9, 3), np.uint8), np.zeros((21, 3)))
     with pytest.raises(ValueError, match=r"\(21, 3\)"):
         draw_pose(np.zeros((21, 2)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 4000), (1, 60_000), (2000, 3)])
+def test_a_strip_is_drawn_no_wider_than_a_jpeg_can_be(joints_px: np.ndarray, height: int, width: int) -> None:
+    hand = make_hand(joints_px * [width / 300, height / 300])
+    result = draw_result(np.full((height, width, 3), 90, np.uint8), [hand])
+    assert result.shape[0] == np.clip(height, 384, 1080)
+    assert result.shape[1] <= 40_000
+    assert cv2.imencode(".jpg", result)[0]
+    assert (result == 90).all(axis=2).any()  # the photo is in it

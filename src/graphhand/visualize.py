@@ -38,6 +38,7 @@ _PAPER: Colour = (250, 250, 248)
 _INK: Colour = (60, 60, 66)
 _GRID: Colour = (226, 226, 222)
 _FINGER_OF_JOINT = {j: name for name, chain in FINGERS.items() for j in chain}
+_WIDEST = 32_768  # pixels: JPEG ends at 65,500
 _SHIFT = 4  # OpenCV's fixed point: coordinates in sixteenths of a pixel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -133,7 +134,7 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         image: (H, W, 3) uint8 RGB.
         hands: its hands.
         height: of the outcome in pixels; None keeps the photo's, within 384 to 1080 (small photos are enlarged, so
-            that the drawing stays legible).
+            that the drawing stays legible). A strip that would be wider than 32,768 pixels is drawn lower, on paper.
         columns: how many hands to leave room for beside the photo, for frames of one size; None for those there are.
 
     Returns:
@@ -141,8 +142,14 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
     """
     height = int(np.clip(image.shape[0], 384, 1080)) if height is None else height
     factor = height / image.shape[0]
-    photo = _resized(image, max(1, round(image.shape[1] * factor)), height)
-    drawn = [_draw_scaled(photo, hands, image.shape)]
+    factor = min(factor, _WIDEST / image.shape[1])
+    photo = _resized(image, max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    photo = _draw_scaled(photo, hands, image.shape)
+    if len(photo) < height:  # a strip stands in the middle of the paper
+        above = (height - len(photo)) // 2
+        rows = ((above, height - len(photo) - above), (0, 0))
+        photo = np.stack([np.pad(photo[:, :, c], rows, constant_values=_PAPER[c]) for c in range(3)], axis=2)
+    drawn = [photo]
     for name, hand in list(zip(_names(hands), hands))[:columns]:
         top, bottom = height // 2, height - height // 2
         side = draw_pose(hand.joints_rel_m, bottom, azimuth_deg=90, title=f"{name}from the right")

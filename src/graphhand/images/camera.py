@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 
 from graphhand.errors import InputError
-from graphhand.images.video import Frame, plausible_fps, quiet_opencv
+from graphhand.images.quiet import quiet_opencv
+from graphhand.images.video import Frame, plausible_fps
 
 
 def camera_path(number: int) -> Path:

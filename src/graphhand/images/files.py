@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from graphhand.errors import InputError
 from graphhand.files import temporary_name
 from graphhand.images.containers import DamagedError, foreign_format, inspector
+from graphhand.images.quiet import quiet_opencv
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """File name endings that :func:`list_images` looks for and :func:`write_image` can write (lower case)."""
@@ -157,9 +158,11 @@ def write_image(path: str | os.PathLike[str], rgb: RGBImage) -> None:
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(os.fspath(path), f"has no picture suffix ({suffix or 'none'})", "end it in .png or .jpg")
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix in (".jpg", ".jpeg") else []
-    ok, encoded = cv2.imencode(suffix, np.ascontiguousarray(rgb[:, :, ::-1]), options)
+    with quiet_opencv():
+        ok, encoded = cv2.imencode(suffix, np.ascontiguousarray(rgb[:, :, ::-1]), options)
     if not ok:
-        raise InputError(os.fspath(path), f"cannot be encoded as {suffix}", "end it in .png")
+        problem = f"cannot be encoded as {suffix} with {rgb.shape[1]} x {rgb.shape[0]} pixels"
+        raise InputError(os.fspath(path), problem, "end it in .png" if suffix != ".png" else "shrink it first")
     try:
         # Not files.replacing: its two syncs to disk take longer than drawing a picture, which can be made again.
         temporary = temporary_name(file)

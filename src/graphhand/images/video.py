@@ -18,6 +18,7 @@ import numpy as np
 from graphhand.errors import InputError
 from graphhand.files import replacing
 from graphhand.images.files import MAX_PIXELS, RGBImage
+from graphhand.images.quiet import quiet_opencv
 
 # FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -280,14 +281,3 @@ def plausible_fps(fps: float) -> float:
 def writable_fps(fps: float) -> float:
     """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
     return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """OpenCV without its own warnings."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
