@@ -114,6 +114,17 @@ def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, arguments, message):
     assert [path.name for path in tmp_path.iterdir()] == ["torn.safetensors"]
 
 
+@pytest.mark.parametrize("folder", ["read-only", "in the way"])
+def test_where_no_file_can_be_written_is_said_before_the_work(tmp_path, monkeypatch, folder):
+    monkeypatch.setattr("graphhand.cli.export._generator", lambda weights: pytest.fail("the work was begun"))
+    if folder == "read-only":
+        monkeypatch.setattr("os.access", lambda *_: False)
+    else:
+        (tmp_path / "hand.onnx").mkdir()
+    with pytest.raises(InputError, match="choose another --out"):
+        run("--out", tmp_path / "hand.onnx", "--force")
+
+
 def test_a_checkpoint_of_another_network_is_refused(stopped, tmp_path):
     path, states = stopped(None)
     config = parse_config(SMALL | {"generator": SMALL["generator"] | {"refinement_width": 16}}, "test")

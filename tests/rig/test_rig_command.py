@@ -132,6 +132,14 @@ def test_a_file_that_is_none_is_one_error(tmp_path: Path, content: bytes | None)
     assert str(result.exception).startswith(f"{file}: cannot be read (")
 
 
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_without_a_line_is_said(lines: Any, content: str, tmp_path: Path) -> None:
+    file = lines(content)
+    result = run(file, "--out", tmp_path / "rigs")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == f"{file}: holds no line; give what `graphhand predict --json` wrote"
+
+
 def test_a_video_keeps_to_the_side_that_most_frames_say(make_prediction: Any, right: HandModel) -> None:
     frames = [make_prediction("clip.mp4", frame=k, side="right" if k == 3 else "left", empty=k == 5) for k in range(8)]
     ((_, clip),) = clips_of(frames, right)

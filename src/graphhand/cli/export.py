@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from graphhand.cli.outputs import require_folder_of
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def export(
         raise InputError(out, "an ONNX file is known by its suffix", "let --out end in .onnx")
     if not out.absolute().parent.is_dir():
         raise InputError(out.parent, "no such folder", "make it first, or give another --out")
+    if file_format == "onnx":
+        require_folder_of(out, "--out")
 
     generator, card = _generator(weights)
     if name is not None:

@@ -61,6 +61,8 @@ def rig(
     folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
     problems: list[str] = []
     clips = list(clips_of(_read(hands, problems), right))
+    if not clips and not problems:
+        raise InputError(", ".join(map(str, hands)), "holds no line", "give what `graphhand predict --json` wrote")
     targets = distinct_names([Path(image) for image, _ in clips])
     with text_lines(json, inputs=hands) as write:
         for (image, clip), name in zip(clips, targets):

@@ -27,7 +27,8 @@ def serve(
     """Serve a page that finds hands in photos and before the browser's camera, until Ctrl-C.
 
     Programs send a picture to /predict and get what 'graphhand predict --json' writes. There is no password: with
-    another --host, whoever reaches the machine may use it. Needs the extra 'web': pip install 'graphhand[web]'.
+    another --host, whoever reaches the machine may use it. Needs the extra 'web':
+    pip install 'graphhand\\[web]'.
 
     \b
     Examples:
