@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -71,8 +72,18 @@ def main(network: str, photo: str, box: str, side: str = "right") -> None:
     picture = cv2.imread(photo)
     if picture is None:
         sys.exit(f"{photo}: not a picture that OpenCV reads")
+    try:
+        x, y, width, height = (float(number) for number in box.split(","))
+    except ValueError:
+        sys.exit(f"{box}: not a box; give X,Y,W,H in pixels")
+    if not (width > 0 and height > 0):
+        sys.exit(f"{box}: a box without width or height; give X,Y,W,H in pixels")
+    if side not in ("left", "right"):
+        sys.exit(f"{side}: not a side; give left or right")
+    if not Path(network).is_file():
+        sys.exit(f"{network}: no such file; write it with graphhand export --out {network}")
     session = onnxruntime.InferenceSession(network)
-    hand = predict(session, picture[..., ::-1], np.array(box.split(","), float), left=side == "left")
+    hand = predict(session, picture[..., ::-1], np.array([x, y, width, height]), left=side == "left")
     for name, (u, v), xyz in zip(hand["joints"], hand["joints_px"], 1000 * hand["joints_rel_m"]):
         print(f"{name:11} ({u:7.1f}, {v:7.1f}) px  ({xyz[0]:+5.0f}, {xyz[1]:+5.0f}, {xyz[2]:+5.0f}) mm")
 

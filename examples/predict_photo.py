@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from graphhand import HandPoseEstimator
+from graphhand.errors import GraphHandError
 from graphhand.images import read_image, write_image
 from graphhand.visualize import draw_result
 
@@ -32,4 +33,7 @@ def main(photo: str, drawing: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "hand.jpg")
+    try:
+        main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "hand.jpg")
+    except GraphHandError as error:  # one line: what, why, what to do
+        sys.exit(f"error: {error}")

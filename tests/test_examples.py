@@ -1,0 +1,32 @@
+"""The examples say in one line what is wrong with what they are given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PHOTO = str(REPOSITORY / "examples" / "pictures" / "hand_05.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict_photo.py", "none.jpg"), "error: none.jpg: no such file; check the path\n"),
+        (("onnx_photo.py", "none.onnx", PHOTO, "1,2,3"), "1,2,3: not a box; give X,Y,W,H in pixels\n"),
+        (("onnx_photo.py", "none.onnx", PHOTO, "1,2,0,3"), "1,2,0,3: a box without width or height; "),
+        (("onnx_photo.py", "none.onnx", PHOTO, "1,2,3,4", "LEFT"), "LEFT: not a side; give left or right\n"),
+        (("onnx_photo.py", "none.onnx", PHOTO, "1,2,3,4"), "none.onnx: no such file; write it with graphhand export"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    if arguments[0] == "onnx_photo.py":
+        pytest.importorskip("onnxruntime")
+    command = [sys.executable, str(REPOSITORY / "examples" / arguments[0]), *arguments[1:]]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(said)
+    assert result.stderr.count("\n") == 1
