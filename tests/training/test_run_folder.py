@@ -20,6 +20,7 @@ from graphhand.training import run_folder
 from graphhand.training.config import RenderedSource, TrainConfig, load_config, parse_config
 from graphhand.training.curves import draw_curves
 from graphhand.training.data_record import data_record, folder_record
+from graphhand.training.journal import Journal
 from graphhand.training.pictures import ValidationPictures
 from graphhand.training.run_folder import CsvLog, RunFolder, environment_record
 
@@ -245,3 +246,11 @@ def test_a_log_does_not_swallow_what_it_has_no_column_for(tmp_path):
     log.rewind(1, 0)
     with pytest.raises(ValueError, match="no column los"):
         log.append({"stage": 1, "step": 1, "los": 2.0})
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_stage_that_is_left_out_has_no_bar(tmp_path, capsys, steps):
+    journal = Journal(RunFolder(tmp_path), TrainConfig(), quiet=False, writes=True)
+    with journal.progress(1, 0, steps):
+        pass
+    assert ("stage 1" in capsys.readouterr().out) == (steps > 0)

@@ -95,7 +95,7 @@ class Journal:
             TextColumn("loss {task.fields[loss]:.2f}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, disable=self.quiet or not self.writes) as progress:
+        with Progress(*columns, disable=self.quiet or not self.writes or not total) as progress:
             task = progress.add_task("", total=total, completed=step, stage=stage, loss=math.nan)
             yield lambda step, loss: progress.update(task, completed=step, loss=loss)
 
