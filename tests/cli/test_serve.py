@@ -42,6 +42,25 @@ def test_it_serves_until_interrupted() -> None:
     assert (server.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C cannot be sent to another program alone")
+def test_a_client_that_never_ends_its_upload_does_not_keep_it_from_ending() -> None:
+    command = [sys.executable, "-m", "graphhand", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            port = re.search(r":(\d+)/ until", server.stdout.readline())
+            assert port is not None
+            with socket.create_connection(("127.0.0.1", int(port[1]))) as client:
+                client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+                urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/skeleton", timeout=60).close()  # it is listened to
+                server.send_signal(signal.SIGINT)
+                out, err = server.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert (server.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
 def test_a_port_that_is_taken_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from contextlib import suppress
 from typing import Annotated
@@ -9,6 +11,9 @@ from typing import Annotated
 import typer
 
 from graphhand.errors import GraphHandError, InputError
+
+_PATIENCE_S = 5
+"""How long, after Ctrl-C, answers may take that are under way."""
 
 
 def serve(
@@ -54,8 +59,22 @@ def serve(
         raise InputError(f"{host} port {port}", f"cannot be served ({reason})", "choose another --port") from None
     with listener:
         app = make_app(HandPoseEstimator(weights, device))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws_max_size=MAX_BYTES))
+        # Without a limit, a client that never ends its upload would keep the server from ending.
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            ws_max_size=MAX_BYTES,
+            lifespan="off",
+            timeout_graceful_shutdown=_PATIENCE_S,
+        )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_patience)
+        server = uvicorn.Server(config)
         address = f"[{host}]" if family == socket.AF_INET6 else host
         typer.echo(f"http://{address}:{listener.getsockname()[1]}/ until Ctrl-C")
         with suppress(KeyboardInterrupt):  # uvicorn passes it on when it has closed all
             server.run(sockets=[listener])
+
+
+def _is_no_end_of_patience(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's log is anything but the traceback of an answer that it gave up at the end."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
