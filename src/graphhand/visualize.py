@@ -141,14 +141,14 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         (height, W', 3) uint8 RGB.
     """
     height = int(np.clip(image.shape[0], 384, 1080)) if height is None else height
-    factor = height / image.shape[0]
-    factor = min(factor, _WIDEST / image.shape[1])
+    factor = min(height / image.shape[0], _WIDEST / image.shape[1])
     photo = _resized(image, max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     photo = _draw_scaled(photo, hands, image.shape)
     if len(photo) < height:  # a strip stands in the middle of the paper
-        above = (height - len(photo)) // 2
-        rows = ((above, height - len(photo) - above), (0, 0))
-        photo = np.stack([np.pad(photo[:, :, c], rows, constant_values=_PAPER[c]) for c in range(3)], axis=2)
+        paper = np.full((height, photo.shape[1], 3), _PAPER, np.uint8)
+        start = (height - len(photo)) // 2
+        paper[start : start + len(photo)] = photo
+        photo = paper
     drawn = [photo]
     for name, hand in list(zip(_names(hands), hands))[:columns]:
         top, bottom = height // 2, height - height // 2
