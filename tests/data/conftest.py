@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from graphhand.data import HandSample
+from graphhand.data import HandDataset, HandSample
+from graphhand.images import read_image
 
 # An open right hand seen from its back, fingers up: x right, y down, metres from the wrist.
 _FINGER_BASES = [(-0.025, -0.02), (-0.028, -0.085), (-0.005, -0.09), (0.017, -0.083), (0.037, -0.072)]
@@ -62,3 +64,18 @@ def dotted_sample(hand_m) -> Callable[..., HandSample]:
         return HandSample(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture
+def assert_pictures_named() -> Callable[[Path, HandDataset], None]:
+    """check(root, dataset): what each sample calls its picture is the end of one file's path: its own."""
+
+    def check(root: Path, dataset: HandDataset) -> None:
+        files = [path for path in root.rglob("*") if path.suffix in (".png", ".jpg")]
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            end = "/" + (sample.picture or sample.name).removesuffix(".png").removesuffix(".jpg")
+            (file,) = (path for path in files if str(path.with_suffix("")).endswith(end))
+            np.testing.assert_array_equal(read_image(file), sample.image)
+
+    return check

@@ -54,3 +54,7 @@ def test_a_malformed_file_is_named(tree):
     (tree / "annotations" / "coco_wholebody_val_v1.0.json").write_text('{"images": []}')
     with pytest.raises(InputError, match="malformed: no 'annotations'"):
         CocoWholeBody(tree, "val")
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, CocoWholeBody(tree, "val"))

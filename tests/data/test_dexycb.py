@@ -102,3 +102,7 @@ def test_yaml_that_would_build_objects_is_refused(tree):
     path.write_text("!!python/object/apply:os.getcwd []")
     with pytest.raises(InputError, match="not readable as YAML"):
         DexYCB(tree, "train")
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, DexYCB(tree, "train"))

@@ -71,3 +71,7 @@ def test_a_malformed_row_spoils_itself_alone(tree):
     with pytest.raises(InputError, match="row 0 has shape"):
         dataset[0]
     assert dataset[1].has_3d
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, FreiHAND(tree))

@@ -38,3 +38,7 @@ def test_files_that_do_not_match_are_refused(tree):
     scipy.io.savemat(tree / "pose_gt.mat", {"pose_gt": np.zeros((2, 21, 3))})
     with pytest.raises(InputError, match=r"pose_gt has shape \(2, 21, 3\), not \(1, 21, 3\)"):
         GeRealWorld(tree)
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, GeRealWorld(tree))

@@ -92,3 +92,8 @@ def test_a_list_that_leaves_the_folder_is_refused(tree):
     (tree / "train.txt").write_text("../secret\n")
     with pytest.raises(InputError, match="SEQUENCE/FRAME"):
         HO3D(tree, "train")
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+def test_samples_say_which_picture_they_are_of(tree, split, assert_pictures_named):
+    assert_pictures_named(tree, HO3D(tree, split))

@@ -81,3 +81,7 @@ def test_missing_files_are_named(tree):
     (tree / "annotations/test/InterHand2.6M_test_joint_3d.json").unlink()
     with pytest.raises(InputError, match="joint_3d"):
         InterHand(tree, "test")
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, InterHand(tree, "test"))

@@ -112,3 +112,7 @@ def test_a_file_in_another_encoding_is_refused_in_one_line(tmp_path, record, enc
 def test_a_missing_file_says_how_to_see_the_expected_tree(tmp_path):
     with pytest.raises(InputError, match="graphhand data check plain"):
         PlainHands(tmp_path)
+
+
+def test_samples_with_a_name_of_their_own_say_which_picture_they_are_of(tmp_path, record, assert_pictures_named):
+    assert_pictures_named(tmp_path, write(tmp_path, record))

@@ -133,3 +133,12 @@ def test_wrong_choices_are_refused_by_name(tree):
         RHD(tree, "evaluation", hand_rule="left")
     with pytest.raises(InputError, match="graphhand data check rhd"):
         RHD(tree, "training")
+
+
+@pytest.mark.parametrize("rule", ["both", "visible"])
+def test_samples_say_which_picture_they_are_of(tree, rule, assert_pictures_named):
+    file = tree / "RHD_published_v2/evaluation/anno_evaluation.pickle"
+    annotations = pickle.loads(file.read_bytes())
+    del annotations[3]  # shows no hand
+    file.write_bytes(pickle.dumps(annotations))
+    assert_pictures_named(tree, RHD(tree, "evaluation", hand_rule=rule))

@@ -187,3 +187,7 @@ def test_wrong_choices_are_refused_by_name(tree):
             STB(tree, "test", views=views)
     with pytest.raises(InputError, match="four-knuckles"):
         STB(tree, "test", wrist_rule="zb")
+
+
+def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
+    assert_pictures_named(tree, STB(tree, "test"))

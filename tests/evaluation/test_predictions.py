@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,10 @@ def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth,
         ("images/00001.png#left", "images/00001.png", True),
         ("evaluation/00000001", "FreiHAND/evaluation/00000001.jpg", True),
         ("a/1.png", "a\\1.png", True),
+        ("evaluation/rgb/00000001", "00000001.jpg", True),  # predict was run inside the folder
+        ("evaluation/rgb/00000001", "other/00000001.jpg", False),
+        ("my#1.png#left", "dir/my#1.png", True),
+        ("my#1.png", "my#2.png", False),
         ("1.png", "dir/11.png", False),
         ("b/1.png", "a/1.png", False),
     ],
@@ -161,6 +166,22 @@ def test_two_pictures_of_one_name_are_not_guessed_between(records, truth, tmp_pa
     ]
     _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
     assert [s.index for s in skipped] == [0]
+
+
+def test_lines_from_inside_a_folder_are_not_guessed_between_folders(records, truth, tmp_path):
+    """SK_color_0.png says no more than that, and two sequences have one."""
+    samples = [replace(truth[k], name=name, picture="") for k, name in enumerate(("a/1", "b/1", "b/2"))]
+    lines = [line(records, 0, name="1.png"), line(records, 2, name="2.png")]
+    _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
+    assert [s.index for s in skipped] == [0, 1]
+
+
+def test_a_sample_is_tied_by_its_picture_whatever_it_is_called(records, truth, tmp_path):
+    samples = [replace(truth[0], name="Anna, 3rd try", picture="pictures/0003.jpg")]
+    path = write_lines(tmp_path / "p.jsonl", [line(records, 0, name="/data/pictures/0003.jpg")])
+    got, skipped, _ = readers.read_json_lines(path, samples)
+    assert not skipped
+    assert got.names.tolist() == ["Anna, 3rd try"]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ DIR/
             visible=labelled,
             side=side,
             name=name,
+            picture=f"{self.split}2017/{Path(picture).name}",
         )
         return require_plausible(sample, self.file)
 

@@ -118,6 +118,7 @@ DIR/
             InputError: a file is missing or damaged, or the labels are malformed or impossible.
         """
         frame = self._frames[index]
+        place = f"{frame.sequence.parent.name}/{frame.sequence.name}/{frame.serial}"
         folder = frame.sequence / frame.serial
         label_file = self.info.require(folder / f"labels_{frame.number:06d}.npz")
         labels = read_npz(label_file, "joint_3d", "joint_2d")
@@ -131,9 +132,10 @@ DIR/
             joints_px=pixels.astype(np.float32),
             visible=np.ones(NUM_JOINTS, dtype=np.bool_),  # DexYCB does not label each joint's visibility
             side=frame.side,
-            name=f"{frame.sequence.parent.name}/{frame.sequence.name}/{frame.serial}/{frame.number:06d}",
+            name=f"{place}/{frame.number:06d}",
             joints_cam_m=joints.astype(np.float32),
             K=K,
+            picture=f"{place}/color_{frame.number:06d}",
         )
         return require_plausible(sample, label_file)
 

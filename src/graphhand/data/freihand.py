@@ -98,6 +98,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
             name=f"{self.split}/{number:08d}",
             joints_cam_m=joints.astype(np.float32),
             K=K,
+            picture=f"{self.split}/rgb/{number:08d}",
         )
         return self._checked(index, sample, self.file)
 

@@ -100,6 +100,7 @@ DIR/
             joints_cam_m=None if joints is None else joints.astype(np.float32),
             K=K,
             box_px=_box(meta, meta_file) if joints is None else None,
+            picture=f"{self.split}/{sequence}/rgb/{frame}",
         )
         return require_plausible(sample, meta_file)
 

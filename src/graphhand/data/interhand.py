@@ -105,6 +105,7 @@ DIR/
             name=f"{self.split}/{image['file_name']}-{side}",
             joints_cam_m=joints.astype(np.float32),
             K=K,
+            picture=f"{self.split}/{image['file_name']}",
         )
         return require_plausible(sample, self.file)
 

@@ -140,6 +140,7 @@ def read_record(record: dict[str, Any], root: Path, source: str) -> HandSample:
         joints_cam_m=None if joints_cam_m is None else joints_cam_m.astype(np.float32),
         K=K,
         box_px=box_px,
+        picture=record["image"],
     )
     return require_plausible(sample, source)
 

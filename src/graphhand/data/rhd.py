@@ -126,6 +126,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
             name=f"{self.split}/{number:05d}" + (f"-{side}" if self.hand_rule == "both" else ""),
             joints_cam_m=self._xyz[frame, hand],
             K=self._K[frame],
+            picture=f"{self.split}/color/{number:05d}",
         )
         return self._checked(index, sample, self.file)
 

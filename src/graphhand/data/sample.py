@@ -24,7 +24,9 @@ class HandSample:
         joints_px: (21, 2) float32 pixels of ``image``; NaN where a joint is not labelled.
         visible: (21,) bool; False where the joint is hidden, or where the data set does not label it.
         side: which hand, as the picture shows it (never mirrored by a loader).
-        name: unique within its data set and stable: it names the sample in errors, reports and predictions.
+        name: unique within its data set and stable: it names the sample in errors and reports.
+        picture: path of the picture, as far as the data set fixes it (suffixes do not matter): predictions made on
+            pictures are tied to samples by its end. Empty where ``name`` is such a path.
         joints_cam_m: (21, 3) float32 camera frame, metres, or None where the set has no 3D; a row is NaN where
             that joint is not labelled.
         K: (3, 3) float64 intrinsics of ``image``, or None where unknown.
@@ -45,6 +47,7 @@ class HandSample:
     K: npt.NDArray[np.float64] | None = None
     box_px: npt.NDArray[np.float64] | None = None
     has_hand: bool = True
+    picture: str = ""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

@@ -8,7 +8,9 @@ The last two carry their own ground truth; the first two need the data set they 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -19,10 +21,12 @@ import numpy as np
 from graphhand.data.labelfiles import open_text
 from graphhand.errors import InputError
 from graphhand.evaluation.records import Float, PoseRecords, Skipped
+from graphhand.images import IMAGE_SUFFIXES
 
 Unit = Literal["m", "cm", "mm"]
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
+_SIDE_AT_END = re.compile(r"#(left|right)$")
 _MAT_PAIRS = (("est_pose_xyz", "gt_pose_xyz"), ("est", "gt"), ("pred", "gt"), ("pose_est", "pose_gt"))
 
 
@@ -39,7 +43,7 @@ class LooseHand:
 
 @dataclass(frozen=True)
 class TruthSample:
-    """What a data set knows about one hand: the labels that predictions are tied to."""
+    """What a data set knows about one hand: the labels, and the picture that predictions are tied by."""
 
     index: int
     name: str
@@ -47,6 +51,7 @@ class TruthSample:
     joints_m: Float
     joints_px: Float
     visible: Any
+    picture: str = ""
 
 
 def read_with_truth(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
@@ -119,7 +124,7 @@ def read_freihand_json(path: str | PathLike[str], truth: Sequence[TruthSample], 
 def read_json_lines(
     path: str | PathLike[str], truth: Sequence[TruthSample]
 ) -> tuple[PoseRecords, list[Skipped], dict[str, int]]:
-    """``graphhand predict --json`` lines, tied to samples by picture name.
+    """``graphhand predict --json`` lines, tied to samples by their pictures' paths: one is the end of the other.
 
     Where a picture has several predicted hands, a sample gets the nearest one of its own side in the picture (by the
     mean distance of labelled joints), or of either side where there is none of its own.
@@ -141,12 +146,12 @@ def read_json_lines(
             counts["error_lines"] += "error" in record
             hands = [_loose_hand(hand, f"{path}:{number}") for hand in record.get("hands", [])]
             by_picture.setdefault(picture_key(record["image"]), []).extend(hands)
-    find = _picture_finder(by_picture)
+    find = _picture_finder(by_picture, {picture_key(sample.picture or sample.name) for sample in truth})
     tied: list[tuple[TruthSample, LooseHand]] = []
     skipped = []
     matched = False
     for sample in truth:
-        hands_here = find(sample.name)
+        hands_here = find(picture_key(sample.picture or sample.name))
         matched |= hands_here is not None
         if not hands_here:
             reason = "no line for its picture" if hands_here is None else "no hand was found in its picture"
@@ -180,27 +185,41 @@ def tie(truth: Sequence[TruthSample], hands: Sequence[LooseHand]) -> PoseRecords
 
 
 def picture_key(name: str) -> str:
-    """A picture's path, or a sample's name, without suffix and without a ``#side`` at its end."""
-    path = PurePosixPath(name.replace("\\", "/").split("#")[0])
-    return str(path.with_suffix("")) if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp", ".webp"} else str(path)
+    """A picture's path, or a sample's name, without suffix and without ``#left`` or ``#right`` at its end."""
+    path = PurePosixPath(_SIDE_AT_END.sub("", name.replace("\\", "/")))
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else str(path)
 
 
-def _picture_finder(by_picture: dict[str, list[LooseHand]]) -> Any:
-    """A look-up from sample name to hands: equal keys, or the one picture whose path ends in the sample's key."""
-    tails: dict[str, list[str]] = {}
+def _picture_finder(
+    by_picture: dict[str, list[LooseHand]], wanted: Collection[str]
+) -> Callable[[str], list[LooseHand] | None]:
+    """A look-up from one of the ``wanted`` keys to the hands predicted in its picture.
+
+    That is the picture of this key, or the one whose path ends in it; or, where ``predict`` was run further down, the
+    one whose path is the end of this key, and of no other that is wanted.
+    """
+    endings: dict[str, list[str]] = {}
     for key in by_picture:
-        parts = key.split("/")
-        for start in range(len(parts)):
-            tails.setdefault("/".join(parts[start:]), []).append(key)
+        for end in _endings(key):
+            endings.setdefault(end, []).append(key)
+    claims = Counter(end for key in wanted for end in _endings(key) if end in by_picture)
 
-    def find(name: str) -> list[LooseHand] | None:
-        key = picture_key(name)
+    def find(key: str) -> list[LooseHand] | None:
         if key in by_picture:
             return by_picture[key]
-        candidates = tails.get(key, [])
-        return by_picture[candidates[0]] if len(candidates) == 1 else None
+        longer = endings.get(key, [])
+        if len(longer) == 1:
+            return by_picture[longer[0]]
+        shorter = next((end for end in _endings(key) if claims[end] == 1), None)
+        return None if longer or shorter is None else by_picture[shorter]
 
     return find
+
+
+def _endings(key: str) -> Iterator[str]:
+    """The path and what is left of it without its first parts, longest first."""
+    parts = key.split("/")
+    return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def _nearest(sample: TruthSample, hands: Sequence[LooseHand]) -> LooseHand:

@@ -122,7 +122,8 @@ class _Cuts(Dataset[Any]):
 def truth_of(sample: HandSample, index: int) -> TruthSample:
     """A sample's labels."""
     joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
-    return TruthSample(index, sample.name, sample.side, joints_m, sample.joints_px.astype(np.float64), sample.visible)
+    joints_px = sample.joints_px.astype(np.float64)
+    return TruthSample(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.picture)
 
 
 def read_truth(
