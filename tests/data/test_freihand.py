@@ -43,7 +43,7 @@ def test_one_version_can_be_chosen(tree):
     dataset = FreiHAND(tree, versions=("hom",))
     assert [dataset[i].name for i in range(len(dataset))] == ["training/00000002", "training/00000003"]
     assert FreiHAND(tree, versions="hom").versions == dataset.versions
-    for versions in (("green",), "green", 3):
+    for versions in (("green",), "green", 3, ()):
         with pytest.raises(InputError, match="gs, hom, sample, auto"):
             FreiHAND(tree, versions=versions)
 
@@ -54,7 +54,7 @@ def test_files_that_do_not_match_are_refused(tree):
         FreiHAND(tree)
 
 
-@pytest.mark.parametrize("content", ["", "[[1, 2", "{}"])
+@pytest.mark.parametrize("content", ["", "[[1, 2", "{}", "[" * 100_000])
 def test_broken_json_is_one_line(tree, content):
     (tree / "FreiHAND_pub_v2" / "training_xyz.json").write_text(content)
     with pytest.raises(InputError, match=r"training_xyz\.json") as caught:

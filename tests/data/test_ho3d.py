@@ -97,3 +97,9 @@ def test_a_list_that_leaves_the_folder_is_refused(tree):
 @pytest.mark.parametrize("split", ["train", "evaluation"])
 def test_samples_say_which_picture_they_are_of(tree, split, assert_pictures_named):
     assert_pictures_named(tree, HO3D(tree, split))
+
+
+def test_a_list_in_another_encoding_is_one_line(tree):
+    (tree / "train.txt").write_bytes("ABF10/0000".encode("utf-16"))
+    with pytest.raises(InputError, match=r"train\.txt: is not text in UTF-8"):
+        HO3D(tree, "train")

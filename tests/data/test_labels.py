@@ -38,6 +38,13 @@ CASES = {
     "3d alone": (lambda s: replace(s, joints_px=np.full((21, 2), np.nan)), "no joint is labelled"),
     "transposed camera": (lambda s: replace(s, K=s.K.T), "K: not a camera"),
     "zero focal": (lambda s: replace(s, K=np.diag([0.0, 0.0, 1.0])), "K: not a camera"),
+    "focal in picture widths": (lambda s: replace(s, K=np.diag([0.9, 1.2, 1.0])), "K: no picture.*pixels"),
+    "vast focal": (lambda s: replace(s, K=np.diag([1e300, 1e300, 1.0])), "K: no picture"),
+    "vast principal point": (lambda s: replace(s, K=s.K + np.eye(3)[:, :1] @ [[0, 0, 1e300]]), "K: no picture"),
+    "half a box": (lambda s: replace(s, box_px=[np.nan, 0, 10, 10]), "box_px: no box"),
+    "vast box": (lambda s: replace(s, box_px=[0, 0, np.inf, 10]), "box_px: no box"),
+    "flat box": (lambda s: replace(s, box_px=[0, 0, 10, -1]), "box_px: no box"),
+    "other picture's box": (lambda s: replace(s, box_px=[9000, 0, 10, 10]), "box_px.*far off"),
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ def test_a_split_keeps_its_lines(tmp_path, record):
         ({"visible": [1] * 21}, "visible"),
         ({"camera": {"fx": 1}}, "camera"),
         ({"box_px": [0, 0, 0, 10]}, "box_px"),
+        ({"box_px": [math.nan, 0, 10, 10]}, "box_px"),
+        ({"box_px": [0, 0, 1e300, 10]}, "box_px.*too large"),
+        ({"joints_px": [[10**400, 0]] * 21}, "joints_px"),
+        ({"joints_px": [[1e300, 0]] * 21}, "joints_px.*too large"),
+        ({"joints_cam_m": [[0, 0, math.inf]] * 21}, "joints_cam_m.*too large"),
+        ({"camera": {"fx": 10**400, "fy": 1, "cx": 1, "cy": 1}}, "camera"),
+        ({"camera": {"fx": 1e-300, "fy": 1e-300, "cx": 1, "cy": 1}}, "K: no picture"),
         ({"image": "missing.png"}, "missing.png"),
         ({"joints_cam_m": [[0, 0, 500.0]] * 21}, "joints_cam_m"),
         ({"joints_px": [None] * 21, "box_px": None}, "no joint is labelled and there is no box"),
@@ -95,7 +103,9 @@ def test_a_wrong_field_is_named_with_file_and_line(tmp_path, record, change, mes
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"image": "a", "side": "left", "joint_px": []}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[" * 100_000, "[]", '{"image": "a.png"}', '{"image": "a", "side": "left", "joint_px": []}']
+)
 def test_a_malformed_line_is_refused_at_once(tmp_path, record, line):
     with pytest.raises(InputError, match=r"hands\.jsonl:2"):
         write(tmp_path, record, line)

@@ -20,6 +20,22 @@ def test_every_set_describes_itself_and_names_the_missing_file(name, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_a_folder_that_cannot_be_asked_for_is_one_line(name, tmp_path):
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        open_dataset(name, tmp_path / ("x" * 300))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("rhd", {"hand_rule": {}}), ("stb", {"views": {}}), ("stb", {"views": ()}), ("dexycb", {"setup": {}})],
+)
+def test_choices_of_any_type_are_refused_by_name(name, options, tmp_path):
+    with pytest.raises(InputError, match="choose from"):
+        open_dataset(name, tmp_path, **options)
+
+
 def test_unknown_names_splits_and_options_list_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="rhd, stb, freihand"):
         open_dataset("imagenet", tmp_path)
@@ -54,7 +70,7 @@ def test_options_have_one_syntax(pair, value):
 
 
 @pytest.mark.parametrize(
-    "pair", ["wrist_rule", "=ge", "views=", "views= ", "views=[a", "views=a,[b", "when=2020-99-99"]
+    "pair", ["wrist_rule", "=ge", "views=", "views= ", "views=[a", "views=a,[b", "when=2020-99-99", "a=" + "[" * 5000]
 )
 def test_malformed_options_are_one_line(pair):
     with pytest.raises(InputError, match=r"^--some-flag: .* is not KEY=VALUE") as caught:

@@ -86,6 +86,19 @@ def test_a_missing_mask_names_the_way_out(tree):
     assert RHD(tree, "evaluation", hand_rule="visible")[0].side == "right"
 
 
+def test_an_empty_mask_is_one_line(tree):
+    (tree / "RHD_published_v2/evaluation/mask/00000.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"00000\.png: not readable as a mask"):
+        RHD(tree, "evaluation")[0]
+
+
+@pytest.mark.parametrize("name", ["0", 0.5, None])
+def test_frames_that_are_no_numbers_are_refused(tree, name):
+    spoil(tree, lambda annotations: annotations.update({name: annotations[0]}))
+    with pytest.raises(InputError, match=r"anno_evaluation\.pickle: frames are not named by numbers"):
+        RHD(tree, "evaluation")
+
+
 def spoil(tree, change):
     path = tree / "RHD_published_v2/evaluation/anno_evaluation.pickle"
     annotations = pickle.loads(path.read_bytes())

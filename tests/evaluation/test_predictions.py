@@ -14,6 +14,10 @@ from graphhand.evaluation import predictions as readers
 from graphhand.evaluation import preset, score
 from graphhand.evaluation.predictions import TruthSample
 
+HUGE_HAND = json.dumps(
+    {"image": "a", "hands": [{"side": "left", "joints_rel_m": [[10**400] * 3] * 21, "joints_px": [[1, 1]] * 21}]}
+).encode()
+
 
 @pytest.fixture
 def truth(records):
@@ -189,6 +193,9 @@ def test_a_sample_is_tied_by_its_picture_whatever_it_is_called(records, truth, t
     [
         ("p.jsonl", b"{", "not JSON"),
         ("p.jsonl", b'{"hands": []}', "no 'image'"),
+        ("p.jsonl", b'{"image": "a", "hands": null}', "'hands' is no list"),
+        ("p.jsonl", HUGE_HAND, "a hand is not as expected"),
+        ("p.json", b"[[[[1" + b"0" * 400 + b", 1, 1]]], []]", "21x3"),
         ("p.jsonl", b'{"image": "a", "hands": [{"side": "left"}]}', "a hand is not as expected"),
         ("p.jsonl", b'{"image": "a", "hands": [{"side":"left","joints_rel_m":[[1]],"joints_px":[[1]]}]}', "21 joints"),
         ("p.jsonl", b'{"image": "elsewhere", "hands": []}', "no line names a picture"),
@@ -243,6 +250,19 @@ def test_missing_arrays_and_wrong_shapes_are_named(records, tmp_path):
     scipy.io.savemat(tmp_path / "c.mat", {"something": records.truth_m})
     with pytest.raises(InputError, match="among something"):
         readers.read_with_truth(tmp_path / "c.mat")
+
+
+@pytest.mark.parametrize("values", [np.array(["a", "b"]), np.zeros((2, 21, 3), complex), np.zeros((2, 21, 3), bool)])
+def test_arrays_of_anything_but_numbers_are_refused(records, tmp_path, values):
+    np.savez(tmp_path / "p.npz", predicted_m=values, truth_m=records.truth_m)
+    with pytest.raises(InputError, match="predicted_m is not numbers"):
+        readers.read_with_truth(tmp_path / "p.npz")
+
+
+def test_a_matlab_struct_is_refused(records, tmp_path):
+    scipy.io.savemat(tmp_path / "p.mat", {"est": {"poses": records.predicted_m}, "gt": records.truth_m})
+    with pytest.raises(InputError, match="est is not numbers"):
+        readers.read_with_truth(tmp_path / "p.mat")
 
 
 def test_a_pickled_npz_is_not_executed(tmp_path):

@@ -86,6 +86,8 @@ def test_changing_nothing_keeps_the_name():
         ({"excluded": (21,)}, "0-20"),
         ({"root": 21}, "root"),
         ({"thresholds": "50-20x3"}, "thresholds"),
+        ({"thresholds": "0-50x99999999999999"}, "thresholds"),
+        ({"thresholds": f"0-{'9' * 400}x20"}, "thresholds"),
         ({"aligment": "root"}, "aligment"),
     ],
 )

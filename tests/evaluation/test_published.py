@@ -111,6 +111,8 @@ def test_other_files_of_a_folder_are_passed_over(tmp_path):
     write(tmp_path / "README.md", "# curves\n")
     write(tmp_path / "falling", "0.9\n0.2\n")
     write(tmp_path / "percent", "10\n90\n")
+    write(tmp_path / "long.csv", "a,b\n1," + "x" * 200_000)
+    write(tmp_path / "vast.py", "class A:\n def f(self):\n  self.x = linspace(0, 50, 1e400)\n  self.y = [0, 1]\n")
     (tmp_path / "fig.pdf").write_bytes(b"%PDF \xff\xfe")
     assert [curve.name for curve in load_curves(tmp_path)] == ["rgb"]
 

@@ -89,7 +89,7 @@ DIR/
 
     def __init__(self, root: str | PathLike[str], split: str = "train", *, setup: str = "s0") -> None:
         self.split = self.info.require_split(split)
-        if setup not in SETUPS:
+        if setup not in tuple(SETUPS):  # of any type: some have no hash
             raise InputError("setup", f"no setup {setup!r}", f"choose from {', '.join(SETUPS)}")
         self.setup = setup
         self.root = Path(root)

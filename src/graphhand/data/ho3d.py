@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.info import DatasetInfo
-from graphhand.data.labelfiles import as_array, read_json
+from graphhand.data.labelfiles import as_array, open_text, read_json
 from graphhand.data.labels import project, require_plausible
 from graphhand.data.sample import HandSample
 from graphhand.errors import InputError
@@ -58,7 +58,8 @@ DIR/
         self.split = self.info.require_split(split)
         self.root = Path(root)
         self.file = self.info.require(self.root / f"{split}.txt")
-        self._names = self.file.read_text(encoding="utf-8").split()
+        with open_text(self.file) as text:
+            self._names = text.read().split()
         for name in self._names:
             if len(Path(name).parts) != 2 or ".." in name:
                 raise InputError(self.file, f"line {name!r} is not SEQUENCE/FRAME", "copy or download it again")

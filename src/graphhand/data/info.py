@@ -42,15 +42,19 @@ class DatasetInfo:
         """Return ``path`` if it exists.
 
         Raises:
-            InputError: it does not; the remedy is the check that draws the expected tree.
+            InputError: it does not, or cannot be looked for; the remedy is the check that draws the expected tree.
         """
         path = Path(path)
-        if not path.exists():
-            remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
+        remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
+        try:
+            found = path.exists()
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise InputError(path, f"cannot be read ({error.strerror})", remedy) from None
+        if not found:
             raise InputError(path, "no such file or folder", remedy)
         return path
 
 
 def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of which one may be given alone; what is no sequence is left for the caller to refuse by name."""
-    return tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
+    """Names of which one may be given alone; what is none, or no sequence, is the caller's to refuse by name."""
+    return tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) and chosen else (chosen,)

@@ -44,7 +44,7 @@ def read_json(path: Path) -> Any:
     try:
         with path.open(encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(path, f"not readable as JSON ({_line(error)})", _COPY_AGAIN) from None
 
 
@@ -57,7 +57,7 @@ def read_yaml(path: Path) -> Any:
     try:
         with path.open(encoding="utf-8") as file:
             return yaml.safe_load(file)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(path, f"not readable as YAML ({_line(error)})", _COPY_AGAIN) from None
 
 
@@ -102,7 +102,7 @@ def as_array(value: Any, shape: tuple[int, ...], source: str | PathLike[str], fi
     """
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(source, f"{field} is not numbers", _COPY_AGAIN) from None
     if array.shape != shape:
         raise InputError(source, f"{field} has shape {array.shape}, not {shape}", "check the data set's version")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
+from graphhand.limits import BOX_PX, FOCAL_PX
 from graphhand.skeleton import Joint
 
 # A hand's extent in metres. An infant's fist is about 0.03, the largest hand on record spans 0.32; labels are noisy.
@@ -34,7 +35,7 @@ def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSa
     Raises:
         InputError: names the sample, the field, and the likely mistake.
     """
-    for check in (_check_camera, _check_3d, _check_2d, _check_agreement):
+    for check in (_check_camera, _check_3d, _check_box, _check_2d, _check_agreement):
         field, problem, remedy = check(sample)
         if problem:
             raise InputError(source, f"sample {sample.name}, {field}: {problem}", remedy)
@@ -77,15 +78,33 @@ def _check_2d(sample: HandSample) -> _Finding:
     if len(points) > 1 and extent < 1.0:
         return "joints_px", f"all joints lie within {extent:.2g} pixel", "leave out hands without labels"
     height, width = sample.image.shape[:2]
-    u, v = (left + right) / 2, (top + bottom) / 2
-    off_u, off_v = _OFF_PICTURE_SIDES * width, _OFF_PICTURE_SIDES * height
-    if not (-off_u <= u <= width + off_u and -off_v <= v <= height + off_v):
-        return (
-            "joints_px",
-            f"the hand's middle ({u:.0f}, {v:.0f}) is far off the {width}x{height} picture",
-            "check that picture and labels belong together and that u comes before v",
-        )
+    problem = _far_off((left + right) / 2, (top + bottom) / 2, width, height)
+    if problem:
+        return "joints_px", problem, "check that picture and labels belong together and that u comes before v"
     return _FINE
+
+
+def _far_off(u: float, v: float, width: int, height: int) -> str:
+    """What is wrong with a hand whose middle is there in a picture of that size; "" where nothing is."""
+    off_u, off_v = _OFF_PICTURE_SIDES * width, _OFF_PICTURE_SIDES * height
+    if -off_u <= u <= width + off_u and -off_v <= v <= height + off_v:
+        return ""
+    return f"the hand's middle ({u:.0f}, {v:.0f}) is far off the {width}x{height} picture"
+
+
+def _check_box(sample: HandSample) -> _Finding:
+    if sample.box_px is None:
+        return _FINE
+    x, y, width, height = sample.box_px.tolist()
+    # NaN compares as false, so it fails as well.
+    if not (abs(x) < BOX_PX and abs(y) < BOX_PX and 0 < width < BOX_PX and 0 < height < BOX_PX):
+        return (
+            "box_px",
+            f"no box [{x:.3g}, {y:.3g}, {width:.3g}, {height:.3g}]",
+            "write [x, y, width, height] in pixels",
+        )
+    problem = _far_off(x + width / 2, y + height / 2, sample.image.shape[1], sample.image.shape[0])
+    return ("box_px", problem, "check that picture and box belong together") if problem else _FINE
 
 
 def _check_camera(sample: HandSample) -> _Finding:
@@ -96,6 +115,13 @@ def _check_camera(sample: HandSample) -> _Finding:
     # NaN compares as unequal, so a NaN in the last row fails as well.
     if not (sound and all(abs(a - b) < 1e-6 for a, b in zip(last, (0.0, 0.0, 1.0)))):
         return "K", "not a camera matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]", "check its order (is it transposed?)"
+    least, most = FOCAL_PX
+    if not (least <= min(fx, fy) and max(fx, fy) <= most and max(abs(cx), abs(cy), abs(skew)) <= most):
+        return (
+            "K",
+            f"no picture has a camera of fx {fx:.3g}, fy {fy:.3g}, cx {cx:.3g}, cy {cy:.3g}",
+            "give it in pixels",
+        )
     return _FINE
 
 

@@ -36,6 +36,8 @@ LABEL_FILE = "hands.jsonl"
 _REQUIRED = ("image", "side")
 _OPTIONAL = ("joints_px", "visible", "joints_cam_m", "camera", "box_px", "name", "split")
 _SCHEMA = "see the field list in docs/data.md"
+_LARGEST = 1e9
+"""No pixel, and no metre from a camera, is farther."""
 
 
 class PlainHands:
@@ -93,7 +95,7 @@ DIR/
 def _parse(line: str, source: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(source, f"not JSON ({error})", "write one JSON object a line") from None
     if not isinstance(record, dict):
         raise InputError(source, "not a JSON object", _SCHEMA)
@@ -159,10 +161,12 @@ def _rows(record: dict[str, Any], field: str, width: int, source: str) -> npt.ND
 def _numbers(value: Any, shape: tuple[int, ...], field: str, source: str) -> npt.NDArray[np.float64]:
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.shape != shape:
         raise InputError(source, f"'{field}' is not numbers of shape {shape}", _SCHEMA)
+    if (np.abs(array) > _LARGEST).any():  # NaN is not: it stands for null
+        raise InputError(source, f"'{field}' has a number that is too large", _SCHEMA)
     return array
 
 
@@ -171,6 +175,6 @@ def _camera(camera: Any, source: str) -> npt.NDArray[np.float64] | None:
         return None
     try:
         fx, fy, cx, cy = (float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise InputError(source, "'camera' needs numbers fx, fy, cx, cy", _SCHEMA) from None
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])

@@ -56,7 +56,7 @@ def dataset_options(pairs: Iterable[str], flag: str) -> dict[str, Any]:
             value = yaml.safe_load(text)
             if value == text and "," in text:
                 value = [yaml.safe_load(part) for part in text.split(",")]
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             text = ""
         if not key or not text:
             raise InputError(flag, f"{pair!r} is not KEY=VALUE", "write for example wrist_rule=ge")
@@ -88,5 +88,8 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
         if option not in known:
             raise InputError(f"{name} option", f"no option {option!r}", f"choose from {', '.join(known) or 'none'}")
     root = os.path.expanduser(root)  # noqa: PTH111, which raises where there is no such user
-    dataset: NamedDataset = cls(root, **options) if split is None else cls(root, split, **options)
+    try:
+        dataset: NamedDataset = cls(root, **options) if split is None else cls(root, split, **options)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError(root, f"cannot be read ({error.strerror})", "check the path and its permissions") from None
     return dataset

@@ -75,6 +75,8 @@ DIR/                                    RHD_published_v2, or the folder that hol
         annotations = load_restricted(self.file)
         if not isinstance(annotations, dict) or not annotations:
             raise InputError(self.file, "not a dict of frames", "this is no RHD annotation file")
+        if not all(isinstance(number, int | np.integer) for number in annotations):
+            raise InputError(self.file, "frames are not named by numbers", "this is no RHD annotation file")
         # Stacked arrays, not 41,258 dicts: worker processes then share one copy.
         self._numbers = sorted(annotations)
         self._malformed: dict[int, InputError] = {}
@@ -162,9 +164,14 @@ def mask_areas(path: Path) -> dict[Side, int]:
     Raises:
         InputError: the mask is missing or damaged.
     """
-    if not path.is_file():
-        raise InputError(path, "no such mask", "restore it, or choose the hand with hand_rule=visible")
-    mask = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    remedy = "restore it, or choose the hand with hand_rule=visible"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(path, "no such mask", remedy) from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", remedy) from None
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if mask is None:
         raise InputError(path, "not readable as a mask", "copy or download it again")
     mask = mask if mask.ndim == 2 else mask[..., 0]

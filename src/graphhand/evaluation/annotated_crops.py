@@ -65,7 +65,7 @@ class AnnotatedCrops:
             joints_cam_m = np.array(entry["joints_cam_m"], dtype=np.float64).reshape(21, 3)
             K = np.array(entry["K_crop"], dtype=np.float64).reshape(3, 3)
             name, side = str(entry["image"]), entry["side"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(source, "a field is missing or has another shape", _FIELDS) from None
         if side not in ("left", "right"):
             raise InputError(source, f"'side' is {side!r}", "write 'left' or 'right'")

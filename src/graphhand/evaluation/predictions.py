@@ -80,7 +80,7 @@ def read_npz(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
         raise InputError(path, f"no array {', '.join(sorted(missing))}", remedy)
     fields = {name: arrays[name] for name in PoseRecords.__dataclass_fields__ if name in arrays}
     for name in ("predicted_m", "truth_m"):
-        fields[name] = fields[name] * METRES[unit]
+        fields[name] = _in_metres(path, name, fields[name], unit)
     return _built(path, **fields)
 
 
@@ -94,8 +94,11 @@ def read_mat(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
         raise InputError(path, f"not a readable .mat ({error})", "save it as MATLAB version 7 or older") from None
     for estimate, truth in _MAT_PAIRS:
         if estimate in arrays and truth in arrays:
-            scale = METRES[unit]
-            return _built(path, predicted_m=arrays[estimate] * scale, truth_m=arrays[truth] * scale)
+            return _built(
+                path,
+                predicted_m=_in_metres(path, estimate, arrays[estimate], unit),
+                truth_m=_in_metres(path, truth, arrays[truth], unit),
+            )
     known = ", ".join("/".join(pair) for pair in _MAT_PAIRS)
     found = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
     raise InputError(path, f"no pair of estimate and truth among {found}", f"name the two arrays one of {known}")
@@ -110,7 +113,7 @@ def read_freihand_json(path: str | PathLike[str], truth: Sequence[TruthSample], 
     data = _load_json(path)
     try:
         joints = np.asarray(data[0], dtype=np.float64) * METRES[unit]
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, OverflowError, IndexError, KeyError):
         joints = np.empty(0)
     if joints.ndim != 3 or joints.shape[1:] != (21, 3):
         raise InputError(path, "its first entry is not a list of 21x3 joints", "write [[joints...], [vertices...]]")
@@ -144,7 +147,7 @@ def read_json_lines(
                 continue
             record = _parse_line(line, f"{path}:{number}")
             counts["error_lines"] += "error" in record
-            hands = [_loose_hand(hand, f"{path}:{number}") for hand in record.get("hands", [])]
+            hands = [_loose_hand(hand, f"{path}:{number}") for hand in record.get("hands", ())]
             by_picture.setdefault(picture_key(record["image"]), []).extend(hands)
     find = _picture_finder(by_picture, {picture_key(sample.picture or sample.name) for sample in truth})
     tied: list[tuple[TruthSample, LooseHand]] = []
@@ -240,7 +243,7 @@ def _loose_hand(hand: Any, source: str) -> LooseHand:
         joints_m = np.asarray(hand["joints_cam_m" if absolute else "joints_rel_m"], dtype=np.float64)
         joints_px = np.asarray(hand["joints_px"], dtype=np.float64)
         side, score = str(hand["side"]), float(hand.get("score", 1.0))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         remedy = "write the lines with graphhand predict --json"
         raise InputError(source, f"a hand is not as expected ({error})", remedy) from None
     if joints_m.shape != (21, 3) or joints_px.shape != (21, 2):
@@ -255,6 +258,8 @@ def _parse_line(line: str, source: str) -> dict[str, Any]:
         raise InputError(source, f"not JSON ({error})", "write the lines with graphhand predict --json") from None
     if not isinstance(record, dict) or not isinstance(record.get("image"), str):
         raise InputError(source, "no 'image' in the line", "write the lines with graphhand predict --json")
+    if not isinstance(record.get("hands", []), list):
+        raise InputError(source, "'hands' is no list", "write the lines with graphhand predict --json")
     return record
 
 
@@ -265,6 +270,12 @@ def _load_json(path: str | PathLike[str]) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(path, f"not JSON ({error})", "write [[joints...], [vertices...]]") from None
+
+
+def _in_metres(path: str | PathLike[str], name: str, values: Any, unit: Unit) -> Float:
+    if values.dtype.kind not in "fiu":
+        raise InputError(path, f"{name} is not numbers but {values.dtype}", "store N hands of 21 joints, x y z")
+    return np.asarray(values * METRES[unit], dtype=np.float64)
 
 
 def _built(path: str | PathLike[str], **fields: Any) -> PoseRecords:

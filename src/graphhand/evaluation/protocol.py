@@ -19,6 +19,7 @@ AlignmentKind = Literal["none", "root", "procrustes"]
 ScaleKind = Literal["none", "bone", "least_squares"]
 
 _GRID = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)x(\d+)")
+_LARGEST_MM, _MOST_POINTS = 10_000.0, 100_000
 _JOINT_ZERO = {
     "wrist": "joint 0 is the wrist",
     "palm_middle": "joint 0 is the palm (midpoint of wrist and middle_mcp, both hands)",
@@ -42,7 +43,7 @@ def thresholds_mm(name: str) -> FloatArray:
     match = _GRID.fullmatch(name)
     if match:
         low, high, points = float(match[1]), float(match[2]), int(match[3])
-        if low < high and points >= 2:
+        if low < high <= _LARGEST_MM and 2 <= points <= _MOST_POINTS:
             return np.linspace(low, high, points)
     raise ValueError(f"no thresholds {name!r}; use one of {', '.join(THRESHOLD_GRIDS)}, or LOW-HIGHxPOINTS in mm")
 

@@ -104,10 +104,10 @@ def _read_curves(path: Path) -> list[Curve]:
 
 
 def _from_csv(text: str) -> list[Curve]:
-    rows = list(csv.reader(text.splitlines()))
     try:
+        rows = list(csv.reader(text.splitlines()))
         table = np.array([[float(cell) for cell in row] for row in rows[1:]])
-    except ValueError:
+    except (ValueError, csv.Error):
         return []
     if table.ndim != 2 or not rows or table.shape[1] != len(rows[0]):
         return []
@@ -156,7 +156,7 @@ def _from_python(text: str) -> Iterator[Curve | None]:
                 if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute):
                     try:
                         fields[statement.targets[0].attr] = _value(statement.value, fields)
-                    except (ValueError, TypeError, IndexError):
+                    except (ValueError, TypeError, IndexError, OverflowError):
                         continue  # not a number list: the class has no such curve
             shares = fields.get("y", fields.get("aligned_joints"))
             thresholds = fields.get("x")
