@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +81,20 @@ def assert_pictures_named() -> Callable[[Path, HandDataset], None]:
             np.testing.assert_array_equal(read_image(file), sample.image)
 
     return check
+
+
+@pytest.fixture
+def bytes_kept() -> Callable[[Callable[[], HandDataset]], float]:
+    """measure(open_it) -> bytes that an open data set holds for each hand, past what opening it took."""
+
+    def measure(open_it: Callable[[], HandDataset]) -> float:
+        open_it()  # what is made once is not counted
+        tracemalloc.start()
+        try:
+            dataset = open_it()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0] / len(dataset)
+        finally:
+            tracemalloc.stop()
+
+    return measure

@@ -58,3 +58,39 @@ def test_a_malformed_file_is_named(tree):
 
 def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
     assert_pictures_named(tree, CocoWholeBody(tree, "val"))
+
+
+def change_people(tree, change):
+    path = tree / "annotations" / "coco_wholebody_val_v1.0.json"
+    data = json.loads(path.read_text())
+    change(data["annotations"])
+    path.write_text(json.dumps(data))
+
+
+def test_malformed_points_spoil_one_hand_alone(tree):
+    change_people(tree, lambda people: people[0].update(lefthand_kpts=[1, 2]))
+    dataset = CocoWholeBody(tree, "val")
+    assert dataset[1].side == "right"
+    with pytest.raises(InputError, match=r"_v1\.0\.json: person 1, lefthand_kpts has shape \(2,\)"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("box", [[], [1, 2], [1, 2, "a", 3], None])
+def test_a_malformed_box_is_refused(tree, box):
+    change_people(tree, lambda people: people[0].update(lefthand_box=box))
+    with pytest.raises(InputError, match=r"_v1\.0\.json: malformed: (?!no )"):
+        CocoWholeBody(tree, "val")
+
+
+@pytest.mark.parametrize("side", ["small", True, [3]])
+def test_a_least_side_that_is_no_number_is_no_fault_of_the_file(tree, side):
+    with pytest.raises(InputError, match=r"^min_side_px: is .*; give a number of pixels"):
+        CocoWholeBody(tree, "val", min_side_px=side)
+
+
+def test_every_hand_of_coco_fits_in_memory(tree, bytes_kept):
+    def many(people):
+        people += [{**people[0], "id": 10 + k, "face_kpts": [1.5] * 204} for k in range(1000)]
+
+    change_people(tree, many)
+    assert bytes_kept(lambda: CocoWholeBody(tree, "val")) < 800

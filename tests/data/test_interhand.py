@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from graphhand.data import InterHand
+from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
 from graphhand.images import write_image
 
@@ -85,3 +86,50 @@ def test_missing_files_are_named(tree):
 
 def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
     assert_pictures_named(tree, InterHand(tree, "test"))
+
+
+def change_labels(tree, change):
+    """Rewrite the data file after ``change(images, annotations)``."""
+    path = tree / "annotations/test/InterHand2.6M_test_data.json"
+    data = json.loads(path.read_text())
+    change(data["images"], data["annotations"])
+    path.write_text(json.dumps(data))
+
+
+def test_a_hand_of_a_pair_without_a_valid_joint_is_left_out(tree):
+    """As where annotating one of two hands failed: it is nobody's fault, and nothing to learn from."""
+    change_labels(tree, lambda _, labels: labels[2].update(joint_valid=[[1]] * 21 + [[0]] * 21))
+    dataset = InterHand(tree, "test")
+    assert [dataset[i].side for i in range(len(dataset))] == ["right", "left", "right"]
+    assert check_dataset("interhand", tree, ["test"]).usable
+
+
+@pytest.mark.parametrize("flags", [None, "all", [[1]] * 41, [[1], [1, 1]] * 21])
+def test_malformed_flags_spoil_one_picture_alone(tree, flags):
+    change_labels(tree, lambda _, labels: labels[0].update(joint_valid=flags))
+    dataset = InterHand(tree, "test")
+    assert len(dataset) == 4
+    assert dataset[1].side == "left"
+    with pytest.raises(InputError, match=r"_data\.json: image 0, joint_valid is not 42 numbers"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("field", ["file_name", "camera", "frame_idx"])
+def test_a_picture_without_a_field_is_named(tree, field):
+    change_labels(tree, lambda images, _: images[1].pop(field))
+    with pytest.raises(InputError, match=f"malformed: no '{field}'"):
+        InterHand(tree, "test")
+
+
+def test_interacting_is_yes_or_no(tree):
+    with pytest.raises(InputError, match="interacting: is 'maybe'; choose from true, false"):
+        InterHand(tree, "test", interacting="maybe")
+
+
+def test_a_million_hands_fit_in_memory(tree, bytes_kept):
+    def many(images, labels):
+        images += [{**images[0], "id": 10 + k, "file_name": f"Capture0/a_sequence/cam40/{k}.jpg"} for k in range(2000)]
+        labels += [{**labels[0], "image_id": 10 + k} for k in range(2000)]
+
+    change_labels(tree, many)
+    assert bytes_kept(lambda: InterHand(tree, "test")) < 500

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -46,6 +47,8 @@ DIR/
 
     def __init__(self, root: str | PathLike[str], split: str = "train", *, min_side_px: float = 32.0) -> None:
         self.split = self.info.require_split(split)
+        if isinstance(min_side_px, bool) or not isinstance(min_side_px, int | float):
+            raise InputError("min_side_px", f"is {min_side_px!r}", "give a number of pixels")
         self.min_side_px = min_side_px
         self.root = Path(root)
         self.file = self.info.require(self.root / "annotations" / f"coco_wholebody_{split}_v1.0.json")
@@ -54,17 +57,30 @@ DIR/
         data = read_json(self.file)
         try:
             files = {image["id"]: str(image["file_name"]) for image in data["images"]}
-            self._hands: list[tuple[str, dict[str, Any], Side]] = [
-                (files[person["image_id"]], person, side)
+            hands = [
+                (files[person["image_id"]], str(person["id"]), side, person[f"{side}hand_kpts"])
                 for person in data["annotations"]
                 for side in get_args(Side)
-                if person.get(f"{side}hand_valid") and max(person[f"{side}hand_box"][2:]) >= min_side_px
+                if person.get(f"{side}hand_valid") and _longer_side(person[f"{side}hand_box"]) >= min_side_px
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(self.file, f"malformed: no {error}", "copy or download it again") from None
+            missing = "no " if isinstance(error, KeyError) else ""
+            raise InputError(self.file, f"malformed: {missing}{error}", "copy or download it again") from None
+        # Columns of plain bytes, not dicts of whole persons: worker processes then share one copy.
+        self._pictures = np.array([Path(picture).name.encode() for picture, *_ in hands], dtype=np.bytes_)
+        self._people = np.array([person.encode() for _, person, *_ in hands], dtype=np.bytes_)
+        self._left = np.array([side == "left" for _, _, side, _ in hands], dtype=np.bool_)
+        self._malformed: dict[int, InputError] = {}
+        self._points = np.zeros((len(hands), NUM_JOINTS, 3), np.float32)
+        for row, (_, person, side, points) in enumerate(hands):
+            try:
+                field = f"person {person}, {side}hand_kpts"
+                self._points[row] = as_array(points, (3 * NUM_JOINTS,), self.file, field).reshape(NUM_JOINTS, 3)
+            except InputError as error:
+                self._malformed[row] = error
 
     def __len__(self) -> int:
-        return len(self._hands)
+        return len(self._points)
 
     def __getitem__(self, index: int) -> HandSample:
         """Read one hand.
@@ -72,18 +88,18 @@ DIR/
         Raises:
             InputError: the picture is missing or damaged, or its labels are malformed or impossible.
         """
-        picture, person, side = self._hands[index]
-        name = f"{Path(picture).stem}/{person.get('id', index)}-{side}"
-        raw = as_array(person[f"{side}hand_kpts"], (3 * NUM_JOINTS,), self.file, f"{name}, {side}hand_kpts")
-        points = raw.reshape(NUM_JOINTS, 3)
+        if index in self._malformed:
+            raise self._malformed[index]
+        side: Side = "left" if self._left[index] else "right"
+        picture, person, points = self._pictures[index].decode(), self._people[index].decode(), self._points[index]
         labelled = points[:, 2] > 0
         sample = HandSample(
-            image=read_image(self.pictures / Path(picture).name),
+            image=read_image(self.pictures / picture),
             joints_px=np.where(labelled[:, None], points[:, :2], np.nan).astype(np.float32),
             visible=labelled,
             side=side,
-            name=name,
-            picture=f"{self.split}2017/{Path(picture).name}",
+            name=f"{Path(picture).stem}/{person}-{side}",
+            picture=f"{self.split}2017/{picture}",
         )
         return require_plausible(sample, self.file)
 
@@ -91,3 +107,8 @@ DIR/
     def protocol(self) -> dict[str, str]:
         """The choices that a number taken on this set depends on."""
         return {"dataset": "coco-wholebody", "split": self.split, "min_side_px": f"{self.min_side_px:g}"}
+
+
+def _longer_side(box: Sequence[float]) -> float:
+    _, _, width, height = box
+    return max(width, height)
