@@ -61,6 +61,13 @@ def test_setups_divide_subjects_views_and_sequences(tree, setup, split, count):
     assert len(DexYCB(tree, split, setup=setup)) == count
 
 
+@pytest.mark.parametrize(("setup", "split", "count"), [("s1", "train", 0), ("s1", "test", 12), ("s0", "test", 2)])
+def test_a_subject_downloaded_alone_keeps_its_split(tree, setup, split, count):
+    """The eighth of ten belongs to the unseen ones, whether or not the seven before it are there."""
+    (tree / "20200709-subject-01").rename(tree / "20201002-subject-08")
+    assert len(DexYCB(tree, split, setup=setup)) == count
+
+
 @pytest.mark.parametrize("setup", sorted(SETUPS))
 def test_no_picture_is_in_two_splits(setup):
     splits = [

@@ -17,15 +17,20 @@ from graphhand.errors import InputError, NoHandError
 from graphhand.images import read_image
 from graphhand.skeleton import NUM_JOINTS
 
-SUBJECTS, SERIALS, SEQUENCES = 10, 8, 100
-_ALL = (frozenset(range(SUBJECTS)), frozenset(range(SERIALS)), frozenset(range(SEQUENCES)))
+# Each subject's folder starts with the day of the recording.
+SUBJECT_DATES = (
+    *("20200709", "20200813", "20200820", "20200903", "20200908"),
+    *("20200918", "20200928", "20201002", "20201015", "20201022"),
+)
+SERIALS, SEQUENCES = 8, 100
+_ALL = (frozenset(range(len(SUBJECT_DATES))), frozenset(range(SERIALS)), frozenset(range(SEQUENCES)))
 
 
 def _where(rule: Any) -> frozenset[int]:
     return frozenset(i for i in range(SEQUENCES) if rule(i))
 
 
-# setup -> split -> numbers (by sorted name) of the subjects, cameras and sequences of each subject that belong to it.
+# setup -> split -> numbers of the subjects (by date), and of the cameras and each subject's sequences (by sorted name).
 SETUPS: dict[str, dict[str, tuple[frozenset[int], frozenset[int], frozenset[int]]]] = {
     "s0": {  # seen subjects, views and objects
         "train": (_ALL[0], _ALL[1], _where(lambda i: i % 5 != 4)),
@@ -62,7 +67,7 @@ class DexYCB:
     out, as in the set's own evaluation.
 
     Args:
-        root: the folder with one folder a subject, and calibration/.
+        root: the folder with one folder a subject, some or all of them, each whole, and calibration/.
         split: "train", "val" or "test".
         setup: "s0" to "s3", the four splits of the paper.
 
@@ -95,12 +100,17 @@ DIR/
         self.root = Path(root)
         calibration = self.info.require(self.root / "calibration" / "intrinsics")
         serials = sorted(path.name.split("_")[0] for path in calibration.glob("*_640x480.yml"))
-        subjects = sorted(path for path in self.root.iterdir() if path.name[:8].isdigit() and path.is_dir())
+        # By their names, not their places: people download some of the subjects.
+        subjects = {
+            SUBJECT_DATES.index(path.name[:8]): path
+            for path in self.root.iterdir()
+            if path.name[:8] in SUBJECT_DATES and path.is_dir()
+        }
         if not serials or not subjects:
             raise InputError(self.root, "no subject or no camera", "`graphhand data check dexycb DIR` shows the files")
         self._frames: list[_Frame] = []
         keep_subjects, keep_serials, keep_sequences = SETUPS[setup][split]
-        for subject in (path for i, path in enumerate(subjects) if i in keep_subjects):
+        for subject in (subjects[i] for i in sorted(keep_subjects & subjects.keys())):
             for i, sequence in enumerate(sorted(path for path in subject.iterdir() if path.is_dir())):
                 if i in keep_sequences:
                     kept = [serial for k, serial in enumerate(serials) if k in keep_serials]
