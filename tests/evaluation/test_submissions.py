@@ -49,6 +49,8 @@ def test_incomplete_predictions_are_refused(records, tmp_path):
         write_submission(path, records, "freihand", [Skipped(3, "x", "y")])
     with pytest.raises(InputError, match="not those of a whole split"):
         write_submission(path, records.select([0, 2]), "freihand")
+    with pytest.raises(InputError, match="not those of a whole split"):
+        write_submission(path, records.select(slice(5)), "freihand", samples=30)
     with pytest.raises(InputError, match="no position"):
         write_submission(path, replace(records, absolute=np.zeros(30, bool)), "freihand")
     assert not path.exists()

@@ -19,7 +19,11 @@ _MANO_VERTICES = 778
 
 
 def write_submission(
-    path: str | PathLike[str], records: PoseRecords, kind: SubmissionFormat, skipped: Sequence[Skipped] = ()
+    path: str | PathLike[str],
+    records: PoseRecords,
+    kind: SubmissionFormat,
+    skipped: Sequence[Skipped] = (),
+    samples: int | None = None,
 ) -> None:
     """Write predictions of a whole evaluation split.
 
@@ -30,6 +34,13 @@ def write_submission(
 
     Frames without a hand, which DexYCB's own evaluation leaves out, get no line; other formats cannot say so.
 
+    Args:
+        path: the file.
+        records: the predictions.
+        kind: the server's format.
+        skipped: samples without a prediction.
+        samples: how many the split has, where that is known: predictions of its first so many alone are refused.
+
     Raises:
         InputError: another sample has no prediction, or predictions lack a position in the camera frame.
     """
@@ -39,7 +50,8 @@ def write_submission(
         problem = f"{len(missing)} samples have no prediction, the first is number {missing[0].index}"
         raise InputError(path, problem, "a submission needs them all: mend those samples and run again")
     numbers = np.sort([*records.index, *gaps])
-    if len(records) == 0 or not np.array_equal(numbers, np.arange(len(numbers))):
+    whole = np.arange(len(numbers) if samples is None else samples)
+    if len(records) == 0 or not np.array_equal(numbers, whole):
         raise InputError(path, "the predictions are not those of a whole split", "run without --limit")
     if not records.absolute.all():
         raise InputError(path, "predictions have no position in the camera frame", "submit a network's own predictions")
