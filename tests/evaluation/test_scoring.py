@@ -20,8 +20,10 @@ def naive_scores(records, protocol):
     errors = [[] for _ in range(21)]
     for p, g, visible in zip(records.predicted_m, records.truth_m, records.visible):
         p, g = p.copy(), g.copy()
+        visible = visible.copy()
         if protocol.joint_zero != "wrist":
             other = 9 if protocol.joint_zero == "palm_middle" else 13
+            visible[0] |= visible[other]
             p[0], g[0] = (p[0] + p[other]) / 2, (g[0] + g[other]) / 2
         if protocol.alignment == "root":
             p, g = p - p[protocol.root], g - g[protocol.root]
@@ -61,6 +63,16 @@ def test_a_perfect_prediction_scores_zero_and_one(records, name):
     assert scores.mean_mm == pytest.approx(0, abs=1e-9)
     # Procrustes leaves rounding errors, which miss a threshold of exactly zero: half of the first of 99 intervals.
     assert scores.auc == pytest.approx(1, abs=0.5 / 99 if preset(name).alignment == "procrustes" else 1e-12)
+
+
+@pytest.mark.parametrize(("joint_zero", "knuckle"), [("palm_middle", 9), ("palm_ring", 13)])
+def test_a_palm_is_seen_where_the_wrist_or_its_knuckle_is(records, joint_zero, knuckle):
+    visible = np.zeros((30, 21), bool)
+    visible[:10, 0] = visible[10:20, knuckle] = visible[:, 20] = True
+    protocol = Protocol(alignment="procrustes", joint_zero=joint_zero, visibility="visible")
+    scores = score(replace(records, visible=visible), protocol)
+    assert np.flatnonzero(np.isfinite(scores.errors_mm[:, 0])).tolist() == list(range(20))
+    assert np.flatnonzero(np.isfinite(scores.errors_mm[:, knuckle])).tolist() == list(range(10, 20))
 
 
 def test_root_counted_or_not_is_a_factor(records):

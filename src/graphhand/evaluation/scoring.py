@@ -152,7 +152,7 @@ def score(records: PoseRecords, protocol: Protocol) -> Scores:
     valid = np.asarray(np.isfinite(truth).all(axis=-1))
     counted = valid & np.isin(np.arange(21), protocol.counted)
     if protocol.visibility == "visible":
-        counted &= records.visible
+        counted &= _visible(records, protocol)
     reasons = _reasons_to_leave_out(records, predicted, truth, valid, counted, protocol)
     usable = np.array([reason is None for reason in reasons], dtype=bool)
     left_out: dict[str, int] = {}
@@ -248,6 +248,14 @@ def _with_joint_zero(joints_m: Float, protocol: Protocol) -> Float:
     joints = joints_m.copy()
     joints[:, 0] = (joints_m[:, 0] + joints_m[:, _PALM_PARTNER[protocol.joint_zero]]) / 2
     return joints
+
+
+def _visible(records: PoseRecords, protocol: Protocol) -> npt.NDArray[np.bool_]:
+    """``(N, 21)``; a palm is seen where the wrist or the knuckle is, as in Zimmermann & Brox's reader."""
+    visible = records.visible.copy()
+    if protocol.joint_zero != "wrist":
+        visible[:, 0] |= visible[:, _PALM_PARTNER[protocol.joint_zero]]
+    return visible
 
 
 def _reasons_to_leave_out(
