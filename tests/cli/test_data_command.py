@@ -45,6 +45,12 @@ def test_a_broken_set_says_what_and_exits_with_1(folder, tmp_path):
     assert result.output.splitlines()[-1] == "not ready"
 
 
+def test_a_split_that_no_line_names_is_called_empty(folder, tmp_path):
+    result = run("check", "plain", folder, "--split", "tset", "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    assert "empty    tset: " in result.output
+
+
 def test_missing_files_show_the_expected_tree_in_one_screen(tmp_path):
     result = run("check", "rhd", tmp_path)
     assert result.exit_code == 1

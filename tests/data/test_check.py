@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from graphhand.data import DATASETS
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
 from graphhand.images import write_image
@@ -70,6 +71,19 @@ def test_missing_splits_are_findings_not_errors(tmp_path):
     assert all("no such file" in split.missing for split in report.splits)
     assert report.splits[0].published == 41258
     assert report.sheet() is None
+
+
+def test_a_number_is_compared_with_the_published_one_of_its_version_and_choices():
+    ho3d, stb = DATASETS["ho3d"].info, DATASETS["stb"].info
+    assert [ho3d.published("train", hands) for hands in (66034, 66000, 78297)] == [66034, 66034, 78297]
+    assert stb.published("test", 5) == 3000
+    assert DATASETS["plain"].info.published("", 5) is None
+
+
+def test_other_choices_have_no_published_number(tmp_path):
+    for options, published in ((None, 3000), ({"views": "BB_left"}, None)):
+        (split,) = check_dataset("stb", tmp_path, ["test"], options=options).splits
+        assert split.published == published
 
 
 def test_an_empty_set_is_not_usable(tmp_path):

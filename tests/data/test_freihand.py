@@ -75,3 +75,13 @@ def test_a_malformed_row_spoils_itself_alone(tree):
 
 def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
     assert_pictures_named(tree, FreiHAND(tree))
+
+
+@pytest.mark.parametrize("versions", ["hom", ("gs", "auto")])
+def test_evaluation_pictures_come_in_one_version_whatever_is_chosen_of_training(tree, versions):
+    root = tree / "FreiHAND_pub_v2"
+    for path in (root / "training_xyz.json", root / "training_K.json", root / "training"):
+        path.rename(root / path.name.replace("training", "evaluation"))
+    dataset = FreiHAND(tree, "evaluation", versions=versions)
+    assert [dataset[i].name for i in range(len(dataset))] == ["evaluation/00000000", "evaluation/00000001"]
+    assert dataset.protocol["versions"] == "gs"

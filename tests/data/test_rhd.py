@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from graphhand.data import RHD
-from graphhand.errors import InputError
+from graphhand.data.check import check_dataset
+from graphhand.errors import InputError, NoHandError
 from graphhand.images import write_image
 
 # Where each of our joints stands among one hand's 21 in RHD: the wrist, then each finger from its tip.
@@ -71,8 +72,14 @@ def test_both_hands_gives_every_hand_with_a_visible_joint(tree, dotted_sample):
 
 @pytest.mark.parametrize("rule", ["mask", "visible"])
 def test_a_frame_without_hands_is_refused_not_trained_on(tree, rule):
-    with pytest.raises(InputError, match="frame 3 shows no hand"):
+    with pytest.raises(NoHandError, match="frame 3 shows no hand"):
         RHD(tree, "evaluation", hand_rule=rule)[3]
+
+
+def test_a_frame_without_hands_leaves_a_sound_set_ready_to_use(tree):
+    report = check_dataset("rhd", tree, ["evaluation"])
+    assert report.usable
+    assert report.splits[0].without_hand == 1
 
 
 def test_the_folder_itself_may_be_given(tree):

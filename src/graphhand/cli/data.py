@@ -113,6 +113,8 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     for part in report.splits:
         if part.missing:
             console.print(f"missing  {part.missing}", markup=False)
+        if not part.missing and not part.hands:
+            console.print(f"empty    {part.split or 'all'}: the labels are there and name no hand of it", markup=False)
         for fault in part.faults[:_FAULTS_SHOWN]:
             console.print(f"unfit    {fault}", markup=False)
         if len(part.faults) > _FAULTS_SHOWN:

@@ -30,7 +30,8 @@ class SplitReport:
         split: its name; "" for a set without splits.
         missing: the one-line reason why it could not be opened, or "".
         hands: samples its labels promise.
-        published: how many the data set's authors publish; None where they do not.
+        published: how many the data set's authors publish; None where they do not, or where options were chosen, which
+            may change the number.
         read: samples read for this check.
         faults: the error line of each sample that could not be used.
         without_hand: how many the data set leaves out itself: no fault of theirs.
@@ -125,13 +126,15 @@ def check_dataset(
             info.require_split(known)
     reports, shown = [], []
     for split in wanted:
-        report = SplitReport(split or "", published=info.counts.get(split or ""))
+        report = SplitReport(split or "", published=None if options else info.published(split or "", 0))
         reports.append(report)
         try:
             dataset = open_dataset(name, root, split, **(options or {}))
         except InputError as error:
             report.missing = str(error)
             continue
+        if not options:
+            report.published = info.published(split or "", len(dataset))
         shown += _read_split(dataset, report, limit, -(-SHEET_CELLS // len(wanted)), progress)
     return CheckReport(name, Path(root), reports, shown)
 

@@ -27,7 +27,7 @@ class FreiHAND:
         root: the folder FreiHAND_pub_v2, or the one that holds it.
         split: "training" or "evaluation" (whose labels came out in 2021, as evaluation_xyz.json).
         versions: which post-processings of the training pictures, one or several; None takes those whose first
-            picture is there.
+            picture is there. Evaluation pictures have none.
 
     Raises:
         InputError: files are missing or malformed.
@@ -72,6 +72,8 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
         for version in self.versions:
             if version not in VERSIONS:
                 raise InputError("versions", f"no version {version!r}", f"choose from {', '.join(VERSIONS)}")
+        if split == "evaluation":  # its pictures come as they are
+            self.versions = VERSIONS[:1]
         self._checked = CheckedOnce(len(self))
 
     def __len__(self) -> int:
@@ -108,7 +110,5 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
         return {"dataset": "freihand", "split": self.split, "versions": "+".join(self.versions)}
 
     def _present_versions(self) -> tuple[str, ...]:
-        if self.split == "evaluation":
-            return VERSIONS[:1]
         first = (self.root / "training" / "rgb" / f"{k * len(self._xyz):08d}.jpg" for k in range(len(VERSIONS)))
         return tuple(v for v, picture in zip(VERSIONS, first) if picture.exists()) or VERSIONS[:1]

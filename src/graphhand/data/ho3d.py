@@ -50,7 +50,7 @@ DIR/
 """,
         splits=("train", "evaluation"),
         test_split="evaluation",
-        counts={"train (v2)": 66034, "evaluation (v2)": 11524, "train (v3)": 78297, "evaluation (v3)": 20137},
+        counts={"train": (66034, 78297), "evaluation": (11524, 20137)},  # v2, v3
         licence="academic, non-commercial, no redistribution",
     )
 

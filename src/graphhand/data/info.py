@@ -20,7 +20,8 @@ class DatasetInfo:
         tree: the files the loader expects, as a drawing.
         splits: the splits it can be opened with, the training split first.
         test_split: the split that results are reported on.
-        counts: published number of hands in each split, where one is published.
+        counts: published number of hands in each split, by the set's default choices, where one is published; where the
+            set has versions, one for each.
         licence: terms in a few words; the set's own page decides.
     """
 
@@ -29,7 +30,7 @@ class DatasetInfo:
     tree: str
     splits: tuple[str, ...] = ()
     test_split: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     licence: str = ""
 
     def require_split(self, split: str) -> str:
@@ -37,6 +38,11 @@ class DatasetInfo:
         if split not in self.splits:
             raise InputError(f"{self.name} split", f"no split {split!r}", f"choose from {', '.join(self.splits)}")
         return split
+
+    def published(self, split: str, hands: int) -> int | None:
+        """The published number of hands in a split, of the version nearest to ``hands``; None where there is none."""
+        counts = self.counts.get(split, ())
+        return min((counts,) if isinstance(counts, int) else counts, key=lambda n: abs(n - hands), default=None)
 
     def require(self, path: str | PathLike[str]) -> Path:
         """Return ``path`` if it exists.
@@ -57,4 +63,5 @@ class DatasetInfo:
 
 def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
     """Names of which one may be given alone; what is none, or no sequence, is the caller's to refuse by name."""
-    return tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) and chosen else (chosen,)
+    names = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
+    return names or ("",)

@@ -17,7 +17,7 @@ from graphhand.data.info import DatasetInfo
 from graphhand.data.labelfiles import as_array
 from graphhand.data.labels import CheckedOnce
 from graphhand.data.sample import HandSample, Side
-from graphhand.errors import InputError
+from graphhand.errors import InputError, NoHandError
 from graphhand.images import read_image
 from graphhand.pickles import load_restricted
 from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
@@ -109,8 +109,8 @@ DIR/                                    RHD_published_v2, or the folder that hol
         """Read one hand.
 
         Raises:
-            InputError: a picture or mask is missing or damaged, labels are malformed or impossible, or the frame is
-                degenerate (the chosen hand has neither a mask pixel nor a visible joint).
+            NoHandError: the frame is degenerate: the chosen hand has neither a mask pixel nor a visible joint.
+            InputError: a picture or mask is missing or damaged, or labels are malformed or impossible.
         """
         frame, side = self._hands[index]
         if frame in self._malformed:
@@ -149,7 +149,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
             size = mask_areas(self.folder / "mask" / f"{number:05d}.png")
         side: Side = "left" if size["left"] > size["right"] else "right"
         if size[side] == 0 and visible[side] == 0:
-            raise InputError(self.file, f"frame {number} shows no hand", "it is left out, nothing to do")
+            raise NoHandError(self.file, f"frame {number} shows no hand", "it is left out, nothing to do")
         return side
 
 
