@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from graphhand.errors import InputError
+from graphhand.limits import BOX_PX, FOCAL_PX, FOV_DEG
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Box = tuple[float, float, float, float]
 
-_BOX_PX = 1e6  # numbers of a box are smaller; beyond these limits arithmetic breaks down
 _CONTRADICTIONS = (("box", "whole_image"), ("max_hands", "box"), ("max_hands", "whole_image"), ("focal", "fov"))
 
 
@@ -28,11 +28,11 @@ class Switches(BaseModel):
     box: Box | None = Field(None, examples=["120,80,300,300"])
     """x, y, width, height in pixels, with commas between"""
     whole_image: bool = False
-    focal: float | None = Field(None, ge=1, le=1e7, examples=[1400])
+    focal: float | None = Field(None, ge=FOCAL_PX[0], le=FOCAL_PX[1], examples=[1400])
     """pixels"""
-    fov: float | None = Field(None, ge=0.01, le=179.99, examples=[65])
+    fov: float | None = Field(None, ge=FOV_DEG[0], le=FOV_DEG[1], examples=[65])
     """degrees across the longer side"""
-    max_hands: int = Field(1, ge=1, examples=[2])
+    max_hands: int = Field(1, ge=1, le=50, examples=[2])
     min_score: float | None = Field(None, ge=0, le=1, examples=[0.5])
 
     @field_validator("box", mode="before")
@@ -51,8 +51,8 @@ class Switches(BaseModel):
     def _of_some_size(cls, box: Box | None) -> Box | None:
         if box is not None and min(box[2:]) <= 0:
             raise PydanticCustomError("box", "has no width or height")
-        if box is not None and max(map(abs, box)) >= _BOX_PX:
-            raise PydanticCustomError("box", f"has numbers of {_BOX_PX:g} pixels or more")
+        if box is not None and max(map(abs, box)) >= BOX_PX:
+            raise PydanticCustomError("box", f"has numbers of {BOX_PX:g} pixels or more")
         return box
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -80,6 +82,8 @@ def test_a_picture_is_answered_as_the_estimator_answers(
         ("?box=1,2,3,4&whole_image=1", b"", "box: contradicts whole_image; give one of them"),
         ("?max_hands=2&box=1,2,3,4", b"", "max_hands: contradicts box; give one of them"),
         ("?focal=900&fov=60", b"", "focal: contradicts fov; give one of them"),
+        ("?max_hands=51", b"", "max_hands: input should be less than or equal to 50; "),
+        ("?side=left&side=right", b"", "side: is given more than once; "),
         ("?smooth=1", b"", "smooth: extra inputs are not permitted; "),
         ("?box=100,8,40,30", png(picture(0)), "picture: the box lies outside its 96 x 72 pixels; "),
     ],
@@ -96,6 +100,64 @@ def test_a_picture_that_is_too_large_is_not_read(client: TestClient, monkeypatch
     response = client.post("/predict", content=bytes(2 * 1024**2 + 1))
     assert response.status_code == 413
     assert response.json() == {"error": "picture: is larger than 2 MiB; shrink it first"}
+
+
+def test_a_form_is_told_what_to_send(client: TestClient) -> None:
+    response = client.post("/predict", files={"file": png(picture(0))})
+    assert response.status_code == 415
+    assert response.json()["error"].startswith("picture: comes in a form; send its bytes alone")
+
+
+async def posted(app: Starlette, content: bytes, *, then: asyncio.Event | None = None, leaves: bool = False) -> int:
+    """The status of an answer to a picture, which is sent at once or when told, by a client that stays or leaves."""
+    scope = {
+        "type": "http", "method": "POST", "path": "/predict", "query_string": b"whole_image=1&side=right",
+        "headers": [], "http_version": "1.1", "scheme": "http", "server": ("test", 80), "client": ("test", 1),
+        "root_path": "",
+    }  # fmt: skip
+    messages = [{"type": "http.request", "body": content, "more_body": False}]
+    statuses = []
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            if then is not None:
+                await then.wait()
+            return messages.pop()
+        if not leaves:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    await app(scope, receive, send)
+    (status,) = statuses
+    return int(status)
+
+
+def test_who_comes_when_too_many_wait_is_told_so(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING", 2)
+    app, content = make_app(estimator), png(picture(0))
+
+    async def crowd() -> list[int]:
+        sent = asyncio.Event()
+        first = [asyncio.create_task(posted(app, content, then=sent)) for _ in range(2)]
+        await asyncio.sleep(0)
+        statuses = [await posted(app, content)]
+        sent.set()
+        return [*statuses, *await asyncio.gather(*first), await posted(app, content)]
+
+    assert asyncio.run(crowd()) == [503, 200, 200, 200]
+
+
+def test_nothing_is_estimated_for_who_has_left(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, content = make_app(estimator), png(picture(0))
+    calls = []
+    decode = server.decode_photo
+    monkeypatch.setattr(server, "decode_photo", lambda *given: calls.append(1) or decode(*given))
+    assert asyncio.run(posted(app, content)) == 200
+    assert asyncio.run(posted(app, content, leaves=True)) == 400
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nothing", 404)])
@@ -162,10 +224,12 @@ def test_a_broken_picture_does_not_end_the_tracking(client: TestClient) -> None:
         socket.send_bytes(b"no picture")
         assert socket.receive_json()["error"].startswith("picture: is not a picture; ")
         socket.send_text("nor is this")
+        assert socket.receive_json()["error"] == "picture: came as text; send a file's bytes"
+        socket.send_bytes(b"")
         assert socket.receive_json()["error"].startswith("picture: is empty")
         socket.send_bytes(png(picture(0)))
         answer = socket.receive_json()
-    assert answer["frame"] == 2
+    assert answer["frame"] == 3
     assert len(answer["hands"]) == 1
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -35,6 +36,9 @@ from graphhand.visualize import joint_colour
 
 MAX_BYTES = 64 * 1024**2
 """Largest picture file that is taken, of the network and of a camera alike."""
+
+MAX_WAITING = 16
+"""How many requests may send or wait for their turn at once; each may hold a file of :data:`MAX_BYTES`."""
 
 _STATIC = Path(__file__).parent / "static"
 _PICTURE = "picture"  # has no name of its own
@@ -74,16 +78,29 @@ class _Service:
     def __init__(self, estimator: HandPoseEstimator) -> None:
         self._estimator = estimator
         self._turn = asyncio.Lock()
+        self._waiting = 0
 
     async def skeleton(self, request: Request) -> Response:
         colours = [f"rgb{joint_colour(joint)}" for joint in range(len(JOINT_NAMES))]
         return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
 
     async def predict(self, request: Request) -> Response:
-        switches = Switches.of(request.query_params)
-        data = await _body(request)
-        async with self._turn:
-            prediction = await asyncio.to_thread(self._predicted, data, switches)
+        switches = Switches.of(_once(request.query_params))
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise HTTPException(
+                415, f"{_PICTURE}: comes in a form; send its bytes alone, as curl --data-binary @photo.jpg"
+            )
+        if self._waiting >= MAX_WAITING:
+            raise HTTPException(503, f"{_PICTURE}: {MAX_WAITING} others wait; send it again later")
+        self._waiting += 1
+        try:
+            data = await _body(request)
+            async with self._turn:
+                if await request.is_disconnected():  # nobody waits for the answer
+                    return Response(status_code=400)
+                prediction = await asyncio.to_thread(self._predicted, data, switches)
+        finally:
+            self._waiting -= 1
         return JSONResponse(prediction.to_json())
 
     def _predicted(self, data: bytes, switches: Switches) -> Prediction:
@@ -96,7 +113,7 @@ class _Service:
     async def track(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            switches = TrackingSwitches.of(socket.query_params)
+            switches = TrackingSwitches.of(_once(socket.query_params))
         except InputError as error:
             await socket.send_json({"error": str(error)})
             await socket.close(1008)
@@ -107,7 +124,7 @@ class _Service:
                 message = await socket.receive()
                 if message["type"] == "websocket.disconnect":
                     return
-                data, time_s = message.get("bytes") or b"", time.perf_counter()
+                data, time_s = message.get("bytes"), time.perf_counter()
                 async with self._turn:
                     answer = await asyncio.to_thread(tracked.answer, data, time_s)
                 await socket.send_json(answer)
@@ -124,13 +141,15 @@ class _Tracked:
         self._count, self._first_s = 0, 0.0
         self._begun = False  # the tracker has taken a picture, the first being the one that the box is for
 
-    def answer(self, data: bytes, time_s: float) -> dict[str, Any]:
+    def answer(self, data: bytes | None, time_s: float) -> dict[str, Any]:
         """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for what is no picture."""
         if self._count == 0:
             self._first_s = time_s
         time_s -= self._first_s
         number, self._count = self._count, self._count + 1
         try:
+            if data is None:
+                raise InputError(_PICTURE, "came as text", "send a file's bytes")
             image = decode_image(data, _PICTURE)
             height, width = image.shape[:2]
             if not self._begun:
@@ -140,6 +159,20 @@ class _Tracked:
         except InputError as error:
             return Prediction(_PICTURE, None, None, (), self._model, str(error), number, time_s).to_json()
         return Prediction(_PICTURE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
+
+
+def _once(query: QueryParams) -> dict[str, str]:
+    """An address's parameters by name.
+
+    Raises:
+        InputError: one is given more than once.
+    """
+    given: dict[str, str] = {}
+    for name, value in query.multi_items():
+        if name in given:
+            raise InputError(name, "is given more than once", "give it once")
+        given[name] = value
+    return given
 
 
 async def _body(request: Request) -> bytes:
