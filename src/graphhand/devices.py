@@ -25,6 +25,8 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         first = str(error).strip().splitlines()[0]
+        if first.startswith("Expected one of"):  # and a list of what torch was ever made for
+            first = "torch knows no such device"
         raise InputError(
             f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
         ) from error

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,30 @@ def test_a_mixed_folder_goes_on_and_exits_1(weights: Path, photos: Path, tmp_pat
             assert np.shape(record["hands"][0]["joints_px"]) == (21, 2)
             assert record["hands"][0]["camera"]["assumed"] is True
     assert [(record["width"], record["height"]) for record in records[:3]] == [(96, 72), (48, 120), (None, None)]
+
+
+def test_what_is_left_out_of_a_folder_is_said(weights: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for name in ("x.HEIC", "y.heic", "z.gif", "clip.mp4", ".hidden.mov", "notes.txt"):
+        (tmp_path / "few" / name).touch()
+    write_image(tmp_path / "few" / "photo.jpg", picture(0))
+    result = run(weights, tmp_path / "few", "--json", "-")
+    assert result.exit_code == 0
+    assert len(lines(result.stdout)) == 1
+    assert result.stderr.splitlines() == [
+        f"{tmp_path / 'few'}: 1 .mp4 left out; name them to have them read",
+        f"{tmp_path / 'few'}: 1 .gif, 2 .heic left out; save them as JPEG or PNG",
+    ]
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_folder_that_cannot_be_is_refused_before_any_work(
+    photos: Path, tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphhand.inference.HandPoseEstimator", None)  # calling it would be a TypeError
+    (tmp_path / "file").write_text("precious")
+    result = run(Path("default"), photos / "a.jpg", "--out", tmp_path / "file" / below)
+    assert str(result.exception) == f"{tmp_path / 'file'}: is not a folder; choose another --out"
 
 
 def test_json_on_standard_output_is_nothing_but_json(weights: Path, photos: Path, tmp_path: Path) -> None:
@@ -411,9 +437,7 @@ def test_missing_weights_and_unwritable_targets_are_input_errors(weights: Path, 
     assert isinstance(run(tmp_path / "none", photos).exception, InputError)
     (tmp_path / "file").touch()
     assert isinstance(run(weights, photos, "--json", tmp_path / "file" / "x.jsonl").exception, InputError)
-    result = run(weights, photos / "a.jpg", "--out", tmp_path / "file")
-    assert result.exit_code == 1
-    assert "choose another --out" in result.stderr
+    assert isinstance(run(weights, photos / "a.jpg", "--out", tmp_path / "file").exception, InputError)
 
 
 def clip(path: Path, count: int, suffix: str = ".avi", codec: str = "MJPG") -> Path:
@@ -509,12 +533,33 @@ def interrupted(weights: Path, video: Path, camera: int | None, target: Path) ->
     return predict_video(HandPoseEstimator(weights), video, camera, how, target, emit, lambda _: None, lambda: None)
 
 
-def test_an_interrupted_video_keeps_what_is_drawn(weights: Path, tmp_path: Path) -> None:
-    target = tmp_path / "drawn.mp4"
+def test_an_interrupted_video_keeps_what_is_drawn(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, video = tmp_path / "drawn.mp4", clip(tmp_path / "clip", 10)
     with pytest.raises(KeyboardInterrupt):
-        interrupted(weights, clip(tmp_path / "clip", 10), None, target)
+        interrupted(weights, video, None, target)
+    assert capsys.readouterr().err == f"{video}: stopped after 4 frames, which are drawn in {target}\n"
     with Video(target) as drawn:
         assert drawn.claimed == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a program is ended without being asked")
+def test_a_video_is_put_in_order_when_the_program_is_told_to_end(weights: Path, tmp_path: Path) -> None:
+    video, out, numbers = clip(tmp_path / "clip", 400), tmp_path / "out", tmp_path / "hands.jsonl"
+    command = [sys.executable, "-m", "graphhand", "predict", video, "--out", out, "--json", numbers]
+    command += ["--weights", weights, "--whole-image", "--side", "right"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and (not numbers.exists() or numbers.stat().st_size == 0):
+            time.sleep(0.01)
+        running.terminate()
+        _, told = running.communicate(timeout=60)
+    assert running.returncode not in (0, None)
+    assert re.search(r"stopped after \d+ frames", told), told
+    assert "Traceback" not in told
+    assert [file.name for file in out.iterdir()] == ["clip_hands.mp4"]
+    with Video(out / "clip_hands.mp4") as drawn:
+        assert 0 < drawn.claimed < 400
 
 
 @pytest.fixture

@@ -184,7 +184,10 @@ def test_presets_are_listed():
         ),
         (["--predictions", "{npz}", "--figures", "{npz}"], "is no folder; choose another --figures"),
         (["--predictions", "{npz}", "--unit", "mm"], "say the file's unit"),
-        (["--predictions", "{npz}", "--device", "abacus"], "device abacus: cannot be used"),
+        (
+            ["--predictions", "{npz}", "--device", "abacus"],
+            "device abacus: cannot be used (torch knows no such device)",
+        ),
         (["--predictions", "{npz}", "--regressor", "nowhere.json"], "not a readable joint regressor"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 
 import typer
@@ -46,7 +47,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    """Run the command line; an error of ours is one line on stderr and exit status 1, SIGTERM is like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is put in order
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file's name that the encoding lacks is no reason to stop.

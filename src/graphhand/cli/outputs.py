@@ -29,6 +29,25 @@ def make_folder(folder: Path) -> None:
         raise InputError(folder, f"cannot be made a folder ({error.strerror})", "choose another --out") from error
 
 
+def require_writable(folder: Path | None, option: str = "--out") -> None:
+    """Refuse a folder that could not be made or written into after long work.
+
+    Args:
+        folder: the folder, which need not exist; None is none.
+        option: which option names it.
+
+    Raises:
+        InputError: it, or what of its path there is, is no folder or cannot be written to.
+    """
+    if folder is None:
+        return
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    if not there.is_dir():
+        raise InputError(there, "is not a folder", f"choose another {option}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(there, "cannot be written to", f"choose another {option}")
+
+
 def resolved(path: str | Path) -> Path:
     """The absolute path without links; of one that cannot be looked up, as it is written."""
     try:

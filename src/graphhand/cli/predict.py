@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.outputs import distinct_names, make_folder, resolved, text_lines
+from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.switches import Box, Switches
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator, Prediction
 
 DEFAULT_OUT = Path("predictions")
+
+# Kinds of pictures that phones, cameras and browsers write and that are not read.
+_FOREIGN = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".jfif",
+    ".jxl",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".raw",
+)
 
 _LAST_CAMERA = 99  # larger numbers are names of files
 _PORTION = 8
@@ -115,6 +134,7 @@ def predict(
     if json is not None and csv is not None and resolved(json) == resolved(csv):
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
     folder = DEFAULT_OUT if out is None and json is None and csv is None else out
+    require_writable(folder)
     from graphhand.inference import HandPoseEstimator
     from graphhand.inference.tables import csv_header, csv_rows
 
@@ -191,6 +211,7 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
         if os.path.isdir(path):  # noqa: PTH112
             try:
                 inside = list_images(path)
+                _tell_left_out(path)
                 if not inside:
                     raise InputError(path, "holds no pictures", "name a folder of photos")
             except InputError as error:
@@ -203,6 +224,18 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
         else:
             add(path)
     return jobs
+
+
+def _tell_left_out(folder: Path) -> None:
+    """One line about the videos in a folder of photos, and the pictures of kinds that are not read."""
+    from graphhand.images import VIDEO_SUFFIXES
+
+    suffixes = [entry.suffix.lower() for entry in folder.iterdir() if not entry.name.startswith(".")]
+    for known, what in ((VIDEO_SUFFIXES, "name them to have them read"), (_FOREIGN, "save them as JPEG or PNG")):
+        counts = Counter(suffix for suffix in suffixes if suffix in known)
+        if counts:
+            kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items()))
+            typer.echo(f"{folder}: {kinds} left out; {what}", err=True)
 
 
 def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:

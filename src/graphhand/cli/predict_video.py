@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 
 from graphhand.cli.outputs import make_folder
 from graphhand.errors import InputError
@@ -103,6 +104,8 @@ def _through(
         except KeyboardInterrupt as interrupt:  # what is drawn is kept
             interrupted = None if video.live else interrupt
     if interrupted is not None:
+        where = "" if target is None else f", which are drawn in {target}"
+        typer.echo(f"{video.path}: stopped after {count} frames{where}", err=True)
         raise interrupted
     hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
     return f"{count} frames, {hands_of}"
