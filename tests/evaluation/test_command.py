@@ -171,6 +171,8 @@ def test_presets_are_listed():
         (["--predictions", "{npz}", "--preset", "ge", "--preset", "ge"], "ge chosen twice"),
         (["--predictions", "{npz}", "--align", "none", "--scale", "bone"], "scale=bone needs a centre"),
         (["--predictions", "{npz}", "--bone", "wrist"], "not two joints"),
+        (["--predictions", "{npz}", "--bone", "wrist,middle_mcp"], "not read by root"),
+        (["--predictions", "{npz}", "--align", "procrustes", "--root-joint", "middle_mcp"], "add --align root"),
         (["--predictions", "{npz}", "--root-joint", "elbow"], "no joint 'elbow'"),
         (["--predictions", "{npz}", "--crop", "image"], "leave them out with --predictions"),
         (["--predictions", "{npz}", "--submission", "s.json"], "needs a whole data set"),
@@ -222,18 +224,17 @@ def test_a_disk_that_refuses_at_the_end_is_one_line(npz, crops_dir, tiny_weights
     assert problem(result) == f"{tmp_path / 'x'}: {what}; mend that, or choose another {option}"
 
 
-def test_fitting_on_the_reported_split_is_refused(records, tmp_path):
-    """The split that numbers are reported on must not have shaped the regressor."""
-    from rich.console import Console
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        # The split that numbers are reported on must not have shaped the regressor.
+        (["--fit-regressor", "{tmp}/r"], "is the split results are reported on; fit on another --split"),
+        (["--submission", "{tmp}/s"], "has no format of its own; choose with --submission-format"),
+    ],
+)
+def test_what_a_data_set_forbids_is_refused_before_the_long_work(tmp_path, monkeypatch, arguments, what):
+    from graphhand.evaluation import session
 
-    from graphhand.cli.evaluate import _fit
-    from graphhand.data.registry import DATASETS
-    from graphhand.errors import InputError
-    from graphhand.evaluation import assess
-
-    class Samples:
-        info = DATASETS["stb"].info
-
-    evaluation = assess(records, [], [preset("root")], source={}, data={"split": "test"})
-    with pytest.raises(InputError, match="fit on another --split"):
-        _fit(tmp_path / "r.json", evaluation, records, Samples(), Console(quiet=True))
+    monkeypatch.setattr(session, "predict_with", None)  # calling it would be a TypeError
+    arguments = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    assert what in problem(run("--weights", "default", "--dataset", "rendered", *arguments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphhand.data import HandDataset
     from graphhand.evaluation import Evaluation, PoseRecords
     from graphhand.evaluation.published import Curve
+    from graphhand.evaluation.submissions import SubmissionFormat
 
 _PROTOCOL = "Protocol switches (each changes every chosen preset)"
 _DATA = "Predictions and data"
@@ -172,6 +173,9 @@ def evaluate(
     other_curves = _load_curves(curves, figures)
     with _process_group(device) as (rank, torch_device), _progress(rank == 0) as progress:
         samples = None if dataset is None else session.open_samples(dataset, root, split, data_option or ())
+        server = None if submission is None else _submission_format(submission_format, samples)
+        if fit_regressor is not None:
+            _refuse_test_split(samples)
         if weights is not None and samples is not None:
             predicted = session.predict_with(
                 weights, samples, crop=CropChoice(crop, camera=camera), pose=pose, device=torch_device,
@@ -187,9 +191,9 @@ def evaluate(
     remarks = Console(stderr=True) if is_quiet else console
     _write(evaluation, samples, other_curves, json_file, figures, save_predictions)
     if fit_regressor is not None:
-        _fit(fit_regressor, evaluation, predicted.records, samples, remarks)
-    if submission is not None:
-        _submit(submission, submission_format, evaluation, remarks)
+        _fit(fit_regressor, evaluation, predicted.records, remarks)
+    if submission is not None and server is not None and samples is not None:
+        _submit(submission, server, evaluation, len(samples), remarks)
     if not is_quiet:
         print_report(evaluation, console)
     if evaluation.unreadable:
@@ -265,16 +269,26 @@ def _write(
             write_figures(figures, evaluation, samples, curves)
 
 
-def _fit(
-    path: Path, evaluation: Evaluation, records: PoseRecords, samples: HandDataset | None, console: Console
-) -> None:
-    from graphhand.evaluation import fit_joint_regressor
-
+def _refuse_test_split(samples: HandDataset | None) -> None:
+    """A regressor fitted on the split that results are reported on would flatter them."""
     test_split = getattr(getattr(samples, "info", None), "test_split", "")
-    if test_split and evaluation.data.get("split") == test_split:
+    if test_split and getattr(samples, "protocol", {}).get("split") == test_split:
         raise InputError(
             "--fit-regressor", f"{test_split} is the split results are reported on", "fit on another --split"
         )
+
+
+def _submission_format(chosen: SubmissionFormat | None, samples: HandDataset | None) -> SubmissionFormat:
+    """The format asked for, or the data set's own."""
+    kind = chosen or getattr(samples, "protocol", {}).get("dataset")
+    if kind not in ("freihand", "ho3d", "dexycb"):
+        raise InputError("--submission", f"{kind} has no format of its own", "choose with --submission-format")
+    return cast("SubmissionFormat", kind)
+
+
+def _fit(path: Path, evaluation: Evaluation, records: PoseRecords, console: Console) -> None:
+    from graphhand.evaluation import fit_joint_regressor
+
     fitted_on = {**evaluation.data, "model": evaluation.source.get("model", evaluation.source.get("file", ""))}
     try:
         regressor = fit_joint_regressor(records, fitted_on)
@@ -285,14 +299,11 @@ def _fit(
     console.print(f"joint regressor written to {path}: report it with every number that uses it", highlight=False)
 
 
-def _submit(path: Path, kind: str | None, evaluation: Evaluation, console: Console) -> None:
+def _submit(path: Path, kind: SubmissionFormat, evaluation: Evaluation, samples: int, console: Console) -> None:
     from graphhand.evaluation.submissions import write_submission
 
-    kind = kind or evaluation.data.get("dataset")
-    if kind not in ("freihand", "ho3d", "dexycb"):
-        raise InputError("--submission", f"{kind} has no format of its own", "choose with --submission-format")
     with writing(path, "--submission"):
-        write_submission(path, evaluation.records, kind, evaluation.skipped)  # type: ignore[arg-type]
+        write_submission(path, evaluation.records, kind, evaluation.skipped, samples)
     mesh = "" if kind == "dexycb" else "; vertices are zeros: joint scores count, mesh scores mean nothing"
     console.print(f"submission written to {path}{mesh}", highlight=False, soft_wrap=True, markup=False)
 

@@ -77,6 +77,7 @@ def choose_protocols(
         chosen = []
         for base in bases:
             protocol = base.changed(**changes)
+            _refuse_unread(protocol, root_joint if count_root is None else None, bone)
             if count_root is not None:
                 rest = tuple(joint for joint in protocol.excluded if joint != protocol.root)
                 protocol = protocol.changed(excluded=rest if count_root else tuple(sorted((*rest, protocol.root))))
@@ -90,6 +91,14 @@ def choose_protocols(
     if repeated:
         raise InputError("--preset", f"{', '.join(repeated)} chosen twice", "name each protocol once")
     return chosen
+
+
+def _refuse_unread(protocol: Protocol, root_joint: str | None, bone: str | None) -> None:
+    """Refuse what would change a protocol's name and not the number."""
+    if bone is not None and protocol.scale != "bone":
+        raise InputError("--bone", f"is not read by {protocol.name}, which scales otherwise", "add --scale bone")
+    if root_joint is not None and protocol.alignment != "root":
+        raise InputError("--root-joint", f"is not read by {protocol.name}, which aligns otherwise", "add --align root")
 
 
 def open_samples(name: str, root: Path | None, split: str | None, options: Sequence[str] = ()) -> HandDataset:
