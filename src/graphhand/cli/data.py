@@ -19,19 +19,30 @@ _FAULTS_SHOWN = 8
 
 @app.command("list")
 def list_datasets() -> None:
-    """The data sets that can be read, and their files.
+    """The data sets that can be read, those of other installed packages last, and what is wrong with any of these.
 
     Example: graphhand data list
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from graphhand.data import DATASETS
+    from graphhand.data.registry import DATASETS, dataset_class, plugged_in_faults, plugged_in_names
+    from graphhand.errors import InputError
 
     table = Table("name", "what", "splits", "licence (the set's own page decides)")
-    for name, cls in DATASETS.items():
-        table.add_row(name, cls.info.title, " ".join(cls.info.splits), cls.info.licence)
-    Console().print(table)
+    faults = {str(error) for error in plugged_in_faults()}
+    for name in (*DATASETS, *plugged_in_names()):
+        try:
+            info = dataset_class(name).info
+        except InputError as error:  # one package's fault, which hides no other set
+            faults.add(str(error))
+        else:
+            table.add_row(name, escape(info.title), escape(" ".join(info.splits)), escape(info.licence))
+    console = Console()
+    console.print(table)
+    for fault in sorted(faults):
+        console.print(f"unusable {fault}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("check")
@@ -99,10 +110,10 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from graphhand.data import DATASETS
+    from graphhand.data.registry import dataset_class
 
     console = Console(highlight=False, soft_wrap=True)
-    info = DATASETS[report.name].info
+    info = dataset_class(report.name).info
     console.print(f"{info.title} in {report.root}", markup=False)
     table = Table("split", "hands", "of", "read", "unfit", "left/right", "3D", "pictures", "bones mm", box=SIMPLE)
     for part in report.splits:

@@ -4,6 +4,7 @@ from graphhand.data.augmentation import Augmentation
 from graphhand.data.batch import HandBatch, HandExample, collate
 from graphhand.data.example import make_example
 from graphhand.data.handless import HandlessPictures
+from graphhand.data.info import DatasetInfo
 from graphhand.data.loading import HandLoader, SkippedSamples
 from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.data.registry import (
@@ -29,6 +30,7 @@ __all__ = [
     "STB",
     "Augmentation",
     "CocoWholeBody",
+    "DatasetInfo",
     "DexYCB",
     "FreiHAND",
     "GeRealWorld",

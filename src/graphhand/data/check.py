@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from graphhand.data.example import make_example
+from graphhand.data.info import DatasetInfo
 from graphhand.data.labels import bone_lengths_m
-from graphhand.data.registry import DATASETS, NamedDataset, open_dataset
+from graphhand.data.registry import NamedDataset, dataset_class, open_dataset
 from graphhand.data.sample import HandSample
 from graphhand.errors import InputError, NoHandError
 from graphhand.visualize import Image, contact_sheet, draw_skeleton
@@ -117,9 +118,7 @@ def check_dataset(
     Raises:
         InputError: unknown data set, split or option; anything else is a finding, not an error.
     """
-    if name not in DATASETS:
-        open_dataset(name, root)  # raises, listing the names
-    info = DATASETS[name].info
+    info: DatasetInfo = dataset_class(name).info
     wanted: Sequence[str | None] = splits or info.splits or (None,)
     if info.splits:
         for known in splits or ():

@@ -1,15 +1,17 @@
-"""The data sets by name."""
+"""The data sets by name: ours, and those that other installed packages register."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 from os import PathLike
 from typing import Any, Protocol
 
 import yaml
 
+from graphhand import plugins
 from graphhand.data.coco_wholebody import CocoWholeBody
 from graphhand.data.dexycb import DexYCB
 from graphhand.data.freihand import FreiHAND
@@ -36,6 +38,57 @@ class NamedDataset(HandDataset, Protocol):
 DATASETS: dict[str, Any] = {
     cls.info.name: cls for cls in (RHD, STB, FreiHAND, HO3D, InterHand, DexYCB, CocoWholeBody, GeRealWorld, PlainHands)
 }
+"""The classes that are built in; :func:`dataset_class` knows those of other packages too."""
+
+NOT_ON_DISK = ("annotated-crops", "rendered")
+"""What else ``graphhand evaluate`` takes for a data set; no package's may be called so."""
+
+
+def dataset_class(name: str, source: str = "data set", others: Iterable[str] = ()) -> Any:
+    """The class of a data set: one of :data:`DATASETS`, or of another package's, which is then imported.
+
+    Args:
+        name: what it is called.
+        source: the option or field that the name was given to, for errors.
+        others: further names that are possible there, for errors.
+
+    Raises:
+        InputError: unknown name, or the package that registers it does not give a data set.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    entry = plugins.find(plugins.DATASETS, name) if name not in NOT_ON_DISK else None
+    if entry is None:
+        known = [*DATASETS, *plugged_in_names(), *others]
+        raise InputError(source, f"no data set {name!r}", f"choose from {', '.join(known)}")
+    return _checked(entry, plugins.load(entry))
+
+
+def plugged_in_names() -> list[str]:
+    """Names of the data sets that other packages register, none of which is imported for that."""
+    return [name for name in plugins.registered(plugins.DATASETS) if name not in (*DATASETS, *NOT_ON_DISK)]
+
+
+def plugged_in_faults() -> list[InputError]:
+    """An error for each data set of another package whose name is taken."""
+    return plugins.shadowed(plugins.DATASETS, (*DATASETS, *NOT_ON_DISK))
+
+
+def _checked(entry: EntryPoint, cls: Any) -> Any:
+    """The class that an entry gave, if it is a :class:`NamedDataset`."""
+    if not isinstance(cls, type):
+        raise plugins.fault(entry, f"is a {type(cls).__name__}, not a class")
+    info = getattr(cls, "info", None)
+    if not isinstance(info, DatasetInfo):
+        raise plugins.fault(entry, "has no `info`, a graphhand.data.DatasetInfo, in its class")
+    if info.name != entry.name:
+        raise plugins.fault(entry, f"calls itself {info.name!r} in its info.name")
+    missing = [member for member in ("__len__", "__getitem__", "protocol") if not hasattr(cls, member)]
+    if missing:
+        raise plugins.fault(entry, f"has no {', '.join(missing)}")
+    if list(inspect.signature(cls).parameters)[:2] != ["root", "split"]:
+        raise plugins.fault(entry, "is not opened with (root, split, ...)")
+    return cls
 
 
 def dataset_options(pairs: Iterable[str], flag: str) -> dict[str, Any]:
@@ -68,7 +121,7 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
     """Open a data set by name.
 
     Args:
-        name: a key of :data:`DATASETS`.
+        name: of :data:`DATASETS`, or of a data set that another installed package registers.
         root: its folder; ~ is the user's own.
         split: one of its splits; None takes the first (training) one, and for plain folders all lines.
         options: the class's own keyword arguments, such as ``wrist_rule`` or ``hand_rule``; or, once, ``split``.
@@ -76,9 +129,7 @@ def open_dataset(name: str, root: str | PathLike[str], split: str | None = None,
     Raises:
         InputError: unknown name, split or option, or files are missing or malformed.
     """
-    if name not in DATASETS:
-        raise InputError("data set", f"no data set {name!r}", f"choose from {', '.join(DATASETS)}")
-    cls = DATASETS[name]
+    cls = dataset_class(name)
     if "split" in options:
         if split is not None:
             raise InputError(f"{name} option", f"split={options['split']} beside split {split}", "give --split alone")

@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from graphhand.data import HandDataset
-from graphhand.data.registry import DATASETS, dataset_options, open_dataset
+from graphhand.data.info import DatasetInfo
+from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
 from graphhand.errors import InputError
 from graphhand.evaluation import predictions as readers
 from graphhand.evaluation.annotated_crops import AnnotatedCrops
@@ -105,7 +106,7 @@ def open_samples(name: str, root: Path | None, split: str | None, options: Seque
     """A data set by name, by default the split that results are reported on.
 
     Args:
-        name: of the registry, ``annotated-crops``, or ``rendered``.
+        name: of :func:`open_dataset`, ``annotated-crops``, or ``rendered``.
         root: its folder; None for ``rendered``, which has none.
         split: one of its splits.
         options: ``KEY=VALUE``, the data set's own choices; see :func:`dataset_options`.
@@ -126,10 +127,8 @@ def open_samples(name: str, root: Path | None, split: str | None, options: Seque
         if chosen or split is not None:
             raise InputError(name, "has neither splits nor options", "leave them out")
         return AnnotatedCrops(root)
-    if name not in DATASETS:
-        known = ", ".join((*DATASETS, "annotated-crops", "rendered"))
-        raise InputError("--dataset", f"no data set {name!r}", f"choose from {known}")
-    return open_dataset(name, root, split or DATASETS[name].info.test_split or None, **chosen)
+    info: DatasetInfo = dataset_class(name, "--dataset", NOT_ON_DISK).info
+    return open_dataset(name, root, split or info.test_split or None, **chosen)
 
 
 def predict_with(

@@ -3,7 +3,8 @@
 A trained generator is a folder::
 
     model.safetensors   parameters and buffers, float32 or float16
-    model.json          {"format", "graphhand", "generator": GeneratorConfig, "card": how it was trained, its scores}
+    model.json          {"format", "graphhand", "generator": GeneratorConfig, "card": how it was trained, its scores;
+                        "backbone_package": name and version, where the backbone is another package's}
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from graphhand._version import __version__
 from graphhand.errors import InputError
 from graphhand.files import replacing, write_text_atomically
+from graphhand.model.backbones import backbone_package
 from graphhand.model.config import GeneratorConfig
 from graphhand.model.generator import Generator
 
@@ -31,6 +33,7 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _REFINEMENT = "refinement"
 _BACKBONE = "backbone."
+_PACKAGE = "backbone_package"
 
 
 def bundled_weights() -> dict[str, Path]:
@@ -71,6 +74,9 @@ def save_generator(
         "hand_model": generator.hand_model_module.hand_model.fingerprint,
         "card": card or {},
     }
+    package = backbone_package(generator.config.backbone)
+    if package is not None:
+        header[_PACKAGE] = package
     write_text_atomically(folder / CARD_FILE, json.dumps(header, indent=2) + "\n")
     return folder
 
@@ -98,9 +104,10 @@ def load_generator(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "generator"
-        raise InputError(
-            folder / CARD_FILE, f"generator.{where}: {first['msg']}", "was it written by another version of GraphHand?"
-        ) from None
+        remedy = "was it written by another version of GraphHand?"
+        if where == "backbone" and _PACKAGE in header:  # the file's own words, so no more than a hint
+            remedy = f"it says that its backbone is of the package {str(header[_PACKAGE])[:80]!r}, not installed here"
+        raise InputError(folder / CARD_FILE, f"generator.{where}: {first['msg']}", remedy) from None
     generator = Generator(config)
     trained_with, hand = header.get("hand_model"), generator.hand_model_module.hand_model
     if trained_with not in (None, hand.fingerprint):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from graphhand.geometry import CROP_MARGIN
-from graphhand.model.backbones import BACKBONES, TIMM_PREFIX
+from graphhand.model.backbones import TIMM_PREFIX, require_backbone
 
 
 class StrictModel(BaseModel):
@@ -26,7 +26,7 @@ class GeneratorConfig(StrictModel):
         le=4,
         description="side of the crop over the longer side of the hand's box",
     )
-    backbone: str = Field("resnet50", description="feature extractor: resnet18, ..., or timm/NAME, any model of timm")
+    backbone: str = Field("resnet50", description="feature extractor: resnet18, ..., timm/NAME, or another package's")
     backbone_width: int = Field(64, ge=8, description="64 is the standard network, 32 one with half its channels")
     shared_backbone: bool = Field(False, description="one backbone for both modules; the paper has two")
     keypoints: bool = Field(
@@ -64,9 +64,7 @@ class GeneratorConfig(StrictModel):
     @field_validator("backbone")
     @classmethod
     def _known_backbone(cls, name: str) -> str:
-        if name not in BACKBONES and not name.startswith(TIMM_PREFIX):
-            raise ValueError(f"one of {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME, not {name!r}")
-        return name
+        return require_backbone(name)
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> GeneratorConfig:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from graphhand.model.backbones import TIMM_PREFIX
+from graphhand.model.backbones import BACKBONES
 from graphhand.model.generator import Generator
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -22,7 +22,7 @@ def for_prediction(generator: Generator) -> Generator:
     Args:
         generator: in evaluation mode; left as it is.
     """
-    if generator.config.backbone.startswith(TIMM_PREFIX):  # whose convolutions may feed more than their normalisation
+    if generator.config.backbone not in BACKBONES:  # whose convolutions may feed more than their normalisation
         lean = copy.deepcopy(generator)
     else:
         size, device = generator.config.image_size, next(generator.parameters()).device
@@ -38,7 +38,8 @@ def folded(network: Network, *example: Any) -> Network:
 
     Args:
         network: in evaluation mode; left as it is. What a convolution gives to a batch normalisation it must give to
-            nothing else; that is so in all backbones here, and unknown of timm's.
+            nothing else; that is so in all backbones here, and unknown of timm's and
+            other packages'.
         example: arguments of one call, to see which layer feeds which.
 
     Returns:

@@ -77,7 +77,7 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = GeneratorConfig() if config is None else config
-        self.backbone = build_backbone(config.backbone, config.backbone_width)
+        self.backbone = build_backbone(config.backbone, config.backbone_width, config.image_size)
         num_features = self.backbone.num_features
         self.keypoint_head: KeypointHead | None = None
         if config.keypoints:
@@ -92,7 +92,7 @@ class Generator(nn.Module):
         self.refinement_lift: nn.Parameter | None = None
         if config.refinement != "none":
             if not config.shared_backbone:
-                self.refinement_backbone = build_backbone(config.backbone, config.backbone_width)
+                self.refinement_backbone = build_backbone(config.backbone, config.backbone_width, config.image_size)
             if config.refinement == "gcn":
                 local = 0
                 if config.refinement_features in READ_FROM_MAP:

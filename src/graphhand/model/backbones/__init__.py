@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from graphhand import plugins
+from graphhand.errors import GraphHandError
 from graphhand.model.backbones.base import Backbone
 from graphhand.model.backbones.efficientnet import EfficientNetLite0
+from graphhand.model.backbones.plugged_in import plugged_in_backbone
 from graphhand.model.backbones.pretrained import load_pretrained
 from graphhand.model.backbones.regnet import REGNETS, RegNet
 from graphhand.model.backbones.resnet import RESNETS, ResNet
@@ -14,18 +17,29 @@ BACKBONES = (*RESNETS, *REGNETS, "efficientnet_lite0")
 
 TIMM_PREFIX = "timm/"
 
-__all__ = ["BACKBONES", "TIMM_PREFIX", "Backbone", "build_backbone", "load_pretrained"]
+__all__ = [
+    "BACKBONES",
+    "TIMM_PREFIX",
+    "Backbone",
+    "backbone_package",
+    "build_backbone",
+    "load_pretrained",
+    "require_backbone",
+]
 
 
-def build_backbone(name: str, width: int = 64) -> Backbone:
+def build_backbone(name: str, width: int = 64, image_size: int = 64) -> Backbone:
     """A backbone with random weights.
 
     Args:
-        name: one of ``BACKBONES``, or ``timm/NAME`` for a model of the timm package.
+        name: one of ``BACKBONES``, ``timm/NAME`` for a model of the timm package, or a name that another installed
+            package registers.
         width: 64 is the standard network, 32 one with half its channels; not read for timm's.
+        image_size: side of the picture on which another package's backbone is tried, pixels.
 
     Raises:
-        InputError: timm is asked for and does not import, or has no such model.
+        InputError: timm is asked for and does not import, or has no such model; or the package that registers the name
+            does not give a backbone.
         ValueError: any other unknown name.
     """
     if name in RESNETS:
@@ -36,4 +50,36 @@ def build_backbone(name: str, width: int = 64) -> Backbone:
         return EfficientNetLite0(width)
     if name.startswith(TIMM_PREFIX):
         return TimmBackbone(name.removeprefix(TIMM_PREFIX))
-    raise ValueError(f"a backbone is {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME, not {name!r}")
+    entry = plugins.find(plugins.BACKBONES, name)
+    if entry is None:
+        raise ValueError(_unknown(name))
+    return plugged_in_backbone(entry, width, image_size)
+
+
+def require_backbone(name: str) -> str:
+    """Return a name if :func:`build_backbone` knows it; imports nothing to find out.
+
+    Raises:
+        ValueError: it does not, or two packages claim the name.
+    """
+    if name not in BACKBONES and not name.startswith(TIMM_PREFIX):
+        try:
+            if plugins.find(plugins.BACKBONES, name) is None:
+                raise ValueError(_unknown(name))
+        except GraphHandError as error:
+            raise ValueError(str(error)) from None
+    return name
+
+
+def backbone_package(name: str) -> str | None:
+    """Name and version of the package that registers a backbone; None for ours and timm's."""
+    if name in BACKBONES or name.startswith(TIMM_PREFIX):
+        return None
+    entry = plugins.find(plugins.BACKBONES, name)
+    return None if entry is None else plugins.package_of(entry)
+
+
+def _unknown(name: str) -> str:
+    theirs = (n for n in plugins.registered(plugins.BACKBONES) if n not in BACKBONES and not n.startswith(TIMM_PREFIX))
+    known = ", ".join((*BACKBONES, *theirs))
+    return f"no installed package has a backbone {name!r}: there are {known} and {TIMM_PREFIX}NAME"
