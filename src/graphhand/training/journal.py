@@ -34,11 +34,14 @@ class Journal:
         config: the recipe.
         quiet: no progress bar.
         writes: False on every process but the first: then nothing here does anything.
+        own_terms: names of loss terms beyond ``TERMS``, each a column of its own.
     """
 
-    def __init__(self, folder: RunFolder, config: TrainConfig, quiet: bool, writes: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, config: TrainConfig, quiet: bool, writes: bool, own_terms: tuple[str, ...] = ()
+    ) -> None:
         self.folder, self.config, self.quiet, self.writes = folder, config, quiet, writes
-        self.train_log = CsvLog(folder.root / "train.csv", TRAIN_COLUMNS)
+        self.train_log = CsvLog(folder.root / "train.csv", (*TRAIN_COLUMNS, *own_terms))
         self.validation_log = CsvLog(folder.root / "validation.csv", (*_PLACE, *VALIDATION_COLUMNS))
         self._writer = _tensorboard_writer(folder) if config.log == "tensorboard" and writes else None
         self._pictures: ValidationPictures | None = None

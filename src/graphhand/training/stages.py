@@ -37,6 +37,8 @@ from graphhand.training.parts import WHOLE, Part, Share, split_batch, still_stat
 Backward = Callable[[Tensor], None]
 Terms = dict[str, Tensor]
 T = TypeVar("T")
+Supervision = Callable[[GeneratorOutput, HandBatch, LossWeights, Share], tuple[Tensor, Terms]]
+"""What :func:`supervised_loss` is: the generator's loss without its adversarial term, and terms to report."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,37 @@ class Player:
         return summed
 
 
-def stage_one_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
-    """Stage I: the prior pose P~ is the prediction."""
+def stage_one_step(
+    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision | None = None
+) -> Terms:
+    """Stage I: the prior pose P~ is the prediction. ``supervision`` replaces :func:`supervised_loss`, here as below."""
 
     def loss_of(part: Part) -> tuple[Tensor, Terms]:
         seen = part.batch
         output = generator.network(seen.image, seen.K, refine=False, camera_known=seen.has_camera)
-        return supervised_loss(output, seen, weights, part.share)
+        return (supervision or supervised_loss)(output, seen, weights, part.share)
 
     return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
 
 
-def stage_two_step(generator: Player, batch: HandBatch, weights: LossWeights) -> Terms:
+def stage_two_step(
+    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision | None = None
+) -> Terms:
     """Stage II: the refined pose P^ is the prediction; the gradient reaches the hand model module through it."""
 
     def loss_of(part: Part) -> tuple[Tensor, Terms]:
-        return supervised_loss(_refined(generator, part), part.batch, weights, part.share)
+        return (supervision or supervised_loss)(_refined(generator, part), part.batch, weights, part.share)
 
     return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
 
 
 def stage_three_step(
-    generator: Player, discriminator: Player, batch: HandBatch, weights: LossWeights, critic: CriticConfig
+    generator: Player,
+    discriminator: Player,
+    batch: HandBatch,
+    weights: LossWeights,
+    critic: CriticConfig,
+    supervision: Supervision | None = None,
 ) -> Terms:
     """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
     whole = split_batch(batch, generator.pieces)
@@ -136,7 +147,7 @@ def stage_three_step(
 
     def answer(part: Part) -> tuple[Tensor, Terms]:
         output = _refined(generator, part) if once is None else once
-        loss, terms = supervised_loss(output, part.batch, weights, part.share)
+        loss, terms = (supervision or supervised_loss)(output, part.batch, weights, part.share)
         if weights.adversarial and num_posed:
             with discriminator.alone():  # its gradient passes through the discriminator but must not move it
                 scores = discriminator.network(output.joints_m[part.posed], part.batch.image[part.posed])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from graphhand.data import HandBatch
@@ -16,19 +17,20 @@ from graphhand.devices import copies_ahead
 from graphhand.errors import GraphHandError, InputError
 from graphhand.model.checkpoint import load_initial_backbones, load_initial_state, save_generator
 from graphhand.model.discriminator import build_discriminator
-from graphhand.model.generator import Generator
+from graphhand.model.generator import Generator, GeneratorOutput
 from graphhand.training.average import WeightAverage
 from graphhand.training.batch_norm import average_batch_statistics, synchronise_batch_norm
 from graphhand.training.checkpoint import Position, save_checkpoint
-from graphhand.training.config import TrainConfig
+from graphhand.training.config import LossWeights, TrainConfig
 from graphhand.training.distributed import Processes, make_fabric
 from graphhand.training.journal import Journal
 from graphhand.training.meter import Meter
+from graphhand.training.parts import Share
 from graphhand.training.players import learning_rate, make_players, set_rates
 from graphhand.training.resume import find_checkpoint, refuse_other_config
 from graphhand.training.run_folder import RunFolder, environment_record
 from graphhand.training.sources import training_batches, validation_batches
-from graphhand.training.stages import Player, Terms, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.stages import Player, Terms, stage_one_step, stage_three_step, stage_two_step, supervised_loss
 from graphhand.training.stop import StopRequest
 from graphhand.training.validation import validate
 
@@ -47,7 +49,12 @@ class Trainer:
     Raises:
         InputError: the checkpoint belongs to another configuration, or ``resume`` contradicts the folder, or the batch
             cannot be split over the processes.
+
+    Attributes:
+        own_terms: names of the terms that a subclass's :meth:`supervised_loss` reports beyond the recipe's.
     """
+
+    own_terms: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -62,7 +69,7 @@ class Trainer:
         self.fabric = make_fabric(config.device, config.precision)
         self.processes = Processes()
         self.processes.require_even_shares(config.batch_size, config.accumulate)
-        self.journal = Journal(self.folder, config, quiet, writes=self.processes.first)
+        self.journal = Journal(self.folder, config, quiet, self.processes.first, self.own_terms)
         self._checkpoint = find_checkpoint(self.folder, resume, self.processes)
         if self._checkpoint is not None:
             refuse_other_config(self._checkpoint, config)
@@ -209,12 +216,19 @@ class Trainer:
         batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device))
         if self.config.channels_last:
             batch.image = batch.image.contiguous(memory_format=torch.channels_last)
-        weights = self.config.losses
+        weights, generator, supervision = self.config.losses, players["generator"], self.supervised_loss
         if stage == 1:
-            return stage_one_step(players["generator"], batch, weights)
+            return stage_one_step(generator, batch, weights, supervision)
         if stage == 2:
-            return stage_two_step(players["generator"], batch, weights)
-        return stage_three_step(players["generator"], players["discriminator"], batch, weights, self.config.critic)
+            return stage_two_step(generator, batch, weights, supervision)
+        critic = self.config.critic
+        return stage_three_step(generator, players["discriminator"], batch, weights, critic, supervision)
+
+    def supervised_loss(
+        self, output: GeneratorOutput, batch: HandBatch, weights: LossWeights, share: Share
+    ) -> tuple[Tensor, Terms]:
+        """:func:`graphhand.training.stages.supervised_loss`, for subclasses with a loss of their own."""
+        return supervised_loss(output, batch, weights, share)
 
     def _batches_from(self, step: int, total: int) -> Iterator[HandBatch]:
         """Batches from a step of the stage to its end; each stage has epochs of its own."""
