@@ -307,7 +307,7 @@ def test_divergence_stops_the_run_and_spares_the_checkpoint(config, tmp_path, mo
     trainer = Trainer(config, out, quiet=True)
     one = trainer_module.stage_one_step
 
-    def diverging(player, batch, weights):
+    def diverging(player, batch, weights, supervision):
         terms = one(player, batch, weights)
         if trainer.position.step == 2 and spoilt == "loss":
             return terms | {"total": terms["total"] * float("nan")}

@@ -38,8 +38,7 @@ def folded(network: Network, *example: Any) -> Network:
 
     Args:
         network: in evaluation mode; left as it is. What a convolution gives to a batch normalisation it must give to
-            nothing else; that is so in all backbones here, and unknown of timm's and
-            other packages'.
+            nothing else; that is so in all backbones here, and unknown of others.
         example: arguments of one call, to see which layer feeds which.
 
     Returns:
