@@ -107,7 +107,9 @@ def load_generator(
         remedy = "was it written by another version of GraphHand?"
         if where == "backbone" and _PACKAGE in header:  # the file's own words, so no more than a hint
             remedy = f"it says that its backbone is of the package {str(header[_PACKAGE])[:80]!r}, not installed here"
-        raise InputError(folder / CARD_FILE, f"generator.{where}: {first['msg']}", remedy) from None
+        raise InputError(
+            folder / CARD_FILE, f"generator.{where}: {first['msg'].removeprefix('Value error, ')}", remedy
+        ) from None
     generator = Generator(config)
     trained_with, hand = header.get("hand_model"), generator.hand_model_module.hand_model
     if trained_with not in (None, hand.fingerprint):
