@@ -108,14 +108,16 @@ def test_a_form_is_told_what_to_send(client: TestClient) -> None:
     assert response.json()["error"].startswith("picture: comes in a form; send its bytes alone")
 
 
-async def posted(app: Starlette, content: bytes, *, then: asyncio.Event | None = None, leaves: bool = False) -> int:
+async def posted(
+    app: Starlette, content: bytes, *, then: asyncio.Event | None = None, leaves: bool = False, whole: bool = True
+) -> int:
     """The status of an answer to a picture, which is sent at once or when told, by a client that stays or leaves."""
     scope = {
         "type": "http", "method": "POST", "path": "/predict", "query_string": b"whole_image=1&side=right",
         "headers": [], "http_version": "1.1", "scheme": "http", "server": ("test", 80), "client": ("test", 1),
         "root_path": "",
     }  # fmt: skip
-    messages = [{"type": "http.request", "body": content, "more_body": False}]
+    messages = [{"type": "http.request", "body": content, "more_body": not whole}]
     statuses = []
 
     async def receive() -> dict[str, Any]:
@@ -156,7 +158,8 @@ def test_nothing_is_estimated_for_who_has_left(estimator: HandPoseEstimator, mon
     decode = server.decode_photo
     monkeypatch.setattr(server, "decode_photo", lambda *given: calls.append(1) or decode(*given))
     assert asyncio.run(posted(app, content)) == 200
-    assert asyncio.run(posted(app, content, leaves=True)) == 400
+    for whole in (True, False):  # while it waited, or in its upload
+        assert asyncio.run(posted(app, content, leaves=True, whole=whole)) == 400
     assert len(calls) == 1
 
 

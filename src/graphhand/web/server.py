@@ -20,7 +20,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -58,7 +58,7 @@ def make_app(estimator: HandPoseEstimator) -> Starlette:
             WebSocketRoute("/track", service.track),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        exception_handlers={InputError: _refused, HTTPException: _refused},
+        exception_handlers={InputError: _refused, HTTPException: _refused, ClientDisconnect: _unheard},
     )
 
 
@@ -70,6 +70,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code)
     return JSONResponse({"error": str(error)}, 400)
+
+
+async def _unheard(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client has left, in its upload or while it waited
 
 
 class _Service:
@@ -96,8 +100,8 @@ class _Service:
         try:
             data = await _body(request)
             async with self._turn:
-                if await request.is_disconnected():  # nobody waits for the answer
-                    return Response(status_code=400)
+                if await request.is_disconnected():
+                    raise ClientDisconnect  # nobody waits for the answer
                 prediction = await asyncio.to_thread(self._predicted, data, switches)
         finally:
             self._waiting -= 1
