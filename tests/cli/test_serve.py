@@ -9,7 +9,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -23,8 +26,14 @@ app.command()(serve)
 PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "hand_05.jpg"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C cannot be sent to another program alone")
-def test_it_serves_until_interrupted() -> None:
+needs_ctrl_c = pytest.mark.skipif(
+    sys.platform == "win32", reason="there, Ctrl-C cannot be sent to another program alone"
+)
+
+
+@contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
     command = [sys.executable, "-m", "graphhand", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -32,31 +41,37 @@ def test_it_serves_until_interrupted() -> None:
             said = server.stdout.readline()
             address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/) until Ctrl-C\n", said)
             assert address is not None, said
-            request = urllib.request.Request(f"{address[1]}predict?side=left", PICTURE.read_bytes())
-            with urllib.request.urlopen(request, timeout=60) as response:
-                assert len(json.load(response)["hands"][0]["joints_px"]) == 21
-            server.send_signal(signal.SIGINT)
-            out, err = server.communicate(timeout=60)
+            yield server, address[1]
         finally:
             server.kill()
+
+
+@needs_ctrl_c
+def test_it_serves_until_interrupted() -> None:
+    with serving() as (server, address):
+        request = urllib.request.Request(f"{address}predict?side=left", PICTURE.read_bytes())
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert len(json.load(response)["hands"][0]["joints_px"]) == 21
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
     assert (server.returncode, out, err) == (0, "", "")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C cannot be sent to another program alone")
-def test_a_client_that_never_ends_its_upload_does_not_keep_it_from_ending() -> None:
-    command = [sys.executable, "-m", "graphhand", "serve", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            port = re.search(r":(\d+)/ until", server.stdout.readline())
-            assert port is not None
-            with socket.create_connection(("127.0.0.1", int(port[1]))) as client:
-                client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
-                urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/skeleton", timeout=60).close()  # it is listened to
+@needs_ctrl_c
+@pytest.mark.parametrize("stays", [True, False], ids=["never ends", "leaves"])
+def test_an_unfinished_upload_neither_keeps_it_nor_shows_a_traceback(stays: bool) -> None:
+    with serving() as (server, address):
+        client = socket.create_connection(("127.0.0.1", urlsplit(address).port))
+        with client:
+            client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+            urllib.request.urlopen(f"{address}skeleton", timeout=60).close()  # it is listened to
+            if stays:
                 server.send_signal(signal.SIGINT)
                 out, err = server.communicate(timeout=60)
-        finally:
-            server.kill()
+        if not stays:
+            urllib.request.urlopen(f"{address}skeleton", timeout=60).close()
+            server.send_signal(signal.SIGINT)
+            out, err = server.communicate(timeout=60)
     assert (server.returncode, out) == (0, "")
     assert "Traceback" not in err
 
