@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike, fspath
+from typing import Any
 
 
 class GraphHandError(Exception):
@@ -31,3 +33,8 @@ class InputError(GraphHandError):
 
 class NoHandError(InputError):
     """A sample that its data set leaves out itself, such as a frame without a hand: no file is at fault."""
+
+
+def fault_message(fault: Mapping[str, Any]) -> str:
+    """What one of pydantic's ``ValidationError.errors()`` says, in the words of the check that raised it."""
+    return str(fault["msg"]).removeprefix("Value error, ")

@@ -7,7 +7,7 @@ no code with it: what runs was installed by the user.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -34,8 +34,7 @@ def find(group: Group, name: str) -> EntryPoint | None:
     """
     entries = registered(group).get(name, [])
     if len(entries) > 1:
-        owners = " and ".join(package_of(entry) for entry in entries)
-        raise InputError(f"{group} {name!r}", f"{owners} both register this name", "uninstall one of them")
+        raise _both(entries)
     return entries[0] if entries else None
 
 
@@ -67,11 +66,16 @@ def shadowed(group: Group, builtin: Collection[str]) -> list[InputError]:
         if name in builtin:
             errors += [fault(entry, "has the name of a built-in one, which is used instead") for entry in entries]
         elif len(entries) > 1:
-            try:
-                find(group, name)
-            except InputError as error:
-                errors.append(error)
+            errors.append(_both(entries))
     return errors
+
+
+def _both(entries: Sequence[EntryPoint]) -> InputError:
+    """The error of a name that several packages register."""
+    owners = " and ".join(package_of(entry) for entry in entries)
+    return InputError(
+        f"{entries[0].group} {entries[0].name!r}", f"{owners} both register this name", "uninstall one of them"
+    )
 
 
 def package_of(entry: EntryPoint) -> str:

@@ -29,21 +29,8 @@ DEFAULT_OUT = Path("predictions")
 
 # Kinds of pictures that phones, cameras and browsers write and that are not read.
 _FOREIGN = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".jfif",
-    ".jxl",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".raw",
-)
+    ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
+)  # fmt: skip
 
 _LAST_CAMERA = 99  # larger numbers are names of files
 _PORTION = 8

@@ -141,7 +141,7 @@ def _configured(config: RenderConfig, settings: Sequence[str]) -> RenderConfig:
     import yaml
     from pydantic import ValidationError
 
-    from graphhand.errors import InputError
+    from graphhand.errors import InputError, fault_message
 
     changes = {}
     for setting in settings:
@@ -160,7 +160,7 @@ def _configured(config: RenderConfig, settings: Sequence[str]) -> RenderConfig:
         fault = error.errors()[0]
         key = str(fault["loc"][0]) if fault["loc"] else ""  # of settings that contradict each other there is none
         named = [setting for setting in settings if setting.partition("=")[0] == key] or settings
-        raise InputError(" ".join(named), fault["msg"].removeprefix("Value error, "), "see docs/rendering.md") from None
+        raise InputError(" ".join(named), fault_message(fault), "see docs/rendering.md") from None
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from graphhand.data import HandDataset
 from graphhand.data.info import DatasetInfo
 from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
-from graphhand.errors import InputError
+from graphhand.errors import InputError, fault_message
 from graphhand.evaluation import predictions as readers
 from graphhand.evaluation.annotated_crops import AnnotatedCrops
 from graphhand.evaluation.presets import DEFAULT_PRESETS
@@ -84,7 +84,7 @@ def choose_protocols(
                 protocol = protocol.changed(excluded=rest if count_root else tuple(sorted((*rest, protocol.root))))
             chosen.append(protocol)
     except ValidationError as error:
-        raise InputError("protocol", error.errors()[0]["msg"].removeprefix("Value error, "), "see --help") from None
+        raise InputError("protocol", fault_message(error.errors()[0]), "see --help") from None
     except ValueError as error:
         raise InputError("--preset", str(error), "--list-presets explains them") from None
     names = [protocol.name for protocol in chosen]

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graphhand._version import __version__
-from graphhand.errors import InputError
+from graphhand.errors import InputError, fault_message
 from graphhand.files import replacing, write_text_atomically
 from graphhand.model.backbones import backbone_package
 from graphhand.model.config import GeneratorConfig
@@ -107,9 +107,7 @@ def load_generator(
         remedy = "was it written by another version of GraphHand?"
         if where == "backbone" and _PACKAGE in header:  # the file's own words, so no more than a hint
             remedy = f"it says that its backbone is of the package {str(header[_PACKAGE])[:80]!r}, not installed here"
-        raise InputError(
-            folder / CARD_FILE, f"generator.{where}: {first['msg'].removeprefix('Value error, ')}", remedy
-        ) from None
+        raise InputError(folder / CARD_FILE, f"generator.{where}: {fault_message(first)}", remedy) from None
     generator = Generator(config)
     trained_with, hand = header.get("hand_model"), generator.hand_model_module.hand_model
     if trained_with not in (None, hand.fingerprint):

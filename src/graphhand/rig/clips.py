@@ -95,11 +95,16 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
                 followed = [(p, hand) for p, hand in hands if hand.track == track]
                 side = Counter(hand.side for _, hand in followed).most_common(1)[0][0]
                 of_side = [(p, hand) for p, hand in followed if hand.side == side]
-                best: dict[int | None, tuple[Prediction, Hand]] = {}  # by frame, of hands that nothing tells apart
-                for p, shown in of_side:
-                    if p.frame not in best or shown.score > best[p.frame][1].score:
-                        best[p.frame] = (p, shown)
-                yield image, _clip(list(best.values()), models, len(seen))
+                yield image, _clip(_one_a_frame(of_side), models, len(seen))
+
+
+def _one_a_frame(seen: list[tuple[Prediction, Hand]]) -> list[tuple[Prediction, Hand]]:
+    """The likeliest hand of each frame, where nothing tells several apart."""
+    best: dict[int | None, tuple[Prediction, Hand]] = {}
+    for prediction, hand in seen:
+        if prediction.frame not in best or hand.score > best[prediction.frame][1].score:
+            best[prediction.frame] = (prediction, hand)
+    return list(best.values())
 
 
 def _numbered(predictions: Iterable[Prediction]) -> Iterator[tuple[int, Prediction]]:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from graphhand.data.augmentation import Augmentation
-from graphhand.errors import InputError
+from graphhand.errors import InputError, fault_message
 from graphhand.geometry import CROP_MARGIN
 from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
 
@@ -286,8 +286,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         valid = _valid_keys(fault["loc"])
         close = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.0)
         return f"unknown key {where}", f"did you mean {close[0]}? (valid here: {', '.join(valid)})"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}", "correct that value"
+    return f"{where}: {fault_message(fault)}", "correct that value"
 
 
 def _valid_keys(location: tuple[int | str, ...]) -> list[str]:

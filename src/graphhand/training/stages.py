@@ -83,96 +83,6 @@ class Player:
         return summed
 
 
-def stage_one_step(
-    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision | None = None
-) -> Terms:
-    """Stage I: the prior pose P~ is the prediction. ``supervision`` replaces :func:`supervised_loss`, here as below."""
-
-    def loss_of(part: Part) -> tuple[Tensor, Terms]:
-        seen = part.batch
-        output = generator.network(seen.image, seen.K, refine=False, camera_known=seen.has_camera)
-        return (supervision or supervised_loss)(output, seen, weights, part.share)
-
-    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
-
-
-def stage_two_step(
-    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision | None = None
-) -> Terms:
-    """Stage II: the refined pose P^ is the prediction; the gradient reaches the hand model module through it."""
-
-    def loss_of(part: Part) -> tuple[Tensor, Terms]:
-        return (supervision or supervised_loss)(_refined(generator, part), part.batch, weights, part.share)
-
-    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
-
-
-def stage_three_step(
-    generator: Player,
-    discriminator: Player,
-    batch: HandBatch,
-    weights: LossWeights,
-    critic: CriticConfig,
-    supervision: Supervision | None = None,
-) -> Terms:
-    """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
-    whole = split_batch(batch, generator.pieces)
-    parts, num_posed = whole.pieces, whole.posed
-    # The generator sees a whole batch once for both players. Of pieces it sees each a second time when it answers: the
-    # graphs of all pieces at once are what accumulation is there to avoid.
-    once = _refined(generator, parts[0]) if len(parts) == 1 else None
-    if once is not None:
-        poses = [once.joints_m.detach()]
-    else:
-        with torch.no_grad(), still_statistics(generator.network):
-            poses = [_refined(generator, part).joints_m for part in parts]
-
-    def tell_apart(pair: tuple[Part, Tensor]) -> tuple[Tensor, Terms]:
-        part, pose_m = pair
-        seen, share = part.batch, part.share
-        real, fake, shares = part.real, part.fake, (share.real, share.fake)
-        if swap:
-            real, fake, shares = fake, real, (share.fake, share.real)
-        true_poses, generated_poses = seen.joints_m[real], pose_m[fake]
-        # In one call, so that both are judged by the same weights: each call makes a step of power iteration.
-        scores = discriminator.network(
-            torch.cat((true_poses, generated_poses)), torch.cat((seen.image[real], seen.image[fake]))
-        )
-        real_scores, fake_scores = scores.split((len(true_poses), len(generated_poses)))
-        loss = critic_loss(real_scores, fake_scores, critic.loss, shares)
-        terms = {"critic": loss.detach()}
-        if critic.drift:
-            loss = loss + critic.drift * shares[0] * real_scores.square().sum() / max(len(real_scores), 1)
-        return loss, terms
-
-    def answer(part: Part) -> tuple[Tensor, Terms]:
-        output = _refined(generator, part) if once is None else once
-        loss, terms = (supervision or supervised_loss)(output, part.batch, weights, part.share)
-        if weights.adversarial and num_posed:
-            with discriminator.alone():  # its gradient passes through the discriminator but must not move it
-                scores = discriminator.network(output.joints_m[part.posed], part.batch.image[part.posed])
-            adversarial = part.share.posed * adversarial_loss(scores)
-            loss = loss + weights.adversarial * adversarial
-            terms |= {"adversarial": adversarial.detach(), "total": loss.detach()}
-        return loss, terms
-
-    swap = False
-    terms: Terms = {}
-    discriminator.network.requires_grad_(True)
-    if num_posed >= 2:  # fewer have nothing to compare
-        for step in range(critic.steps):
-            swap = step % 2 == 1
-            terms |= discriminator.descend(list(zip(parts, poses)), tell_apart)
-    discriminator.network.requires_grad_(False)
-    return terms | generator.descend(parts, answer)
-
-
-def _refined(generator: Player, part: Part) -> GeneratorOutput:
-    seen = part.batch
-    output: GeneratorOutput = generator.network(seen.image, seen.K, camera_known=seen.has_camera)
-    return output
-
-
 def supervised_loss(
     output: GeneratorOutput, batch: HandBatch, weights: LossWeights, share: Share = WHOLE
 ) -> tuple[Tensor, Terms]:
@@ -216,3 +126,93 @@ def supervised_loss(
     terms = {name: term.detach() for _, name, term in weighted}
     terms["total"] = total.detach()
     return total, terms
+
+
+def stage_one_step(
+    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision = supervised_loss
+) -> Terms:
+    """Stage I: the prior pose P~ is the prediction. ``supervision`` replaces :func:`supervised_loss`, here as below."""
+
+    def loss_of(part: Part) -> tuple[Tensor, Terms]:
+        seen = part.batch
+        output = generator.network(seen.image, seen.K, refine=False, camera_known=seen.has_camera)
+        return supervision(output, seen, weights, part.share)
+
+    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
+
+
+def stage_two_step(
+    generator: Player, batch: HandBatch, weights: LossWeights, supervision: Supervision = supervised_loss
+) -> Terms:
+    """Stage II: the refined pose P^ is the prediction; the gradient reaches the hand model module through it."""
+
+    def loss_of(part: Part) -> tuple[Tensor, Terms]:
+        return supervision(_refined(generator, part), part.batch, weights, part.share)
+
+    return generator.descend(split_batch(batch, generator.pieces).pieces, loss_of)
+
+
+def stage_three_step(
+    generator: Player,
+    discriminator: Player,
+    batch: HandBatch,
+    weights: LossWeights,
+    critic: CriticConfig,
+    supervision: Supervision = supervised_loss,
+) -> Terms:
+    """Stage III: the discriminator learns to tell true triples from generated ones, then the generator answers."""
+    whole = split_batch(batch, generator.pieces)
+    parts, num_posed = whole.pieces, whole.posed
+    # The generator sees a whole batch once for both players. Of pieces it sees each a second time when it answers: the
+    # graphs of all pieces at once are what accumulation is there to avoid.
+    once = _refined(generator, parts[0]) if len(parts) == 1 else None
+    if once is not None:
+        poses = [once.joints_m.detach()]
+    else:
+        with torch.no_grad(), still_statistics(generator.network):
+            poses = [_refined(generator, part).joints_m for part in parts]
+
+    def tell_apart(pair: tuple[Part, Tensor]) -> tuple[Tensor, Terms]:
+        part, pose_m = pair
+        seen, share = part.batch, part.share
+        real, fake, shares = part.real, part.fake, (share.real, share.fake)
+        if swap:
+            real, fake, shares = fake, real, (share.fake, share.real)
+        true_poses, generated_poses = seen.joints_m[real], pose_m[fake]
+        # In one call, so that both are judged by the same weights: each call makes a step of power iteration.
+        scores = discriminator.network(
+            torch.cat((true_poses, generated_poses)), torch.cat((seen.image[real], seen.image[fake]))
+        )
+        real_scores, fake_scores = scores.split((len(true_poses), len(generated_poses)))
+        loss = critic_loss(real_scores, fake_scores, critic.loss, shares)
+        terms = {"critic": loss.detach()}
+        if critic.drift:
+            loss = loss + critic.drift * shares[0] * real_scores.square().sum() / max(len(real_scores), 1)
+        return loss, terms
+
+    def answer(part: Part) -> tuple[Tensor, Terms]:
+        output = _refined(generator, part) if once is None else once
+        loss, terms = supervision(output, part.batch, weights, part.share)
+        if weights.adversarial and num_posed:
+            with discriminator.alone():  # its gradient passes through the discriminator but must not move it
+                scores = discriminator.network(output.joints_m[part.posed], part.batch.image[part.posed])
+            adversarial = part.share.posed * adversarial_loss(scores)
+            loss = loss + weights.adversarial * adversarial
+            terms |= {"adversarial": adversarial.detach(), "total": loss.detach()}
+        return loss, terms
+
+    swap = False
+    terms: Terms = {}
+    discriminator.network.requires_grad_(True)
+    if num_posed >= 2:  # fewer have nothing to compare
+        for step in range(critic.steps):
+            swap = step % 2 == 1
+            terms |= discriminator.descend(list(zip(parts, poses)), tell_apart)
+    discriminator.network.requires_grad_(False)
+    return terms | generator.descend(parts, answer)
+
+
+def _refined(generator: Player, part: Part) -> GeneratorOutput:
+    seen = part.batch
+    output: GeneratorOutput = generator.network(seen.image, seen.K, camera_known=seen.has_camera)
+    return output

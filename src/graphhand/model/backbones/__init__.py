@@ -62,7 +62,7 @@ def require_backbone(name: str) -> str:
     Raises:
         ValueError: it does not, or two packages claim the name.
     """
-    if name not in BACKBONES and not name.startswith(TIMM_PREFIX):
+    if not _is_taken(name):
         try:
             if plugins.find(plugins.BACKBONES, name) is None:
                 raise ValueError(_unknown(name))
@@ -73,13 +73,17 @@ def require_backbone(name: str) -> str:
 
 def backbone_package(name: str) -> str | None:
     """Name and version of the package that registers a backbone; None for ours and timm's."""
-    if name in BACKBONES or name.startswith(TIMM_PREFIX):
+    if _is_taken(name):
         return None
     entry = plugins.find(plugins.BACKBONES, name)
     return None if entry is None else plugins.package_of(entry)
 
 
+def _is_taken(name: str) -> bool:
+    """Whether a name is one of ours or timm's, which no other package's may be."""
+    return name in BACKBONES or name.startswith(TIMM_PREFIX)
+
+
 def _unknown(name: str) -> str:
-    theirs = (n for n in plugins.registered(plugins.BACKBONES) if n not in BACKBONES and not n.startswith(TIMM_PREFIX))
-    known = ", ".join((*BACKBONES, *theirs))
+    known = ", ".join((*BACKBONES, *(n for n in plugins.registered(plugins.BACKBONES) if not _is_taken(n))))
     return f"no installed package has a backbone {name!r}: there are {known} and {TIMM_PREFIX}NAME"
