@@ -5,15 +5,15 @@ BIN := .venv/bin
 .PHONY: help demo test test-slow check format lock clean
 
 help:
-	@echo "make demo       predict on the bundled pictures with the bundled weights, into demo_out/"
+	@echo "make demo       predict on the bundled images with the bundled weights, into demo_out/"
 	@echo "make test       style, types and tests (under 10 minutes on 2 cores)"
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make format     format the code"
 	@echo "make lock       resolve requirements.lock anew"
 
 demo: .venv/installed
-	$(BIN)/graphhand predict examples/pictures --out demo_out --json demo_out/hands.jsonl
-	@echo "Look at demo_out/: a picture with the joints drawn for each input, and hands.jsonl."
+	$(BIN)/graphhand predict examples/images --out demo_out --json demo_out/hands.jsonl
+	@echo "Look at demo_out/: an image with the joints drawn for each input, and hands.jsonl."
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15

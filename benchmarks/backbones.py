@@ -1,4 +1,4 @@
-"""Compare the backbones on the CPU, in one run: time of a picture, pictures a second in training, size of the weights.
+"""Compare the backbones on the CPU, in one run: time of an image, images a second in training, size of the weights.
 
     python benchmarks/backbones.py
     python benchmarks/backbones.py resnet18/48 regnety_400mf timm/mobilenetv3_large_100 --rounds 10
@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 
 from graphhand.errors import InputError
-from graphhand.model.backbones import TIMM_PREFIX, Backbone, build_backbone
+from graphhand.models.backbones import TIMM_PREFIX, Backbone, build_backbone
 
 DEFAULT = (
     "resnet18/32", "resnet18/48", "resnet18", "regnetx_400mf", "regnety_400mf", "regnetx_800mf", "regnety_800mf",
     "efficientnet_lite0",
 )  # fmt: skip
-PICTURE_SIZES = (128, 224)
+IMAGE_SIZES = (128, 224)
 TRAINING_SIZE = 128
 
 
@@ -45,7 +45,7 @@ def predict(net: Backbone, image: torch.Tensor) -> None:
 
 
 def train(net: Backbone, images: torch.Tensor, bfloat16: bool) -> None:
-    """Forward and backward; the first layer needs no gradient of its pictures, as in training."""
+    """Forward and backward; the first layer needs no gradient of its images, as in training."""
     net.train()
     net.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbones", nargs="*", default=DEFAULT, metavar="NAME[/WIDTH]")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8, help="pictures a training step")
+    parser.add_argument("--batch", type=int, default=8, help="images a training step")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -65,11 +65,11 @@ def main() -> int:
         nets = {name: parse(name) for name in options.backbones}
     except (InputError, ValueError) as error:
         parser.error(str(error))
-    images = {size: torch.rand(1, 3, size, size) for size in PICTURE_SIZES}
+    images = {size: torch.rand(1, 3, size, size) for size in IMAGE_SIZES}
     batch = torch.rand(options.batch, 3, TRAINING_SIZE, TRAINING_SIZE)
     calls: dict[tuple[str, str], Callable[[], None]] = {}
     for name, net in nets.items():
-        for size in PICTURE_SIZES:
+        for size in IMAGE_SIZES:
             calls[name, f"ms_{size}"] = partial(predict, net, images[size])
         for kind in ("float32", "bfloat16"):
             calls[name, kind] = partial(train, net, batch, kind == "bfloat16")
@@ -94,7 +94,7 @@ def main() -> int:
         for name, net in nets.items()
     ]
     print(f"{platform.machine()}, torch {torch.__version__}, 1 thread, training on {TRAINING_SIZE}x{TRAINING_SIZE}")
-    print(f"{'':28}{'ms a picture':>16}{'training, pictures/s':>24}{'MB in':>9}{'features':>10}")
+    print(f"{'':28}{'ms an image':>16}{'training, images/s':>24}{'MB in':>9}{'features':>10}")
     print(f"{'backbone':28}{'128':>8}{'224':>8}{'float32':>12}{'bfloat16':>12}{'float16':>9}")
     for row in rows:
         print(

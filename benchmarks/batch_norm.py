@@ -15,16 +15,16 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from graphhand.bench.clock import in_turn
-from graphhand.training.batch_norm import synchronise_batch_norm
+from graphhand.inference.benchmark import interleaved
+from graphhand.training.distributed import synchronise_batch_norm
 
 SHAPES = ((32, 32, 64, 64), (32, 96, 32, 32), (32, 480, 8, 8))  # an EfficientNet-Lite0's at 128 pixels
 CPU = torch.device("cpu")
 
 
-def step(net: nn.Module, pictures: Tensor, gradient: Tensor) -> None:
-    pictures.grad = None
-    net(pictures).backward(gradient)
+def step(net: nn.Module, images: Tensor, gradient: Tensor) -> None:
+    images.grad = None
+    net(images).backward(gradient)
 
 
 def main() -> int:
@@ -38,13 +38,13 @@ def main() -> int:
         theirs = nn.Sequential(nn.BatchNorm2d(shape[1]))
         ours = synchronise_batch_norm(nn.Sequential(nn.BatchNorm2d(shape[1])), CPU)
         for layout in (torch.contiguous_format, torch.channels_last):
-            pictures = torch.randn(shape).to(memory_format=layout).requires_grad_()
+            images = torch.randn(shape).to(memory_format=layout).requires_grad_()
             gradient = torch.randn(shape).to(memory_format=layout)
             calls = {
-                "torch": lambda x=pictures, g=gradient, net=theirs: step(net, x, g),
-                "ours": lambda x=pictures, g=gradient, net=ours: step(net, x, g),
+                "torch": lambda x=images, g=gradient, net=theirs: step(net, x, g),
+                "ours": lambda x=images, g=gradient, net=ours: step(net, x, g),
             }
-            times = in_turn(calls, options.rounds, CPU, processor_time=True)
+            times = interleaved(calls, options.rounds, CPU, processor_time=True)
             best = {name: 1e3 * min(seconds) for name, seconds in times.items()}
             last = "yes" if layout == torch.channels_last else "no"
             print(f"{shape!s:22}{last:>14}{best['torch']:11.2f}{best['ours']:10.2f}{best['ours'] / best['torch']:7.2f}")

@@ -21,21 +21,11 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.data import (
-    Augmentation,
-    HandBatch,
-    HandDataset,
-    collate,
-    freihand,
-    make_example,
-    open_dataset,
-    plain,
-    rhd,
-    stb,
-)
-from graphhand.data.loading import Examples, SampleKey
+from graphhand.data import Augmentation, HandBatch, HandDataset, collate, make_example, open_dataset
+from graphhand.data.datasets import freihand, plain, rhd, stb
+from graphhand.data.loader import Examples, SampleKey
 from graphhand.geometry import CROP_MARGIN
-from graphhand.images import read_image
+from graphhand.io import read_image
 
 
 def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int) -> dict[str, float]:
@@ -55,13 +45,13 @@ def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int
 
 
 def draw(layout: str, folder: Path, count: int) -> HandDataset:
-    """A folder of pictures drawn in a layout."""
-    from graphhand.layouts import LAYOUTS
-    from graphhand.layouts.filling import DRAWN_AS, Drawer, fill
-    from graphhand.rendering import RenderConfig
+    """A folder of images drawn in a layout."""
+    from graphhand.synthesis import RenderConfig
+    from graphhand.synthesis.writers import LAYOUTS
+    from graphhand.synthesis.writers.dataset import DRAWN_AS, Drawer, fill
 
     split = LAYOUTS[layout].splits[1]
-    fill(folder, layout, split, Drawer(RenderConfig(**DRAWN_AS[layout])), range(count), made_with={})
+    fill(folder, layout, split, Drawer(RenderConfig(**DRAWN_AS[layout])), range(count), provenance={})
     return open_dataset(layout, folder, split)
 
 

@@ -5,7 +5,7 @@
     python benchmarks/definitions.py data/drawn9 data/drawn_test
 
 The prior pose is the true one with the hand model's joints, the target the same hand with the other ones; f says
-nothing, it is noise, and no picture is seen. What is left is what the module cannot do, or not learn in so many steps.
+nothing, it is noise, and no image is seen. What is left is what the module cannot do, or not learn in so many steps.
 Right hands, no scale, wrists aligned: the ablation's millimetres.
 """
 
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from graphhand.losses import pose_loss
-from graphhand.model.config import GeneratorConfig
-from graphhand.model.refinement import FCRefinement, GCNRefinement
+from graphhand.models.config import GeneratorConfig
+from graphhand.models.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import Joint
 
 NETWORKS: Mapping[str, Mapping[str, str]] = {

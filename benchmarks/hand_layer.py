@@ -53,7 +53,7 @@ def synthetic_mano(folder: Path) -> Path:
     return path
 
 
-def in_turn(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+def interleaved(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """Milliseconds of the fastest run of each call, all of them called in turn for `seconds`."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -111,7 +111,7 @@ def compare(hand: HandModel, reference: torch.nn.Module, batch: int, seconds: fl
         out = reference(betas=shape, global_orient=pose[:, 0], hand_pose=pose[:, 1:].flatten(1), return_verts=mesh)
         return out.joints, out.vertices
 
-    times = in_turn(
+    times = interleaved(
         {
             "smplx_joints_ms": lambda: theirs(False),
             "joints_ms": lambda: hand(pose, shape),

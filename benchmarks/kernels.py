@@ -2,7 +2,7 @@
 
     python benchmarks/kernels.py --config configs/paper.yaml
 
-Small pictures and few rows: the number of kernels depends on neither. On a GPU each costs some microseconds to start,
+Small images and few rows: the number of kernels depends on neither. On a GPU each costs some microseconds to start,
 however little it does, so that a batch of many small ones takes as long as they are many; and where the program waits
 for a result, nothing is started meanwhile. A step's kernels beyond those of its backbones are what keeps it from their
 speed. How long it all takes only a GPU shows (``graphhand bench train``).
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from graphhand.model import Generator, build_discriminator
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.models import Generator, build_discriminator
+from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
 from graphhand.training.sources import drawn_batch
-from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import pretended_device

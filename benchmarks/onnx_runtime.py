@@ -19,9 +19,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from graphhand.bench.clock import Spread, in_turn
 from graphhand.inference import HandPoseEstimator
-from graphhand.model import load_generator
+from graphhand.inference.benchmark import Spread, interleaved
+from graphhand.models import load_generator
 
 
 def shown(values: list[float]) -> str:
@@ -56,7 +56,7 @@ def main() -> int:
         known = torch.zeros(rows, dtype=torch.bool)
         with torch.inference_mode():
             calls = {name: partial(network, image, K, camera_known=known) for name, network in networks.items()}
-            seconds = list(in_turn(calls, options.rounds, torch.device("cpu"), warm_up=3).values())
+            seconds = list(interleaved(calls, options.rounds, torch.device("cpu"), warm_up=3).values())
         columns = [[1e3 * value for value in column] for column in seconds]
         for slow, fast in pairwise(seconds):
             columns.append([a / b for a, b in zip(slow, fast)])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphhand.evaluation.predictions import read_npz
+from graphhand.evaluation.match import read_npz
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.fitting import fit_hands
 

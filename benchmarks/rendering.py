@@ -1,4 +1,4 @@
-"""Pictures a second of the renderer on one core, and of other ways to draw the same hands.
+"""Images a second of the renderer on one core, and of other ways to draw the same hands.
 
     python benchmarks/rendering.py                 # the engine alone
     pip install trimesh embreex pyvista            # for the comparison; absent ones are named and left out
@@ -6,7 +6,7 @@
 
 All methods get the same posed meshes, the same cameras and the same number of samples per pixel (2 x 2), in one run on
 one thread. Two rows of ours stand apart: "geometry" draws depth, faces and Lambert shading, which is what the others
-do; "pictures" is the whole engine with skin, lights, shadows, background, sensor and labels, which they do not. Times
+do; "images" is the whole engine with skin, lights, shadows, background, sensor and labels, which they do not. Times
 are wall clock, the best of several rounds; run on an idle machine. Exit code 1 if an installed method fails.
 """
 
@@ -26,24 +26,23 @@ import numpy as np
 import torch
 
 from graphhand.geometry import project_perspective
-from graphhand.rendering import RenderConfig, RenderEngine
-from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.coverage import shaded_samples
-from graphhand.rendering.rasterizer import interpolate, rasterize, resolve
-from graphhand.rendering.scene import Scene
+from graphhand.synthesis import RenderConfig, RenderEngine
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.rasterizer import interpolate, rasterize, resolve, shaded_samples
+from graphhand.synthesis.scene import Scene
 
 ANTIALIASING = 2
 
 
-def best_ms(work: Callable[[], object], pictures: int, rounds: int) -> float:
-    """Milliseconds of processor time per picture: the best of several rounds, after one to warm up."""
+def best_ms(work: Callable[[], object], images: int, rounds: int) -> float:
+    """Milliseconds of processor time per image: the best of several rounds, after one to warm up."""
     work()
     best = float("inf")
     for _ in range(rounds):
         start = time.process_time()
         work()
         best = min(best, time.process_time() - start)
-    return 1e3 * best / pictures
+    return 1e3 * best / images
 
 
 def ours_geometry(engine: RenderEngine, scene: Scene, size: int) -> Callable[[], np.ndarray]:
@@ -52,7 +51,7 @@ def ours_geometry(engine: RenderEngine, scene: Scene, size: int) -> Callable[[],
     count = len(engine.mesh.rest_vertices_m)
 
     def draw() -> np.ndarray:
-        pictures = []
+        images = []
         for rows in torch.arange(len(scene.joints_cam_m)).split(8):
             points = scene.vertices_cam_m[rows, :count]
             at = (project_perspective(points, scene.view.K[rows]) + 0.5) * ANTIALIASING
@@ -62,8 +61,8 @@ def ours_geometry(engine: RenderEngine, scene: Scene, size: int) -> Callable[[],
             normal = interpolate(fragments, faces, scene.normals_cam[rows, :count])
             light = torch.zeros(len(rows) * size * size)
             light.index_add_(0, surface.pixel, (-normal[:, 2]).clamp(0, 1) * surface.share)
-            pictures.append(light.view(len(rows), size, size))
-        return torch.cat(pictures).numpy()
+            images.append(light.view(len(rows), size, size))
+        return torch.cat(images).numpy()
 
     return draw
 
@@ -79,7 +78,7 @@ def embree(scene: Scene, faces: np.ndarray, vertices: np.ndarray, size: int) -> 
     K, normals = scene.view.K.numpy(), scene.normals_cam.numpy()
 
     def draw() -> np.ndarray:
-        pictures = []
+        images = []
         for i, points in enumerate(vertices):
             mesh = trimesh.Trimesh(points, faces, process=False)
             caster = RayMeshIntersector(mesh)
@@ -92,8 +91,8 @@ def embree(scene: Scene, faces: np.ndarray, vertices: np.ndarray, size: int) -> 
             light = np.zeros(samples * samples)
             light[ray] = np.clip(-normal[:, 2], 0, 1)
             grid = light.reshape(size, ANTIALIASING, size, ANTIALIASING)
-            pictures.append(grid.mean((1, 3)))
-        return np.stack(pictures)
+            images.append(grid.mean((1, 3)))
+        return np.stack(images)
 
     return draw
 
@@ -112,7 +111,7 @@ def vtk(scene: Scene, faces: np.ndarray, vertices: np.ndarray, size: int) -> Cal
     K = scene.view.K.numpy()
 
     def draw() -> np.ndarray:
-        pictures = []
+        images = []
         for i, points in enumerate(vertices):
             mesh.points[:] = points
             camera = plotter.camera
@@ -121,8 +120,8 @@ def vtk(scene: Scene, faces: np.ndarray, vertices: np.ndarray, size: int) -> Cal
             camera.clipping_range = (0.02, 4.0)
             plotter.render()
             shot = plotter.screenshot(return_img=True)[..., 0] / 255.0
-            pictures.append(shot.reshape(size, ANTIALIASING, size, ANTIALIASING).mean((1, 3)))
-        return np.stack(pictures)
+            images.append(shot.reshape(size, ANTIALIASING, size, ANTIALIASING).mean((1, 3)))
+        return np.stack(images)
 
     return draw
 
@@ -130,15 +129,15 @@ def vtk(scene: Scene, faces: np.ndarray, vertices: np.ndarray, size: int) -> Cal
 def main() -> int:
     """Measure, print and maybe write a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=224, help="side of the pictures, pixels")
-    parser.add_argument("--pictures", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224, help="side of the images, pixels")
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="write the figures here too")
     args = parser.parse_args()
     torch.set_num_threads(1)
     engine = RenderEngine(RenderConfig(image_size=args.size, antialiasing=ANTIALIASING))
     with torch.no_grad():
-        scene = engine.composer(CounterRandom(0, torch.arange(args.pictures)))
+        scene = engine.composer(CounterRandom(0, torch.arange(args.images)))
     faces = engine.mesh.faces.numpy()
     vertices = scene.vertices_cam_m[:, : len(engine.mesh.rest_vertices_m)].contiguous().numpy()
 
@@ -149,7 +148,7 @@ def main() -> int:
         ("graphhand, geometry", geometry),
         ("trimesh + embreex", lambda: embree(scene, faces, vertices, args.size)),
         ("PyVista / VTK", lambda: vtk(scene, faces, vertices, args.size)),
-        ("graphhand, pictures and labels", lambda: lambda: engine.render(range(args.pictures))),
+        ("graphhand, images and labels", lambda: lambda: engine.render(range(args.images))),
     ]
     rows: list[dict[str, object]] = []
     reference: np.ndarray | None = None
@@ -170,16 +169,16 @@ def main() -> int:
         if isinstance(result, np.ndarray):
             if reference is None:
                 reference = result
-            # the same picture, or the comparison is worth nothing
+            # the same image, or the comparison is worth nothing
             row["mean_difference"] = float(np.abs(result - reference).mean())
-        ms = best_ms(draw, args.pictures, args.rounds)
+        ms = best_ms(draw, args.images, args.rounds)
         first = first or ms
-        row |= {"ms_per_picture": ms, "pictures_per_s": 1e3 / ms, "times_ours": ms / first}
+        row |= {"ms_per_image": ms, "images_per_s": 1e3 / ms, "times_ours": ms / first}
         rows.append(row)
         same = f"   differs by {row['mean_difference']:.4f}" if "mean_difference" in row else ""
-        print(f"{name:32} {ms:7.2f} ms   {1e3 / ms:7.1f} pictures/s   {ms / first:5.2f} x geometry{same}")
+        print(f"{name:32} {ms:7.2f} ms   {1e3 / ms:7.1f} images/s   {ms / first:5.2f} x geometry{same}")
     if args.json:
-        text = json.dumps({"size": args.size, "pictures": args.pictures, "rows": rows}, indent=2)
+        text = json.dumps({"size": args.size, "images": args.images, "rows": rows}, indent=2)
         with open(args.json, "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text + "\n")
     return int(failed)

@@ -1,10 +1,10 @@
-"""Measure how small a hand in a wide picture is found, with and without the search of windows, and what scores tell.
+"""Measure how small a hand in a wide image is found, with and without the search of windows, and what scores tell.
 
     python benchmarks/search.py --weights default
 
-Drawn hands, held up and whole, are laid over drawn 640x480 pictures without a hand. A hand is found if its box overlaps
-the true one by 0.4 (intersection over union). Then the same with none to three hands a picture, none over another, when
-up to four are asked for (``max_hands=4``), and in your own pictures without hands (``--handless FOLDER``).
+Drawn hands, held up and whole, are laid over drawn 640x480 images without a hand. A hand is found if its box overlaps
+the true one by 0.4 (intersection over union). Then the same with none to three hands an image, none over another, when
+up to four are asked for (``max_hands=4``), and in your own images without hands (``--handless FOLDER``).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.images import list_images, read_image
-from graphhand.inference import HandPoseEstimator, search
-from graphhand.inference.localisation import intersection_over_smaller, iou
-from graphhand.rendering import RenderConfig, RenderEngine, backgrounds
-from graphhand.rendering.counter_random import CounterRandom
+from graphhand.inference import HandPoseEstimator
+from graphhand.inference import detection as search
+from graphhand.inference.crops import intersection_over_smaller, iou
+from graphhand.io import list_images, read_image
+from graphhand.synthesis import RenderConfig, RenderEngine, backgrounds
+from graphhand.synthesis.random import CounterRandom
 
 WIDTH, HEIGHT = 640, 480
 SHARES = (0.35, 0.25, 0.18, 0.14, 0.10)
@@ -34,7 +35,7 @@ def hand_boxes(joints_px: np.ndarray) -> np.ndarray:
     return np.concatenate([joints_px.min(0), np.ptp(joints_px, axis=0)])
 
 
-def empty_pictures(count: int, seed: int) -> np.ndarray:
+def empty_images(count: int, seed: int) -> np.ndarray:
     """``(count, 480, 640, 3)`` uint8 scenes of the renderer, without a hand."""
     random = CounterRandom(seed, torch.arange(count))
     scenes = backgrounds.procedural(random, WIDTH, torch.full((count, 3), 0.3))
@@ -44,19 +45,19 @@ def empty_pictures(count: int, seed: int) -> np.ndarray:
 
 
 def hands(count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pictures (256, 256, 3) of a hand, and its joints' pixels."""
+    """Images (256, 256, 3) of a hand, and its joints' pixels."""
     plain = dict(occluders=0, objects=0, second_hand=0, low_resolution=0, motion_blur=0)
     drawn = RenderEngine(RenderConfig(image_size=256, seed=seed, upright=1, cropped=1, **plain)).render(range(count))
-    pictures = (255 * drawn.image.permute(0, 2, 3, 1)).round().byte().numpy()
-    return list(zip(pictures, drawn.joints_px.double().numpy()))
+    images = (255 * drawn.image.permute(0, 2, 3, 1)).round().byte().numpy()
+    return list(zip(images, drawn.joints_px.double().numpy()))
 
 
 def laid_over(
-    ground: np.ndarray, picture: np.ndarray, joints: np.ndarray, share: float, rng: np.random.Generator
+    ground: np.ndarray, photo: np.ndarray, joints: np.ndarray, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture, and the box of a hand in it that is a share of its longer side long."""
+    """The image, and the box of a hand in it that is a share of its longer side long."""
     side = round(min(HEIGHT, 256 * share * WIDTH / np.ptp(joints, axis=0).max()))
-    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
     x, y = rng.integers(0, WIDTH - side + 1), rng.integers(0, HEIGHT - side + 1)
     rim = max(2, side // 12)  # fades, so that no edge gives the place away
     mask = np.zeros((side, side), np.float32)
@@ -70,31 +71,31 @@ def laid_over(
 def apart(
     ground: np.ndarray, drawn: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The picture, and the boxes of ``count`` hands of 0.15 to 0.3 of its longer side, none over another."""
+    """The image, and the boxes of ``count`` hands of 0.15 to 0.3 of its longer side, none over another."""
     image = ground
     boxes: list[np.ndarray] = []
     while len(boxes) < count:
-        picture, joints = drawn[rng.integers(len(drawn))]
-        with_one, box = laid_over(image, picture, joints, rng.uniform(0.15, 0.3), rng)
+        photo, joints = drawn[rng.integers(len(drawn))]
+        with_one, box = laid_over(image, photo, joints, rng.uniform(0.15, 0.3), rng)
         if all(intersection_over_smaller(box, other) == 0 for other in boxes):
             image, boxes = with_one, [*boxes, box]
     return image, boxes
 
 
 def several(find: HandPoseEstimator, kinds: dict[str, list[tuple[np.ndarray, list[np.ndarray]]]]) -> None:
-    """Print for each kind of picture how many of its hands are found, and what else is."""
-    columns = ("pictures", "hands", "found", "found beside", "ms")
+    """Print for each kind of image how many of its hands are found, and what else is."""
+    columns = ("images", "hands", "found", "found beside", "ms")
     print(f"\n{'max_hands=4':20}" + "".join(f"{column:>15}" for column in columns))
-    for name, pictures in kinds.items():
+    for name, images in kinds.items():
         true = found = all_found = 0
         start = time.perf_counter()
-        for image, boxes in pictures:
+        for image, boxes in images:
             hands = find(image, max_hands=4)
             true += len(boxes)
             found += sum(any(iou(hand.box_px, box) > 0.4 for hand in hands) for box in boxes)
             all_found += len(hands)
-        milliseconds = 1e3 * (time.perf_counter() - start) / len(pictures)
-        print(f"{name:<20}{len(pictures):>15}{true:>15}{found:>15}{all_found - found:>15}{milliseconds:>15.0f}")
+        milliseconds = 1e3 * (time.perf_counter() - start) / len(images)
+        print(f"{name:<20}{len(images):>15}{true:>15}{found:>15}{all_found - found:>15}{milliseconds:>15.0f}")
 
 
 def main() -> int:
@@ -102,23 +103,23 @@ def main() -> int:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--count", type=int, default=20, help="hands of each size")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--handless", type=Path, help="folder of pictures without hands")
+    parser.add_argument("--handless", type=Path, help="folder of images without hands")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     find = HandPoseEstimator(options.weights)
     rng = np.random.default_rng(options.seed)
-    grounds = empty_pictures(options.count, options.seed)
+    grounds = empty_images(options.count, options.seed)
     drawn = hands(options.count, options.seed + 1)
     print(f"{platform.machine()}, torch {torch.__version__}, {options.threads} threads, {find.model}")
-    print(f"{options.count} pictures of each kind; milliseconds are means\n")
+    print(f"{options.count} images of each kind; milliseconds are means\n")
     columns = ("found without", "with search", "ms without", "ms with", "score > 0.5")
     print(f"{'hand / longer side':20}" + "".join(f"{column:>15}" for column in columns))
     limits = {"without": math.inf, "with": search.SEARCHED_ABOVE}
     for share in (*SHARES, 0.0):
         found, seconds, sure = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0.0), 0
-        for ground, (picture, joints) in zip(grounds, drawn):
-            image, box = laid_over(ground, picture, joints, share, rng) if share else (ground, np.array([0, 0, 1, 1]))
+        for ground, (photo, joints) in zip(grounds, drawn):
+            image, box = laid_over(ground, photo, joints, share, rng) if share else (ground, np.array([0, 0, 1, 1]))
             for name, limit in limits.items():
                 search.SEARCHED_ABOVE = limit
                 start = time.perf_counter()
@@ -130,11 +131,11 @@ def main() -> int:
         places = [str(found[name]) if share else "-" for name in limits]
         print(f"{share or 'none':<20}{places[0]:>15}{places[1]:>15}{times[0]:15.0f}{times[1]:15.0f}{sure:15}")
     kinds = {
-        f"{hands_in} hands a picture": [apart(ground, drawn, hands_in, rng) for ground in grounds]
+        f"{hands_in} hands an image": [apart(ground, drawn, hands_in, rng) for ground in grounds]
         for hands_in in range(4)
     }
     if options.handless is not None:
-        kinds["your pictures"] = [(read_image(file), []) for file in list_images(options.handless)]
+        kinds["your images"] = [(read_image(file), []) for file in list_images(options.handless)]
     several(find, kinds)
     return 0
 

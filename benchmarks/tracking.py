@@ -2,7 +2,7 @@
 
     python benchmarks/tracking.py --weights default
 
-A drawn hand moves and grows over a plain 640x480 picture at 30 frames a second, so where its joints are is known.
+A drawn hand moves and grows over a plain 640x480 image at 30 frames a second, so where its joints are is known.
 Jitter is the mean length of the second differences of the joints' errors, pixels.
 """
 
@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.inference import Hand, HandPoseEstimator, HandTracker
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.synthesis import RenderConfig, RenderEngine
+from graphhand.types import Hand
 
 RATE_HZ = 30.0
 WIDTH, HEIGHT = 640, 480
@@ -28,15 +29,15 @@ WIDTH, HEIGHT = 640, 480
 def moving_hand(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Frames, and the joints' pixels in each, ``(count, 21, 2)``."""
     drawn = RenderEngine(RenderConfig(image_size=256, seed=seed)).render([0])
-    picture = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    image = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     joints = drawn.joints_px[0].double().numpy()
-    ground = np.full((HEIGHT, WIDTH, 3), picture.reshape(-1, 3).mean(0), np.uint8)
+    ground = np.full((HEIGHT, WIDTH, 3), image.reshape(-1, 3).mean(0), np.uint8)
     frames, places = [], []
     for k in range(count):
         size = 1 + 0.2 * np.sin(k / 25)
         into = np.array([[size, 0, 180 + 120 * np.sin(k / 30)], [0, size, 110 + 60 * np.sin(k / 17)]])
         frame = cv2.warpAffine(
-            picture, into, (WIDTH, HEIGHT), dst=ground.copy(), borderMode=cv2.BORDER_TRANSPARENT, flags=cv2.INTER_LINEAR
+            image, into, (WIDTH, HEIGHT), dst=ground.copy(), borderMode=cv2.BORDER_TRANSPARENT, flags=cv2.INTER_LINEAR
         )
         frames.append(frame)
         places.append(joints @ into[:, :2].T + into[:, 2])

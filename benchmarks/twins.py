@@ -8,7 +8,7 @@ arm and background by lot and nothing before it: its twin. Four comparisons:
 - photos, labels: what ``graphhand evaluate`` says;
 - fitted hands, labels: what no pose of the hand model mends, for labels mean other points of the hand, or are wrong;
 - photos, fitted hands: the error without the larger part of that;
-- twins, their own labels: the error in these poses where neither picture nor labels are foreign to the network.
+- twins, their own labels: the error in these poses where neither image nor labels are foreign to the network.
 
 ``--one-person`` fits one shape to the bones of all hands; ``--sheet FILE.png`` shows photos beside their twins: look.
 """
@@ -29,10 +29,10 @@ from graphhand.evaluation.scoring import score_pixels
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.fitting import fit_hands
-from graphhand.images import list_images, write_image
-from graphhand.layouts.filling import records as drawn_records
-from graphhand.rendering import GivenHands, RenderConfig, RenderEngine
+from graphhand.io import list_images, write_image
 from graphhand.skeleton import FINGERS, Joint
+from graphhand.synthesis import FixedHands, RenderConfig, RenderEngine
+from graphhand.synthesis.writers.dataset import records as drawn_records
 
 PROTOCOLS = {
     "procrustes": preset("procrustes"),
@@ -60,7 +60,7 @@ class Twins:
         each: twins of a hand.
     """
 
-    def __init__(self, samples: Sequence[HandSample], hands: GivenHands, config: RenderConfig, each: int) -> None:
+    def __init__(self, samples: Sequence[HandSample], hands: FixedHands, config: RenderConfig, each: int) -> None:
         self.samples, self.hands, self.config, self.each = samples, hands, config, each
         self._engines: dict[int, RenderEngine] = {}
 
@@ -75,7 +75,7 @@ class Twins:
         if size not in self._engines:
             self._engines[size] = RenderEngine(self.config.model_copy(update={"image_size": size}))
         (twin,) = drawn_records(self._engines[size].render([index], self.hands.part(slice(row, row + 1))))
-        # the square it is drawn in begins at the picture's top left corner
+        # the square it is drawn in begins at the image's top left corner
         twin = replace(twin, image=np.ascontiguousarray(twin.image[:height, :width]))
         return (twin if sample.side == "right" else twin.mirrored()).sample(f"{sample.name} {index}")
 
@@ -90,7 +90,7 @@ def labelled(samples: HandDataset, limit: int | None) -> list[HandSample]:
 
 
 def as_right_hands(samples: Sequence[HandSample]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels (N, 21, 3) and intrinsics (N, 3, 3) of the pictures, those of left hands mirrored."""
+    """Labels (N, 21, 3) and intrinsics (N, 3, 3) of the images, those of left hands mirrored."""
     joints = torch.from_numpy(np.array([sample.joints_cam_m for sample in samples], dtype=np.float64))
     K = torch.from_numpy(np.array([sample.K for sample in samples], dtype=np.float64))
     for row, sample in enumerate(samples):
@@ -100,13 +100,13 @@ def as_right_hands(samples: Sequence[HandSample]) -> tuple[torch.Tensor, torch.T
     return joints, K
 
 
-def fit(joints_m: torch.Tensor, K: torch.Tensor, one_person: bool) -> tuple[GivenHands, torch.Tensor]:
+def fit(joints_m: torch.Tensor, K: torch.Tensor, one_person: bool) -> tuple[FixedHands, torch.Tensor]:
     """The hand model brought to the labels, and where its joints then are, (N, 21, 3)."""
     model = HandModel.default(torch.float64)
     fits = [fit_hands(model, person) for person in ([joints_m] if one_person else joints_m.split(1))]
     pose, wrist_m, found_m = (torch.cat([getattr(f, name) for f in fits]) for name in ("pose", "wrist_m", "joints_m"))
     shape = torch.cat([f.shape.expand(len(f.pose), -1) for f in fits])
-    return GivenHands(pose.float(), shape.float(), wrist_m.float(), K.float()), found_m
+    return FixedHands(pose.float(), shape.float(), wrist_m.float(), K.float()), found_m
 
 
 def as_records(samples: Sequence[HandSample], joints_m: torch.Tensor, K: torch.Tensor) -> PoseRecords:
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--each", type=int, default=4, help="twins of a hand")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backgrounds", type=Path, help="folder of pictures to draw before")
+    parser.add_argument("--backgrounds", type=Path, help="folder of images to draw before")
     parser.add_argument("--one-person", action="store_true")
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
@@ -170,8 +170,8 @@ def main() -> None:
     joints_m, K = as_right_hands(samples)
     hands, found_m = fit(joints_m, K, options.one_person)
     fitted = as_records(samples, found_m, K)
-    pictures = () if options.backgrounds is None else tuple(str(path) for path in list_images(options.backgrounds))
-    twins = Twins(samples, hands, RenderConfig(seed=options.seed, backgrounds=pictures, **ALONE), options.each)
+    images = () if options.backgrounds is None else tuple(str(path) for path in list_images(options.backgrounds))
+    twins = Twins(samples, hands, RenderConfig(seed=options.seed, backgrounds=images, **ALONE), options.each)
 
     def predicted(hands: HandDataset) -> PoseRecords:
         return session.predict_with(

@@ -21,12 +21,12 @@ ASSUMED_FOV_DEG = 60.0  # across the longer side; put your camera's K in place o
 
 
 def predict(
-    network: onnxruntime.InferenceSession, picture: np.ndarray, box: np.ndarray, left: bool
+    network: onnxruntime.InferenceSession, image: np.ndarray, box: np.ndarray, left: bool
 ) -> dict[str, np.ndarray]:
-    """Joints (21, 2) in pixels of an RGB picture, and (21, 3) in metres from the wrist in its camera's axes."""
+    """Joints (21, 2) in pixels of an RGB image, and (21, 3) in metres from the wrist in its camera's axes."""
     about = json.loads(network.get_modelmeta().custom_metadata_map["graphhand-onnx-1"])
     size = about["image_size"]
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     focal = max(width, height) / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
@@ -35,17 +35,17 @@ def predict(
     distance = np.linalg.norm(ray)
     x, y, z = ray / distance
     R = np.array([[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]])
-    # One pixel of the picture becomes size / side pixels of the crop at the box's middle.
+    # One pixel of the image becomes size / side pixels of the crop at the box's middle.
     side = about["crop_margin"] * max(box[2], box[3])
     focal_crop = size / side * focal * distance**1.5
     K_crop = np.array([[focal_crop, 0, (size - 1) / 2], [0, focal_crop, (size - 1) / 2], [0, 0, 1]])
     to_crop = K_crop @ R @ np.linalg.inv(K)
     enlarge = np.eye(3)
     if size / side < 0.5:  # from a smaller copy, or fine detail would become false patterns
-        copy = cv2.resize(picture, None, fx=1.5 * size / side, fy=1.5 * size / side, interpolation=cv2.INTER_AREA)
+        copy = cv2.resize(image, None, fx=1.5 * size / side, fy=1.5 * size / side, interpolation=cv2.INTER_AREA)
         fx, fy = width / copy.shape[1], height / copy.shape[0]
-        picture, enlarge = copy, np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
-    crop = cv2.warpPerspective(picture, to_crop @ enlarge, (size, size), flags=cv2.INTER_LINEAR)
+        image, enlarge = copy, np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
+    crop = cv2.warpPerspective(image, to_crop @ enlarge, (size, size), flags=cv2.INTER_LINEAR)
     if left:
         crop = crop[:, ::-1]
 
@@ -64,14 +64,14 @@ def predict(
         "joints": about["joints"],
         "joints_px": back[:, :2] / back[:, 2:],
         "joints_rel_m": joints_m @ R,
-        "right_hand": 1 / (1 + np.exp(-found["right_logit"][0])),
+        "right_hand": 1 / (1 + np.exp(-found["handedness_logit"][0])),
     }
 
 
 def main(network: str, photo: str, box: str, side: str = "right") -> None:
-    picture = cv2.imread(photo)
-    if picture is None:
-        sys.exit(f"{photo}: not a picture that OpenCV reads")
+    image = cv2.imread(photo)
+    if image is None:
+        sys.exit(f"{photo}: not an image that OpenCV reads")
     try:
         x, y, width, height = (float(number) for number in box.split(","))
     except ValueError:
@@ -83,7 +83,7 @@ def main(network: str, photo: str, box: str, side: str = "right") -> None:
     if not Path(network).is_file():
         sys.exit(f"{network}: no such file; write it with graphhand export --out {network}")
     session = onnxruntime.InferenceSession(network)
-    hand = predict(session, picture[..., ::-1], np.array([x, y, width, height]), left=side == "left")
+    hand = predict(session, image[..., ::-1], np.array([x, y, width, height]), left=side == "left")
     for name, (u, v), xyz in zip(hand["joints"], hand["joints_px"], 1000 * hand["joints_rel_m"]):
         print(f"{name:11} ({u:7.1f}, {v:7.1f}) px  ({xyz[0]:+5.0f}, {xyz[1]:+5.0f}, {xyz[2]:+5.0f}) mm")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphhand import HandPoseEstimator
 from graphhand.errors import GraphHandError
-from graphhand.images import read_image, write_image
+from graphhand.io import read_image, write_image
 from graphhand.visualize import draw_result
 
 

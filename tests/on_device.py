@@ -17,18 +17,18 @@ import torch
 
 import pretended_device
 from graphhand.data import HandBatch
-from graphhand.data.loading import HandLoader
-from graphhand.evaluation import runner
-from graphhand.evaluation.runner import predict_dataset
-from graphhand.images import write_image
+from graphhand.data.loader import HandLoader
+from graphhand.evaluation import predict as runner
+from graphhand.evaluation.predict import predict_dataset
 from graphhand.inference import HandPoseEstimator
-from graphhand.layouts.filling import records
-from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
-from graphhand.rendering import GivenHands, RenderConfig, RenderedBatch, RenderEngine
+from graphhand.io import write_image
+from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
+from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
+from graphhand.synthesis.writers.dataset import records
 from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
 from graphhand.training.sources import RenderedBatches, drawn_batch
-from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
 from graphhand.training.validation import validate
 
 pytestmark = pytest.mark.skipif(not pretended_device.available, reason="needs torch 2.10 or later")
@@ -77,15 +77,15 @@ def test_the_pretence_holds(device: torch.device) -> None:
     [
         {},
         {"gloves": 1.0, "objects": 1.0, "second_hand": 1.0, "occluders": 1.0, "side": "both"},
-        {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "hand": "broad", "background_pictures": 1.0},
+        {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "hand": "broad", "background_images": 1.0},
         {"image_height": 48, "camera": (90.0, 90.0, 31.5, 23.5), "antialiasing": 1, "skin_detail": False},
     ],
-    ids=["as it is", "things before it", "camera's faults, pictures behind", "one camera"],
+    ids=["as it is", "things before it", "camera's faults, images behind", "one camera"],
 )
 def test_hands_are_drawn_on_the_device(device: torch.device, tmp_path: Path, settings: dict[str, Any]) -> None:
-    if "background_pictures" in settings:
-        picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-        write_image(tmp_path / "behind.png", picture)
+    if "background_images" in settings:
+        image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        write_image(tmp_path / "behind.png", image)
         settings = settings | {"backgrounds": (str(tmp_path / "behind.png"),)}
     config = RenderConfig(image_size=64, seed=3, **settings)
     here = RenderEngine(config).render(range(6))
@@ -99,8 +99,8 @@ def test_given_hands_are_drawn_on_the_device(device: torch.device) -> None:
     first = engine.render(range(2))
     pose = engine.composer.poser.model_pose(first.angles_deg)
     pose[:, 0] = first.rotation_cam_hand
-    given = GivenHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
-    there = RenderEngine(config, device=device).render([7, 8], GivenHands(*(value.to(device) for value in given)))
+    given = FixedHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
+    there = RenderEngine(config, device=device).render([7, 8], FixedHands(*(value.to(device) for value in given)))
     same(there, engine.render([7, 8], given), device)
 
 

@@ -29,10 +29,10 @@ def write_recording(path: Path, images: list[np.ndarray], times_ms: list[int], l
     size = element("e0", element("b0", bytes([width])), element("ba", bytes([height])))
     length = [] if length_ms is None else [element("4489", struct.pack(">d", length_ms))]
     info = element("1549a966", element("2ad7b1", (1_000_000).to_bytes(4, "big")), *length)
-    pictures = [cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes() for image in images]
+    photos = [cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes() for image in images]
     clusters = [
-        element("1f43b675", element("e7", time_ms.to_bytes(4, "big")), element("a3", b"\x81\0\0\x80", picture))
-        for picture, time_ms in zip(pictures, times_ms, strict=True)
+        element("1f43b675", element("e7", time_ms.to_bytes(4, "big")), element("a3", b"\x81\0\0\x80", photo))
+        for photo, time_ms in zip(photos, times_ms, strict=True)
     ]
     head = element("1a45dfa3", element("4282", b"matroska"), element("4287", b"\4"), element("4285", b"\2"))
     path.write_bytes(head + element("18538067", info, element("1654ae6b", element("ae", *track, size)), *clusters))

@@ -11,9 +11,10 @@ import typer
 from typer.main import get_command
 
 from graphhand.cli.predict import predict
-from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN
+from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.estimator import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
+from graphhand.types import ASSUMED_FOV_DEG
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = re.findall(r"^graphhand predict (.+)$", (DOCS / "predict.md").read_text("utf-8"), re.MULTILINE)

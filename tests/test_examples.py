@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PHOTO = str(REPOSITORY / "examples" / "pictures" / "hand_05.jpg")
+PHOTO = str(REPOSITORY / "examples" / "images" / "hand_05.jpg")
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from graphhand.data import DATASETS, open_dataset
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
 from graphhand.evaluation.session import open_samples
-from graphhand.model import Generator, GeneratorConfig, build_backbone, load_generator, save_generator
-from graphhand.model.backbones import BACKBONES
-from graphhand.model.folding import for_prediction
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.models import Generator, GeneratorConfig, build_backbone, load_generator, save_generator
+from graphhand.models.backbones import BACKBONES
+from graphhand.models.checkpoint import fuse_conv_bn
+from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
 from graphhand.training.sources import open_source
 
@@ -72,21 +72,21 @@ def install(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Two labelled pictures for each split."""
+    """Two labelled images for each split."""
     engine = RenderEngine(RenderConfig(image_size=64, seed=0))
     return {split: engine.render(range(first, first + 2)) for split, first in (("train", 0), ("test", 2))}
 
 
 @pytest.fixture
 def my_hands(install, drawn, tmp_path, monkeypatch):
-    """The page's package, installed, and two pictures for each split of its data set below the working folder."""
+    """The page's package, installed, and two images for each split of its data set below the working folder."""
     install("my-hands", FILES | {"my_hands/__init__.py": ""}, page_entry_points())
     monkeypatch.chdir(tmp_path)
     for split, batch in drawn.items():
         (tmp_path / "data" / "gloves" / split).mkdir(parents=True)
         for number, image in enumerate(batch.image):
-            picture = (image.permute(1, 2, 0).numpy()[..., ::-1] * 255).astype(np.uint8)
-            cv2.imwrite(f"data/gloves/{split}/{number}.png", picture)
+            photo = (image.permute(1, 2, 0).numpy()[..., ::-1] * 255).astype(np.uint8)
+            cv2.imwrite(f"data/gloves/{split}/{number}.png", photo)
         np.savez(f"data/gloves/{split}.npz", joints_m=batch.joints_cam_m.numpy(), K=batch.K.numpy())
     return tmp_path / "data" / "gloves"
 
@@ -166,7 +166,7 @@ def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path
     config = GeneratorConfig(image_size=64, backbone="plain-convolutions", backbone_width=8, refinement_width=16)
     generator = Generator(config).eval()
     folder = save_generator(tmp_path / "weights", generator)
-    lean = for_prediction(generator)  # whose layers nobody knows: nothing is folded
+    lean = fuse_conv_bn(generator)  # whose layers nobody knows: nothing is folded
     assert lean.state_dict().keys() == generator.state_dict().keys()
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-my-hands" not in p])
     with pytest.raises(InputError, match=r"'plain-convolutions'.*of the package 'my-hands 0\.1'") as caught:
@@ -227,7 +227,7 @@ def test_a_data_set_that_is_none_is_one_line(install, tmp_path, code, said):
 
 
 NET = """
-from graphhand.model import Backbone
+from graphhand.models import Backbone
 class Base(Backbone):
     num_features, pyramid_features = 4, (4, 4, 4, 4)
     def __init__(self, width): super().__init__()
@@ -243,14 +243,14 @@ class Base(Backbone):
         ("def bad(): ...", "cannot be made with width=64 (TypeError: "),
         (
             "from torch import nn\ndef bad(width): return nn.Identity()",
-            "gives a Identity, not a graphhand.model.Backbone",
+            "gives a Identity, not a graphhand.models.Backbone",
         ),
         (NET + "class bad(Base): pyramid_features = 4", "has no pyramid_features"),
         (NET + "class bad(Base): num_features = 5", "has no num_features equal"),
         (NET + "class bad(Base): num_features, pyramid_features = 5, (4, 4, 4, 5)", "gives maps [(1, 4, 16, 16), "),
         (
             NET + "class bad(Base):\n    def pyramid(self, x): return x @ x[0, 0, :5]",
-            "fails on a 64x64 picture (RuntimeE",
+            "fails on a 64x64 image (RuntimeE",
         ),
         (NET + "class bad(Base):\n    def pyramid(self, x): return super().pyramid(x)[:3]", "gives maps"),
     ],

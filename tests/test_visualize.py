@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from graphhand.inference import Camera, Hand
 from graphhand.skeleton import BONES, FINGERS, Joint
+from graphhand.types import Camera, Hand
 from graphhand.visualize import (
     FINGER_COLOURS,
     contact_sheet,
@@ -99,7 +99,7 @@ def test_hidden_joints_are_rings(joints_px: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (-400, 0), (400, 0), (0, -400), (0, 400)])
-def test_the_label_stays_in_the_picture(joints_px: np.ndarray, shift: tuple[int, int]) -> None:
+def test_the_label_stays_in_the_image(joints_px: np.ndarray, shift: tuple[int, int]) -> None:
     image = np.full((300, 300, 3), 128, np.uint8)
     hand = make_hand(joints_px + shift)
     bare, labelled = draw_hands(image, [hand], labels=False), draw_hands(image, [hand])
@@ -108,7 +108,7 @@ def test_the_label_stays_in_the_picture(joints_px: np.ndarray, shift: tuple[int,
     assert (labelled[changed].min(axis=1) > 200).any()  # its letters
 
 
-def test_several_hands_have_numbers_on_the_picture_and_beside_it(joints_px: np.ndarray) -> None:
+def test_several_hands_have_numbers_on_the_image_and_beside_it(joints_px: np.ndarray) -> None:
     image = np.full((400, 300, 3), 128, np.uint8)
     hand = make_hand(joints_px)
     alone, third = draw_result(image, [hand]), draw_result(image, [replace(hand, track=3)])
@@ -121,7 +121,7 @@ def test_several_hands_have_numbers_on_the_picture_and_beside_it(joints_px: np.n
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (40, 3), (2, 900)])
-def test_tiny_pictures_are_drawn_on(joints_px: np.ndarray, shape: tuple[int, int]) -> None:
+def test_tiny_images_are_drawn_on(joints_px: np.ndarray, shape: tuple[int, int]) -> None:
     hand = make_hand(joints_px / 100)
     assert draw_hands(np.zeros((*shape, 3), np.uint8), [hand]).shape == (*shape, 3)
     assert draw_result(np.zeros((*shape, 3), np.uint8), [hand]).shape[0] == 384

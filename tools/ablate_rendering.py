@@ -2,14 +2,14 @@
 
     python tools/ablate_rendering.py --photos DIR --out runs/rendering_ablation
 
-Every variant of the engine's settings draws the same indices of the same seed, so its pictures differ from the full
+Every variant of the engine's settings draws the same indices of the same seed, so its images differ from the full
 engine's by the one kind that is left out. A small network is trained on each set by the project's own trainer, in equal
 steps, once per training seed, and scored on photographs (a folder in `graphhand evaluate --dataset annotated-crops`'s
 format; never trained on) and on one common drawn test set. Cells that are finished are not done again; a
 killed one goes on.
 
 Groups of kinds are left out by default, single kinds with --single: those differ by less, and need longer training
-(--pictures, --epochs) and more --seeds to be told apart. --report draws table and figure from what is finished.
+(--images, --epochs) and more --seeds to be told apart. --report draws table and figure from what is finished.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.evaluation import CropChoice, session
-from graphhand.files import write_text_atomically
-from graphhand.layouts.filling import Drawer, fill
-from graphhand.rendering import RenderConfig
+from graphhand.io.files import write_text_atomically
+from graphhand.synthesis import RenderConfig
+from graphhand.synthesis.writers.dataset import Drawer, fill
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
@@ -73,7 +73,7 @@ VARIANTS = {**GROUPS, **SINGLE}
 
 # a full sphere of views is too much for so small a budget
 BASE: dict[str, Any] = {"upright": 0.65}
-PICTURE_SEED, TEST_SEED, TEST_PICTURES = 11, 12, 1000
+IMAGE_SEED, TEST_SEED, TEST_IMAGES = 11, 12, 1000
 PRESETS = ("procrustes", "root-scale", "root")
 COLUMNS = ("PA", "root + LS scale", "root only", "2D px")
 
@@ -86,14 +86,14 @@ def draw(root: Path, settings: dict[str, Any], split: str, count: int, size: int
     """Draw a plain-layout set, or what is missing of it."""
     config = RenderConfig(**{**BASE, **settings, "image_size": size, "seed": seed})
     drawer = Drawer(config)
-    made_with = {"engine": config.model_dump(mode="json"), "labels": drawer.label_fingerprint()}
-    fill(root, "plain", split, drawer, range(count), made_with=made_with)
+    provenance = {"engine": config.model_dump(mode="json"), "labels": drawer.label_fingerprint()}
+    fill(root, "plain", split, drawer, range(count), provenance=provenance)
     return root
 
 
-def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+def recipe(images: Path, test: Path, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """What every network is trained with."""
-    source = {"kind": "dataset", "name": "plain", "whole_picture": True}
+    source = {"kind": "dataset", "name": "plain", "whole_image": True}
     return {
         "seed": seed,
         "device": args.device,
@@ -103,7 +103,7 @@ def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> d
             "image_size": 64, "crop_margin": 1.6, "backbone": "resnet18", "backbone_width": args.width,
             "shared_backbone": True, "rotation": "rotation_6d", "keypoints": True, "refinement_features": "sampled",
         },
-        "train": [{**source, "root": str(pictures), "options": {"split": "train"}}],
+        "train": [{**source, "root": str(images), "options": {"split": "train"}}],
         "validation": {**source, "root": str(test), "options": {"split": "test"}},
         "augmentation": {
             "scale": 0.2, "shift": 0.05, "rotation_deg": 15.0, "brightness": 0.1, "contrast": 0.1, "tint": 0.05,
@@ -111,7 +111,7 @@ def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> d
         },
         "mirror": 0.0,
         "batch_size": 32,
-        "epoch_samples": args.pictures,
+        "epoch_samples": args.images,
         "validation_epochs": 1000,
         "losses": {"keypoints": 3.0, "handedness": 0.0, "pose_prior": 5.0, "shape_prior": 1.0},
         "stage1": {"epochs": args.epochs[0], "learning_rate": 2.0e-3, "schedule": "cosine", "warmup_steps": 50,
@@ -122,7 +122,7 @@ def recipe(pictures: Path, test: Path, seed: int, args: argparse.Namespace) -> d
 
 
 def scores(weights: Path, dataset: str, root: Path, split: str | None, device: str) -> dict[str, float]:
-    """PA, root + LS scale and root-only mm, and mean pixels of 256, of the whole picture without its camera."""
+    """PA, root + LS scale and root-only mm, and mean pixels of 256, of the whole image without its camera."""
     samples = session.open_samples(dataset, root, split)
     predicted = session.predict_with(
         str(weights), samples, crop=CropChoice("image", camera="assumed"), pose="final",
@@ -143,12 +143,12 @@ def cell(variant: str, seed: int, args: argparse.Namespace, test: Path) -> None:
     if result.exists():
         return
     started = time.process_time()
-    draw(root / "pictures", VARIANTS[variant], "train", args.pictures, args.size, PICTURE_SEED)
+    draw(root / "images", VARIANTS[variant], "train", args.images, args.size, IMAGE_SEED)
     drawn = time.process_time()
     run = root / f"seed{seed}"
     last = 2 if args.epochs[1] else 1
     stages = (1, 2) if last == 2 else (1,)
-    Trainer(parse_config(recipe(root / "pictures", test, seed, args), variant), run, quiet=True).run(stages)
+    Trainer(parse_config(recipe(root / "images", test, seed, args), variant), run, quiet=True).run(stages)
     trained = time.process_time()
     weights = run / f"stage{last}"
     found = {
@@ -158,7 +158,7 @@ def cell(variant: str, seed: int, args: argparse.Namespace, test: Path) -> None:
         "drawn": scores(weights, "plain", test, "test", args.device),
         "drawing_s": drawn - started,
         "training_s": trained - drawn,
-        "pictures": args.pictures,
+        "images": args.images,
         "epochs": args.epochs,
     }
     write_text_atomically(result, json.dumps(found, indent=1) + "\n")
@@ -216,10 +216,10 @@ def figure(cells: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> int:
     """Run the cells, then print the table and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder with annotations.json and the pictures it names")
+    parser.add_argument("--photos", type=Path, help="folder with annotations.json and the images it names")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cells")
-    parser.add_argument("--pictures", type=int, default=5000, help="drawn for each variant, and crops an epoch")
-    parser.add_argument("--size", type=int, default=80, help="side of the drawn pictures")
+    parser.add_argument("--images", type=int, default=5000, help="drawn for each variant, and crops an epoch")
+    parser.add_argument("--size", type=int, default=80, help="side of the drawn images")
     parser.add_argument("--epochs", type=float, nargs=2, default=(8.0, 0.0), help="of stages I and II")
     parser.add_argument("--width", type=int, default=16, help="of the ResNet-18")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -240,7 +240,7 @@ def main() -> int:
         if args.photos is None:
             raise InputError("--photos", "is missing", "name the folder of photographs to score on")
         torch.set_num_threads(args.threads)
-        test = draw(args.out / "test", {}, "test", TEST_PICTURES, args.size, TEST_SEED)
+        test = draw(args.out / "test", {}, "test", TEST_IMAGES, args.size, TEST_SEED)
         for seed in args.seeds:
             for variant in args.only or (SINGLE if args.single else GROUPS):
                 cell(variant, seed, args, test)

@@ -1,9 +1,9 @@
-"""Draws docs/figures/conventions.png, the picture of the conventions page, from the hand that ships.
+"""Draws docs/figures/conventions.png, the image of the conventions page, from the hand that ships.
 
     python tools/draw_conventions.py [docs/figures/conventions.png]
 
 Everything in it is computed: the joints from the hand model, their names and colours from the package, the crop from
-``graphhand.geometry``. If a convention changed, the picture would change with it.
+``graphhand.geometry``. If a convention changed, the image would change with it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def spaced(heights: list[float], gap: float) -> list[float]:
 
 
 def draw_pixels(axes: Axes) -> None:
-    """Pixel centres, picture edges, and what mirroring does to a coordinate."""
+    """Pixel centres, image edges, and what mirroring does to a coordinate."""
     width, height = 6, 4
     axes.set_title("pixels: the centre of the top-left one is (0, 0)", fontsize=10, color=INK)
     for u in range(width):
@@ -144,7 +144,7 @@ def draw_crop_ray(axes: Axes) -> None:
     to_cam = crop.R_crop_cam.T
     axes.set_title("from above: the crop's camera looks along its ray", fontsize=10, color=INK)
     axes.plot([-width / 2, width / 2], [focal, focal], color="#9a9aa0", lw=1.5)
-    axes.annotate("picture", (-width / 2, focal + 0.05), fontsize=7.5, color=INK)
+    axes.annotate("image", (-width / 2, focal + 0.05), fontsize=7.5, color=INK)
     axes.plot([box_middle - 0.14, box_middle + 0.14], [focal, focal], color="#ffb800", lw=4, solid_capstyle="butt")
     axes.annotate("box", (box_middle - 0.15, focal - 0.05), fontsize=7.5, color=INK, ha="right", va="top")
     ray = np.array([box_middle, 0.0, focal])

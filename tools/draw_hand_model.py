@@ -22,7 +22,7 @@ from graphhand.skeleton import FINGERS
 
 OUT = Path(__file__).parents[1] / "docs/figures/hand_model.png"
 COLOURS = dict(zip(FINGERS, ("#c0392b", "#e08e0b", "#2e8b57", "#2c6fbb", "#7d4fb3")))
-# Rows: picture right, picture up, towards the viewer, in the hand's frame (fingers -x, back +y, thumb +z).
+# Rows: image right, image up, towards the viewer, in the hand's frame (fingers -x, back +y, thumb +z).
 VIEWS = {
     "back": np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]]),
     "palm": np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]),

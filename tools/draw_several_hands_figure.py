@@ -1,4 +1,4 @@
-"""Draws docs/figures/several.jpg: drawn hands held up into one picture, and what `graphhand predict --max-hands` finds.
+"""Draws docs/figures/several.jpg: drawn hands held up into one image, and what `graphhand predict --max-hands` finds.
 
 python tools/draw_several_hands_figure.py [--weights FOLDER] [--seed N]
 """
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from graphhand import HandPoseEstimator
-from graphhand.images import write_image
-from graphhand.rendering import RenderConfig, RenderEngine, backgrounds
-from graphhand.rendering.counter_random import CounterRandom
+from graphhand.io import write_image
+from graphhand.synthesis import RenderConfig, RenderEngine, backgrounds
+from graphhand.synthesis.random import CounterRandom
 from graphhand.visualize import draw_result
 
 ROOT = Path(__file__).parents[1]
@@ -34,16 +34,16 @@ def scene(seed: int) -> np.ndarray:
         CounterRandom(seed, torch.zeros(1, dtype=torch.int64)), WIDTH, torch.full((1, 3), 0.3)
     )
     encoded = 255 * wall[0, :, :HEIGHT].clamp(0, 1).pow(1 / 2.2).permute(1, 2, 0).numpy()
-    picture = cv2.GaussianBlur(np.ascontiguousarray(encoded), (0, 0), 4)
+    image = cv2.GaussianBlur(np.ascontiguousarray(encoded), (0, 0), 4)
     from_below = [k for k in range(16) if _leaves_by_the_lower_edge(drawn.mask[k].numpy() > 0)]
     room = WIDTH // len(SIDES)
     for place, (k, side) in enumerate(zip(from_below, SIDES)):
         rgb = cv2.resize(255 * drawn.image[k].permute(1, 2, 0).numpy(), (side, side), interpolation=cv2.INTER_AREA)
         cover = cv2.resize((drawn.mask[k].numpy() > 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         left = int(np.clip(place * room + (room - side) // 2, 0, WIDTH - side))
-        under = picture[HEIGHT - side :, left : left + side]
+        under = image[HEIGHT - side :, left : left + side]
         under += cover[..., None] * (rgb - under)
-    return picture.round().clip(0, 255).astype(np.uint8)
+    return image.round().clip(0, 255).astype(np.uint8)
 
 
 def _leaves_by_the_lower_edge(mask: np.ndarray) -> bool:
@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
-    picture = scene(options.seed)
-    hands = HandPoseEstimator(options.weights)(picture, max_hands=8)
-    write_image(ROOT / "docs" / "figures" / "several.jpg", draw_result(picture, hands))
+    image = scene(options.seed)
+    hands = HandPoseEstimator(options.weights)(image, max_hands=8)
+    write_image(ROOT / "docs" / "figures" / "several.jpg", draw_result(image, hands))
     print(f"{len(hands)} hands: " + ", ".join(f"{hand.side} {hand.score:.2f}" for hand in hands))
 
 

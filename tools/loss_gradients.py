@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graphhand.data.batch import HandBatch
-from graphhand.model.checkpoint import load_generator
+from graphhand.data.sample import HandBatch
+from graphhand.models.checkpoint import load_generator
 from graphhand.training.config import LossWeights, load_config
 from graphhand.training.sources import training_batches
-from graphhand.training.stages import supervised_loss
+from graphhand.training.steps import supervised_loss
 
 
 def main() -> None:

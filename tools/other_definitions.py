@@ -1,8 +1,8 @@
-"""The same pictures with joints that mean other points of the hand, as those of another data set do.
+"""The same images with joints that mean other points of the hand, as those of another data set do.
 
 python tools/other_definitions.py data/drawn9/usable data/drawn9/other
 
-reads hands.jsonl of the first folder and writes that of the second, beside it, whose picture paths stay as they are.
+reads hands.jsonl of the first folder and writes that of the second, beside it, whose image paths stay as they are.
 Every new joint is a fixed affine combination of two old ones. The hand model has its joints where they are, so only a
 network's refinement can follow. The sizes are like those by which sets differ (docs/evaluation.md), not any one set's.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.files import write_text_atomically
+from graphhand.io.files import write_text_atomically
 from graphhand.skeleton import FINGERS, NUM_JOINTS, Joint
 
 WRIST_BACK = 0.15  # of wrist to middle knuckle, towards the forearm: about 13 mm
@@ -45,7 +45,7 @@ def definitions() -> npt.NDArray[np.float64]:
 
 def main(source: Path, target: Path) -> None:
     if source.parent.resolve() != target.parent.resolve():
-        sys.exit(f"{target}: not beside {source}, so its pictures would not be found; give {source.parent}/NAME")
+        sys.exit(f"{target}: not beside {source}, so its images would not be found; give {source.parent}/NAME")
     W, lines = definitions(), []
     for text in (source / "hands.jsonl").read_text("utf-8").splitlines():
         line = json.loads(text)

@@ -20,9 +20,9 @@ from torch.nn.functional import pad
 from graphhand.geometry import matrix_to_axis_angle
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import bundled_arrays, write_npz
-from graphhand.rendering import RenderConfig
-from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.scene import SceneComposer
+from graphhand.synthesis import RenderConfig
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.scene import SceneComposer
 
 FURTHER = 2000
 

@@ -3,7 +3,7 @@
     python tools/record_rendered_benchmark.py
 
 It takes a minute or two on one core. Tests then compare the engine with the record; an engine that draws other labels
-needs a new version name in graphhand.layouts.benchmark, not a new record under the old one.
+needs a new version name in graphhand.synthesis.benchmark, not a new record under the old one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import platform
 
 import torch
 
-from graphhand.files import write_text_atomically
-from graphhand.layouts import benchmark
-from graphhand.rendering import RenderEngine
+from graphhand.io.files import write_text_atomically
+from graphhand.synthesis import RenderEngine, benchmark
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Makes the pictures of docs/rendering.md: contact sheets, close views of poses, and plots of what is sampled.
+"""Makes the images of docs/rendering.md: contact sheets, close views of poses, and plots of what is sampled.
 
-    python tools/render_docs_pictures.py [--out docs/images]
+    python tools/render_docs_images.py [--out docs/images]
 
-The same command gives the same pictures; none is larger than 300 kB.
+The same command gives the same images; none is larger than 300 kB.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.posing import FINGER_NAMES
-from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
-from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.poses import LOWER, UPPER, palm_normal
-from graphhand.rendering.scene import SceneComposer
 from graphhand.skeleton import PARENTS
+from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine
+from graphhand.synthesis.poses import LOWER, UPPER, palm_normal
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.scene import SceneComposer
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -30,9 +30,9 @@ LIMIT_BYTES = 300_000
 FINGER_COLOURS = ((60, 200, 60), (255, 90, 40), (230, 190, 40), (40, 180, 255), (210, 60, 210))
 
 
-def sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
-    """(H, W, 3) pictures of one size, in rows."""
-    rows = [np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
+def sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
+    """(H, W, 3) images of one size, in rows."""
+    rows = [np.hstack(images[i : i + columns]) for i in range(0, len(images), columns)]
     return np.vstack(rows)
 
 
@@ -47,20 +47,20 @@ def write_jpeg(path: Path, rgb: np.ndarray) -> None:
 
 
 def with_joints(batch: RenderedBatch, i: int, scale: int = 1) -> np.ndarray:
-    """The picture with its skeleton; hollow joints are hidden."""
-    picture = cv2.resize(batch.image_uint8[i].numpy(), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    """The image with its skeleton; hollow joints are hidden."""
+    image = cv2.resize(batch.image_uint8[i].numpy(), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     at = ((batch.joints_px[i].numpy() + 0.5) * scale - 0.5).round().astype(int)
     for child in range(1, 21):
         colour = FINGER_COLOURS[(child - 1) // 4]
-        cv2.line(picture, at[PARENTS[child]].tolist(), at[child].tolist(), colour, 1, cv2.LINE_AA)
+        cv2.line(image, at[PARENTS[child]].tolist(), at[child].tolist(), colour, 1, cv2.LINE_AA)
     for j in range(21):
         colour = (255, 255, 255) if j == 0 else FINGER_COLOURS[(j - 1) // 4]
-        cv2.circle(picture, at[j].tolist(), 3, colour, -1 if batch.visible[i, j] else 1, cv2.LINE_AA)
-    return picture
+        cv2.circle(image, at[j].tolist(), 3, colour, -1 if batch.visible[i, j] else 1, cv2.LINE_AA)
+    return image
 
 
-def label_pictures(batch: RenderedBatch, i: int) -> list[np.ndarray]:
-    """Picture, joints, part map and depth of one sample."""
+def label_images(batch: RenderedBatch, i: int) -> list[np.ndarray]:
+    """Image, joints, part map and depth of one sample."""
     part, depth = batch.part[i].numpy(), batch.depth_m[i].numpy()
     palette = np.zeros((18, 3), np.uint8)
     palette[1] = (200, 200, 200)
@@ -91,7 +91,7 @@ def distributions(out: Path, count: int = 6000) -> None:
     roll = torch.rad2deg(torch.atan2(along[:, 0], -along[:, 1]))
     bones = torch.stack([joints[:, c] - joints[:, PARENTS[c]] for c in (9, 10, 11, 12)], 1).norm(dim=-1).sum(1)
     plots = [
-        ("size of the hand's box, share of the picture", (px.amax(1) - px.amin(1)).amax(1) / size),
+        ("size of the hand's box, share of the image", (px.amax(1) - px.amin(1)).amax(1) / size),
         ("distance of the wrist, m", joints[:, 0, 2]),
         ("field of view, degrees", 2 * torch.rad2deg(torch.atan(size / 2 / K[:, 0, 0]))),
         ("direction of the back of the hand, z (-1: seen)", facing[:, 2]),
@@ -129,7 +129,7 @@ def distributions(out: Path, count: int = 6000) -> None:
 
 
 def statistics(out: Path, count: int = 400) -> None:
-    """Histograms of bone lengths, and of what pictures are like."""
+    """Histograms of bone lengths, and of what images are like."""
     engine = RenderEngine(RenderConfig(image_size=96, seed=1))
     with torch.no_grad():
         joints = engine.composer(CounterRandom(0, torch.arange(2000))).joints_cam_m
@@ -140,20 +140,20 @@ def statistics(out: Path, count: int = 400) -> None:
     on_hand = (luma * hand).sum((1, 2)) / area
     behind = (luma * ~hand).sum((1, 2)) / (~hand).sum((1, 2))
     sharpness = (luma[:, :, 1:] - luma[:, :, :-1]).abs().mean((1, 2))
-    pictures = [
-        ("mean brightness of the picture", luma.mean((1, 2))),
+    images = [
+        ("mean brightness of the image", luma.mean((1, 2))),
         ("contrast (standard deviation)", luma.std((1, 2))),
         ("mean saturation (max - min)", (batch.image.amax(1) - batch.image.amin(1)).mean((1, 2))),
         ("mean step between neighbours", sharpness),
         ("hand brighter than the rest by", on_hand - behind),
-        ("share of the picture that is hand", area / hand[0].numel()),
+        ("share of the image that is hand", area / hand[0].numel()),
         ("visible joints of 21", batch.visible.sum(1)),
     ]
     figure, axes = plt.subplots(3, 5, figsize=(12, 6.6), layout="constrained")
-    for axis, (name, values) in zip(axes.flat, pictures):
+    for axis, (name, values) in zip(axes.flat, images):
         axis.hist(values.numpy(), bins=40, color="#4477aa")
         axis.set_title(name, fontsize=8)
-    for axis in axes.flat[len(pictures) : 10]:
+    for axis in axes.flat[len(images) : 10]:
         axis.set_axis_off()
     for axis, f in zip(axes[2], range(5)):
         for k, colour in zip(range(4), ("#222255", "#4477aa", "#66ccee", "#cc6677")):
@@ -187,16 +187,16 @@ def switches(out: Path) -> None:
     for name, change in steps:
         off.update(change)
         batch = RenderEngine(RenderConfig(image_size=160, seed=5, **off)).render([13, 52])  # type: ignore[arg-type]
-        for row, picture in zip(rows, batch.image_uint8.numpy()):
-            picture = picture.copy()
+        for row, image in zip(rows, batch.image_uint8.numpy()):
+            image = image.copy()
             for at, colour in (((5, 14), (0, 0, 0)), ((4, 13), (255, 255, 255))):
-                cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
-            row.append(picture)
+                cv2.putText(image, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+            row.append(image)
     write_jpeg(out / "rendering_switches.jpg", sheet(rows[0][:5] + rows[0][5:] + rows[1], 5))
 
 
 def main() -> None:
-    """Write all pictures."""
+    """Write all images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     out: Path = parser.parse_args().out
@@ -206,7 +206,7 @@ def main() -> None:
     write_jpeg(out / "rendering_sheet.jpg", sheet(list(batch.image_uint8.numpy()), 8))
     write_jpeg(out / "rendering_sheet_joints.jpg", sheet([with_joints(batch, i) for i in range(40)], 8))
     close = RenderEngine(RenderConfig(image_size=224, seed=2026)).render([1, 4, 6])
-    write_jpeg(out / "rendering_labels.jpg", sheet([p for i in range(3) for p in label_pictures(close, i)], 4))
+    write_jpeg(out / "rendering_labels.jpg", sheet([p for i in range(3) for p in label_images(close, i)], 4))
     switches(out)
     distributions(out)
     statistics(out)

@@ -1,6 +1,6 @@
-"""Draws the pictures in examples/pictures, which `make demo` predicts on.
+"""Draws the images in examples/images, which `make demo` predicts on.
 
-python tools/render_example_pictures.py [--candidates SHEET.jpg]
+python tools/render_example_images.py [--candidates SHEET.jpg]
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from graphhand.images import write_image
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.io import write_image
+from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.visualize import contact_sheet
 
 # Of a seed that no training or test set uses; indices were chosen by eye for variety, before anything was predicted.
 CONFIG = RenderConfig(image_size=320, seed=20261122, side="both", upright=0.7, gloves=0.0, occluders=0.0)
 INDICES = (5, 7, 12, 16, 18, 20)
-FOLDER = Path(__file__).parents[1] / "examples" / "pictures"
+FOLDER = Path(__file__).parents[1] / "examples" / "images"
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from graphhand._version import __version__
 
 if TYPE_CHECKING:
-    from graphhand.inference import Hand, HandPoseEstimator
+    from graphhand.inference import HandPoseEstimator
+    from graphhand.types import Hand
 
 __all__ = ["Hand", "HandPoseEstimator", "__version__"]
 

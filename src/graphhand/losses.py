@@ -81,7 +81,7 @@ def _log_gaussian(middle: Tensor, count: int) -> Tensor:
     return (-0.5 * (cells - middle[..., None]).square()).log_softmax(-1)
 
 
-def absence_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
+def background_heatmap_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
     """Divergence from heatmaps that are even, as they are to be where nothing is a joint; not in the paper.
 
     Args:
@@ -142,7 +142,7 @@ def critic_loss(
     """What the discriminator minimises.
 
     Args:
-        real: ``(B,)`` scores of true poses with their own pictures.
+        real: ``(B,)`` scores of true poses with their own images.
         fake: ``(B',)`` scores of generated poses with theirs.
         kind: ``E[D(fake)] - E[D(real)]`` (the paper), or SNGAN's hinge.
         shares: what the means over ``real`` and over ``fake`` count, where these are parts of a larger batch.
@@ -157,9 +157,9 @@ def adversarial_loss(fake: Tensor) -> Tensor:
     return -_mean(fake)
 
 
-def handedness_loss(right_logit: Tensor, is_right: Tensor) -> Tensor:
+def handedness_loss(handedness_logit: Tensor, is_right: Tensor) -> Tensor:
     """Binary cross-entropy of the handedness head; not in the paper, which is told the side."""
-    return F.binary_cross_entropy_with_logits(right_logit, is_right.to(right_logit.dtype))
+    return F.binary_cross_entropy_with_logits(handedness_logit, is_right.to(handedness_logit.dtype))
 
 
 @dataclass(frozen=True)

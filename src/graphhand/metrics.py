@@ -13,12 +13,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from graphhand.skeleton import BONES, bone_vectors
+from graphhand.types import BoolArray, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 ArrayLike = Any  # numpy array, torch tensor or nested lists
 
 MM_PER_M = 1000.0
@@ -107,7 +105,7 @@ def joint_errors_mm(predicted_m: ArrayLike, truth_m: ArrayLike, valid: ArrayLike
 
 
 def joint_errors_px(predicted_px: ArrayLike, truth_px: ArrayLike, valid: ArrayLike | None = None) -> FloatArray:
-    """Distance of every joint in the picture, pixels: ``(..., 21, 2)`` in, ``(..., 21)`` out, NaN where not valid."""
+    """Distance of every joint in the image, pixels: ``(..., 21, 2)`` in, ``(..., 21)`` out, NaN where not valid."""
     source, target, mask = _pair(predicted_px, truth_px, valid, 2)
     return np.where(mask, np.linalg.norm(source - target, axis=-1), np.nan)
 
@@ -117,7 +115,7 @@ def bone_errors(
 ) -> tuple[FloatArray, FloatArray]:
     """How far the 20 bones (:data:`graphhand.skeleton.BONES`) are off in length and in direction.
 
-    What L_len and L_dir (Eqs. 5 and 6) ask for, in units that can be pictured. Neither depends on where the hands are.
+    What L_len and L_dir (Eqs. 5 and 6) ask for, in units that can be imaged. Neither depends on where the hands are.
 
     Args:
         predicted_m, truth_m: ``(..., 21, 3)`` metres, in frames of the same axes.

@@ -1,6 +1,6 @@
-"""Drawing hands: skeletons on the picture, the pose from other sides, contact sheets. No display is needed.
+"""Drawing hands: skeletons on the image, the pose from other sides, contact sheets. No display is needed.
 
-All pictures are (H, W, 3) uint8 RGB; inputs are never changed. Lines are drawn with OpenCV, anti-aliased and placed to
+All images are (H, W, 3) uint8 RGB; inputs are never changed. Lines are drawn with OpenCV, anti-aliased and placed to
 a sixteenth of a pixel, over a dark edge that keeps them legible on skin, white and black alike.
 """
 
@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphhand.skeleton import BONES, FINGERS, NUM_JOINTS, Joint
+from graphhand.types import FloatArray, Image
 
 if TYPE_CHECKING:
-    from graphhand.inference.results import Hand
+    from graphhand.types import Hand
 
-Image = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
 Colour = tuple[int, int, int]
 
 FINGER_COLOURS: dict[str, Colour] = {
@@ -29,7 +28,7 @@ FINGER_COLOURS: dict[str, Colour] = {
     "ring": (38, 158, 255),
     "little": (193, 102, 255),
 }
-"""RGB of each finger, the same in every picture of the project."""
+"""RGB of each finger, the same in every image of the project."""
 
 WRIST_COLOUR: Colour = (240, 240, 240)
 
@@ -49,7 +48,7 @@ def joint_colour(joint: int) -> Colour:
 
 
 def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | None = None) -> Image:
-    """The picture with one hand's skeleton on it; line width follows the hand's size.
+    """The image with one hand's skeleton on it; line width follows the hand's size.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -57,7 +56,7 @@ def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | No
         visible: (21,) bool; hidden joints become rings, bones to them thinner. All visible by default.
 
     Returns:
-        A new picture.
+        A new image.
     """
     canvas = np.ascontiguousarray(image).copy()
     joints = _checked(joints_px, 2)
@@ -67,15 +66,15 @@ def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | No
 
 
 def draw_hands(image: Image, hands: Sequence[Hand], *, labels: bool = True) -> Image:
-    """The picture with every hand's skeleton, and its side and score beside it; of several hands, their numbers.
+    """The image with every hand's skeleton, and its side and score beside it; of several hands, their numbers.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        hands: results of :class:`graphhand.HandPoseEstimator` on this picture.
+        hands: results of :class:`graphhand.HandPoseEstimator` on this image.
         labels: whether to write side and score.
 
     Returns:
-        A new picture.
+        A new image.
     """
     canvas = np.ascontiguousarray(image).copy()
     for hand in hands:
@@ -93,7 +92,7 @@ def draw_pose(
 
     Args:
         joints_rel_m: (21, 3) metres, camera axes.
-        size: side of the square picture in pixels.
+        size: side of the square image in pixels.
         azimuth_deg: walk around the hand to the camera's right: 0 is the camera's own view, 90 from its right.
         elevation_deg: climb: 90 looks straight down.
         title: written in the corner.
@@ -128,7 +127,7 @@ def view_rotation(azimuth_deg: float, elevation_deg: float) -> FloatArray:
 
 
 def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = None, columns: int | None = None) -> Image:
-    """One picture that says it all: skeletons on the photo and, beside it, each hand from the side and from above.
+    """One image that says it all: skeletons on the photo and, beside it, each hand from the side and from above.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -163,7 +162,7 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
 def contact_sheet(
     images: Sequence[Image], *, columns: int = 6, cell: int = 224, captions: Sequence[str] | None = None
 ) -> Image:
-    """Many pictures in one, each fitted into a square cell, row by row.
+    """Many images in one, each fitted into a square cell, row by row.
 
     Args:
         images: (H, W, 3) uint8 RGB, any sizes.
@@ -172,15 +171,15 @@ def contact_sheet(
         captions: a line for each, written below it.
 
     Returns:
-        (H, W, 3) uint8 RGB; every row is as high as its highest picture.
+        (H, W, 3) uint8 RGB; every row is as high as its highest image.
 
     Raises:
-        ValueError: no pictures, or another number of captions.
+        ValueError: no images, or another number of captions.
     """
     if not images:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise ValueError("a contact sheet needs at least one image")
     if captions is not None and len(captions) != len(images):
-        raise ValueError(f"{len(images)} pictures came with {len(captions)} captions")
+        raise ValueError(f"{len(images)} images came with {len(captions)} captions")
     gap, foot = 4, (0 if captions is None else 18)
     columns = min(columns, len(images))
     fitted = []
@@ -250,7 +249,7 @@ def _paint(
 
 
 def _draw_scaled(photo: Image, hands: Sequence[Hand], shape: tuple[int, ...]) -> Image:
-    """As :func:`draw_hands`, on a resized photo of a picture of the given (H, W, ...) shape."""
+    """As :func:`draw_hands`, on a resized photo of an image of the given (H, W, ...) shape."""
     fx, fy = photo.shape[1] / shape[1], photo.shape[0] / shape[0]
     canvas = photo
     for hand in hands:
@@ -292,7 +291,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 
 def _fixed(point: FloatArray) -> tuple[int, int]:
-    # Far outside the picture OpenCV's fixed point would overflow.
+    # Far outside the image OpenCV's fixed point would overflow.
     x, y = np.clip(np.round(point * (1 << _SHIFT)), -(2**24), 2**24).astype(int)
     return int(x), int(y)
 
@@ -311,7 +310,7 @@ def _text(canvas: Image, text: str, at: tuple[float, float], scale: float, colou
 
 
 def _label(canvas: Image, text: str, box_px: FloatArray) -> None:
-    """A line on a dark plate above the box, moved into the picture where that would leave it."""
+    """A line on a dark plate above the box, moved into the image where that would leave it."""
     height, width = canvas.shape[:2]
     scale = float(np.clip(min(height, width) / 900, 0.4, 1.2))
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)

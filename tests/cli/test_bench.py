@@ -11,14 +11,12 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from graphhand.bench import time_training
-from graphhand.bench.clock import PeakMemory, Spread, in_turn
-from graphhand.bench.prediction import NETWORK_PARTS, PARTS
-from graphhand.bench.training import number_of_calls
 from graphhand.cli import app
 from graphhand.errors import InputError
-from graphhand.images import write_image
-from graphhand.model import Generator, GeneratorConfig, save_generator
+from graphhand.inference.benchmark import NETWORK_PARTS, PARTS, PeakMemory, Spread, interleaved
+from graphhand.io import write_image
+from graphhand.models import Generator, GeneratorConfig, save_generator
+from graphhand.training.benchmark import number_of_calls, time_training
 from graphhand.training.config import parse_config
 
 TINY = {
@@ -73,7 +71,7 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
     assert times["threads"] == 1
     assert times["image"] == ([512, 512] if drawn else [60, 40])
     assert times["network"]["backbones"] == 2
-    for kind in ("one_look", "whole_photo"):
+    for kind in ("one_look", "whole_image"):
         pipeline = times[kind]
         assert set(pipeline["parts_ms"]) == set(PARTS)
         assert all(positive(part) for part in pipeline["parts_ms"].values())
@@ -82,7 +80,7 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
         assert pipeline["total_ms"]["median"] == pytest.approx(sum(parts.values()))
         assert pipeline["network_ms"]["median"] == pytest.approx(sum(parts[name] for name in NETWORK_PARTS))
     assert times["one_look"]["passes"] == 1
-    assert times["whole_photo"]["passes"] >= 1
+    assert times["whole_image"]["passes"] >= 1
     assert content["machine"]["torch_threads"] == 1
 
 
@@ -94,8 +92,8 @@ def test_prediction_table_names_the_papers_figures_as_theirs(weights):
 
 
 def test_hooks_are_gone_after_timing(weights):
-    from graphhand.bench.prediction import _Stopwatch
     from graphhand.inference import HandPoseEstimator
+    from graphhand.inference.benchmark import _Stopwatch
 
     estimator = HandPoseEstimator(weights, "cpu")
     stopwatch = _Stopwatch(estimator, estimator.generator)
@@ -126,7 +124,7 @@ def test_training_times_have_every_stage_and_their_ratio(recipe, tmp_path):
     assert content["projected_hours"]["total"] == pytest.approx(total)
     assert content["projected_cost"] == pytest.approx(2 * total)
     assert "cost at 2 an hour" in result.stdout
-    assert "3 x 100 epochs of RHD's 41,258 pictures" in result.stdout
+    assert "3 x 100 epochs of RHD's 41,258 images" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -160,7 +158,7 @@ def test_batch_without_two_poses_is_refused():
 def test_calls_take_turns_and_warm_up_does_not_count():
     order = []
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    times = in_turn(calls, repeats=3, device=torch.device("cpu"), warm_up=2)
+    times = interleaved(calls, repeats=3, device=torch.device("cpu"), warm_up=2)
     assert order == ["a", "b"] * 5
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
 
@@ -179,7 +177,7 @@ def test_peak_memory_sees_a_large_tensor():
 
 
 def test_processor_time_does_not_count_waiting():
-    (waiting,) = in_turn({"wait": lambda: time.sleep(0.05)}, 1, torch.device("cpu"), processor_time=True)["wait"]
+    (waiting,) = interleaved({"wait": lambda: time.sleep(0.05)}, 1, torch.device("cpu"), processor_time=True)["wait"]
     assert waiting < 0.05
 
 
@@ -189,6 +187,6 @@ def test_processor_time_of_several_threads_is_refused(recipe):
 
 
 def test_json_that_cannot_be_written_is_one_line(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("graphhand.bench.time_prediction", None)  # said before anything is timed
+    monkeypatch.setattr("graphhand.inference.benchmark.time_prediction", None)  # said before anything is timed
     with pytest.raises(InputError, match="there is no folder"):
         invoke("--weights", weights, "--repeats", 1, "--device", "cpu", "--json", tmp_path / "missing" / "times.json")

@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 from graphhand.cli import data
 from graphhand.data import DATASETS, check
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 JOINTS = (np.stack([np.arange(21) % 5 * 20.0 + 60, np.arange(21) // 5 * 25.0 + 50], axis=1)).tolist()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three hands with 2D labels; the second picture is cut short."""
+    """Three hands with 2D labels; the second image is cut short."""
     lines = []
     for number in range(3):
         write_image(tmp_path / f"{number}.png", np.full((200, 240, 3), 90 + number, np.uint8))

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from graphhand.cli import app
 from graphhand.errors import InputError
-from graphhand.model import Generator, load_generator, save_generator
-from graphhand.training.average import WeightAverage
+from graphhand.models import Generator, load_generator, save_generator
 from graphhand.training.checkpoint import Position, save_checkpoint
 from graphhand.training.config import parse_config
+from graphhand.training.validation import WeightAverage
 
 SMALL = {
     "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
@@ -41,7 +41,7 @@ def stopped(tmp_path):
         if ema is not None:
             average = WeightAverage(generator, ema)
             with torch.no_grad():
-                generator.right_head.bias.add_(1.0)
+                generator.handedness_head.bias.add_(1.0)
             states["average"] = average.network
         path = tmp_path / "checkpoint.safetensors"
         save_checkpoint(path, Position(2, 7, 60.0), config.model_dump(mode="json"), states)

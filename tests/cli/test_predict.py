@@ -22,12 +22,13 @@ from typer.testing import CliRunner, Result
 from graphhand.cli.predict import predict
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.images import Video, read_image, write_image
-from graphhand.inference import HandPoseEstimator, Prediction
-from graphhand.inference.tables import COLUMNS
-from graphhand.model.checkpoint import save_generator
-from graphhand.model.generator import Generator
+from graphhand.export.tables import COLUMNS
+from graphhand.inference import HandPoseEstimator
+from graphhand.io import Video, read_image, write_image
+from graphhand.models.checkpoint import save_generator
+from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
+from graphhand.types import Prediction
 from recordings import write_recording
 
 app = typer.Typer()
@@ -39,22 +40,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny_generator: Generator)
     return save_generator(tmp_path_factory.mktemp("weights") / "tiny", tiny_generator, {"name": "tiny-untrained"})
 
 
-def picture(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
+def image(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3))
     return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three readable pictures, one cut short, one no picture at all, and a file that is none of our business."""
+    """Three readable images, one cut short, one no image at all, and a file that is none of our business."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    write_image(folder / "a.jpg", picture(0))
-    write_image(folder / "b.png", picture(1, 48, 120))
-    write_image(folder / "d.webp", picture(2))
+    write_image(folder / "a.jpg", image(0))
+    write_image(folder / "b.png", image(1, 48, 120))
+    write_image(folder / "d.webp", image(2))
     whole = (folder / "a.jpg").read_bytes()
     (folder / "c.jpg").write_bytes(whole[: len(whole) * 2 // 3])
-    (folder / "e.jpg").write_text("not a picture")
+    (folder / "e.jpg").write_text("not an image")
     (folder / "notes.txt").write_text("hello")
     return folder
 
@@ -83,7 +84,7 @@ def test_a_mixed_folder_goes_on_and_exits_1(weights: Path, photos: Path, tmp_pat
     complaints = result.stderr.splitlines()
     assert len(complaints) == 2
     assert complaints[0].startswith(f"{photos / 'c.jpg'}: is cut short")
-    assert complaints[1].startswith(f"{photos / 'e.jpg'}: is not a picture")
+    assert complaints[1].startswith(f"{photos / 'e.jpg'}: is not an image")
     assert "3 of 5 photos done" in result.stdout
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_hands.jpg", "b_hands.jpg", "d_hands.jpg"]
 
@@ -104,7 +105,7 @@ def test_what_is_left_out_of_a_folder_is_said(weights: Path, photos: Path, tmp_p
     (tmp_path / "few").mkdir()
     for name in ("x.HEIC", "y.heic", "z.gif", "clip.mp4", ".hidden.mov", "notes.txt"):
         (tmp_path / "few" / name).touch()
-    write_image(tmp_path / "few" / "photo.jpg", picture(0))
+    write_image(tmp_path / "few" / "photo.jpg", image(0))
     result = run(weights, tmp_path / "few", "--json", "-")
     assert result.exit_code == 0
     assert len(lines(result.stdout)) == 1
@@ -242,11 +243,11 @@ def test_a_name_that_the_output_cannot_express_stops_nothing(
 ) -> None:
     odd = tmp_path / os.fsdecode(name)
     try:
-        write_image(odd, picture(0))
+        write_image(odd, image(0))
     except (InputError, UnicodeError):
         pytest.skip("this file system has no such name")
-    write_image(tmp_path / "later.jpg", picture(1))
-    (tmp_path / os.fsdecode(b"broken_" + name)).write_text("no picture")
+    write_image(tmp_path / "later.jpg", image(1))
+    (tmp_path / os.fsdecode(b"broken_" + name)).write_text("no image")
     result = subprocess.run(
         [sys.executable, "-m", "graphhand", "predict", ".", "--out", "out", "--csv", table, "--weights", weights],
         cwd=tmp_path,
@@ -256,7 +257,7 @@ def test_a_name_that_the_output_cannot_express_stops_nothing(
     )
     assert result.returncode == 1, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert b"is not a picture" in result.stderr
+    assert b"is not an image" in result.stderr
     assert (tmp_path / "out" / f"{odd.stem}_hands.jpg").exists()
     assert len(result.stdout.splitlines()) == 3
     if table != "-":
@@ -347,7 +348,7 @@ def test_hands_that_score_too_little_are_left_out(weights: Path, photos: Path, t
 def test_names_that_clash_are_told_apart(weights: Path, tmp_path: Path) -> None:
     for name in ("one/x.png", "two/x.png", "two/x.jpg", "two/y.png", "three/Y.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_image(tmp_path / name, picture(5))
+        write_image(tmp_path / name, image(5))
     result = run(
         weights, tmp_path / "one", tmp_path / "two", tmp_path / "three", tmp_path / "one/x.png", "--out", tmp_path / "o"
     )
@@ -360,7 +361,7 @@ def test_names_that_clash_are_told_apart(weights: Path, tmp_path: Path) -> None:
 
 def test_a_photo_is_never_overwritten(weights: Path, tmp_path: Path) -> None:
     for name in ("x.png", "x_hands.jpg"):
-        write_image(tmp_path / name, picture(6))
+        write_image(tmp_path / name, image(6))
     before = (tmp_path / "x_hands.jpg").read_bytes()
     assert run(weights, tmp_path, "--out", tmp_path).exit_code == 0
     assert (tmp_path / "x_hands.jpg").read_bytes() == before
@@ -374,7 +375,7 @@ def test_a_photo_is_never_overwritten(weights: Path, tmp_path: Path) -> None:
         ("clip.mp4", "clip.mp4: no such file"),
         ("99", "camera_99: cannot be opened"),
         ("20261126", "20261126: no such file"),
-        ("empty", "empty: holds no pictures"),
+        ("empty", "empty: holds no images"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
@@ -446,7 +447,7 @@ def clip(path: Path, count: int, suffix: str = ".avi", codec: str = "MJPG") -> P
     fps = 25.0 if codec == "MPG2" else 20.0  # it knows few rates
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (96, 72))
     for k in range(count):
-        writer.write(np.ascontiguousarray(np.roll(picture(0), 2 * k, axis=1)[:, :, ::-1]))
+        writer.write(np.ascontiguousarray(np.roll(image(0), 2 * k, axis=1)[:, :, ::-1]))
     writer.release()
     return path
 
@@ -488,7 +489,7 @@ def test_names_of_videos(weights: Path, tmp_path: Path, suffix: str, codec: str)
 
 def test_a_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:
     times_ms = [0, 17, 50, 550, 584, 1500]
-    write_recording(tmp_path / "clip.webm", [picture(k) for k in range(6)], times_ms, 1533)
+    write_recording(tmp_path / "clip.webm", [image(k) for k in range(6)], times_ms, 1533)
     result = run(weights, tmp_path / "clip.webm", "--out", tmp_path / "out", "--json", "-")
     assert result.exit_code == 0, result.output
     assert [round(1000 * line["time_s"]) for line in lines(result.stdout)] == times_ms
@@ -564,7 +565,7 @@ def test_a_video_is_put_in_order_when_the_program_is_told_to_end(weights: Path, 
 
 @pytest.fixture
 def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Number of a camera that shows ten pictures and breaks; no other is connected."""
+    """Number of a camera that shows ten images and breaks; no other is connected."""
     path, capture = clip(tmp_path / "seen", 10), cv2.VideoCapture
 
     def connected(source: int | str, *how: int) -> cv2.VideoCapture:
@@ -583,7 +584,7 @@ def test_an_interrupted_camera_is_done(weights: Path, camera: int, tmp_path: Pat
         assert len(list(drawn)) > 0
 
 
-def test_a_camera_gives_a_line_a_picture_until_it_breaks(weights: Path, camera: int, tmp_path: Path) -> None:
+def test_a_camera_gives_a_line_an_image_until_it_breaks(weights: Path, camera: int, tmp_path: Path) -> None:
     result = run(weights, str(camera), "--out", tmp_path / "out", "--json", "-")
     assert result.exit_code == 1
     *found, last = [Prediction.from_json(line) for line in result.stdout.splitlines()]
@@ -591,7 +592,7 @@ def test_a_camera_gives_a_line_a_picture_until_it_breaks(weights: Path, camera: 
     assert {p.image for p in found} == {"camera_3"}
     assert all(len(p.hands) == 1 for p in found)
     assert last.error is not None
-    assert last.error.startswith("camera_3: stopped after 10 pictures; ")
+    assert last.error.startswith("camera_3: stopped after 10 images; ")
     assert result.stderr.splitlines() == [last.error]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["camera_3_hands.mp4"]
 
@@ -599,7 +600,7 @@ def test_a_camera_gives_a_line_a_picture_until_it_breaks(weights: Path, camera: 
 def test_a_file_with_a_number_for_a_name_is_no_camera(
     weights: Path, camera: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "3").write_text("not a picture")
+    (tmp_path / "3").write_text("not an image")
     monkeypatch.chdir(tmp_path)
     result = run(weights, "3", "--json", "-")
     assert result.exit_code == 1

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 from graphhand.cli import render
 from graphhand.data import PlainHands
 from graphhand.errors import InputError
-from graphhand.layouts import benchmark
-from graphhand.rendering import views
+from graphhand.synthesis import benchmark, views
 
 APP = typer.Typer()
 APP.command()(render.render)
@@ -24,7 +23,7 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
     arguments = ("--out", tmp_path / "hands", "--count", 2, "--size", 32, "--preview", "--device", "cpu")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert "2 pictures, plain layout, train split; complete" in result.output
+    assert "2 images, plain layout, train split; complete" in result.output
     assert (tmp_path / "hands" / "preview.png").exists()
     dataset = PlainHands(tmp_path / "hands", "train")
     assert len(dataset) == 2

@@ -23,7 +23,7 @@ from graphhand.errors import GraphHandError, InputError
 
 app = typer.Typer()
 app.command()(serve)
-PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "hand_05.jpg"
+IMAGE = Path(__file__).parents[2] / "examples" / "images" / "hand_05.jpg"
 
 
 needs_ctrl_c = pytest.mark.skipif(
@@ -49,7 +49,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
 @needs_ctrl_c
 def test_it_serves_until_interrupted() -> None:
     with serving() as (server, address):
-        request = urllib.request.Request(f"{address}predict?side=left", PICTURE.read_bytes())
+        request = urllib.request.Request(f"{address}predict?side=left", IMAGE.read_bytes())
         with urllib.request.urlopen(request, timeout=60) as response:
             assert len(json.load(response)["hands"][0]["joints_px"]) == 21
         server.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Hands with known labels, drawn as dots, so that a test can see whether picture and labels agree."""
+"""Hands with known labels, drawn as dots, so that a test can see whether image and labels agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from graphhand.data import HandDataset, HandSample
-from graphhand.images import read_image
+from graphhand.io import read_image
 
 # An open right hand seen from its back, fingers up: x right, y down, metres from the wrist.
 _FINGER_BASES = [(-0.025, -0.02), (-0.028, -0.085), (-0.005, -0.09), (0.017, -0.083), (0.037, -0.072)]
@@ -41,7 +41,7 @@ def hand_m() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def dotted_sample(hand_m) -> Callable[..., HandSample]:
-    """make(seed, side=..., camera=True, depth=True) -> a sample whose picture has a bright dot at every joint."""
+    """make(seed, side=..., camera=True, depth=True) -> a sample whose image has a bright dot at every joint."""
 
     def make(seed: int = 0, side: str = "right", size=(480, 640), camera: bool = True, depth: bool = True, **changes):
         rng = np.random.default_rng(seed)
@@ -69,14 +69,14 @@ def dotted_sample(hand_m) -> Callable[..., HandSample]:
 
 
 @pytest.fixture
-def assert_pictures_named() -> Callable[[Path, HandDataset], None]:
-    """check(root, dataset): what each sample calls its picture is the end of one file's path: its own."""
+def assert_images_named() -> Callable[[Path, HandDataset], None]:
+    """check(root, dataset): what each sample calls its image is the end of one file's path: its own."""
 
     def check(root: Path, dataset: HandDataset) -> None:
         files = [path for path in root.rglob("*") if path.suffix in (".png", ".jpg")]
         for index in range(len(dataset)):
             sample = dataset[index]
-            end = "/" + (sample.picture or sample.name).removesuffix(".png").removesuffix(".jpg")
+            end = "/" + (sample.image_path or sample.name).removesuffix(".png").removesuffix(".jpg")
             (file,) = (path for path in files if str(path.with_suffix("")).endswith(end))
             np.testing.assert_array_equal(read_image(file), sample.image)
 

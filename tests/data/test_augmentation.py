@@ -32,14 +32,14 @@ def test_with_everything_off_the_crop_is_the_plain_one(textured):
 
 
 @pytest.mark.parametrize("name", sorted(set(OFF) - {"reflect", "unknown_camera"}))
-def test_every_change_changes_the_picture(textured, name):
+def test_every_change_changes_the_image(textured, name):
     strength = 40.0 if name == "rotation_deg" else 1.0
     plain = make_example(textured, SIZE)
     changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: strength}), np.random.default_rng(1))
     assert np.abs(plain.image.astype(int) - changed.image).mean() > 0.3
 
 
-def test_beyond_the_edge_the_picture_goes_on_reflected(textured):
+def test_beyond_the_edge_the_image_goes_on_reflected(textured):
     over_the_edge = replace(textured, box_px=np.array([-80.0, 100.0, 200.0, 200.0]))
     plain = make_example(over_the_edge, SIZE)
     changed = make_example(over_the_edge, SIZE, Augmentation(**{**OFF, "reflect": 1.0}), np.random.default_rng(1))
@@ -73,7 +73,7 @@ def test_grey_crops_have_no_colour_as_often_as_said_whatever_the_other_changes(t
 
 @pytest.mark.parametrize("blur", [_defocus, _motion_blur, _low_resolution])
 def test_a_blur_spreads_a_spot_and_leaves_its_middle_where_it_was(blur):
-    """Labels stay true under every blur: to a tenth of a pixel of the picture left, a quarter as fine at the least."""
+    """Labels stay true under every blur: to a tenth of a pixel of the image left, a quarter as fine at the least."""
     at = np.array([101.0, 118.0])
     image = np.zeros((224, 224, 3), np.uint8)
     cv2.circle(image, (int(at[0]), int(at[1])), 16, (255, 255, 255), -1)
@@ -94,7 +94,7 @@ def test_noise_has_the_strength_it_says_and_no_mean():
     assert 5.0 < strengths.max() <= 6.1
 
 
-def test_a_picture_larger_than_the_table_of_noise_gets_noise_all_over():
+def test_an_image_larger_than_the_table_of_noise_gets_noise_all_over():
     image = np.full((640, 640, 3), 128, np.uint8)
     changed = _add_noise(image, np.random.default_rng(0))
     assert (changed != image).any(axis=2).mean(axis=1).min() > 0.3

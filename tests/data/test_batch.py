@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graphhand.data import collate, make_example
-from graphhand.data.batch import RowFlags
+from graphhand.data.sample import RowFlags
 
 
 def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
@@ -50,7 +50,7 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_names(dotted_sample):
     assert moved.skipped == batch.skipped
 
 
-def test_pictures_stay_bytes_until_they_are_moved_and_moving_twice_changes_nothing(dotted_sample):
+def test_images_stay_bytes_until_they_are_moved_and_moving_twice_changes_nothing(dotted_sample):
     batch = collate([make_example(dotted_sample(0), 64)])
     assert batch.image.dtype == torch.uint8
     moved = batch.to("cpu")

@@ -8,7 +8,7 @@ import pytest
 from graphhand.data import DATASETS
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_sound_set_is_usable_and_described(folder):
     assert report.usable
     (split,) = report.splits
     assert (split.hands, split.read, split.with_3d, split.sides) == (6, 6, 5, {"left": 2, "right": 4})
-    assert split.picture_sizes == {(640, 480): 6}
+    assert split.image_sizes == {(640, 480): 6}
     assert split.bones_mm["wrist_to_middle_mcp"] == pytest.approx(90.1, abs=0.1)  # sqrt(0.005^2 + 0.09^2) m
     json.dumps(split.as_json())
     assert report.sheet() is not None

@@ -7,12 +7,12 @@ import pytest
 
 from graphhand.data import CocoWholeBody
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture(params=["val2017", "images/val2017"])
 def tree(request, tmp_path, dotted_sample):
-    """One picture, two people: one with both hands, one whose only hand is tiny."""
+    """One image, two people: one with both hands, one whose only hand is tiny."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / request.param).mkdir(parents=True)
     right, left = dotted_sample(0), dotted_sample(1, "left")
@@ -56,8 +56,8 @@ def test_a_malformed_file_is_named(tree):
         CocoWholeBody(tree, "val")
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, CocoWholeBody(tree, "val"))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, CocoWholeBody(tree, "val"))
 
 
 def change_people(tree, change):

@@ -6,9 +6,9 @@ import yaml
 
 from graphhand.data import DexYCB
 from graphhand.data.check import check_dataset
-from graphhand.data.dexycb import SETUPS
+from graphhand.data.datasets.dexycb import SETUPS
 from graphhand.errors import InputError, NoHandError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_subject_downloaded_alone_keeps_its_split(tree, setup, split, count):
 
 
 @pytest.mark.parametrize("setup", sorted(SETUPS))
-def test_no_picture_is_in_two_splits(setup):
+def test_no_image_is_in_two_splits(setup):
     splits = [
         {(a, b, c) for a in subjects for b in serials for c in sequences}
         for subjects, serials, sequences in SETUPS[setup].values()
@@ -111,5 +111,5 @@ def test_yaml_that_would_build_objects_is_refused(tree):
         DexYCB(tree, "train")
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, DexYCB(tree, "train"))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, DexYCB(tree, "train"))

@@ -25,7 +25,7 @@ def pose_in_crop(example):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("augmentation", [None, GEOMETRY_ONLY, BROADER])
 @pytest.mark.parametrize("seed", range(3))
-def test_picture_and_joints_agree_after_any_crop(dotted_sample, side, augmentation, seed):
+def test_image_and_joints_agree_after_any_crop(dotted_sample, side, augmentation, seed):
     """Every joint inside the crop lies on the dot drawn for it; nothing else is bright."""
     example = make_example(dotted_sample(seed, side), SIZE, augmentation, np.random.default_rng(seed))
     inside = ((example.joints_px > 3) & (example.joints_px < SIZE - 4)).all(axis=1)
@@ -47,7 +47,7 @@ def test_pose_camera_and_pixels_agree_in_the_crop(dotted_sample, side, augmentat
 
 
 def test_a_left_hand_gives_the_example_of_its_mirror_image(dotted_sample):
-    """Mirroring picture, labels and camera by hand, and calling it right, must not change the example."""
+    """Mirroring image, labels and camera by hand, and calling it right, must not change the example."""
     left = dotted_sample(4, "left")
     width = left.image.shape[1]
     mirror = np.array([-1.0, 1.0, 1.0])
@@ -91,7 +91,7 @@ def test_a_given_box_is_what_is_cropped(dotted_sample):
     x, y, w, h = 250.0, 150.0, 120.0, 80.0
     example = make_example(replace(sample, box_px=np.array([x, y, w, h])), SIZE, margin=2.0)
     middle_of_box = np.array([x + w / 2, y + h / 2])
-    # The picture-to-crop scale at the box's middle is size / (2 * longer side).
+    # The image-to-crop scale at the box's middle is size / (2 * longer side).
     offset = (sample.joints_px - middle_of_box) * SIZE / (2.0 * w)
     near = np.linalg.norm(offset, axis=1) < 40
     assert near.any()

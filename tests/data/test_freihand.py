@@ -7,7 +7,7 @@ import pytest
 
 from graphhand.data import FreiHAND
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def tree(tmp_path, dotted_sample):
     (root / "training_xyz.json").write_text(json.dumps([s.joints_cam_m.tolist() for s in samples]))
     (root / "training_K.json").write_text(json.dumps([s.K.tolist() for s in samples]))
     for number in range(4):
-        picture = np.full((224, 224, 3), 40 * number, np.uint8)
-        write_image(root / "training" / "rgb" / f"{number:08d}.jpg", picture)
+        image = np.full((224, 224, 3), 40 * number, np.uint8)
+        write_image(root / "training" / "rgb" / f"{number:08d}.jpg", image)
     return tmp_path
 
 
-def test_versions_share_labels_and_have_pictures_of_their_own(tree, dotted_sample):
+def test_versions_share_labels_and_have_images_of_their_own(tree, dotted_sample):
     dataset = FreiHAND(tree)
     assert dataset.protocol["versions"] == "gs+hom"
     assert len(dataset) == 4
@@ -73,12 +73,12 @@ def test_a_malformed_row_spoils_itself_alone(tree):
     assert dataset[1].has_3d
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, FreiHAND(tree))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, FreiHAND(tree))
 
 
 @pytest.mark.parametrize("versions", ["hom", ("gs", "auto")])
-def test_evaluation_pictures_come_in_one_version_whatever_is_chosen_of_training(tree, versions):
+def test_evaluation_images_come_in_one_version_whatever_is_chosen_of_training(tree, versions):
     root = tree / "FreiHAND_pub_v2"
     for path in (root / "training_xyz.json", root / "training_K.json", root / "training"):
         path.rename(root / path.name.replace("training", "evaluation"))

@@ -6,7 +6,7 @@ import scipy.io
 
 from graphhand.data import GeRealWorld
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 BOX = np.array([150.0, 60.0, 320.0, 320.0])
 
@@ -40,5 +40,5 @@ def test_files_that_do_not_match_are_refused(tree):
         GeRealWorld(tree)
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, GeRealWorld(tree))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, GeRealWorld(tree))

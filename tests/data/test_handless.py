@@ -3,22 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.data import Augmentation, HandlessPictures, make_example
+from graphhand.data import Augmentation, NegativeImages, make_example
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture
 def folder(tmp_path):
     for number, shape in enumerate([(40, 60), (80, 50)]):
-        picture = np.random.default_rng(number).integers(0, 256, (*shape, 3), dtype=np.uint8)
-        write_image(tmp_path / f"{number}.png", picture)
-    (tmp_path / "notes.txt").write_text("no picture")
+        image = np.random.default_rng(number).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        write_image(tmp_path / f"{number}.png", image)
+    (tmp_path / "notes.txt").write_text("no image")
     return tmp_path
 
 
-def test_every_picture_is_a_sample_that_shows_no_hand(folder):
-    samples = HandlessPictures(folder)
+def test_every_image_is_a_sample_that_shows_no_hand(folder):
+    samples = NegativeImages(folder)
     assert [samples[i].name for i in range(len(samples))] == ["0.png", "1.png"]
     assert [samples[i].image.shape for i in range(2)] == [(40, 60, 3), (80, 50, 3)]
     for sample in (samples[0], samples[1]):
@@ -27,21 +27,21 @@ def test_every_picture_is_a_sample_that_shows_no_hand(folder):
         assert not sample.labelled.any()
 
 
-def test_folders_without_pictures_and_broken_pictures_are_named(folder, tmp_path):
+def test_folders_without_images_and_broken_images_are_named(folder, tmp_path):
     (folder / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: holds no picture"):
-        HandlessPictures(folder / "empty")
+    with pytest.raises(InputError, match="empty: holds no image"):
+        NegativeImages(folder / "empty")
     with pytest.raises(InputError, match="no such folder"):
-        HandlessPictures(folder / "absent")
+        NegativeImages(folder / "absent")
     (folder / "0.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"0\.png"):
-        HandlessPictures(folder)[0]
+        NegativeImages(folder)[0]
 
 
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, mirror, seed):
-    """The whole picture's box, with every change that training makes, of which some aim at joints."""
+    """The whole image's box, with every change that training makes, of which some aim at joints."""
     everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5, mirror=mirror)
     box = np.array([0, 0, 640, 480])
     nothing = dotted_sample(

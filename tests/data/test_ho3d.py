@@ -8,7 +8,7 @@ import pytest
 
 from graphhand.data import HO3D
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 MANO_ORDER = [0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3, 4, 8, 12, 16, 20]
 """Our joint at each place of HO-3D's: 16 skeleton joints (thumb last), then the five tips."""
@@ -21,7 +21,7 @@ def on_disk(sample):
 
 @pytest.fixture(params=["png", "jpg"])
 def tree(request, tmp_path, dotted_sample):
-    """Two frames in each split; version 2 has PNG pictures, version 3 JPEG."""
+    """Two frames in each split; version 2 has PNG images, version 3 JPEG."""
     for split in ("train", "evaluation"):
         names = []
         for seed in range(2):
@@ -95,8 +95,8 @@ def test_a_list_that_leaves_the_folder_is_refused(tree):
 
 
 @pytest.mark.parametrize("split", ["train", "evaluation"])
-def test_samples_say_which_picture_they_are_of(tree, split, assert_pictures_named):
-    assert_pictures_named(tree, HO3D(tree, split))
+def test_samples_say_which_image_they_are_of(tree, split, assert_images_named):
+    assert_images_named(tree, HO3D(tree, split))
 
 
 def test_a_list_in_another_encoding_is_one_line(tree):

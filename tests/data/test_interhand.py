@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from graphhand.data import InterHand
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 WRIST_LAST = [4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17, 0]
 POSITION_MM = np.array([100.0, -200.0, 300.0])
@@ -84,8 +84,8 @@ def test_missing_files_are_named(tree):
         InterHand(tree, "test")
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, InterHand(tree, "test"))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, InterHand(tree, "test"))
 
 
 def change_labels(tree, change):
@@ -105,7 +105,7 @@ def test_a_hand_of_a_pair_without_a_valid_joint_is_left_out(tree):
 
 
 @pytest.mark.parametrize("flags", [None, "all", [[1]] * 41, [[1], [1, 1]] * 21])
-def test_malformed_flags_spoil_one_picture_alone(tree, flags):
+def test_malformed_flags_spoil_one_image_alone(tree, flags):
     change_labels(tree, lambda _, labels: labels[0].update(joint_valid=flags))
     dataset = InterHand(tree, "test")
     assert len(dataset) == 4
@@ -115,7 +115,7 @@ def test_malformed_flags_spoil_one_picture_alone(tree, flags):
 
 
 @pytest.mark.parametrize("field", ["file_name", "camera", "frame_idx"])
-def test_a_picture_without_a_field_is_named(tree, field):
+def test_an_image_without_a_field_is_named(tree, field):
     change_labels(tree, lambda images, _: images[1].pop(field))
     with pytest.raises(InputError, match=f"malformed: no '{field}'"):
         InterHand(tree, "test")

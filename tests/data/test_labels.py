@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphhand.data.labels import CheckedOnce, project, require_plausible
+from graphhand.data.validation import CheckedOnce, project, require_plausible
 from graphhand.errors import InputError
 
 
@@ -32,19 +32,19 @@ CASES = {
     "far away": (lambda s: moved(s, lambda j: j + np.array([0, 0, 100])), "joints_cam_m.*away"),
     "mirrored": (lambda s: moved(s, lambda j: j * [-1, 1, 1]), "joints_cam_m.*px from joints_px"),
     "wrong order": (lambda s: moved(s, lambda j: j[::-1]), "joints_cam_m.*px from joints_px"),
-    "other picture": (lambda s: replace(s, joints_px=s.joints_px + 3000), "joints_px.*far off"),
+    "other image": (lambda s: replace(s, joints_px=s.joints_px + 3000), "joints_px.*far off"),
     "all zero": (lambda s: replace(s, joints_px=np.zeros((21, 2)), joints_cam_m=None), "joints_px.*within"),
     "unlabelled": (lambda s: replace(s, joints_px=np.full((21, 2), np.nan), joints_cam_m=None), "no joint is labelled"),
     "3d alone": (lambda s: replace(s, joints_px=np.full((21, 2), np.nan)), "no joint is labelled"),
     "transposed camera": (lambda s: replace(s, K=s.K.T), "K: not a camera"),
     "zero focal": (lambda s: replace(s, K=np.diag([0.0, 0.0, 1.0])), "K: not a camera"),
-    "focal in picture widths": (lambda s: replace(s, K=np.diag([0.9, 1.2, 1.0])), "K: no picture.*pixels"),
-    "vast focal": (lambda s: replace(s, K=np.diag([1e300, 1e300, 1.0])), "K: no picture"),
-    "vast principal point": (lambda s: replace(s, K=s.K + np.eye(3)[:, :1] @ [[0, 0, 1e300]]), "K: no picture"),
+    "focal in image widths": (lambda s: replace(s, K=np.diag([0.9, 1.2, 1.0])), "K: no image.*pixels"),
+    "vast focal": (lambda s: replace(s, K=np.diag([1e300, 1e300, 1.0])), "K: no image"),
+    "vast principal point": (lambda s: replace(s, K=s.K + np.eye(3)[:, :1] @ [[0, 0, 1e300]]), "K: no image"),
     "half a box": (lambda s: replace(s, box_px=[np.nan, 0, 10, 10]), "box_px: no box"),
     "vast box": (lambda s: replace(s, box_px=[0, 0, np.inf, 10]), "box_px: no box"),
     "flat box": (lambda s: replace(s, box_px=[0, 0, 10, -1]), "box_px: no box"),
-    "other picture's box": (lambda s: replace(s, box_px=[9000, 0, 10, 10]), "box_px.*far off"),
+    "other image's box": (lambda s: replace(s, box_px=[9000, 0, 10, 10]), "box_px.*far off"),
 }
 
 
@@ -72,7 +72,9 @@ def test_projection_matches_a_hand_worked_point():
 
 def test_a_sample_is_checked_once_when_it_is_fine_and_every_time_when_it_is_not(dotted_sample, monkeypatch):
     looked = []
-    monkeypatch.setattr("graphhand.data.labels._check_2d", lambda sample: looked.append(sample.name) or ("", "", ""))
+    monkeypatch.setattr(
+        "graphhand.data.validation._check_2d", lambda sample: looked.append(sample.name) or ("", "", "")
+    )
     checked, fine, wrong = CheckedOnce(2), dotted_sample(0), replace(dotted_sample(1), K=np.zeros((3, 3)))
     for _ in range(3):
         assert checked(0, fine, "labels.json") is fine

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from graphhand.data import Augmentation, loading
-from graphhand.data.loading import Examples, HandLoader, SampleKey
-from graphhand.data.mixing import MixedHands, WeightedSet
+from graphhand.data import Augmentation
+from graphhand.data import loader as loading
+from graphhand.data.loader import Examples, HandLoader, MixedHands, SampleKey, WeightedSet
 from graphhand.errors import InputError, NoHandError
 
 
@@ -138,7 +138,7 @@ def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample)
 
 
 @pytest.mark.parametrize("held", [1, 120 * 160 * 3 * 2, 1 << 30])
-def test_a_batch_is_its_examples_however_many_pictures_are_read_ahead(dotted_sample, monkeypatch, held):
+def test_a_batch_is_its_examples_however_many_images_are_read_ahead(dotted_sample, monkeypatch, held):
     data = Dotted(dotted_sample, corrupt=(1, 4))
     examples = Examples(data, 32, Augmentation(mirror=0.2, occlusion=0.5), seed=3, margin=1.4, replace=True)
     keys = [SampleKey(2, position, index) for position, index in enumerate((5, 1, 0, 4, 7))]
@@ -153,7 +153,7 @@ def test_a_batch_is_its_examples_however_many_pictures_are_read_ahead(dotted_sam
     assert [len(made.errors) > 0 for made in together] == [False, True, False, True, False]
 
 
-def test_no_more_pictures_wait_than_may(dotted_sample, monkeypatch):
+def test_no_more_images_wait_than_may(dotted_sample, monkeypatch):
     waiting, most = 0, 0
 
     class Counting(Dotted):

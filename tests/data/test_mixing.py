@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.data.mixing import MixedHands, WeightedSet, walk
+from graphhand.data.loader import MixedHands, WeightedSet, epoch_permutation
 
 
 class Numbers:
@@ -71,9 +71,9 @@ def test_sets_are_interleaved():
 
 
 def test_a_walk_is_a_window_on_one_endless_series():
-    whole = walk(7, 0, 40, (3,))
+    whole = epoch_permutation(7, 0, 40, (3,))
     for start, count in [(0, 7), (5, 10), (13, 1), (14, 26), (39, 1)]:
-        np.testing.assert_array_equal(walk(7, start, count, (3,)), whole[start : start + count])
+        np.testing.assert_array_equal(epoch_permutation(7, start, count, (3,)), whole[start : start + count])
     assert sorted(whole[7:14]) == list(range(7))
 
 

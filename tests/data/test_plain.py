@@ -8,12 +8,12 @@ import pytest
 
 from graphhand.data import PlainHands
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 
 @pytest.fixture
 def record(dotted_sample, tmp_path):
-    """A complete line, its picture written."""
+    """A complete line, its image written."""
     sample = dotted_sample(0)
     write_image(tmp_path / "a.png", sample.image)
     return {
@@ -87,7 +87,7 @@ def test_a_split_keeps_its_lines(tmp_path, record):
         ({"joints_px": [[1e300, 0]] * 21}, "joints_px.*too large"),
         ({"joints_cam_m": [[0, 0, math.inf]] * 21}, "joints_cam_m.*too large"),
         ({"camera": {"fx": 10**400, "fy": 1, "cx": 1, "cy": 1}}, "camera"),
-        ({"camera": {"fx": 1e-300, "fy": 1e-300, "cx": 1, "cy": 1}}, "K: no picture"),
+        ({"camera": {"fx": 1e-300, "fy": 1e-300, "cx": 1, "cy": 1}}, "K: no image"),
         ({"image": "missing.png"}, "missing.png"),
         ({"joints_cam_m": [[0, 0, 500.0]] * 21}, "joints_cam_m"),
         ({"joints_px": [None] * 21, "box_px": None}, "no joint is labelled and there is no box"),
@@ -124,5 +124,5 @@ def test_a_missing_file_says_how_to_see_the_expected_tree(tmp_path):
         PlainHands(tmp_path)
 
 
-def test_samples_with_a_name_of_their_own_say_which_picture_they_are_of(tmp_path, record, assert_pictures_named):
-    assert_pictures_named(tmp_path, write(tmp_path, record))
+def test_samples_with_a_name_of_their_own_say_which_image_they_are_of(tmp_path, record, assert_images_named):
+    assert_images_named(tmp_path, write(tmp_path, record))

@@ -1,4 +1,4 @@
-"""A few real pictures, where a developer has them: conventions that no drawn picture can vouch for."""
+"""A few real images, where a developer has them: conventions that no drawn image can vouch for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphhand.data import InterHand
-from graphhand.data.labels import project
+from graphhand.data.validation import project
 from graphhand.skeleton import FINGERS, Joint, to_graphhand_order
 
 
@@ -65,7 +65,7 @@ def test_interhand_loader_reads_the_real_files(samples, tmp_path):
     boxes = {names[label["image_id"]]: label["bbox"] for label in content["annotations"]}
     for index in range(len(dataset)):
         sample = dataset[index]
-        x, y, w, h = boxes[sample.picture]
+        x, y, w, h = boxes[sample.image_path]
         points = sample.joints_px[sample.labelled]
         assert ((points > [x - 8, y - 8]) & (points < [x + w + 8, y + h + 8])).mean() > 0.9
         if sample.has_3d:

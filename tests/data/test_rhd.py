@@ -9,7 +9,7 @@ import pytest
 from graphhand.data import RHD
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError, NoHandError
-from graphhand.images import write_image
+from graphhand.io import write_image
 
 # Where each of our joints stands among one hand's 21 in RHD: the wrist, then each finger from its tip.
 TIP_FIRST = [0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17]
@@ -131,7 +131,7 @@ def test_a_malformed_frame_spoils_itself_alone(tree, change, message):
     assert dataset[1].side == "right"
 
 
-def test_a_truncated_picture_is_named(tree):
+def test_a_truncated_image_is_named(tree):
     path = tree / "RHD_published_v2/evaluation/color/00001.png"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"00001\.png"):
@@ -156,9 +156,9 @@ def test_wrong_choices_are_refused_by_name(tree):
 
 
 @pytest.mark.parametrize("rule", ["both", "visible"])
-def test_samples_say_which_picture_they_are_of(tree, rule, assert_pictures_named):
+def test_samples_say_which_image_they_are_of(tree, rule, assert_images_named):
     file = tree / "RHD_published_v2/evaluation/anno_evaluation.pickle"
     annotations = pickle.loads(file.read_bytes())
     del annotations[3]  # shows no hand
     file.write_bytes(pickle.dumps(annotations))
-    assert_pictures_named(tree, RHD(tree, "evaluation", hand_rule=rule))
+    assert_images_named(tree, RHD(tree, "evaluation", hand_rule=rule))

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 
 from graphhand.data import STB
-from graphhand.data.stb import (
+from graphhand.data.datasets.stb import (
     BACKGROUNDS,
     BASELINE_M,
     K_BB,
@@ -16,7 +16,7 @@ from graphhand.data.stb import (
     move_palm_to_wrist,
 )
 from graphhand.errors import InputError
-from graphhand.images import write_image
+from graphhand.io import write_image
 from graphhand.skeleton import Joint
 
 FRAMES = 2
@@ -95,8 +95,8 @@ def tree(request, tmp_path, hand_para):
             )
         for frame in range(FRAMES):
             for k, view in enumerate(("SK_color", "BB_left", "BB_right")):
-                picture = np.full((48, 64, 3), 80 * k + frame, np.uint8)
-                write_image(folder / f"{view}_{frame}.png", np.repeat(np.repeat(picture, 10, 0), 10, 1))
+                image = np.full((48, 64, 3), 80 * k + frame, np.uint8)
+                write_image(folder / f"{view}_{frame}.png", np.repeat(np.repeat(image, 10, 0), 10, 1))
     return tmp_path
 
 
@@ -189,5 +189,5 @@ def test_wrong_choices_are_refused_by_name(tree):
         STB(tree, "test", wrist_rule="zb")
 
 
-def test_samples_say_which_picture_they_are_of(tree, assert_pictures_named):
-    assert_pictures_named(tree, STB(tree, "test"))
+def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+    assert_images_named(tree, STB(tree, "test"))

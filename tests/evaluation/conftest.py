@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from graphhand.evaluation import AnnotatedCrops, PoseRecords
+from graphhand.data.datasets.ge_real import AnnotatedCrops
+from graphhand.evaluation import PoseRecords
 from graphhand.skeleton import FINGERS
 
 K = np.array([[500.0, 0.0, 63.5], [0.0, 500.0, 63.5], [0.0, 0.0, 1.0]])
@@ -96,9 +97,9 @@ def tiny_weights(tmp_path_factory):
     """A folder with an untrained network that sees 32x32 crops."""
     import torch
 
-    from graphhand.model.checkpoint import save_generator
-    from graphhand.model.config import GeneratorConfig
-    from graphhand.model.generator import Generator
+    from graphhand.models.checkpoint import save_generator
+    from graphhand.models.config import GeneratorConfig
+    from graphhand.models.generator import Generator
 
     torch.manual_seed(0)
     config = GeneratorConfig(image_size=32, backbone="resnet18", backbone_width=8, refinement_width=16)

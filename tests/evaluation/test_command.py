@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from graphhand.cli.evaluate import evaluate
 from graphhand.errors import InputError
 from graphhand.evaluation import PRESETS, preset, score
-from graphhand.evaluation.predictions import read_npz
+from graphhand.evaluation.match import read_npz
 
 app = typer.Typer()
 app.command()(evaluate)
@@ -43,7 +43,7 @@ def test_weights_on_a_folder_of_crops(crops_dir, tiny_weights, tmp_path):
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "r.json").read_text())
     assert content["source"]["model"] == "tiny"
-    assert content["source"]["crop"] == "the whole picture"
+    assert content["source"]["crop"] == "the whole image"
     assert [s["protocol"]["name"] for s in content["scores"]] == ["procrustes", "root-scale", "root"]
     assert content["pixels"]["joints"] == 7 * 21
     assert f"bones: lengths off by {content['bones']['length_mm']:.2f} mm" in result.output
@@ -104,7 +104,7 @@ def test_predict_lines_against_a_data_set(crops, crops_dir, tmp_path):
     assert result.exit_code == 0
     content = json.loads(result.stdout)
     assert content["scores"][0]["mean_mm"] == pytest.approx(0, abs=1e-3)
-    assert content["skipped"][0]["reason"] == "no line for its picture"
+    assert content["skipped"][0]["reason"] == "no line for its image"
     assert "flatters" in content["notes"][0]
 
 

@@ -15,8 +15,9 @@ from graphhand.cli.evaluate import evaluate
 from graphhand.data import collate
 from graphhand.data.registry import DATASETS, open_dataset
 from graphhand.evaluation import CropChoice, predict_dataset, preset, score, score_pixels
-from graphhand.layouts import LAYOUTS, HandRecord
-from graphhand.layouts.parts import LabelParts
+from graphhand.synthesis.batch import HandRecord
+from graphhand.synthesis.writers import LAYOUTS
+from graphhand.synthesis.writers.chunks import ChunkWriter
 
 COUNT = 6
 SIZE = 48
@@ -40,13 +41,13 @@ def dataset(request, tmp_path, rng, make_hands):
         )
         prepared.append(writer.prepare(number, hand))
         writer.write(number, prepared[-1])
-    labels = LabelParts(tmp_path / name, split, {})
+    labels = ChunkWriter(tmp_path / name, split, {})
     labels.write(0, prepared)
     writer.finish(labels.read(COUNT))
     return name, tmp_path / name, split
 
 
-def test_perfect_answers_score_zero_in_space_and_in_the_picture(dataset):
+def test_perfect_answers_score_zero_in_space_and_in_the_image(dataset):
     name, root, split = dataset
     samples = open_dataset(name, root, split)
     batch = collate([CropChoice().cut(samples[i], SIZE) for i in range(COUNT)])

@@ -10,9 +10,9 @@ import pytest
 import scipy.io
 
 from graphhand.errors import InputError
-from graphhand.evaluation import predictions as readers
+from graphhand.evaluation import match as readers
 from graphhand.evaluation import preset, score
-from graphhand.evaluation.predictions import TruthSample
+from graphhand.evaluation.match import TruthSample
 
 HUGE_HAND = json.dumps(
     {"image": "a", "hands": [{"side": "left", "joints_rel_m": [[10**400] * 3] * 21, "joints_px": [[1, 1]] * 21}]}
@@ -97,7 +97,7 @@ def test_freihand_style_json(records, truth, tmp_path):
         readers.read_freihand_json(path, truth[:29])
 
 
-def test_json_lines_are_tied_by_picture_in_any_order(records, truth, tmp_path):
+def test_json_lines_are_tied_by_image_in_any_order(records, truth, tmp_path):
     path = write_lines(tmp_path / "p.jsonl", [line(records, i) for i in reversed(range(30))])
     assert readers.sniff(path) == "json lines"
     again, skipped, counts = readers.read_json_lines(path, truth)
@@ -108,7 +108,7 @@ def test_json_lines_are_tied_by_picture_in_any_order(records, truth, tmp_path):
     assert again.absolute.all()
 
 
-def test_missed_pictures_failed_lines_and_wrong_sides_are_counted(records, truth, tmp_path):
+def test_missed_images_failed_lines_and_wrong_sides_are_counted(records, truth, tmp_path):
     lines = [line(records, i) for i in range(1, 28)]
     lines[0] = line(records, 1, side="right", absolute=False)
     lines += [
@@ -118,9 +118,9 @@ def test_missed_pictures_failed_lines_and_wrong_sides_are_counted(records, truth
     again, skipped, counts = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), truth)
     assert len(again) == 27
     assert [(s.index, s.reason) for s in skipped] == [
-        (0, "no line for its picture"),
-        (28, "no hand was found in its picture"),
-        (29, "no hand was found in its picture"),
+        (0, "no line for its image"),
+        (28, "no hand was found in its image"),
+        (29, "no hand was found in its image"),
     ]
     assert counts == {"wrong_side": 1, "error_lines": 1}
     assert not again.absolute[0]
@@ -139,7 +139,7 @@ def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth,
 
 
 @pytest.mark.parametrize(
-    ("sample", "picture", "same"),
+    ("sample", "image", "same"),
     [
         ("images/00001.png", "/data/images/00001.png", True),
         ("images/00001.png#left", "images/00001.png", True),
@@ -153,16 +153,16 @@ def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth,
         ("b/1.png", "a/1.png", False),
     ],
 )
-def test_pictures_match_by_the_end_of_their_path(records, truth, tmp_path, sample, picture, same):
+def test_images_match_by_the_end_of_their_path(records, truth, tmp_path, sample, image, same):
     renamed = TruthSample(0, sample, "right", truth[0].joints_m, truth[0].joints_px, truth[0].visible)
     other = TruthSample(1, "other", "right", truth[1].joints_m, truth[1].joints_px, truth[1].visible)
-    lines = [line(records, 0, name=picture), line(records, 1, name="other.png")]
+    lines = [line(records, 0, name=image), line(records, 1, name="other.png")]
     got, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), [renamed, other])
     assert len(got) == (2 if same else 1)
     assert len(skipped) == (0 if same else 1)
 
 
-def test_two_pictures_of_one_name_are_not_guessed_between(records, truth, tmp_path):
+def test_two_images_of_one_name_are_not_guessed_between(records, truth, tmp_path):
     lines = [line(records, 0, name=f"{d}/1.png") for d in "ab"] + [line(records, 1, name="other.png")]
     samples = [
         TruthSample(0, "1.png", "right", *(getattr(truth[0], n) for n in ("joints_m", "joints_px", "visible"))),
@@ -174,15 +174,15 @@ def test_two_pictures_of_one_name_are_not_guessed_between(records, truth, tmp_pa
 
 def test_lines_from_inside_a_folder_are_not_guessed_between_folders(records, truth, tmp_path):
     """SK_color_0.png says no more than that, and two sequences have one."""
-    samples = [replace(truth[k], name=name, picture="") for k, name in enumerate(("a/1", "b/1", "b/2"))]
+    samples = [replace(truth[k], name=name, image_path="") for k, name in enumerate(("a/1", "b/1", "b/2"))]
     lines = [line(records, 0, name="1.png"), line(records, 2, name="2.png")]
     _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
     assert [s.index for s in skipped] == [0, 1]
 
 
-def test_a_sample_is_tied_by_its_picture_whatever_it_is_called(records, truth, tmp_path):
-    samples = [replace(truth[0], name="Anna, 3rd try", picture="pictures/0003.jpg")]
-    path = write_lines(tmp_path / "p.jsonl", [line(records, 0, name="/data/pictures/0003.jpg")])
+def test_a_sample_is_tied_by_its_image_whatever_it_is_called(records, truth, tmp_path):
+    samples = [replace(truth[0], name="Anna, 3rd try", image_path="images/0003.jpg")]
+    path = write_lines(tmp_path / "p.jsonl", [line(records, 0, name="/data/images/0003.jpg")])
     got, skipped, _ = readers.read_json_lines(path, samples)
     assert not skipped
     assert got.names.tolist() == ["Anna, 3rd try"]
@@ -198,7 +198,7 @@ def test_a_sample_is_tied_by_its_picture_whatever_it_is_called(records, truth, t
         ("p.json", b"[[[[1" + b"0" * 400 + b", 1, 1]]], []]", "21x3"),
         ("p.jsonl", b'{"image": "a", "hands": [{"side": "left"}]}', "a hand is not as expected"),
         ("p.jsonl", b'{"image": "a", "hands": [{"side":"left","joints_rel_m":[[1]],"joints_px":[[1]]}]}', "21 joints"),
-        ("p.jsonl", b'{"image": "elsewhere", "hands": []}', "no line names a picture"),
+        ("p.jsonl", b'{"image": "elsewhere", "hands": []}', "no line names an image"),
         ("p.json", b"[[[1, 2]]]", "21x3"),
         ("p.json", b"[", "not JSON"),
         ("p.json", b"[" * 100_000, "not JSON"),

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from graphhand.data import open_dataset
+from graphhand.data.datasets.synthetic import RenderedBenchmark
 from graphhand.errors import InputError
-from graphhand.evaluation.rendered import RenderedBenchmark
-from graphhand.layouts import benchmark
-from graphhand.layouts.filling import Drawer, fill
+from graphhand.synthesis import benchmark
+from graphhand.synthesis.writers.dataset import Drawer, fill
 
 
 def test_it_is_the_benchmark_that_render_writes(tmp_path):
-    fill(tmp_path, "rhd", "evaluation", Drawer(benchmark.config("evaluation")), range(2), made_with={})
+    fill(tmp_path, "rhd", "evaluation", Drawer(benchmark.config("evaluation")), range(2), provenance={})
     written, drawn = open_dataset("rhd", tmp_path, "evaluation"), RenderedBenchmark()
     for index in range(2):
         a, b = written[index], drawn[index]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graphhand.evaluation import Skipped, assess, preset, print_report, score
+from graphhand.evaluation import Skipped, evaluate_records, preset, print_report, score
 from graphhand.evaluation.figures import draw_pck, with_protocols, write_figures
 from graphhand.evaluation.published import Curve, load_curves
 from graphhand.evaluation.regressor import JointRegressor
@@ -23,7 +23,9 @@ PROTOCOLS = [preset("paper"), preset("procrustes")]
 @pytest.fixture
 def evaluation(records):
     skipped = [Skipped(30 + i, f"s{i}", "cannot be read", unreadable=i == 0) for i in range(7)]
-    return assess(records, skipped, PROTOCOLS, source={"model": "m"}, data={"dataset": "stb", "wrist_rule": "ge"})
+    return evaluate_records(
+        records, skipped, PROTOCOLS, source={"model": "m"}, data={"dataset": "stb", "wrist_rule": "ge"}
+    )
 
 
 def printed(evaluation):
@@ -64,14 +66,16 @@ def test_different_definitions_are_remarked_upon(records):
     larger = replace(records, predicted_m=1.2 * records.truth_m)
     same = replace(records, predicted_m=records.truth_m)
     warning = "may not mean the same points"
-    assert warning in printed(assess(larger, [], PROTOCOLS, source={}, data={}))
-    assert warning not in printed(assess(same, [], PROTOCOLS, source={}, data={}))
+    assert warning in printed(evaluate_records(larger, [], PROTOCOLS, source={}, data={}))
+    assert warning not in printed(evaluate_records(same, [], PROTOCOLS, source={}, data={}))
 
 
 def test_a_regressor_is_named_and_applied(records):
     W = np.eye(21)
     W[0, 0], W[0, 9] = 0.9, 0.1
-    with_one = assess(records, [], PROTOCOLS, source={}, data={}, regressor=JointRegressor(W, {"dataset": "toy"}))
+    with_one = evaluate_records(
+        records, [], PROTOCOLS, source={}, data={}, regressor=JointRegressor(W, {"dataset": "toy"})
+    )
     assert "dataset=toy" in printed(with_one)
     assert with_one.to_json()["joint_regressor"]
     assert with_one.scores[0].mean_mm != score(records, PROTOCOLS[0]).mean_mm
@@ -79,14 +83,14 @@ def test_a_regressor_is_named_and_applied(records):
 
 def test_a_set_without_3d_labels_gets_pixels_alone(records):
     flat = replace(records, truth_m=np.full_like(records.truth_m, np.nan))
-    evaluation = assess(flat, [], PROTOCOLS, source={}, data={})
+    evaluation = evaluate_records(flat, [], PROTOCOLS, source={}, data={})
     assert evaluation.scores == []
     text = printed(evaluation)
     assert "px mean" in text
     assert "no sample has a 3D label" in text
 
 
-def test_figures_are_pictures_and_their_numbers_lie_beside_them(evaluation, tmp_path):
+def test_figures_are_images_and_their_numbers_lie_beside_them(evaluation, tmp_path):
     written = write_figures(
         tmp_path / "f", evaluation, curves=[Curve("other", np.array([20.0, 50]), np.array([0.5, 1]))]
     )
@@ -94,9 +98,9 @@ def test_figures_are_pictures_and_their_numbers_lie_beside_them(evaluation, tmp_
     assert names >= {"pck.png", "per_joint.png", "published.png", "cases_worst.png", "cases_median.png"}
     for path in written:
         if path.suffix == ".png":
-            picture = cv2.imread(str(path))
-            assert picture.shape[0] > 200
-            assert picture.std() > 5
+            image = cv2.imread(str(path))
+            assert image.shape[0] > 200
+            assert image.std() > 5
     (curve,) = load_curves(tmp_path / "f" / "pck_paper.csv")
     np.testing.assert_allclose(curve.pck, evaluation.scores[0].pck, rtol=1e-6)
     with (tmp_path / "f" / "per_sample.csv").open(newline="") as file:
@@ -113,5 +117,5 @@ def test_a_figure_states_the_protocols_and_the_choices_of_the_data(evaluation):
 
 
 def test_few_samples_still_make_figures(records, crops, tmp_path):
-    one = assess(records.select([0]), [], PROTOCOLS, source={}, data={})
+    one = evaluate_records(records.select([0]), [], PROTOCOLS, source={}, data={})
     assert write_figures(tmp_path / "f", one, crops)

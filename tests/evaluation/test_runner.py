@@ -1,4 +1,4 @@
-"""Running a network over a data set: poses come back in the picture's frame, however the work is cut."""
+"""Running a network over a data set: poses come back in the image's frame, however the work is cut."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import graphhand
 from graphhand.data import collate
 from graphhand.errors import InputError
 from graphhand.evaluation import CropChoice, PoseRecords, predict_dataset, preset, score, score_pixels
-from graphhand.evaluation.runner import gather, read_truth
-from graphhand.model.checkpoint import load_generator
+from graphhand.evaluation.predict import gather, read_truth
+from graphhand.models.checkpoint import load_generator
 
 
 class Oracle:
@@ -38,7 +38,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("rule", ["truth", "image"])
-def test_perfect_answers_in_the_crop_are_perfect_in_the_picture(crops, rule):
+def test_perfect_answers_in_the_crop_are_perfect_in_the_image(crops, rule):
     """The turn of the crop camera, the mirror of left hands and the warp are all undone."""
     crop = CropChoice(rule)
     records, skipped = predict_dataset(Oracle(crops, crop, 48), crops, size=48, crop=crop, batch_size=3)
@@ -57,7 +57,7 @@ def test_without_the_true_camera_pixels_still_come_back_exactly(crops):
     assert "assumed" in crop.describe_camera()
 
 
-def test_evaluation_and_estimator_say_the_same_of_a_picture(crops, tiny_weights):
+def test_evaluation_and_estimator_say_the_same_of_an_image(crops, tiny_weights):
     """What is scored is what a user gets: two implementations of crop, mirror and way back agree."""
     from graphhand.inference import HandPoseEstimator
 
@@ -99,7 +99,7 @@ def test_the_prior_is_the_network_without_refinement(crops, tiny_weights):
 
 
 def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_dir, tiny_weights):
-    (crops_dir / "images" / "00002.png").write_bytes(b"no picture")
+    (crops_dir / "images" / "00002.png").write_bytes(b"no image")
     generator, _ = load_generator(tiny_weights)
     records, skipped = predict_dataset(generator, crops, size=32, batch_size=3)
     assert list(records.index) == [0, 1, 3, 4, 5, 6]
@@ -112,11 +112,11 @@ def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_di
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_strict_stops_at_an_unreadable_sample(crops, crops_dir, tiny_weights, workers):
-    (crops_dir / "images" / "00002.png").write_bytes(b"no picture")
+    (crops_dir / "images" / "00002.png").write_bytes(b"no image")
     generator, _ = load_generator(tiny_weights)
-    with pytest.raises(InputError, match=r"00002\.png: is not a picture"):
+    with pytest.raises(InputError, match=r"00002\.png: is not an image"):
         predict_dataset(generator, crops, size=32, batch_size=3, workers=workers, strict=True)
-    with pytest.raises(InputError, match=r"00002\.png: is not a picture"):
+    with pytest.raises(InputError, match=r"00002\.png: is not an image"):
         read_truth(crops, strict=True)
 
 
@@ -144,7 +144,7 @@ def test_alone_there_is_nothing_to_gather(records):
 
 def test_two_processes_give_the_numbers_of_one_exactly(crops_dir, tiny_weights, tmp_path):
     """Three runs of the command itself: alone, and as a pair over gloo."""
-    (crops_dir / "images" / "00004.png").write_bytes(b"no picture")  # skipped samples are gathered, too
+    (crops_dir / "images" / "00004.png").write_bytes(b"no image")  # skipped samples are gathered, too
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -184,7 +184,7 @@ def test_two_processes_give_the_numbers_of_one_exactly(crops_dir, tiny_weights, 
 
 
 def test_annotated_crops_refuse_what_they_cannot_use(crops_dir):
-    from graphhand.evaluation import AnnotatedCrops
+    from graphhand.data.datasets.ge_real import AnnotatedCrops
 
     file = crops_dir / "annotations.json"
     content = json.loads(file.read_text())
@@ -205,9 +205,9 @@ def test_annotated_crops_refuse_what_they_cannot_use(crops_dir):
             AnnotatedCrops(crops_dir)[index]
 
 
-def test_real_pictures_load_with_labels_on_the_hand(shared_dir):
-    """Runs only where the developer's folder of real pictures exists."""
-    from graphhand.evaluation import AnnotatedCrops
+def test_real_images_load_with_labels_on_the_hand(shared_dir):
+    """Runs only where the developer's folder of real images exists."""
+    from graphhand.data.datasets.ge_real import AnnotatedCrops
 
     if not (shared_dir / "real_hands").is_dir():
         pytest.skip(f"no real_hands in {shared_dir}")

@@ -16,7 +16,7 @@ from graphhand.cli.evaluate import evaluate
 from graphhand.errors import InputError
 from graphhand.evaluation import Skipped
 from graphhand.evaluation.submissions import write_submission
-from graphhand.images import write_image
+from graphhand.io import write_image
 from graphhand.skeleton import to_graphhand_order
 
 K = np.array([[350.0, 0.0, 162.0], [0.0, 350.0, 158.0], [0.0, 0.0, 1.0]])

@@ -47,7 +47,7 @@ def test_weak_perspective_is_the_limit_of_a_long_lens():
 
 
 @pytest.mark.parametrize("skew", [0.0, 14.0])
-def test_mirrored_scene_in_mirrored_camera_is_the_mirrored_picture(skew):
+def test_mirrored_scene_in_mirrored_camera_is_the_mirrored_image(skew):
     width = 320
     skewed = K.clone()
     skewed[0, 1] = skew

@@ -1,4 +1,4 @@
-"""The virtual crop camera: picture, pixels, joints and intrinsics stay consistent."""
+"""The virtual crop camera: image, pixels, joints and intrinsics stay consistent."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_warp_moves_a_bright_spot_to_its_projected_pixel(side):
 
 
 def test_cutting_out_what_is_seen_changes_nothing():
-    """The warp of the seen part alone, with a fourth channel, is the warp of the whole picture."""
+    """The warp of the seen part alone, with a fourth channel, is the warp of the whole image."""
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
     for _ in range(40):
@@ -96,7 +96,7 @@ def test_cutting_before_shrinking_shows_the_same(fov_deg, size, box, monkeypatch
     cut = crop.warp(image).astype(int)
     monkeypatch.setattr(crops, "_seen", lambda back, size, shape, margin=1.0: (0, 0, shape[1], shape[0]))
     difference = np.abs(cut - crop.warp(image))
-    # Black outside begins a fraction of a crop pixel elsewhere: that is for the few pixels along the picture's edge.
+    # Black outside begins a fraction of a crop pixel elsewhere: that is for the few pixels along the image's edge.
     assert difference.mean() < 2.0
     assert np.quantile(difference, 0.95) <= 8
 
@@ -107,9 +107,9 @@ def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
     image = np.kron(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), np.ones((20, 20, 1), np.uint8))
     seen = []
 
-    def darker(picture):
-        seen.append(picture.shape[:2])
-        return picture // 2 + 5
+    def darker(photo):
+        seen.append(photo.shape[:2])
+        return photo // 2 + 5
 
     crop = crop_camera(K, (300 - side / 2, 200 - side / 2, side, side), 96, 30.0)
     untouched, plain = image.copy(), crop.warp(image)
@@ -122,7 +122,7 @@ def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
 
 
 def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
-    """A picture whose brightness is its own column: each crop pixel tells where it was read."""
+    """An image whose brightness is its own column: each crop pixel tells where it was read."""
     image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (160, 1, 3))
     crop = crop_camera(np.array([[300.0, 0, 99.5], [0, 300, 79.5], [0, 0, 1]]), (60, 40, 80, 80), 224, 20.0)
     v, u = np.indices((224, 224))
@@ -162,7 +162,7 @@ def test_a_crop_has_the_middle_of_the_box_and_room_around_it():
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (7, 7), (1, 3)])
-def test_the_whole_picture_is_cropped_by_the_smallest_square_around_it(width, height):
+def test_the_whole_image_is_cropped_by_the_smallest_square_around_it(width, height):
     x, y, w, h = whole_image_box(width, height)
     assert w == h == max(width, height)
     assert (x + w / 2, y + h / 2) == ((width - 1) / 2, (height - 1) / 2)

@@ -12,7 +12,7 @@ from graphhand.geometry import (
     project_perspective,
     project_weak_perspective,
 )
-from graphhand.geometry.placement import NEAREST_M
+from graphhand.geometry.cameras import NEAREST_M
 
 
 def _points(seed: int = 0, batch: int = 4) -> torch.Tensor:

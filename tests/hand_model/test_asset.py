@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import BUNDLED_HANDS
-from graphhand.hand_model.mano import has_flipped_shapes, side_of
+from graphhand.hand_model.files import BUNDLED_HANDS, has_flipped_shapes, side_of
 from graphhand.skeleton import BONES, FINGERS, Joint
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from graphhand.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from graphhand.hand_model import HandModel, fitting, mirror_pose
 from graphhand.hand_model.fitting import FittedHands, fit_hands, fit_shape
 from graphhand.hand_model.posing import MODEL_CHAIN, HandPoser
-from graphhand.rendering import RenderConfig
-from graphhand.rendering.counter_random import CounterRandom
-from graphhand.rendering.scene import SceneComposer
 from graphhand.skeleton import BONES
+from graphhand.synthesis import RenderConfig
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.scene import SceneComposer
 
 COUNT = 24
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])

@@ -15,17 +15,21 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandArrays, HandModel
-from graphhand.hand_model.files import MANO_NOTE, bundled_arrays, read_hand, read_npz, write_npz
-from graphhand.hand_model.mano import (
+from graphhand.hand_model.files import (
     FOLDER_VARIABLE,
     FREIHAND_TIP_VERTEX_IDS,
     LEFT_NOTICE,
+    MANO_NOTE,
     MANO_TIP_VERTEX_IDS,
     REGISTER_AT,
+    bundled_arrays,
     find_hand_file,
     has_flipped_shapes,
+    read_hand,
     read_mano,
+    read_npz,
     side_of,
+    write_npz,
 )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from graphhand.geometry import axis_angle_to_matrix
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.normals import vertex_normals
+from graphhand.hand_model.posing import vertex_normals
 
 OCTAHEDRON = torch.cat((torch.eye(3), -torch.eye(3)))  # +x, +y, +z, -x, -y, -z
 OCTAHEDRON_FACES = torch.tensor(

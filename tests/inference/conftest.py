@@ -23,7 +23,7 @@ PATCH -= (PATCH.min(0) + PATCH.max(0)) / 2
 
 @dataclass(frozen=True)
 class Scene:
-    """A hand before a camera, and a picture each of whose pixels spells out its own position (red: u, green: v)."""
+    """A hand before a camera, and an image each of whose pixels spells out its own position (red: u, green: v)."""
 
     joints_cam_m: np.ndarray
     K: np.ndarray
@@ -75,21 +75,21 @@ class Oracle(nn.Module):
         assert image.dtype == K.dtype == torch.float32
         assert 0 <= image.min() <= image.max() <= 1
         self.batches.append(len(image))
-        answers = [self._answer(picture, k) for picture, k in zip(image.double().numpy(), K.double().numpy())]
+        answers = [self._answer(photo, k) for photo, k in zip(image.double().numpy(), K.double().numpy())]
         joints_cam_m, joints_px, logit = (torch.tensor(np.stack(part)) for part in zip(*answers))
         return SimpleNamespace(
             joints_m=joints_cam_m - joints_cam_m[:, :1],
             joints_cam_m=joints_cam_m,
             joints_px=joints_px,
-            right_logit=logit,
+            handedness_logit=logit,
             spread=None,
         )
 
     def _answer(self, crop: np.ndarray, K_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scene = self.scene
-        inside = crop[2] > 0.999  # across the picture's edge blue fades
+        inside = crop[2] > 0.999  # across the image's edge blue fades
         v_crop, u_crop = np.nonzero(inside)
-        assert len(u_crop) > 300, "the crop shows too little of the picture"
+        assert len(u_crop) > 300, "the crop shows too little of the image"
         seen = np.stack([u_crop, v_crop, np.ones(len(u_crop))], axis=1)
         spelt = np.stack(
             [crop[0][inside] * (scene.width - 1), crop[1][inside] * (scene.height - 1), seen[:, 2]], axis=1
@@ -103,7 +103,7 @@ class Oracle(nn.Module):
 
 
 class ShortSighted(nn.Module):
-    """Finds the white square of a black picture, but only where it is a quarter of the crop wide; and says how surely.
+    """Finds the white square of a black image, but only where it is a quarter of the crop wide; and says how surely.
 
     Else it puts everything into the crop's middle. Of sides it knows nothing.
     """
@@ -116,18 +116,18 @@ class ShortSighted(nn.Module):
 
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
         self.looks.append(len(image))
-        found, spread = zip(*(self._find(picture.numpy()) for picture in image.mean(1)))
+        found, spread = zip(*(self._find(photo.numpy()) for photo in image.mean(1)))
         joints = torch.zeros(len(image), 21, 3)
         return SimpleNamespace(
             joints_m=joints,
             joints_cam_m=joints + 1.0,
             joints_px=torch.tensor(np.stack(found), dtype=torch.float32),
-            right_logit=torch.zeros(len(image)),
+            handedness_logit=torch.zeros(len(image)),
             spread=None if self.unsure is None else torch.tensor(spread),
         )
 
-    def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
-        v, u = np.nonzero(picture > 0.5)
+    def _find(self, image: np.ndarray) -> tuple[np.ndarray, float | None]:
+        v, u = np.nonzero(image > 0.5)
         side = np.sqrt(len(u))
         if side < 16:
             return 31.5 + 10 * PATCH, self.unsure
@@ -140,19 +140,19 @@ class EachSquare(ShortSighted):
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
         self.brightness: list[float] = []
         output = super().forward(image, K, camera_known)
-        output.right_logit = 10 * torch.tensor(self.brightness) - 5
+        output.handedness_logit = 10 * torch.tensor(self.brightness) - 5
         return output
 
-    def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
-        count, labels, _, middles = cv2.connectedComponentsWithStats((picture > 0.5).astype(np.uint8))
+    def _find(self, image: np.ndarray) -> tuple[np.ndarray, float | None]:
+        count, labels, _, middles = cv2.connectedComponentsWithStats((image > 0.5).astype(np.uint8))
         if count > 1:
-            picture = picture * (labels == 1 + np.linalg.norm(middles[1:] - 31.5, axis=1).argmin())
-        self.brightness.append(float(picture.max()))
-        return super()._find(picture)
+            image = image * (labels == 1 + np.linalg.norm(middles[1:] - 31.5, axis=1).argmin())
+        self.brightness.append(float(image.max()))
+        return super()._find(image)
 
 
 def _draw_square(x: int, y: int, side: int, width: int = 640, height: int = 480) -> np.ndarray:
-    """A white square, its first pixel at x, y, in a black picture."""
+    """A white square, its first pixel at x, y, in a black image."""
     image = np.zeros((height, width, 3), np.uint8)
     image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = 255
     return image
@@ -186,7 +186,7 @@ def _homography(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def _make_scene(
     seed: int, side: str = "right", width: int = 320, height: int = 240, centre: tuple[float, float] = (0.5, 0.5)
 ) -> Scene:
-    """A random blob of joints, hand-sized, around a place given as a fraction of the picture; skew principal point."""
+    """A random blob of joints, hand-sized, around a place given as a fraction of the image; skew principal point."""
     rng = np.random.default_rng(seed)
     focal = rng.uniform(0.8, 1.6) * width
     cx, cy = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.4, 0.6)

@@ -9,15 +9,15 @@ import pytest
 
 from graphhand import HandPoseEstimator
 from graphhand.metrics import joint_errors_mm, joint_errors_px, procrustes_align
-from graphhand.model import bundled_weights
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.models import bundled_weights
+from graphhand.synthesis import RenderConfig, RenderEngine
 
 WEIGHTS = sorted(bundled_weights())
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Twelve held-up hands, whole in the picture, nothing before them: pictures (12, 144, 144, 3) and labels."""
+    """Twelve held-up hands, whole in the image, nothing before them: images (12, 144, 144, 3) and labels."""
     settings = dict(occluders=0, objects=0, second_hand=0, gloves=0, low_resolution=0, motion_blur=0)
     batch = RenderEngine(RenderConfig(image_size=144, seed=20261126, upright=1, cropped=1, **settings)).render(
         range(12)
@@ -27,12 +27,12 @@ def drawn():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_drawn_hands_are_found(name, drawn):
-    """A quarter worse than their cards say of such pictures would be a fault of the code around them."""
-    pictures, batch = drawn
+    """A quarter worse than their cards say of such images would be a fault of the code around them."""
+    images, batch = drawn
     estimator = HandPoseEstimator(name, device="cpu")
     off, apart = [], []
-    for i, picture in enumerate(pictures):
-        hand = estimator(picture, whole_image=True, side="right", K=batch.K[i].numpy())[0]
+    for i, image in enumerate(images):
+        hand = estimator(image, whole_image=True, side="right", K=batch.K[i].numpy())[0]
         truth = batch.joints_cam_m[i].numpy()
         off.append(joint_errors_px(hand.joints_px, batch.joints_px[i].numpy()).mean())
         apart.append(joint_errors_mm(procrustes_align(hand.joints_rel_m, truth), truth).mean())

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.errors import InputError
-from graphhand.geometry import ASSUMED_FOV_DEG, CROP_MARGIN
-from graphhand.images import Photo, write_image
+from graphhand.geometry import CROP_MARGIN
 from graphhand.inference import HandPoseEstimator
+from graphhand.inference.crops import MIN_RECROP_RATIO, CropView, Estimate
 from graphhand.inference.estimator import MAX_RECROPS
-from graphhand.inference.looks import CLOSEST, Estimate, Look
-from graphhand.model.checkpoint import save_generator
-from graphhand.model.config import GeneratorConfig
-from graphhand.model.generator import Generator
+from graphhand.io import Photo, write_image
+from graphhand.models.checkpoint import save_generator
+from graphhand.models.config import GeneratorConfig
+from graphhand.models.generator import Generator
+from graphhand.types import ASSUMED_FOV_DEG
 
 # The oracle reads 8-bit colours: what is left is its own rounding.
 PX = 0.1
@@ -113,12 +114,12 @@ class Pixels(nn.Module):
             joints_m=joints,
             joints_cam_m=joints + wrist[:, None],
             joints_px=(size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3,
-            right_logit=out[:, 108],
+            handedness_logit=out[:, 108],
             spread=None,
         )
 
 
-def noise_picture(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
+def noise_image(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3))
     return np.kron(coarse, np.ones((10, 10, 1))).astype(np.uint8)
 
@@ -140,8 +141,8 @@ def test_what_a_file_says_of_its_camera_is_believed_unless_the_user_says_otherwi
 
 @pytest.mark.parametrize("where", [{"box": [20, 30, 60, 50]}, {"whole_image": True}, {}])
 @pytest.mark.parametrize("side", ["left", "right", "auto"])
-def test_mirroring_the_picture_mirrors_the_result(side: str, where: dict[str, Any]) -> None:
-    image = noise_picture(1)
+def test_mirroring_the_image_mirrors_the_result(side: str, where: dict[str, Any]) -> None:
+    image = noise_image(1)
     width = image.shape[1]
     K = np.array([[150.0, 0, 70], [0, 155, 66], [0, 0, 1]])
     K_mirrored = K.copy()
@@ -165,17 +166,17 @@ def test_mirroring_the_picture_mirrors_the_result(side: str, where: dict[str, An
 def test_auto_keeps_the_likelier_side() -> None:
     estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
     for seed in range(4):
-        image = noise_picture(seed)
+        image = noise_image(seed)
         auto, left, right = (estimator(image, whole_image=True, side=side)[0] for side in ("auto", "left", "right"))
         best = max(left, right, key=lambda hand: hand.score)
         assert auto.side == best.side
         np.testing.assert_array_equal(auto.joints_px, best.joints_px)
 
 
-def test_a_batch_equals_its_pictures_one_by_one(tmp_path: Path) -> None:
+def test_a_batch_equals_its_images_one_by_one(tmp_path: Path) -> None:
     estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
-    images: list[Any] = [noise_picture(1), noise_picture(2, 90, 200), noise_picture(3, 400, 300)]
-    write_image(tmp_path / "photo.png", noise_picture(4))
+    images: list[Any] = [noise_image(1), noise_image(2, 90, 200), noise_image(3, 400, 300)]
+    write_image(tmp_path / "photo.png", noise_image(4))
     images.append(tmp_path / "photo.png")
     together = estimator.predict_many(images)
     assert len(together) == len(images)
@@ -187,7 +188,7 @@ def test_a_batch_equals_its_pictures_one_by_one(tmp_path: Path) -> None:
     assert estimator.predict_many([]) == []
 
 
-def test_both_sides_of_all_pictures_share_a_batch(
+def test_both_sides_of_all_images_share_a_batch(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
 ) -> None:
     scene = make_scene(0)
@@ -202,7 +203,7 @@ def test_looking_closer_stops_when_the_crop_settles(
     scene = make_scene(0, width=640, height=480)
     oracle = make_oracle(scene)
     HandPoseEstimator.from_generator(oracle, "oracle")(scene.image, K=scene.K, side="right")
-    assert oracle.batches == [1, 1]  # the whole picture, the hand; the third crop would be the second again
+    assert oracle.batches == [1, 1]  # the whole image, the hand; the third crop would be the second again
 
 
 @pytest.mark.parametrize("margin", [1.4, 2.5])
@@ -217,11 +218,11 @@ def test_crops_have_the_margin_of_the_training(tmp_path: Path, margin: float) ->
     expected = HandPoseEstimator.from_generator(network, "pixels")
     estimator.generator, estimator.image_size = network, 64
     for where in ({"box": [60, 40, 40, 40]}, {}):
-        one, two = (e(noise_picture(0), **where)[0] for e in (estimator, expected))
+        one, two = (e(noise_image(0), **where)[0] for e in (estimator, expected))
         np.testing.assert_array_equal(one.joints_px, two.joints_px)
     if margin == 2.5:
         other = HandPoseEstimator.from_generator(Pixels(), "pixels")
-        assert not np.allclose(other(noise_picture(0), box=[60, 40, 40, 40])[0].joints_px, two.joints_px, atol=1)
+        assert not np.allclose(other(noise_image(0), box=[60, 40, 40, 40])[0].joints_px, two.joints_px, atol=1)
 
 
 def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
@@ -238,7 +239,7 @@ def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
 
     for answer in (0.0, float("nan"), 1e9, -50.0):
         network = Wandering(answer)
-        hands = HandPoseEstimator.from_generator(network, "wandering")(noise_picture(0, 640, 480), side="right")
+        hands = HandPoseEstimator.from_generator(network, "wandering")(noise_image(0, 640, 480), side="right")
         assert len(hands) == 1
         assert network.calls <= 1 + MAX_RECROPS
         if answer != 0:
@@ -252,7 +253,7 @@ def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
             output.joints_cam_m = -output.joints_cam_m
             return output
 
-    assert HandPoseEstimator.from_generator(Behind(), "behind")(noise_picture(0))[0].joints_cam_m is None
+    assert HandPoseEstimator.from_generator(Behind(), "behind")(noise_image(0))[0].joints_cam_m is None
 
 
 @pytest.mark.parametrize(
@@ -274,13 +275,13 @@ def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
 def test_contradictions_are_refused(arguments: dict[str, Any], complaint: str) -> None:
     estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
     with pytest.raises(ValueError, match=complaint):
-        estimator(noise_picture(0), **arguments)
+        estimator(noise_image(0), **arguments)
 
 
 @pytest.mark.parametrize(
     "image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8), [[1, 2]], None]
 )
-def test_only_rgb_bytes_are_pictures(image: Any) -> None:
+def test_only_rgb_bytes_are_images(image: Any) -> None:
     with pytest.raises(ValueError, match="image"):
         HandPoseEstimator.from_generator(Pixels(), "pixels")(image)
 
@@ -297,8 +298,8 @@ def test_an_unreadable_file_and_a_missing_device_are_input_errors(tmp_path: Path
 def test_joints_found_too_close_together_do_not_draw_the_crop_in():
     image = np.zeros((100, 100, 3), np.uint8)
     joints_px = 50 + 8 * np.random.default_rng(0).random((21, 2))
-    look = Look(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
+    look = CropView(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
     closer = Estimate(look, 0.0, joints_px, np.zeros((21, 3)), np.zeros(3)).closer(CROP_MARGIN)
-    assert closer.box[2] == closer.box[3] == CLOSEST * 100
+    assert closer.box[2] == closer.box[3] == MIN_RECROP_RATIO * 100
     middle = (joints_px.min(0) + joints_px.max(0)) / 2
     np.testing.assert_allclose(closer.box[:2] + closer.box[2:] / 2, middle, atol=1e-9)

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from graphhand import HandPoseEstimator
-from graphhand.bench import time_prediction
 from graphhand.errors import GraphHandError, InputError
-from graphhand.inference.export import export_onnx
-from graphhand.inference.onnx_network import INPUTS, ONNX_FORMAT, OUTPUTS, SPREAD, OnnxNetwork
-from graphhand.model import Generator, GeneratorConfig
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.export.onnx import export_onnx
+from graphhand.inference.benchmark import time_prediction
+from graphhand.inference.runtime import INPUTS, ONNX_FORMAT, OUTPUTS, SPREAD, OnnxNetwork
+from graphhand.models import Generator, GeneratorConfig
 from graphhand.skeleton import JOINT_NAMES
+from graphhand.synthesis import RenderConfig, RenderEngine
 
 onnx = pytest.importorskip("onnx", reason="pip install 'graphhand[onnx]'")
 pytest.importorskip("onnxscript", reason="pip install 'graphhand[onnx]'")
@@ -127,9 +127,9 @@ def test_the_file_says_what_a_stranger_needs(bundled_alike):
 def test_the_estimator_gives_the_same_hands(bundled_alike, arguments):
     generator, path = bundled_alike
     drawn = RenderEngine(RenderConfig(image_size=96, seed=3)).render(range(3)).image
-    pictures = list((255 * drawn.permute(0, 2, 3, 1)).round().byte().numpy())
-    expected = HandPoseEstimator.from_generator(generator, "small").predict_many(pictures, **arguments)
-    found = HandPoseEstimator(path).predict_many(pictures, **arguments)
+    images = list((255 * drawn.permute(0, 2, 3, 1)).round().byte().numpy())
+    expected = HandPoseEstimator.from_generator(generator, "small").predict_many(images, **arguments)
+    found = HandPoseEstimator(path).predict_many(images, **arguments)
     for (ours,), (theirs,) in zip(found, expected):
         assert (ours.side, ours.model, ours.camera.assumed) == (theirs.side, "small", theirs.camera.assumed)
         assert ours.score == pytest.approx(theirs.score, abs=1e-3)
@@ -144,10 +144,10 @@ def test_the_example_without_torch_gives_the_same_joints(bundled_alike, side, si
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "onnx_photo.py"))
     drawn = RenderEngine(RenderConfig(image_size=160, seed=5)).render([0]).image[0]
     smooth = cv2.GaussianBlur((255 * drawn.permute(1, 2, 0)).byte().numpy(), (0, 0), 4)
-    picture = cv2.resize(smooth, (size, size))[: 3 * size // 4]
+    image = cv2.resize(smooth, (size, size))[: 3 * size // 4]
     box = np.array([0.2, 0.1, 0.5, 0.6]) * size
-    found = example["predict"](onnxruntime.InferenceSession(bundled_alike[1]), picture, box, side == "left")
-    (hand,) = HandPoseEstimator(bundled_alike[1])(picture, box=box, side=side)
+    found = example["predict"](onnxruntime.InferenceSession(bundled_alike[1]), image, box, side == "left")
+    (hand,) = HandPoseEstimator(bundled_alike[1])(image, box=box, side=side)
     np.testing.assert_allclose(found["joints_px"], hand.joints_px, rtol=0, atol=most_px)
     np.testing.assert_allclose(found["joints_rel_m"], hand.joints_rel_m, rtol=0, atol=most_m)
     assert (np.abs(hand.joints_rel_m).max(0) > [0.2, 0.2, 0.03]).all()
@@ -159,7 +159,7 @@ def test_a_file_that_differs_from_torch_is_not_left_behind(bundled_alike, tmp_pa
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: program)
     other = make(LIKE_BUNDLED | {"crop_margin": 1.2})
     with torch.no_grad():
-        other.keypoint_head.heatmap.weight.add_(0.1)
+        other.heatmap_head.heatmap.weight.add_(0.1)
     with pytest.raises(GraphHandError, match=r"joints_m differ from torch's by"):
         export_onnx(other, tmp_path / "hand.onnx", "small")
     assert not [*tmp_path.iterdir()]

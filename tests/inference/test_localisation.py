@@ -1,4 +1,4 @@
-"""Boxes: windows cover the picture, the next boxes hold the hand, and nonsense is not followed."""
+"""Boxes: windows cover the image, the next boxes hold the hand, and nonsense is not followed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 
 from graphhand.geometry import CROP_MARGIN
-from graphhand.inference.localisation import (
-    intersection_over_smaller,
-    iou,
-    meets_image,
-    recrop_box,
-    search_boxes,
-)
+from graphhand.inference.crops import intersection_over_smaller, iou, meets_image, recrop_box, search_boxes
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (300, 300), (4000, 500)])
-def test_windows_cover_the_picture_and_share_half_with_their_neighbours(width: int, height: int) -> None:
+def test_windows_cover_the_image_and_share_half_with_their_neighbours(width: int, height: int) -> None:
     boxes = np.array(search_boxes(width, height))
     for side in np.unique(boxes[:, 2]):
         windows = boxes[boxes[:, 2] == side]
@@ -29,7 +23,7 @@ def test_windows_cover_the_picture_and_share_half_with_their_neighbours(width: i
         assert len(windows) == len(np.unique(windows[:, 0])) * len(np.unique(windows[:, 1]))
 
 
-def test_a_tiny_picture_has_no_windows() -> None:
+def test_a_tiny_image_has_no_windows() -> None:
     assert search_boxes(60, 40) == []
 
 
@@ -68,7 +62,7 @@ def test_a_part_of_a_box_is_all_in_it() -> None:
     assert intersection_over_smaller(part, beside) == 0
 
 
-def test_a_box_meets_the_picture_up_to_its_edge() -> None:
+def test_a_box_meets_the_image_up_to_its_edge() -> None:
     assert meets_image([-9, -9, 9, 9], 320, 240)
     assert meets_image([319, 239, 5, 5], 320, 240)
     for box in ([-10, 0, 9, 9], [0, -10, 9, 9], [320, 0, 9, 9], [0, 240, 9, 9]):

@@ -1,4 +1,4 @@
-"""A hand too small to be seen at a look at the whole picture is found in a window of it; several are found at once."""
+"""A hand too small to be seen at a look at the whole image is found in a window of it; several are found at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.estimator import DECIDED, MAX_RECROPS
-from graphhand.inference.looks import UNSURE, Estimate, Look
-from graphhand.inference.results import Camera
-from graphhand.inference.search import CANDIDATES, SEARCHED_ABOVE, SURER, drop_merged_hands, non_maximum_suppression
+from graphhand.inference.crops import MAX_SPREAD, CropView, Estimate
+from graphhand.inference.detection import CANDIDATES, SEARCHED_ABOVE, SURER, drop_merged_hands, non_maximum_suppression
+from graphhand.inference.estimator import MAX_RECROPS, SIDE_LOGIT_MARGIN
+from graphhand.types import Camera
 
 
 def estimate(network: Any, image: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_who_is_sure_searches_nothing(short_sighted: Any, draw_square: Any) -> N
 
 
 @pytest.mark.parametrize("truth", ["left", "right"])
-@pytest.mark.parametrize(("gap", "closer"), [(1.2 * DECIDED, 1), (0.8 * DECIDED, 2)])
+@pytest.mark.parametrize(("gap", "closer"), [(1.2 * SIDE_LOGIT_MARGIN, 1), (0.8 * SIDE_LOGIT_MARGIN, 2)])
 def test_a_side_that_is_out_of_the_question_is_not_looked_at_again(
     short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch, truth: str, gap: float, closer: int
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_side_that_is_out_of_the_question_is_not_looked_at_again(
     def sure(groups: Any) -> Any:
         looked.append([one.side for group in groups for one in group])
         half = gap / 2
-        return [[replace(e, right_logit=half if e.look.side == truth else -half) for e in g] for g in look(groups)]
+        return [[replace(e, handedness_logit=half if e.look.side == truth else -half) for e in g] for g in look(groups)]
 
     monkeypatch.setattr(estimator, "look", sure)
     (hand,) = estimator(draw_square(200, 150, 200))
@@ -82,8 +82,8 @@ def test_a_search_that_finds_nothing_surer_changes_nothing(short_sighted: Any, d
     assert doubtful * SURER > 0.01  # a find would count
 
     class Doubtful(short_sighted):  # type: ignore[misc, valid-type]
-        def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
-            joints, _ = super()._find(picture)
+        def _find(self, photo: np.ndarray) -> tuple[np.ndarray, float | None]:
+            joints, _ = super()._find(photo)
             return joints, doubtful
 
     network, blind = Doubtful(), short_sighted(unsure=None)
@@ -95,7 +95,7 @@ def test_a_search_that_finds_nothing_surer_changes_nothing(short_sighted: Any, d
 def test_the_score_falls_as_the_spread_rises(short_sighted: Any, draw_square: Any) -> None:
     estimates = [HandPoseEstimator.from_generator(short_sighted(unsure), "unsure") for unsure in (None, 0.04, 0.1, 0.4)]
     scores = [estimator(draw_square(40, 40, 40), whole_image=True)[0].score for estimator in estimates]
-    assert scores == [0.5, 0.5, pytest.approx(0.5 * UNSURE / 0.1), pytest.approx(0.5 * UNSURE / 0.4)]
+    assert scores == [0.5, 0.5, pytest.approx(0.5 * MAX_SPREAD / 0.1), pytest.approx(0.5 * MAX_SPREAD / 0.4)]
 
 
 def test_what_scores_too_little_is_no_hand(short_sighted: Any, draw_square: Any) -> None:
@@ -106,10 +106,10 @@ def test_what_scores_too_little_is_no_hand(short_sighted: Any, draw_square: Any)
         estimator(hand, min_score=1.1)
 
 
-def test_many_pictures_are_searched_as_single_ones_are(short_sighted: Any, draw_square: Any) -> None:
-    pictures = [draw_square(500, 60, 80), draw_square(200, 150, 200), draw_square(0, 300, 90)]
+def test_many_images_are_searched_as_single_ones_are(short_sighted: Any, draw_square: Any) -> None:
+    images = [draw_square(500, 60, 80), draw_square(200, 150, 200), draw_square(0, 300, 90)]
     estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
-    for image, (hand,) in zip(pictures, estimator.predict_many(pictures)):
+    for image, (hand,) in zip(images, estimator.predict_many(images)):
         np.testing.assert_array_equal(hand.joints_px, estimator(image)[0].joints_px)
 
 
@@ -126,7 +126,7 @@ def middles(hands: list[Any]) -> np.ndarray:
 
 @pytest.mark.parametrize("places", [THREE, THREE[:2], THREE[2:], []])
 @pytest.mark.parametrize("side", ["auto", "left"])
-def test_each_hand_of_a_picture_is_found_once(
+def test_each_hand_of_an_image_is_found_once(
     each_square: Any, draw_square: Any, places: list[tuple[int, int, int]], side: str
 ) -> None:
     image = drawn_together(draw_square, [(0, 0, 0), *places])
@@ -151,7 +151,7 @@ def test_no_more_hands_are_found_than_asked_for_and_the_surest(each_square: Any,
 
 def test_a_hand_and_a_part_of_it_are_one() -> None:
     whole, part, other = (estimate_over(*box) for box in ((0, 0, 100, 100), (10, 5, 40, 30), (70, 0, 80, 80)))
-    surest = replace(part, right_logit=3.0)
+    surest = replace(part, handedness_logit=3.0)
     assert non_maximum_suppression([whole, surest, other]) == [surest, other]
     assert non_maximum_suppression([part, whole]) == [part]  # as sure: the first
     assert non_maximum_suppression([]) == []
@@ -180,6 +180,6 @@ def test_several_hands_in_one_given_place_and_none_at_all_are_refused(
 def estimate_over(x: float, y: float, width: float, height: float) -> Estimate:
     """Of a hand whose joints fill a box."""
     image = np.zeros((200, 200, 3), np.uint8)
-    look = Look(image, Camera.of_picture(200, 200), "right", np.array([0.0, 0, 200, 200]))
+    look = CropView(image, Camera.of_image(200, 200), "right", np.array([0.0, 0, 200, 200]))
     corners = np.array([[x, y], [x + width, y + height]])
     return Estimate(look, 1.0, np.resize(corners, (21, 2)), np.zeros((21, 3)), np.ones(3), 0.01)

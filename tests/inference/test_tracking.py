@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference.crops import search_boxes
 from graphhand.inference.estimator import MAX_RECROPS
-from graphhand.inference.localisation import search_boxes
 from graphhand.inference.tracking import LIVE_PORTIONS
 
 RATE_HZ = 30.0
@@ -92,8 +92,8 @@ def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: An
             super().__init__()
             self.rng = np.random.default_rng(0)
 
-        def _find(self, picture: np.ndarray) -> tuple[np.ndarray, float | None]:
-            joints, spread = super()._find(picture)
+        def _find(self, image: np.ndarray) -> tuple[np.ndarray, float | None]:
+            joints, spread = super()._find(image)
             return joints + self.rng.normal(size=joints.shape), spread
 
     frames = [draw_square(200, 150, 160)] * 60
@@ -120,7 +120,7 @@ def test_single_frames_do_not_change_the_side(short_sighted: Any, draw_square: A
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
             wrong = len(self.looks) % wrong_every == 0
-            output.right_logit = torch.tensor([1.0, -1.0] if wrong else [-1.0, 1.0])  # as a right, as a left hand
+            output.handedness_logit = torch.tensor([1.0, -1.0] if wrong else [-1.0, 1.0])  # as a right, as a left hand
             return output
 
     hands = track(Fickle(), [draw_square(200, 150, 160)] * 30)
@@ -131,7 +131,7 @@ def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: 
     class Turning(short_sighted):  # type: ignore[misc, valid-type]
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
-            output.right_logit = torch.tensor([1.0, -1.0]) * (1 if len(self.looks) < 60 else -1)
+            output.handedness_logit = torch.tensor([1.0, -1.0]) * (1 if len(self.looks) < 60 else -1)
             return output
 
     hands = track(Turning(), [draw_square(200, 150, 160)] * 120)
@@ -150,7 +150,7 @@ def test_once_agreed_one_side_is_looked_at_until_it_is_doubted(
         """Of a right hand in the first 40 frames, of a left one in those after."""
         looked.append({one.side for group in groups for one in group})
         truth = "right" if len(sides) < 40 else "left"
-        return [[replace(e, right_logit=4.0 if e.look.side == truth else -4.0) for e in g] for g in look(groups)]
+        return [[replace(e, handedness_logit=4.0 if e.look.side == truth else -4.0) for e in g] for g in look(groups)]
 
     monkeypatch.setattr(estimator, "look", sure)
     tracker = HandTracker(estimator)

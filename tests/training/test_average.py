@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphhand.training.average import WeightAverage
+from graphhand.training.validation import WeightAverage
 
 
 def network() -> nn.Module:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from graphhand.errors import InputError
-from graphhand.model import Generator, GeneratorConfig, load_generator, save_generator
-from graphhand.model.backbones import build_backbone
+from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
+from graphhand.models.backbones import build_backbone
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
@@ -19,7 +19,7 @@ TINY = {
     "validation": {"kind": "rendered", "seed": 1, "samples": 2},
     "batch_size": 4,
     "epoch_samples": 4,
-    "pictures": 0,
+    "images": 0,
     "stage1": {"epochs": 1},
     "stage2": {"epochs": 0},
     "stage3": {"epochs": 0},

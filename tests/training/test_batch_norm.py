@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from graphhand.errors import InputError
-from graphhand.model import Generator, GeneratorConfig
-from graphhand.training.batch_norm import SynchronisedBatchNorm, synchronise_batch_norm
+from graphhand.models import Generator, GeneratorConfig
+from graphhand.training.distributed import SynchronisedBatchNorm, synchronise_batch_norm
 
 CPU = torch.device("cpu")
 

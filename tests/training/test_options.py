@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from graphhand.errors import InputError
-from graphhand.images import write_image
-from graphhand.model import Generator, build_discriminator
-from graphhand.training.checkpoint import Checkpoint, read_checkpoint
+from graphhand.io import write_image
+from graphhand.models import Generator, build_discriminator
+from graphhand.training.checkpoint import Checkpoint, read_checkpoint, refuse_other_config
 from graphhand.training.config import TrainConfig, load_config, parse_config
 from graphhand.training.distributed import make_fabric
-from graphhand.training.players import make_players
-from graphhand.training.resume import refuse_other_config
+from graphhand.training.steps import make_players
 from graphhand.training.trainer import Trainer
 
 TINY = {
@@ -39,7 +38,7 @@ TINY = {
     "stage2": {"epochs": 1},
     "stage3": {"epochs": 1},
     "log_every": 1,
-    "pictures": 0,
+    "images": 0,
 }
 
 
@@ -172,7 +171,7 @@ def test_everything_at_once_runs_and_resumes_on_a_gpu(recipe, tmp_path):
     assert all(bool(tensor.isfinite().all()) for tensor in weights(tmp_path / "run" / "stage3").values())
 
 
-def test_a_run_learns_to_tell_pictures_without_hands(tmp_path, write_hands):
+def test_a_run_learns_to_tell_images_without_hands(tmp_path, write_hands):
     """Noise is a hand, always the same, and dark is none: the handedness head and the heatmaps come to say so."""
     joints = np.random.default_rng(0).normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
     (tmp_path / "hands").mkdir()
@@ -187,10 +186,10 @@ def test_a_run_learns_to_tell_pictures_without_hands(tmp_path, write_hands):
     stages = {"stage1": {"epochs": 16, "learning_rate": 5e-3}, "stage2": {"epochs": 0}, "stage3": {"epochs": 0}}
     options = {"train": [source, handless], "validation": source, "generator": generator, "losses": losses, "mirror": 0}
     trainer = train(TINY | options | stages, tmp_path / "run")
-    pictures = torch.stack([torch.full((3, 32, 32), 0.05), torch.rand(3, 32, 32)])
+    images = torch.stack([torch.full((3, 32, 32), 0.05), torch.rand(3, 32, 32)])
     K = torch.tensor([[80.0, 0, 15.5], [0, 80.0, 15.5], [0, 0, 1]]).expand(2, 3, 3)
     with torch.inference_mode():
-        output = trainer.generator.eval()(pictures, K, refine=False)
-    assert output.right_logit[0] < 0 < output.right_logit[1]
+        output = trainer.generator.eval()(images, K, refine=False)
+    assert output.handedness_logit[0] < 0 < output.handedness_logit[1]
     assert output.spread[0] > 0.95
     assert output.spread[1] < 0.85

@@ -11,9 +11,9 @@ import torch
 
 from graphhand.data import Augmentation
 from graphhand.geometry import root_relative
-from graphhand.images import write_image
-from graphhand.model import load_generator
-from graphhand.rendering import RenderConfig, RenderEngine
+from graphhand.io import write_image
+from graphhand.models import load_generator
+from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import parse_config
 from graphhand.training.sources import validation_batches
 from graphhand.training.trainer import Trainer
@@ -38,7 +38,7 @@ RECIPE = {
     "stage3": {"epochs": 200, "learning_rate": 3e-4, "schedule": "cosine"},
     "log_every": 50,
     "checkpoint_minutes": 60,
-    "pictures": 0,
+    "images": 0,
 }
 
 
@@ -57,7 +57,7 @@ def draw_hands(folder: Path) -> None:
 @pytest.mark.slow
 def test_eight_hands_are_learned_to_under_two_millimetres(tmp_path: Path):
     draw_hands(tmp_path)
-    source = {"kind": "dataset", "name": "plain", "root": str(tmp_path), "whole_picture": True}
+    source = {"kind": "dataset", "name": "plain", "root": str(tmp_path), "whole_image": True}
     config = parse_config(RECIPE | {"train": [source], "validation": source}, "test")
     assert Trainer(config, tmp_path / "run", quiet=True).run()
     batch = next(validation_batches(config).epoch(0)).to("cpu")

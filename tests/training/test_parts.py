@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
-from graphhand.losses import absence_loss, pose_loss, projection_loss
-from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.losses import background_heatmap_loss, pose_loss, projection_loss
+from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
-from graphhand.training.parts import split_batch, still_statistics, triples
-from graphhand.training.stages import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.microbatch import freeze_bn_stats, split_batch, triples
+from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
 
 SIZE = 32
 ROWS = 8
@@ -70,8 +70,8 @@ def test_weighted_means_of_the_pieces_add_up_to_the_whole(batch, pieces):
         projection = projection + part.share.labelled * projection_loss(
             predicted_px[rows], part.batch.joints_px, part.batch.labelled, SIZE
         )
-        absence = absence + part.share.handless * absence_loss(heatmaps[rows], part.batch.has_hand)
-    assert float(absence) == pytest.approx(float(absence_loss(heatmaps, batch.has_hand)))
+        absence = absence + part.share.handless * background_heatmap_loss(heatmaps[rows], part.batch.has_hand)
+    assert float(absence) == pytest.approx(float(background_heatmap_loss(heatmaps, batch.has_hand)))
     assert float(pose) == pytest.approx(float(pose_loss(predicted_m, batch.joints_m, batch.has_3d)))
     whole = projection_loss(predicted_px, batch.joints_px, batch.labelled, SIZE)
     assert float(projection) == pytest.approx(float(whole))
@@ -141,7 +141,7 @@ def test_gradients_are_averaged_over_processes_once_a_step(batch):
 def test_second_look_leaves_running_statistics(batch):
     network = Generator(GENERATOR).train()
     before = {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
-    with still_statistics(network), torch.no_grad():
+    with freeze_bn_stats(network), torch.no_grad():
         network(batch.image, batch.K)
     assert all(torch.equal(network.state_dict()[k], v) for k, v in before.items())
     network(batch.image, batch.K)

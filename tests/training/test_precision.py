@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphhand.model.config import GeneratorConfig
-from graphhand.model.hand_model_module import HandModelModule
-from graphhand.model.placement import CropCameras, Placement
+from graphhand.models.config import GeneratorConfig
+from graphhand.models.generator import CropCameras, Placement
+from graphhand.models.hand_model_module import HandModelModule
 from graphhand.training.distributed import make_fabric
 
 

@@ -40,13 +40,13 @@ RECIPE = {
     "stage3": {"epochs": 1, "learning_rate": 1e-4, "clip_norm": 10.0},
     "losses": {"adversarial": 1.0},
     "log_every": 1,
-    "pictures": 0,
+    "images": 0,
 }
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> dict:
-    """Nine labelled pictures, two of them without a pose, and the recipe that trains and validates on them."""
+    """Nine labelled images, two of them without a pose, and the recipe that trains and validates on them."""
     root = tmp_path_factory.mktemp("hands")
     rng = np.random.default_rng(0)
     lines = []

@@ -1,4 +1,4 @@
-"""A run folder explains itself: recipe, code, machine, data, and pictures of its course."""
+"""A run folder explains itself: recipe, code, machine, data, and images of its course."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ import torch
 
 from graphhand.data import HandSample
 from graphhand.errors import InputError
-from graphhand.images import read_image
-from graphhand.model import Generator, GeneratorConfig
+from graphhand.io import read_image
+from graphhand.models import Generator, GeneratorConfig
 from graphhand.training import run_folder
 from graphhand.training.config import RenderedSource, TrainConfig, load_config, parse_config
-from graphhand.training.curves import draw_curves
-from graphhand.training.data_record import data_record, folder_record
-from graphhand.training.journal import Journal
-from graphhand.training.pictures import ValidationPictures
-from graphhand.training.run_folder import CsvLog, RunFolder, environment_record
+from graphhand.training.logging import RunLogger, ValidationImages, draw_curves
+from graphhand.training.run_folder import CsvLog, RunFolder, data_record, environment_record, folder_record
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data set's folder: a picture and labels."""
+    """A data set's folder: an image and labels."""
     root = tmp_path / "data"
     (root / "images").mkdir(parents=True)
     (root / "images" / "a.png").write_bytes(b"12345")
@@ -55,7 +52,7 @@ def test_checksum_covers_names_sizes_and_labels(folder):
 
 
 def test_beyond_the_limit_sizes_count(folder, monkeypatch):
-    monkeypatch.setattr("graphhand.training.data_record._READ_LIMIT", 3)
+    monkeypatch.setattr("graphhand.training.run_folder._READ_LIMIT", 3)
     before = folder_record(folder)
     (folder / "labels.json").write_text("[1, 3]")
     assert folder_record(folder) == before
@@ -98,7 +95,7 @@ def test_drawn_hands_have_a_checksum_too(change):
     assert other["train"][0]["sha256"] != record["train"][0]["sha256"]
 
 
-def test_a_background_picture_counts_as_a_folder_of_them_does(folder):
+def test_a_background_image_counts_as_a_folder_of_them_does(folder):
     def checksum() -> str:
         source = {"kind": "rendered", "samples": 10, "switches": {"backgrounds": [str(folder / "images" / "a.png")]}}
         return data_record(parse_config({"train": [source]}, "test"))["train"][0]["sha256"]
@@ -178,7 +175,7 @@ def test_installed_inside_another_checkout_there_is_no_commit(checkout, monkeypa
 
 
 class Hands:
-    """Five pictures, the second without a pose, the third unreadable."""
+    """Five images, the second without a pose, the third unreadable."""
 
     def __len__(self) -> int:
         return 5
@@ -203,11 +200,11 @@ class Hands:
 
 def test_sheet_shows_the_chosen_crops_with_truth_and_prediction(tmp_path):
     generator = GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=64, refinement="none")
-    config = TrainConfig(generator=generator, stage2={"epochs": 0}, stage3={"epochs": 0}, pictures=5)
-    pictures = ValidationPictures(Hands(), config)
+    config = TrainConfig(generator=generator, stage2={"epochs": 0}, stage3={"epochs": 0}, images=5)
+    images = ValidationImages(Hands(), config)
     network = Generator(generator).eval()
     path = tmp_path / "validation" / "stage1-step0000001.png"
-    pictures.draw(network, torch.device("cpu"), refine=False, path=path)
+    images.draw(network, torch.device("cpu"), refine=False, path=path)
     sheet = read_image(path)
     assert sheet.shape[1] > 4 * 2 * 192  # four pairs in a row, all of them readable
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
@@ -250,7 +247,7 @@ def test_a_log_does_not_swallow_what_it_has_no_column_for(tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 2])
 def test_a_stage_that_is_left_out_has_no_bar(tmp_path, capsys, steps):
-    journal = Journal(RunFolder(tmp_path), TrainConfig(), quiet=False, writes=True)
+    journal = RunLogger(RunFolder(tmp_path), TrainConfig(), quiet=False, writes=True)
     with journal.progress(1, 0, steps):
         pass
     assert ("stage 1" in capsys.readouterr().out) == (steps > 0)

@@ -11,15 +11,9 @@ from torch import nn
 
 from graphhand.data import HandBatch
 from graphhand.losses import pose_loss, pose_prior_loss, shape_prior_loss
-from graphhand.model import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
-from graphhand.training.stages import (
-    Player,
-    stage_one_step,
-    stage_three_step,
-    stage_two_step,
-    supervised_loss,
-)
+from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step, supervised_loss
 
 SIZE = 64
 CONFIG = GeneratorConfig(
@@ -85,7 +79,7 @@ def test_stage_two_moves_the_whole_generator():
         "hand_model_module",
         "refinement",
         "refinement_backbone",
-        "right_head",
+        "handedness_head",
     }
 
 
@@ -141,7 +135,7 @@ def test_both_kinds_of_triples_meet_the_same_weights():
 
 
 class Spy(nn.Module):
-    """A discriminator that remembers which pose came with which picture."""
+    """A discriminator that remembers which pose came with which image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +148,7 @@ class Spy(nn.Module):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_real_and_fake_triples_share_no_picture_and_true_poses_keep_their_own(steps):
+def test_real_and_fake_triples_share_no_image_and_true_poses_keep_their_own(steps):
     batch, spy = make_batch(7), Spy()
     stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig(steps=steps))
     row_of = {batch.image[i].sum().item(): i for i in range(7)}
@@ -228,7 +222,7 @@ def test_mirrored_negatives_teach_the_handedness_head_only():
     assert float(total) == pytest.approx(float(terms["handedness"]))
 
 
-def test_pictures_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
+def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
     generator = Generator(CONFIG.model_copy(update={"keypoints": True}))
     batch = make_batch()
     no = torch.zeros(6, dtype=torch.bool)
@@ -243,7 +237,7 @@ def test_pictures_without_hands_teach_the_handedness_head_and_the_heatmaps_only(
 
 @pytest.mark.parametrize("name", ["is_right", "has_hand"])
 def test_priors_are_of_the_hands_that_are_estimated(name):
-    # Neither a mirrored negative nor a picture without a hand has a pose or a shape to be modest about.
+    # Neither a mirrored negative nor an image without a hand has a pose or a shape to be modest about.
     generator = Generator(CONFIG)
     torch.nn.init.normal_(generator.hand_model_module.fc.weight, std=0.1)
     batch, some = make_batch(), torch.tensor([True, False, True, True, False, False])

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 from graphhand.cli import app
 from graphhand.errors import GraphHandError, InputError
-from graphhand.model import load_generator
+from graphhand.models import load_generator
 from graphhand.training import trainer as trainer_module
 from graphhand.training.checkpoint import read_checkpoint
 from graphhand.training.config import load_config, parse_config
-from graphhand.training.players import learning_rate
+from graphhand.training.steps import learning_rate
 from graphhand.training.trainer import Trainer
 
 TINY = {
@@ -48,13 +48,13 @@ TINY = {
     "stage3": {"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
     "log_every": 1,
     "checkpoint_minutes": 0,
-    "pictures": 0,
+    "images": 0,
 }
 
 
 @pytest.fixture(scope="module")
 def hands(tmp_path_factory, write_hands) -> Path:
-    """Eight labelled pictures in the plain format."""
+    """Eight labelled images in the plain format."""
     root = tmp_path_factory.mktemp("hands")
     return write_hands(root, lambda k: {"side": "left" if k % 3 == 0 else "right"})
 
@@ -378,7 +378,7 @@ def test_the_fine_tuning_recipe_goes_on_from_the_bundled_weights(hands, tmp_path
     (root / "hands.jsonl").write_text("\n".join(told) + "\n", "utf-8")
     recipe = yaml.safe_load((Path(__file__).parents[2] / "configs" / "finetune.yaml").read_text("utf-8"))
     recipe["train"][0]["root"] = recipe["validation"]["root"] = str(root)
-    short = {"device": "cpu", "threads": 1, "batch_size": 4, "epoch_samples": 8, "pictures": 0, "log_every": 1}
+    short = {"device": "cpu", "threads": 1, "batch_size": 4, "epoch_samples": 8, "images": 0, "log_every": 1}
     recipe |= short | {"stage2": recipe["stage2"] | {"epochs": 1, "warmup_steps": 0}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
     out = tmp_path / "run"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graphhand.data import HandBatch
-from graphhand.model import Generator, GeneratorConfig
+from graphhand.models import Generator, GeneratorConfig
 from graphhand.training.validation import VALIDATION_COLUMNS, validate
 
 SIZE, CPU = 32, torch.device("cpu")

@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
-from graphhand.model.generator import Generator
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.models.generator import Generator
 from graphhand.skeleton import BONES, JOINT_NAMES
+from graphhand.types import Prediction
 from graphhand.web import make_app, server
 
 STATIC = Path(server.__file__).parent / "static"
@@ -34,7 +35,7 @@ def client(estimator: HandPoseEstimator) -> Iterator[TestClient]:
         yield client
 
 
-def picture(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
+def noise_image(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3))
     return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
 
@@ -53,22 +54,22 @@ def png(image: np.ndarray) -> bytes:
         ("?max_hands=3&min_score=0.2", {"max_hands": 3, "min_score": 0.2}),
     ],
 )
-def test_a_picture_is_answered_as_the_estimator_answers(
+def test_an_image_is_answered_as_the_estimator_answers(
     client: TestClient, estimator: HandPoseEstimator, query: str, arguments: dict[str, Any]
 ) -> None:
-    image = picture(0)
+    image = noise_image(0)
     response = client.post(f"/predict{query}", content=png(image))
     assert response.status_code == 200
     hands = tuple(estimator(image, **arguments))
-    assert response.json() == Prediction("picture", 96, 72, hands, "tiny-untrained").to_json()
+    assert response.json() == Prediction("image", 96, 72, hands, "tiny-untrained").to_json()
 
 
 @pytest.mark.parametrize(
     ("query", "content", "error"),
     [
-        ("", b"", "picture: is empty"),
-        ("", b"no picture", "picture: is not a picture"),
-        ("", png(picture(0))[:200], "picture: is cut short"),
+        ("", b"", "image: is empty"),
+        ("", b"no image", "image: is not an image"),
+        ("", png(noise_image(0))[:200], "image: is cut short"),
         ("?sde=left", b"", "sde: extra inputs are not permitted; known are side, box, "),
         ("?side=both", b"", "side: input should be 'left', 'right' or 'auto'; "),
         ("?fov=180", b"", "fov: input should be less than or equal to 179.99; "),
@@ -85,7 +86,7 @@ def test_a_picture_is_answered_as_the_estimator_answers(
         ("?max_hands=51", b"", "max_hands: input should be less than or equal to 50; "),
         ("?side=left&side=right", b"", "side: is given more than once; "),
         ("?smooth=1", b"", "smooth: extra inputs are not permitted; "),
-        ("?box=100,8,40,30", png(picture(0)), "picture: the box lies outside its 96 x 72 pixels; "),
+        ("?box=100,8,40,30", png(noise_image(0)), "image: the box lies outside its 96 x 72 pixels; "),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(client: TestClient, query: str, content: bytes, error: str) -> None:
@@ -95,23 +96,23 @@ def test_what_cannot_be_answered_is_one_line(client: TestClient, query: str, con
     assert "\n" not in response.json()["error"]
 
 
-def test_a_picture_that_is_too_large_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_too_large_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_BYTES", 2 * 1024**2)
     response = client.post("/predict", content=bytes(2 * 1024**2 + 1))
     assert response.status_code == 413
-    assert response.json() == {"error": "picture: is larger than 2 MiB; shrink it first"}
+    assert response.json() == {"error": "image: is larger than 2 MiB; shrink it first"}
 
 
 def test_a_form_is_told_what_to_send(client: TestClient) -> None:
-    response = client.post("/predict", files={"file": png(picture(0))})
+    response = client.post("/predict", files={"file": png(noise_image(0))})
     assert response.status_code == 415
-    assert response.json()["error"].startswith("picture: comes in a form; send its bytes alone")
+    assert response.json()["error"].startswith("image: comes in a form; send its bytes alone")
 
 
 async def posted(
     app: Starlette, content: bytes, *, then: asyncio.Event | None = None, leaves: bool = False, whole: bool = True
 ) -> int:
-    """The status of an answer to a picture, which is sent at once or when told, by a client that stays or leaves."""
+    """The status of an answer to an image, which is sent at once or when told, by a client that stays or leaves."""
     scope = {
         "type": "http", "method": "POST", "path": "/predict", "query_string": b"whole_image=1&side=right",
         "headers": [], "http_version": "1.1", "scheme": "http", "server": ("test", 80), "client": ("test", 1),
@@ -139,7 +140,7 @@ async def posted(
 
 def test_who_comes_when_too_many_wait_is_told_so(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_WAITING", 2)
-    app, content = make_app(estimator), png(picture(0))
+    app, content = make_app(estimator), png(noise_image(0))
 
     async def crowd() -> list[int]:
         sent = asyncio.Event()
@@ -153,7 +154,7 @@ def test_who_comes_when_too_many_wait_is_told_so(estimator: HandPoseEstimator, m
 
 
 def test_nothing_is_estimated_for_who_has_left(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    app, content = make_app(estimator), png(picture(0))
+    app, content = make_app(estimator), png(noise_image(0))
     calls = []
     decode = server.decode_photo
     monkeypatch.setattr(server, "decode_photo", lambda *given: calls.append(1) or decode(*given))
@@ -176,7 +177,7 @@ def test_nothing_but_the_page_is_given_away(client: TestClient, path: str) -> No
 
 
 def test_each_client_has_a_tracker_of_its_own(client: TestClient, estimator: HandPoseEstimator) -> None:
-    images = {"first": [picture(k) for k in range(4)], "second": [picture(k, 120, 64) for k in range(4, 8)]}
+    images = {"first": [noise_image(k) for k in range(4)], "second": [noise_image(k, 120, 64) for k in range(4, 8)]}
     answers: dict[str, list[Prediction]] = {"first": [], "second": []}
     with client.websocket_connect("/track?smooth=no") as first, client.websocket_connect("/track?smooth=no") as second:
         for k in range(4):
@@ -200,7 +201,7 @@ def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -
     for smooth in ("yes", "no"):
         with client.websocket_connect(f"/track?whole_image=true&side=right&smooth={smooth}") as socket:
             for k in range(3):
-                socket.send_bytes(png(picture(k)))
+                socket.send_bytes(png(noise_image(k)))
                 last[smooth] = Prediction.from_json(socket.receive_json()).hands[0].joints_px
     assert np.abs(last["yes"] - last["no"]).max() > 0.01
 
@@ -209,28 +210,28 @@ def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -
     "switches", ["focal=1", "focal=1e7", "fov=0.01", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
 )
 def test_the_widest_switches_that_are_taken_are_answered(client: TestClient, switches: str) -> None:
-    assert client.post(f"/predict?{switches}", content=png(picture(0))).status_code == 200
+    assert client.post(f"/predict?{switches}", content=png(noise_image(0))).status_code == 200
 
 
-def test_a_box_waits_for_a_picture_that_it_lies_in(client: TestClient) -> None:
+def test_a_box_waits_for_an_image_that_it_lies_in(client: TestClient) -> None:
     with client.websocket_connect("/track?box=100,8,40,30") as socket:
         for _ in range(2):
-            socket.send_bytes(png(picture(0)))
-            assert socket.receive_json()["error"].startswith("picture: the box lies outside its 96 x 72 pixels; ")
+            socket.send_bytes(png(noise_image(0)))
+            assert socket.receive_json()["error"].startswith("image: the box lies outside its 96 x 72 pixels; ")
         for width in (160, 96):  # once taken, the hand is followed
-            socket.send_bytes(png(picture(0, width)))
+            socket.send_bytes(png(noise_image(0, width)))
             assert len(socket.receive_json()["hands"]) == 1
 
 
-def test_a_broken_picture_does_not_end_the_tracking(client: TestClient) -> None:
+def test_a_broken_image_does_not_end_the_tracking(client: TestClient) -> None:
     with client.websocket_connect("/track?box=10,8,40,30") as socket:
-        socket.send_bytes(b"no picture")
-        assert socket.receive_json()["error"].startswith("picture: is not a picture; ")
+        socket.send_bytes(b"no image")
+        assert socket.receive_json()["error"].startswith("image: is not an image; ")
         socket.send_text("nor is this")
-        assert socket.receive_json()["error"] == "picture: came as text; send a file's bytes"
+        assert socket.receive_json()["error"] == "image: came as text; send a file's bytes"
         socket.send_bytes(b"")
-        assert socket.receive_json()["error"].startswith("picture: is empty")
-        socket.send_bytes(png(picture(0)))
+        assert socket.receive_json()["error"].startswith("image: is empty")
+        socket.send_bytes(png(noise_image(0)))
         answer = socket.receive_json()
     assert answer["frame"] == 3
     assert len(answer["hands"]) == 1

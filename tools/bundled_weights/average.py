@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from graphhand.model import load_generator, save_generator
+from graphhand.models import load_generator, save_generator
 
 
 def main() -> None:

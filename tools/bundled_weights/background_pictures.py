@@ -1,8 +1,8 @@
-"""Compose busy, sharp background pictures for the renderer from photographs that come with free software.
+"""Compose busy, sharp background images for the renderer from photographs that come with free software.
 
-python tools/bundled_weights/background_pictures.py PACKAGES OUT
+python tools/bundled_weights/background_images.py PACKAGES OUT
 
-reads what background_pictures.txt names, under PACKAGES: there each package is unpacked into a folder of its name
+reads what background_images.txt names, under PACKAGES: there each package is unpacked into a folder of its name
 (Debian's by ``dpkg -x``, the wheels of scikit-image and scikit-learn, the npm package @pmndrs/assets as "pmndrs", whose
 panoramas need OpenEXR). Writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and
 cut-out things laid over it. The photographs were chosen by eye to show no hands.
@@ -31,20 +31,20 @@ def main(packages: Path, out: Path, count: int, seed: int) -> None:
     print(f"{len(scenes)} scenes, {len(things)} things")
     out.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        picture = _composed(np.random.default_rng([seed, number]), scenes, things)
-        cv2.imwrite(str(out / f"{number:05d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        image = _composed(np.random.default_rng([seed, number]), scenes, things)
+        cv2.imwrite(str(out / f"{number:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise SystemExit(f"{path}: no such file; unpack the package that its first folder is named after")
-    picture = _panorama(path) if path.name.endswith(".exr.js") else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.dtype != np.uint8:
-        raise SystemExit(f"{path}: not a readable 8-bit picture; unpack its package again")
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    scale = LARGEST / max(picture.shape[:2])
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    image = _panorama(path) if path.name.endswith(".exr.js") else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint8:
+        raise SystemExit(f"{path}: not a readable 8-bit image; unpack its package again")
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    scale = LARGEST / max(image.shape[:2])
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
 
 def _panorama(path: Path) -> np.ndarray:
@@ -63,7 +63,7 @@ def _panorama(path: Path) -> np.ndarray:
 
 
 def _composed(random: np.random.Generator, scenes: list[np.ndarray], things: list[np.ndarray]) -> np.ndarray:
-    picture = _piece(random, scenes, SIDE, SIDE)
+    image = _piece(random, scenes, SIDE, SIDE)
     for _ in range(random.choice([0, 0, 1, 2, 4, 8, 14])):
         side = int(SIDE * random.uniform(0.08, 0.75) ** 1.3) + 8
         if random.random() < 0.5:
@@ -71,8 +71,8 @@ def _composed(random: np.random.Generator, scenes: list[np.ndarray], things: lis
         else:
             height = max(8, int(side * random.uniform(0.25, 1.0)))
             layer = np.dstack([_piece(random, scenes, side, height), np.full((height, side), 255, np.uint8)])
-        _lay(picture, _turned(random, layer), random)
-    return picture
+        _lay(image, _turned(random, layer), random)
+    return image
 
 
 def _piece(random: np.random.Generator, scenes: list[np.ndarray], width: int, height: int) -> np.ndarray:
@@ -93,9 +93,9 @@ def _thing(random: np.random.Generator, things: list[np.ndarray], side: int) -> 
     return np.dstack([_recoloured(random, small[..., :3]), small[..., 3]])
 
 
-def _recoloured(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+def _recoloured(random: np.random.Generator, image: np.ndarray) -> np.ndarray:
     gain = np.exp(random.normal(0, 0.25) + random.normal(0, 0.08, 3))
-    return np.clip(255 * (picture / 255.0) ** np.exp(random.normal(0, 0.2)) * gain, 0, 255).astype(np.uint8)
+    return np.clip(255 * (image / 255.0) ** np.exp(random.normal(0, 0.2)) * gain, 0, 255).astype(np.uint8)
 
 
 def _turned(random: np.random.Generator, layer: np.ndarray) -> np.ndarray:
@@ -107,12 +107,12 @@ def _turned(random: np.random.Generator, layer: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(layer, turn, (room, room), flags=cv2.INTER_LINEAR)
 
 
-def _lay(picture: np.ndarray, layer: np.ndarray, random: np.random.Generator) -> None:
+def _lay(image: np.ndarray, layer: np.ndarray, random: np.random.Generator) -> None:
     x, y = random.integers(-layer.shape[1] // 2, SIDE - layer.shape[1] // 2, 2)
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + layer.shape[1], SIDE), min(y + layer.shape[0], SIDE)
     part = layer[top - y : bottom - y, left - x : right - x].astype(np.float32)
     cover = part[..., 3:] / 255
-    under = picture[top:bottom, left:right]
+    under = image[top:bottom, left:right]
     under[:] = (part[..., :3] * cover + under * (1 - cover)).round().astype(np.uint8)
 
 

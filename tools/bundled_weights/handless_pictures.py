@@ -1,9 +1,9 @@
-"""Pictures without hands, for networks to learn that there are such: backgrounds, bare arms, limbs and faces.
+"""Images without hands, for networks to learn that there are such: backgrounds, bare arms, limbs and faces.
 
-python tools/bundled_weights/handless_pictures.py BACKGROUNDS OUT
+python tools/bundled_weights/negative_images.py BACKGROUNDS OUT
 
-takes the pictures of the folder BACKGROUNDS (background_pictures.py) and writes OUT/00000.jpg and so on. Of each four,
-one is a background as it is, one a piece of a picture that the renderer drew, with forearm and no hand; on two, limbs
+takes the images of the folder BACKGROUNDS (background_images.py) and writes OUT/00000.jpg and so on. Of each four,
+one is a background as it is, one a piece of an image that the renderer drew, with forearm and no hand; on two, limbs
 and faces are painted: skin where no hand is, which is what a network takes for one.
 """
 
@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.images import list_images
-from graphhand.rendering import RenderConfig, RenderEngine
-from graphhand.rendering.skin import tone_colour
+from graphhand.io import list_images
+from graphhand.synthesis import RenderConfig, RenderEngine
+from graphhand.synthesis.skin import tone_colour
 
 SIDE = 224
 DRAWN_SIDE = 320
-LEAST_PIECE = 70  # pixels of a drawn picture
+LEAST_PIECE = 70  # pixels of a drawn image
 SEGMENTS = 8  # of a curve
 
 Array = np.ndarray
@@ -37,16 +37,16 @@ def main(backgrounds: Path, out: Path, count: int, seed: int) -> None:
     for number in range(count):
         random = np.random.default_rng([seed, number])
         if number % 4 == 1:
-            picture = next(arms)
+            image = next(arms)
         else:
-            picture = cv2.resize(cv2.imread(str(scenes[random.integers(len(scenes))])), (SIDE, SIDE))
+            image = cv2.resize(cv2.imread(str(scenes[random.integers(len(scenes))])), (SIDE, SIDE))
             if number % 4 > 1:
-                picture = with_people(random, picture)
-        cv2.imwrite(str(out / f"{number:05d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))])
+                image = with_people(random, image)
+        cv2.imwrite(str(out / f"{number:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))])
 
 
 def arms_without_hands(backgrounds: Path, seed: int) -> Iterator[Array]:
-    """Pieces of drawn pictures about the forearm, without a pixel of the hand."""
+    """Pieces of drawn images about the forearm, without a pixel of the hand."""
     config = RenderConfig(
         image_size=DRAWN_SIDE, seed=seed, backgrounds=(str(backgrounds),), second_hand=0, objects=0, sleeves=0.2
     )
@@ -66,9 +66,9 @@ def arms_without_hands(backgrounds: Path, seed: int) -> Iterator[Array]:
                 yield cv2.resize(np.ascontiguousarray(piece[:side, :side, ::-1]), (SIDE, SIDE))
 
 
-def with_people(random: np.random.Generator, picture: Array) -> Array:
-    """One to three limbs and up to two faces over a picture, in one skin and one light."""
-    canvas = cv2.pow(picture[..., ::-1].astype(np.float32) / 255, 2.2)
+def with_people(random: np.random.Generator, image: Array) -> Array:
+    """One to three limbs and up to two faces over an image, in one skin and one light."""
+    canvas = cv2.pow(image[..., ::-1].astype(np.float32) / 255, 2.2)
     tone = torch.tensor(random.triangular(0.0, 0.3, 1.0))
     skin = tone_colour(tone).numpy() * np.exp(random.normal(0, 0.08, 3))
     light = random.normal((0, -0.6, 1.2), 1)

@@ -1,9 +1,9 @@
-"""Sort drawn pictures for the bundled weights' training: hands of usable size, and among them the held-up ones.
+"""Sort drawn images for the bundled weights' training: hands of usable size, and among them the held-up ones.
 
-python tools/bundled_weights/select_pictures.py data/rendered
+python tools/bundled_weights/select_images.py data/rendered
 
 reads DIR/hands.jsonl and writes DIR/usable/hands.jsonl, DIR/upright/hands.jsonl and DIR/validation/hands.jsonl, whose
-picture paths point back to DIR.
+image paths point back to DIR.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from graphhand.files import write_text_atomically
-from graphhand.images import read_image
+from graphhand.io import read_image
+from graphhand.io.files import write_text_atomically
 from graphhand.skeleton import Joint
 
 VALIDATION = 500
-SMALLEST, LARGEST = 0.3, 1.05  # of the picture's side: below, a hand is a few pixels; above, most of it is outside
+SMALLEST, LARGEST = 0.3, 1.05  # of the image's side: below, a hand is a few pixels; above, most of it is outside
 UPWARDS, FACING = 0.5, 0.4  # least cosines: wrist to middle knuckle with up, palm's normal with the view (either sign)
 
 
-def is_usable(line: dict[str, Any], picture_size: float) -> bool:
+def is_usable(line: dict[str, Any], image_size: float) -> bool:
     """Whether the hand is neither tiny nor mostly outside."""
-    extent = np.ptp(np.array(line["joints_px"]), axis=0).max() / picture_size
+    extent = np.ptp(np.array(line["joints_px"]), axis=0).max() / image_size
     return bool(SMALLEST <= extent <= LARGEST)
 
 
@@ -40,14 +40,14 @@ def is_upright(line: dict[str, Any]) -> bool:
 
 def main(root: Path) -> None:
     lines = [json.loads(line) for line in (root / "hands.jsonl").read_text("utf-8").splitlines()]
-    picture_size = len(read_image(root / lines[0]["image"]))  # all are square and alike
+    image_size = len(read_image(root / lines[0]["image"]))  # all are square and alike
     for line in lines:
         line["image"] = f"../{line['image']}"
-    training = [line for line in lines[:-VALIDATION] if is_usable(line, picture_size)]
+    training = [line for line in lines[:-VALIDATION] if is_usable(line, image_size)]
     sets = {
         "usable": training,
         "upright": [line for line in training if is_upright(line)],
-        "validation": [line for line in lines[-VALIDATION:] if is_usable(line, picture_size)],
+        "validation": [line for line in lines[-VALIDATION:] if is_usable(line, image_size)],
     }
     for name, chosen in sets.items():
         (root / name).mkdir(exist_ok=True)

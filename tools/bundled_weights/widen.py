@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from graphhand.model import Generator, GeneratorConfig, save_generator
-from graphhand.model.checkpoint import load_generator
+from graphhand.models import Generator, GeneratorConfig, save_generator
+from graphhand.models.checkpoint import load_generator
 
 CODE = "hand_model_module.fc."
 

@@ -9,7 +9,8 @@ import sys
 import typer
 
 from graphhand._version import __version__
-from graphhand.cli import ablate, bench, data, evaluate, export, hand, predict, render, rig, serve, train
+from graphhand.cli import ablate, bench, data, evaluate, export, hand, predict, render, serve, train
+from graphhand.cli import export as rig
 from graphhand.errors import GraphHandError
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ app.command("export")(export.export)
 app.command("rig")(rig.rig)
 app.command("serve")(serve.serve)
 app.add_typer(bench.app, name="bench")
-app.add_typer(data.app, name="data", help="Look at data sets before using them.")
+app.add_typer(data.app, name="data", help="CropView at data sets before using them.")
 app.add_typer(hand.app, name="hand", help="Hand model files.")
 
 

@@ -15,9 +15,9 @@ from graphhand.cli.outputs import require_folder_of, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from graphhand.training.ablation.cells import CellRun
-    from graphhand.training.ablation.grid import Table
-    from graphhand.training.ablation.runner import Ablation
+    from graphhand.ablation.cells import CellRun
+    from graphhand.ablation.grid import Table
+    from graphhand.ablation.runner import Ablation
     from graphhand.training.trainer import Trainer
 
 _POLL_SECONDS = 0.5
@@ -38,7 +38,7 @@ def ablate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their state; train nothing.")] = False,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Draw pictures in the manner of the paper's Figs. 6 and 7.")
+        bool, typer.Option("--figures/--no-figures", help="Draw images in the manner of the paper's Figs. 6 and 7.")
     ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the results here; '-' prints them.")
@@ -48,9 +48,8 @@ def ablate(
 
     Example: graphhand ablate --config configs/ablation_cpu.yaml --out runs/ablation --seeds 0,1
     """
+    from graphhand.ablation.runner import TABLES_FILE, Ablation, write_outputs
     from graphhand.errors import InputError
-    from graphhand.training.ablation.outputs import TABLES_FILE, write_outputs
-    from graphhand.training.ablation.runner import Ablation
     from graphhand.training.config import load_config
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -76,8 +75,8 @@ def ablate(
 
 def _run(ablation: Ablation, max_minutes: float | None, say: Callable[[str], None]) -> bool:
     """The grid under two bars: all steps, and the running cell's."""
-    from graphhand.cli.progress import progress_bar
-    from graphhand.training.ablation.outputs import write_outputs
+    from graphhand.ablation.runner import write_outputs
+    from graphhand.cli.outputs import progress_bar
 
     places = {id(run): place for place, run in enumerate(ablation.runs, start=1)}
     total = sum(run.steps for run in ablation.runs)
@@ -164,7 +163,7 @@ def _print_plan(ablation: Ablation) -> None:
 
 
 def _tables(text: str) -> list[Table]:
-    from graphhand.training.ablation.grid import TABLES
+    from graphhand.ablation.grid import TABLES
 
     names = {str(table): table for table in TABLES}
     return [names.get(part, cast("Table", part)) for part in text.split(",")]  # the grid refuses what it does not know

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.outputs import require_folder_of, write_json
-from graphhand.cli.progress import progress_bar
+from graphhand.cli.outputs import progress_bar, require_folder_of, write_json
 
 if TYPE_CHECKING:
-    from graphhand.bench import PredictionTimes, TrainingTimes
-    from graphhand.bench.clock import Spread
+    from graphhand.inference.benchmark import PredictionTimes, Spread
+    from graphhand.training.benchmark import TrainingTimes
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -26,7 +25,7 @@ _PART_NAMES = {
     "crop": "cut the crop",
     "hand_model": "network: hand model module",
     "refinement": "network: refinement",
-    "placing": "joints to the picture",
+    "placing": "joints to the image",
     "draw": "draw the result",
 }
 
@@ -52,7 +51,7 @@ def bench(
         return
     import torch
 
-    from graphhand.bench import time_prediction
+    from graphhand.inference.benchmark import time_prediction
     from graphhand.training.run_folder import environment_record
 
     require_folder_of(json_file)
@@ -82,8 +81,7 @@ def train(
 
     Example: graphhand bench train --config configs/paper.yaml batch_size=4 device=cpu
     """
-    from graphhand.bench import time_training
-    from graphhand.bench.training import number_of_calls
+    from graphhand.training.benchmark import number_of_calls, time_training
     from graphhand.training.config import load_config
     from graphhand.training.run_folder import environment_record
 
@@ -100,15 +98,15 @@ def train(
 
 
 def _prediction_table(times: PredictionTimes) -> str:
-    from graphhand.bench.prediction import PAPER_HARDWARE, PAPER_MS
+    from graphhand.inference.benchmark import PAPER_HARDWARE, PAPER_MS
 
     network = times.network
     plural = "s" if network["backbones"] > 1 else ""
-    one, whole = times.one_look, times.whole_photo
+    one, whole = times.one_look, times.whole_image
     lines = [
         f"{times.model}: {network['backbones']} {network['backbone']} backbone{plural}, width {network['width']}, "
         f"{network['image_size']}x{network['image_size']} crops, {network['parameters'] / 1e6:.1f} M parameters",
-        f"{times.image[0]}x{times.image[1]} picture; {times.device}, {times.threads} CPU threads; "
+        f"{times.image[0]}x{times.image[1]} image; {times.device}, {times.threads} CPU threads; "
         f"milliseconds: median (quartiles) of {one.total_ms.repeats}",
         "",
         f"{'':30}{'box and side known':>26}{'nothing known':>26}{'paper*':>9}",
@@ -127,7 +125,7 @@ def _prediction_table(times: PredictionTimes) -> str:
 
 
 def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
-    from graphhand.bench.training import BACKBONE_SHARE_BAR, DRAWING_BAR, PAPER_EPOCHS, RHD_TRAINING_PICTURES
+    from graphhand.training.benchmark import BACKBONE_SHARE_BAR, DRAWING_BAR, PAPER_EPOCHS, RHD_TRAINING_IMAGES
 
     hours = times.projected_hours()
     lines = [
@@ -148,7 +146,7 @@ def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
         "",
         f"drawing one batch: {_text(times.drawing_s.scaled(1e3))} ms, {times.drawing_share:.0%} of a stage-{last} step "
         f"(aim on a GPU: under {DRAWING_BAR:.0%}; on a CPU worker processes draw)",
-        f"{len(times.stages)} x {PAPER_EPOCHS} epochs of RHD's {RHD_TRAINING_PICTURES:,} pictures, steps alone: "
+        f"{len(times.stages)} x {PAPER_EPOCHS} epochs of RHD's {RHD_TRAINING_IMAGES:,} images, steps alone: "
         + ", ".join(f"{name} {value:.1f} h" for name, value in hours.items()),
     ]
     if price_per_hour is not None:

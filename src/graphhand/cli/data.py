@@ -65,15 +65,15 @@ def check(
 
     Example: graphhand data check rhd RHD_published_v2 --limit 500
     """
-    from graphhand.cli.progress import progress_bar
+    from graphhand.cli.outputs import progress_bar
     from graphhand.data.check import check_dataset
     from graphhand.data.registry import dataset_options
     from graphhand.errors import InputError
-    from graphhand.images import IMAGE_SUFFIXES, write_image
+    from graphhand.io import IMAGE_SUFFIXES, write_image
 
     if sheet is not None:  # looked at before the work, which may take long
         if sheet.suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(f"--sheet {sheet}", "has no picture suffix", "end it in .png or .jpg")
+            raise InputError(f"--sheet {sheet}", "has no image suffix", "end it in .png or .jpg")
         if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
             raise InputError(f"--sheet {sheet}", f"there is no folder {sheet.parent}", "make it first")
     options = dataset_options(option or [], "--option")
@@ -86,7 +86,7 @@ def check(
             bar.update(tasks[name], completed=done)
 
         report = check_dataset(name, root, split, limit=limit, options=options, progress=advance)
-    picture = report.sheet()
+    image = report.sheet()
     sheet = sheet or Path(f"check-{name}.png")
     if as_json:
         content = {
@@ -94,13 +94,13 @@ def check(
             "root": os.fspath(report.root),
             "usable": report.usable,
             "splits": [part.as_json() for part in report.splits],
-            "sheet": os.fspath(sheet) if picture is not None else None,
+            "sheet": os.fspath(sheet) if image is not None else None,
         }
         typer.echo(json.dumps(content, indent=1))
     else:
-        _print(report, sheet if picture is not None else None)
-    if picture is not None:
-        write_image(sheet, picture)  # last: where it fails the report is there
+        _print(report, sheet if image is not None else None)
+    if image is not None:
+        write_image(sheet, image)  # last: where it fails the report is there
     if not report.usable:
         raise typer.Exit(1)
 
@@ -115,7 +115,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     info = dataset_class(report.name).info
     console.print(f"{info.title} in {report.root}", markup=False)
-    table = Table("split", "hands", "of", "read", "unfit", "left/right", "3D", "pictures", "bones mm", box=SIMPLE)
+    table = Table("split", "hands", "of", "read", "unfit", "left/right", "3D", "images", "bones mm", box=SIMPLE)
     for part in report.splits:
         table.add_row(*_row(part))
     console.print(table)
@@ -131,7 +131,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
         if len(part.faults) > _FAULTS_SHOWN:
             console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
         if part.without_hand:
-            console.print(f"note     {part.split}: {part.without_hand} pictures show no hand and are left out")
+            console.print(f"note     {part.split}: {part.without_hand} images show no hand and are left out")
         if part.complete is False:
             console.print(f"note     {part.split}: {part.hands} hands, not the {part.published} published")
     if any(part.missing for part in report.splits):
@@ -144,12 +144,12 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
 def _row(part: SplitReport) -> list[str]:
     if part.missing:
         return [part.split, "missing", _or_dash(part.published), *["-"] * 6]
-    sizes = sorted(part.picture_sizes.items(), key=lambda item: -item[1])
-    pictures = " ".join(f"{w}x{h}" for (w, h), _ in sizes[:1]) + (" ..." if len(sizes) > 1 else "")
+    sizes = sorted(part.image_sizes.items(), key=lambda item: -item[1])
+    images = " ".join(f"{w}x{h}" for (w, h), _ in sizes[:1]) + (" ..." if len(sizes) > 1 else "")
     bones = "/".join(f"{value:.1f}" for value in part.bones_mm.values())
     sides = f"{part.sides['left']}/{part.sides['right']}"
     numbers = [str(part.hands), _or_dash(part.published), str(part.read), str(len(part.faults))]
-    return [part.split or "all", *numbers, sides, str(part.with_3d), pictures or "-", bones or "-"]
+    return [part.split or "all", *numbers, sides, str(part.with_3d), images or "-", bones or "-"]
 
 
 def _or_dash(value: int | None) -> str:

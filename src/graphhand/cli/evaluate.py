@@ -63,7 +63,7 @@ def evaluate(
     ] = "m",
     crop: Annotated[
         Literal["truth", "image"],
-        typer.Option(help="Show the network the true box, or the whole picture.", rich_help_panel=_DATA),
+        typer.Option(help="Show the network the true box, or the whole image.", rich_help_panel=_DATA),
     ] = "truth",
     camera: Annotated[
         Literal["truth", "assumed"],
@@ -81,7 +81,7 @@ def evaluate(
         bool, typer.Option("--strict", help="Stop at the first unreadable sample.", rich_help_panel=_DATA)
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Crops at a time.", rich_help_panel=_DATA)] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=_DATA)] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=_DATA)] = 0,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1; a GPU if there is one.", rich_help_panel=_DATA)
     ] = None,
@@ -214,7 +214,7 @@ def _refuse_contradictions(
     if dataset is None and root is not None:
         raise InputError("--dataset and --root", "belong together", "give both")
     if weights is not None and dataset is None:
-        raise InputError("--weights", "needs pictures to look at", "add --dataset NAME --root DIR")
+        raise InputError("--weights", "needs images to look at", "add --dataset NAME --root DIR")
     if predictions is not None and views != ("truth", "truth", "final"):
         raise InputError(
             "--crop, --camera and --pose", "say how --weights are run", "leave them out with --predictions"
@@ -255,7 +255,7 @@ def _write(
     figures: Path | None,
     save_predictions: Path | None,
 ) -> None:
-    from graphhand.files import replacing
+    from graphhand.io.files import replacing
 
     if json_file is not None:
         write_json(json_file, evaluation.to_json())
@@ -343,7 +343,7 @@ def _process_group(device: str | None) -> Iterator[tuple[int, torch.device]]:
 @contextmanager
 def _progress(shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Something to call with samples done and samples in all; a bar on the terminal where it is to be shown."""
-    from graphhand.cli.progress import progress_bar
+    from graphhand.cli.outputs import progress_bar
 
     if not shown:
         yield lambda done, total: None

@@ -40,8 +40,7 @@ def convert(
     Example: graphhand hand convert MANO_RIGHT.pkl --out mano_right.npz
     """
     from graphhand.errors import InputError
-    from graphhand.hand_model.files import MANO_NOTE, write_npz
-    from graphhand.hand_model.mano import find_hand_file, read_mano
+    from graphhand.hand_model.files import MANO_NOTE, find_hand_file, read_mano, write_npz
 
     found = find_hand_file(source)
     if zipfile.is_zipfile(found):

@@ -1,4 +1,7 @@
-"""Where commands write: folders, file names that do not collide, JSON whole or in lines."""
+"""Where commands write: folders, file names that do not collide, JSON whole or in lines.
+
+The progress bar of long commands: on stderr, and only where that is a terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from graphhand.errors import InputError
-from graphhand.files import write_text_atomically
+from graphhand.io.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def progress_bar() -> Progress:
+    """A bar with counts and the time left; it disappears when its work is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def make_folder(folder: Path) -> None:

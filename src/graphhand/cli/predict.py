@@ -1,4 +1,4 @@
-"""``graphhand predict``: hands in photos, videos and camera pictures, as drawings, and as JSON or a table."""
+"""``graphhand predict``: hands in photos, videos and camera images, as drawings, and as JSON or a table."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ import typer
 from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.switches import Box, Switches
+from graphhand.inference.options import Box, PredictOptions
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from graphhand.images import Photo
-    from graphhand.inference import HandPoseEstimator, Prediction
+    from graphhand.inference import HandPoseEstimator
+    from graphhand.io import Photo
+    from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
 
-# Kinds of pictures that phones, cameras and browsers write and that are not read.
+# Kinds of images that phones, cameras and browsers write and that are not read.
 _FOREIGN = (
     ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
 )  # fmt: skip
@@ -58,7 +59,9 @@ def predict(
     ] = None,
     whole_image: Annotated[
         bool,
-        typer.Option("--whole-image", help="Look once at the whole photo or frame: for those already cut to one hand."),
+        typer.Option(
+            "--whole-image", help="CropView once at the whole photo or frame: for those already cut to one hand."
+        ),
     ] = False,
     side: Annotated[
         Literal["left", "right", "auto"], typer.Option(help="The hand's side; auto keeps the likelier.")
@@ -122,8 +125,8 @@ def predict(
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
     folder = DEFAULT_OUT if out is None and json is None and csv is None else out
     require_writable(folder)
+    from graphhand.export.tables import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
-    from graphhand.inference.tables import csv_header, csv_rows
 
     estimator = HandPoseEstimator(weights, device)
     targets = _targets(jobs, folder)
@@ -164,7 +167,7 @@ class _Job:
 
     index: int
     path: Path
-    picture: Photo | InputError | None = None
+    photo: Photo | InputError | None = None
     """A photo's upright pixels once read, or why there are none."""
     is_video: bool = False
     """Also of a camera."""
@@ -176,14 +179,14 @@ def _parse_boxes(texts: list[str]) -> list[Box]:
     return [box for text in texts if (box := _switches(box=text).box) is not None]
 
 
-def _switches(**given: Any) -> Switches:
-    """What was said of the pictures; refuses contradictions by the options' names."""
-    return Switches.of(given, lambda name: f"--{name.replace('_', '-')}")
+def _switches(**given: Any) -> PredictOptions:
+    """What was said of the images; refuses contradictions by the options' names."""
+    return PredictOptions.of(given, lambda name: f"--{name.replace('_', '-')}")
 
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
     """The photos, videos and cameras behind the arguments, in their order; folders give the photos directly inside."""
-    from graphhand.images import VIDEO_SUFFIXES, camera_path, list_images
+    from graphhand.io import VIDEO_SUFFIXES, camera_path, list_images
 
     jobs: list[_Job] = []
 
@@ -200,7 +203,7 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
                 inside = list_images(path)
                 _tell_left_out(path)
                 if not inside:
-                    raise InputError(path, "holds no pictures", "name a folder of photos")
+                    raise InputError(path, "holds no images", "name a folder of photos")
             except InputError as error:
                 add(path, error)
             else:
@@ -214,8 +217,8 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
 
 
 def _tell_left_out(folder: Path) -> None:
-    """One line about the videos in a folder of photos, and the pictures of kinds that are not read."""
-    from graphhand.images import VIDEO_SUFFIXES
+    """One line about the videos in a folder of photos, and the images of kinds that are not read."""
+    from graphhand.io import VIDEO_SUFFIXES
 
     suffixes = [entry.suffix.lower() for entry in folder.iterdir() if not entry.name.startswith(".")]
     for known, what in ((VIDEO_SUFFIXES, "name them to have them read"), (_FOREIGN, "save them as JPEG or PNG")):
@@ -229,7 +232,7 @@ def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
     """Where each job's drawing goes, ``<name>_hands.jpg``, of a video ``.mp4``: never in the place of an input."""
     if folder is None:
         return {}
-    jobs = [job for job in jobs if job.picture is None]
+    jobs = [job for job in jobs if job.photo is None]
     inputs = {resolved(job.path) for job in jobs}
 
     def target(place: int, name: str) -> Path:
@@ -243,7 +246,7 @@ def _outcomes(
     estimator: HandPoseEstimator,
     jobs: list[_Job],
     boxes: list[Box],
-    switches: Switches,
+    switches: PredictOptions,
     smooth: bool,
     targets: dict[int, Path],
     emit: Callable[[Prediction], None],
@@ -266,46 +269,46 @@ def _outcomes(
 
 
 def _predictions(
-    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], switches: Switches
+    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], switches: PredictOptions
 ) -> Iterator[tuple[_Job, Prediction]]:
     """Every job once, in order, with what was found or why not."""
-    from graphhand.images import Photo
-    from graphhand.inference import Prediction
+    from graphhand.io import Photo
+    from graphhand.types import Prediction
 
     how = switches.arguments()
     del how["box"]  # boxes hold it
     looks = max(1, len(boxes))  # at each photo
     for portion in _portions(jobs, boxes):
-        pictures = [job.picture for job in portion if isinstance(job.picture, Photo) for _ in range(looks)]
-        places = boxes * (len(pictures) // looks) if boxes else None
-        found = iter(estimator.predict_many(pictures, boxes=places, **how))
+        images = [job.photo for job in portion if isinstance(job.photo, Photo) for _ in range(looks)]
+        places = boxes * (len(images) // looks) if boxes else None
+        found = iter(estimator.predict_many(images, boxes=places, **how))
         for job in portion:
-            if isinstance(job.picture, Photo):
-                height, width = job.picture.image.shape[:2]
+            if isinstance(job.photo, Photo):
+                height, width = job.photo.image.shape[:2]
                 hands = tuple(hand for _ in range(looks) for hand in next(found))
                 yield job, Prediction(str(job.path), width, height, hands, estimator.model)
             else:
-                yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.picture))
+                yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
 
 
 def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
-    """The jobs with their pictures read, a few at a time: enough for a batch, never many large photos in memory."""
-    from graphhand.images import read_photo
-    from graphhand.inference.localisation import check_box
+    """The jobs with their images read, a few at a time: enough for a batch, never many large photos in memory."""
+    from graphhand.inference.crops import check_box
+    from graphhand.io import read_photo
 
     portion: list[_Job] = []
     pixels = 0
     for job in jobs:
-        if job.picture is None:
+        if job.photo is None:
             try:
                 photo = read_photo(job.path)
                 height, width = photo.image.shape[:2]
                 for box in boxes:
                     check_box(box, width, height, job.path)
-                job = replace(job, picture=photo)
+                job = replace(job, photo=photo)
                 pixels += width * height
             except InputError as error:
-                job = replace(job, picture=error)
+                job = replace(job, photo=error)
         portion.append(job)
         if len(portion) >= _PORTION or pixels >= _PORTION_PIXELS:
             yield portion
@@ -316,14 +319,14 @@ def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
 
 def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
     """Write the drawing; what went wrong, if anything did."""
-    if target is None or job.picture is None or isinstance(job.picture, InputError):
+    if target is None or job.photo is None or isinstance(job.photo, InputError):
         return None
-    from graphhand.images import write_image
+    from graphhand.io import write_image
     from graphhand.visualize import draw_result
 
     try:
         make_folder(target.parent)
-        write_image(target, draw_result(job.picture.image, prediction.hands))
+        write_image(target, draw_result(job.photo.image, prediction.hands))
     except InputError as error:
         return str(error)
     return None

@@ -15,8 +15,9 @@ from graphhand.cli.outputs import make_folder
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from graphhand.images import Frame, LiveCamera, Video, VideoWriter
-    from graphhand.inference import HandPoseEstimator, Prediction
+    from graphhand.inference import HandPoseEstimator
+    from graphhand.io import Frame, LiveCamera, Video, VideoWriter
+    from graphhand.types import Prediction
 
 _LARGEST_HEIGHT = 720
 _POSES_DRAWN = 2
@@ -47,8 +48,8 @@ def predict_video(
     Returns:
         What went wrong, in one line, or None; and what was found, in one line.
     """
-    from graphhand.images import LiveCamera, Video
-    from graphhand.inference import Prediction
+    from graphhand.io import LiveCamera, Video
+    from graphhand.types import Prediction
 
     def failed(error: str) -> tuple[str, str]:
         emit(Prediction(str(path), None, None, (), estimator.model, error=error))
@@ -76,8 +77,9 @@ def _through(
     problems: list[str],
 ) -> str:
     """All frames that can be read; what was found, in words."""
-    from graphhand.inference import HandTracker, Prediction
-    from graphhand.inference.localisation import check_box
+    from graphhand.inference import HandTracker
+    from graphhand.inference.crops import check_box
+    from graphhand.types import Prediction
     from graphhand.visualize import draw_result
 
     tracker = HandTracker(estimator, live=video.live, **how)
@@ -120,7 +122,7 @@ def _readable(video: Video | LiveCamera, problems: list[str]) -> Iterator[Frame]
 
 
 def _drawing(target: Path | None, fps: float) -> AbstractContextManager[VideoWriter | None]:
-    from graphhand.images import writing_video
+    from graphhand.io import writing_video
 
     if target is None:
         return nullcontext()

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from graphhand.rendering import RenderConfig
+    from graphhand.synthesis import RenderConfig
 
 Layout = Literal["rhd", "stb", "freihand", "plain"]
 
@@ -23,25 +23,25 @@ def render(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to fill; run again to go on after an interruption.")] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000_000, help="Pictures in the folder when all is done.")
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Images in the folder when all is done.")
     ] = None,
     layout: Annotated[
         Layout | None, typer.Option(help="Whose file layout to write.  [default: plain]", show_default=False)
     ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Equal seeds draw equal images.")] = 0,
     size: Annotated[
         int | None,
-        typer.Option(min=16, max=2048, help="Side of the pictures; only for --layout plain, by default 224."),
+        typer.Option(min=16, max=2048, help="Side of the images; only for --layout plain, by default 224."),
     ] = None,
     backgrounds: Annotated[
-        list[Path] | None, typer.Option(help="Picture or folder of pictures to put behind hands; may be repeated.")
+        list[Path] | None, typer.Option(help="Image or folder of images to put behind hands; may be repeated.")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="First write preview.png with joints drawn.")] = False,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N parts, for N machines at once.")] = "1/1",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
     benchmark: Annotated[
-        bool, typer.Option("--benchmark", help="Draw GraphHand-Rendered v1 in RHD's layout: 41,258 and 2,728 pictures.")
+        bool, typer.Option("--benchmark", help="Draw GraphHand-Rendered v1 in RHD's layout: 41,258 and 2,728 images.")
     ] = False,
     checksum: Annotated[
         bool,
@@ -54,10 +54,10 @@ def render(
     """
     from graphhand.devices import usable_device
     from graphhand.errors import InputError
-    from graphhand.layouts import LAYOUTS
-    from graphhand.layouts import benchmark as rendered_v1
-    from graphhand.layouts.filling import DRAWN_AS
-    from graphhand.rendering import RenderConfig
+    from graphhand.synthesis import RenderConfig
+    from graphhand.synthesis import benchmark as rendered_v1
+    from graphhand.synthesis.writers import LAYOUTS
+    from graphhand.synthesis.writers.dataset import DRAWN_AS
 
     if benchmark:
         if (count, layout, size) != (None, None, None) or seed or backgrounds or settings:
@@ -79,14 +79,14 @@ def render(
         if checksum:
             raise InputError("--checksum", "goes with --benchmark", "add --benchmark")
         if count is None:
-            raise InputError("--count", "is missing", "say how many pictures to draw")
+            raise InputError("--count", "is missing", "say how many images to draw")
         layout = layout or "plain"
         if size is not None and layout != "plain":
             raise InputError("--size", f"is fixed for --layout {layout}", "leave it out, or take --layout plain")
         name = LAYOUTS[layout].splits[split == "test"]
         drawn_as = DRAWN_AS[layout] if size is None else {"image_size": size}
-        pictures = tuple(str(path) for path in backgrounds or ())
-        config = _configured(RenderConfig(**drawn_as, seed=seed, backgrounds=pictures), settings or ())
+        images = tuple(str(path) for path in backgrounds or ())
+        config = _configured(RenderConfig(**drawn_as, seed=seed, backgrounds=images), settings or ())
     if out is None:
         raise InputError("--out", "is missing", "name the folder to fill")
     _draw(out, layout, name, config, count, _shard(shard), str(usable_device(device)), preview, benchmark)
@@ -104,20 +104,20 @@ def _draw(
     benchmark: bool,
 ) -> None:
     from graphhand._version import __version__
-    from graphhand.cli.progress import progress_bar
+    from graphhand.cli.outputs import progress_bar
     from graphhand.hand_model import HandModel
-    from graphhand.layouts import benchmark as rendered_v1
-    from graphhand.layouts import filling
+    from graphhand.synthesis import benchmark as rendered_v1
+    from graphhand.synthesis.writers import dataset as filling
 
     draw = filling.Drawer(config, device)
     indices: Sequence[int] = range(count or 0)
     if benchmark:
         indices = [int(i) for i in rendered_v1.indices(split, HandModel.default().num_shape)]
-    made_with = {
+    provenance = {
         "engine": config.model_dump(mode="json"), "version": __version__, "labels": draw.label_fingerprint()
     }  # fmt: skip
     if preview:
-        typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out, made_with)}")
+        typer.echo(f"preview: {filling.preview(layout, split, draw, indices, out, provenance)}")
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=None)
         complete = filling.fill(
@@ -126,12 +126,12 @@ def _draw(
             split,
             draw,
             indices,
-            made_with=made_with,
+            provenance=provenance,
             shard_of=shard_of,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if complete:
-        typer.echo(f"{out}: {len(indices)} pictures, {layout} layout, {split} split; complete")
+        typer.echo(f"{out}: {len(indices)} images, {layout} layout, {split} split; complete")
     else:
         typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are still missing")
 

@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Serve a page that finds hands in photos and before the browser's camera, until Ctrl-C.
 
-    Programs send a picture to /predict and get what 'graphhand predict --json' writes. There is no password: with
+    Programs send an image to /predict and get what 'graphhand predict --json' writes. There is no password: with
     another --host, whoever reaches the machine may use it. Needs the extra 'web':
     pip install 'graphhand\\[web]'.
 

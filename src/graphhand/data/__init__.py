@@ -1,12 +1,9 @@
 """Data sets, one typed sample for all of them, and the crops the network sees."""
 
 from graphhand.data.augmentation import Augmentation
-from graphhand.data.batch import HandBatch, HandExample, collate
-from graphhand.data.example import make_example
-from graphhand.data.handless import HandlessPictures
-from graphhand.data.info import DatasetInfo
-from graphhand.data.loading import HandLoader, SkippedSamples
-from graphhand.data.mixing import MixedHands, WeightedSet
+from graphhand.data.datasets.info import DatasetInfo
+from graphhand.data.datasets.negatives import NegativeImages
+from graphhand.data.loader import HandLoader, MixedHands, SkippedSamples, WeightedSet
 from graphhand.data.registry import (
     DATASETS,
     HO3D,
@@ -21,7 +18,8 @@ from graphhand.data.registry import (
     PlainHands,
     open_dataset,
 )
-from graphhand.data.sample import HandDataset, HandSample
+from graphhand.data.sample import HandBatch, HandDataset, HandExample, HandSample, collate
+from graphhand.data.transforms import make_example
 
 __all__ = [
     "DATASETS",
@@ -39,10 +37,10 @@ __all__ = [
     "HandExample",
     "HandLoader",
     "HandSample",
-    "HandlessPictures",
     "InterHand",
     "MixedHands",
     "NamedDataset",
+    "NegativeImages",
     "PlainHands",
     "SkippedSamples",
     "WeightedSet",

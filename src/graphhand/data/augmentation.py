@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+from graphhand.types import Image
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Tone:
     matrix: npt.NDArray[np.float64]
 
     def __call__(self, image: Image) -> Image:
-        """Change an (H, W, 3) uint8 picture in place, and return it."""
+        """Change an (H, W, 3) uint8 image in place, and return it."""
         if self.curve is not None:
             cv2.LUT(image, self.curve, dst=image)
         return _as_image(cv2.transform(image, self.matrix, dst=image))
@@ -53,7 +53,7 @@ class Augmentation:
         scale: the crop's side is multiplied by a factor between 1 / (1 + scale) and 1 + scale.
         shift: the crop moves by up to this part of its side along each axis.
         rotation_deg: the crop camera rolls by up to this angle either way.
-        breadth: hands of known pose become broader across their knuckles by up to this part, pose and picture alike.
+        breadth: hands of known pose become broader across their knuckles by up to this part, pose and image alike.
         brightness, contrast: gain, and contrast about mid-grey, change by up to this part.
         tint: each colour channel's gain changes by up to this part on its own: other lamps, other skins.
         saturation: colours move away from their grey, or towards it, by up to this part.
@@ -62,7 +62,7 @@ class Augmentation:
         blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
-        reflect: probability that a crop over the picture's edge goes on with the picture's reflection instead of black.
+        reflect: probability that a crop over the image's edge goes on with the image's reflection instead of black.
         mirror: probability that the crop becomes a mirrored negative for the handedness head.
         unknown_camera: probability that the network is not told the camera, as it is not of most photos.
     """
@@ -103,7 +103,7 @@ class Augmentation:
         """Draw how much broader a hand becomes.
 
         Args:
-            across: (2,) the part in the picture's plane of the unit vector across the knuckles: of a hand seen from its
+            across: (2,) the part in the image's plane of the unit vector across the knuckles: of a hand seen from its
                 edge nothing, and nothing becomes broader.
             rng: where from.
 
@@ -176,7 +176,7 @@ def _as_image(array: object) -> Image:
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
-    """Two box filters, together as wide as a Gaussian of 0.3 to 1.2 % of the picture and several times as quick."""
+    """Two box filters, together as wide as a Gaussian of 0.3 to 1.2 % of the image and several times as quick."""
     sigma = rng.uniform(0.003, 0.012) * len(image)
     width = max(3, round(np.sqrt(6.0 * sigma**2 + 1.0) / 2.0) * 2 - 1)
     return _as_image(cv2.blur(cv2.blur(image, (width, width)), (width, width)))
@@ -231,13 +231,13 @@ def _add_noise(image: Image, rng: np.random.Generator) -> Image:
 def _occlude(
     image: Image, joints_px: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[Image, npt.NDArray[np.bool_]]:
-    """Lay an ellipse or a box over a random labelled joint, filled with a colour or another part of the picture."""
+    """Lay an ellipse or a box over a random labelled joint, filled with a colour or another part of the image."""
     size = len(image)
     known = np.asarray(np.isfinite(joints_px).all(axis=1))
     candidates = joints_px[known]
     middle = candidates[int(rng.integers(len(candidates)))].tolist() if len(candidates) else [size / 2, size / 2]
     right, down, across, along, turn, round_one, plain_one = rng.random(7).tolist()
-    # Up to a twentieth of the picture beside the joint; semi-axes between a twentieth and a fifth of it.
+    # Up to a twentieth of the image beside the joint; semi-axes between a twentieth and a fifth of it.
     u, v = (min(max(c + 0.1 * (part - 0.5) * size, 0.0), float(size)) for c, part in zip(middle, (right, down)))
     axes = (0.05 + 0.15 * across) * size, (0.05 + 0.15 * along) * size
     reach = math.hypot(*axes) + 2.0

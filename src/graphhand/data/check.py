@@ -1,4 +1,4 @@
-"""Is a data set ready to use? What is there, what is missing, what cannot be read, and a picture to judge by eye."""
+"""Is a data set ready to use? What is there, what is missing, what cannot be read, and an image to judge by eye."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from graphhand.data.example import make_example
-from graphhand.data.info import DatasetInfo
-from graphhand.data.labels import bone_lengths_m
+from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.registry import NamedDataset, dataset_class, open_dataset
 from graphhand.data.sample import HandSample
+from graphhand.data.transforms import make_example
+from graphhand.data.validation import bone_lengths_m
 from graphhand.errors import InputError, NoHandError
-from graphhand.visualize import Image, contact_sheet, draw_skeleton
+from graphhand.types import Image
+from graphhand.visualize import contact_sheet, draw_skeleton
 
 SHEET_CELLS = 24
 Progress = Callable[[str, int, int], None]
@@ -38,7 +39,7 @@ class SplitReport:
         without_hand: how many the data set leaves out itself: no fault of theirs.
         sides: how many of the samples read are left and right hands.
         with_3d: how many have a full 3D pose.
-        picture_sizes: (width, height) of the pictures read, and how many there are of each.
+        image_sizes: (width, height) of the images read, and how many there are of each.
         bones_mm: mean lengths that tell joint definitions apart.
     """
 
@@ -51,7 +52,7 @@ class SplitReport:
     without_hand: int = 0
     sides: dict[str, int] = field(default_factory=lambda: {"left": 0, "right": 0})
     with_3d: int = 0
-    picture_sizes: dict[tuple[int, int], int] = field(default_factory=dict)
+    image_sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     bones_mm: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -66,8 +67,8 @@ class SplitReport:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        sizes = {f"{w}x{h}": count for (w, h), count in self.picture_sizes.items()}
-        return {**vars(self), "picture_sizes": sizes, "usable": self.usable, "complete": self.complete}
+        sizes = {f"{w}x{h}": count for (w, h), count in self.image_sizes.items()}
+        return {**vars(self), "image_sizes": sizes, "usable": self.usable, "complete": self.complete}
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _read_split(
             report.faults.append(str(error))
         else:
             height, width = sample.image.shape[:2]
-            report.picture_sizes[width, height] = report.picture_sizes.get((width, height), 0) + 1
+            report.image_sizes[width, height] = report.image_sizes.get((width, height), 0) + 1
             report.sides[sample.side] += 1
             if sample.has_3d and sample.joints_cam_m is not None:
                 report.with_3d += 1

@@ -12,17 +12,17 @@ from typing import Any, Protocol
 import yaml
 
 from graphhand import plugins
-from graphhand.data.coco_wholebody import CocoWholeBody
-from graphhand.data.dexycb import DexYCB
-from graphhand.data.freihand import FreiHAND
-from graphhand.data.ge_real import GeRealWorld
-from graphhand.data.ho3d import HO3D
-from graphhand.data.info import DatasetInfo
-from graphhand.data.interhand import InterHand
-from graphhand.data.plain import PlainHands
-from graphhand.data.rhd import RHD
+from graphhand.data.datasets.coco_wholebody import CocoWholeBody
+from graphhand.data.datasets.dexycb import DexYCB
+from graphhand.data.datasets.freihand import FreiHAND
+from graphhand.data.datasets.ge_real import GeRealWorld
+from graphhand.data.datasets.ho3d import HO3D
+from graphhand.data.datasets.info import DatasetInfo
+from graphhand.data.datasets.interhand import InterHand
+from graphhand.data.datasets.plain import PlainHands
+from graphhand.data.datasets.rhd import RHD
+from graphhand.data.datasets.stb import STB
 from graphhand.data.sample import HandDataset
-from graphhand.data.stb import STB
 from graphhand.errors import InputError
 
 

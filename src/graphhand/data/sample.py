@@ -1,15 +1,23 @@
-"""One labelled hand in one picture: what every loader returns, whatever the data set."""
+"""What the training loop and the evaluation see: crops with labels, one by one and stacked.
+
+One labelled hand in one image: what every loader returns, whatever the data set.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-Side = Literal["left", "right"]
+from graphhand.types import Side
+
 NUM_JOINTS = 21
 
 
@@ -23,19 +31,19 @@ class HandSample:
         image: (H, W, 3) uint8 RGB.
         joints_px: (21, 2) float32 pixels of ``image``; NaN where a joint is not labelled.
         visible: (21,) bool; False where the joint is hidden, or where the data set does not label it.
-        side: which hand, as the picture shows it (never mirrored by a loader).
+        side: which hand, as the image shows it (never mirrored by a loader).
         name: unique within its data set and stable: it names the sample in errors and reports.
-        picture: path of the picture, as far as the data set fixes it (suffixes do not matter): predictions made on
-            pictures are tied to samples by its end. Empty where ``name`` is such a path.
+        image_path: path of the image, as far as the data set fixes it (suffixes do not matter): predictions made on
+            images are tied to samples by its end. Empty where ``name`` is such a path.
         joints_cam_m: (21, 3) float32 camera frame, metres, or None where the set has no 3D; a row is NaN where
             that joint is not labelled.
         K: (3, 3) float64 intrinsics of ``image``, or None where unknown.
         box_px: (4,) float64 x, y, w, h of the hand where the data set gives one, else None: the joints' box serves.
-        has_hand: False for a picture of anything else, from which networks learn to say so. Nothing in it is labelled,
+        has_hand: False for an image of anything else, from which networks learn to say so. Nothing in it is labelled,
             its side means nothing, and its box says what to look at.
 
     Raises:
-        ValueError: on wrong shapes or types. (Impossible *values* are the business of ``graphhand.data.labels``.)
+        ValueError: on wrong shapes or types. (Impossible *values* are the business of ``graphhand.data.validation``.)
     """
 
     image: npt.NDArray[np.uint8]
@@ -47,7 +55,7 @@ class HandSample:
     K: npt.NDArray[np.float64] | None = None
     box_px: npt.NDArray[np.float64] | None = None
     has_hand: bool = True
-    picture: str = ""
+    image_path: str = ""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -86,3 +94,169 @@ class HandDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> HandSample: ...
+
+
+@dataclass(frozen=True, eq=False)
+class HandExample:
+    """One crop of one hand, shown as a right hand: a row of a :class:`HandBatch`, in numpy.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        joints_m: (21, 3) float32 metres from the wrist, in the frame of the ray through the crop's centre.
+            Zero where unknown.
+        joints_px: (21, 2) float32 crop pixels; zero where unlabelled.
+        labelled, visible: (21,) bool.
+        K: (3, 3) float32 intrinsics of the crop.
+        root_depth_m: z of the wrist in the crop's frame; zero where unknown.
+        has_3d, has_camera: whether the pose, and the true intrinsics, are known.
+        has_hand: False where nothing in the crop is a hand.
+        is_right: False for these, and for a mirrored negative: an image of a *left* hand, there for the handedness
+            head alone. Their ``labelled`` and ``has_3d`` are False, so no pose loss can use them by mistake.
+        R_crop_cam: (3, 3) float32, from the frame of the (possibly mirrored) camera to the crop's frame.
+        flipped: True where a left hand was mirrored into a right one.
+        name: the sample's name.
+    """
+
+    image: npt.NDArray[np.uint8]
+    joints_m: npt.NDArray[np.float32]
+    joints_px: npt.NDArray[np.float32]
+    labelled: npt.NDArray[np.bool_]
+    visible: npt.NDArray[np.bool_]
+    K: npt.NDArray[np.float32]
+    root_depth_m: float
+    has_3d: bool
+    has_camera: bool
+    has_hand: bool
+    is_right: bool
+    R_crop_cam: npt.NDArray[np.float32]
+    flipped: bool
+    name: str
+
+
+class RowFlags(NamedTuple):
+    """What the rows of a batch hold, ``(B,)`` bool each, always on the CPU.
+
+    Attributes:
+        posed: a 3D pose.
+        labelled: the pixel of a joint at least.
+        handless: no hand.
+        right: the hand that the network estimates: neither none nor a mirrored negative.
+    """
+
+    posed: Tensor
+    labelled: Tensor
+    handless: Tensor
+    right: Tensor
+
+
+@dataclass(eq=False)
+class HandBatch:
+    """A stack of :class:`HandExample`.
+
+    Attributes:
+        image: (B, 3, S, S) RGB: float32 in [0, 1] once :meth:`to` has moved the batch, wherever to; before that, a
+            loader's batch holds uint8, a quarter to copy and to send.
+        joints_m: (B, 21, 3) float32 metres from the wrist, crop-ray frame, right hands.
+        joints_px: (B, 21, 2) float32 crop pixels.
+        labelled, visible: (B, 21) bool.
+        K: (B, 3, 3) float32 crop intrinsics.
+        root_depth_m: (B,) float32.
+        has_3d, has_camera, has_hand, is_right, flipped: (B,) bool.
+        R_crop_cam: (B, 3, 3) float32.
+        names: B sample names.
+        skipped: one line for each corrupt sample that was passed over while this batch was made.
+        flags: what :meth:`row_flags` returns, where it is known without asking a GPU.
+    """
+
+    image: Tensor
+    joints_m: Tensor
+    joints_px: Tensor
+    labelled: Tensor
+    visible: Tensor
+    K: Tensor
+    root_depth_m: Tensor
+    has_3d: Tensor
+    has_camera: Tensor
+    has_hand: Tensor
+    is_right: Tensor
+    R_crop_cam: Tensor
+    flipped: Tensor
+    names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = field(default=())
+    flags: RowFlags | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> HandBatch:
+        """The batch as a network wants it: on the device, the images as float32 in [0, 1].
+
+        From page-locked memory ``non_blocking`` copies while the GPU still works on what it was given before.
+        """
+        flags = self.row_flags() if self.has_3d.device.type == "cpu" else self.flags
+        moved = replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), flags=flags)
+        if moved.image.dtype == torch.uint8:
+            moved.image = moved.image.float().mul_(1.0 / 255.0)
+        return moved
+
+    def part(self, rows: slice) -> HandBatch:
+        """Some of the rows, not copied."""
+        flags = None if self.flags is None else RowFlags(*(flag[rows] for flag in self.flags))
+        return replace(self._map(lambda tensor: tensor[rows]), names=self.names[rows], flags=flags)
+
+    def row_flags(self) -> RowFlags:
+        """What the rows hold. On a GPU that was not told, it is waited for."""
+        if self.flags is not None:
+            return self.flags
+        return RowFlags(self.has_3d.cpu(), self.labelled.any(1).cpu(), ~self.has_hand.cpu(), self.is_right.cpu())
+
+    def pin_memory(self) -> HandBatch:
+        """The same batch in page-locked memory; DataLoader calls this by name."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: object) -> HandBatch:
+        assert callable(change)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: change(v) for k, v in tensors.items() if isinstance(v, Tensor)})
+
+
+def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> HandBatch:
+    """Stack examples of one size; images stay uint8 until :meth:`HandBatch.to`.
+
+    Raises:
+        ValueError: with no example, or with crops of several sizes.
+    """
+    if not examples:
+        raise ValueError("cannot collate zero examples")
+    sizes = {e.image.shape for e in examples}
+    if len(sizes) > 1:
+        raise ValueError(f"cannot collate crops of several sizes: {sorted(sizes)}")
+
+    def stack(name: str, dtype: npt.DTypeLike | None = None) -> Tensor:
+        return torch.from_numpy(np.array([getattr(e, name) for e in examples], dtype=dtype))
+
+    return HandBatch(
+        image=_stack_images([e.image for e in examples]),
+        joints_m=stack("joints_m"),
+        joints_px=stack("joints_px"),
+        labelled=stack("labelled"),
+        visible=stack("visible"),
+        K=stack("K"),
+        root_depth_m=stack("root_depth_m", np.float32),
+        has_3d=stack("has_3d", np.bool_),
+        has_camera=stack("has_camera", np.bool_),
+        has_hand=stack("has_hand", np.bool_),
+        is_right=stack("is_right", np.bool_),
+        R_crop_cam=stack("R_crop_cam"),
+        flipped=stack("flipped", np.bool_),
+        names=tuple(e.name for e in examples),
+        skipped=tuple(skipped),
+    )
+
+
+def _stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """(S, S, 3) images -> (B, 3, S, S), uint8."""
+    batch = np.empty((len(images), 3, *images[0].shape[:2]), dtype=np.uint8)
+    for row, image in zip(batch, images):
+        cv2.split(image, [row[0], row[1], row[2]])  # five times as quick as a transposing copy
+    return torch.from_numpy(batch)

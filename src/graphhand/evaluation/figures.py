@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
 from graphhand.evaluation.published import Curve, published_numbers
-from graphhand.evaluation.records import Float
 from graphhand.evaluation.report import Evaluation
 from graphhand.evaluation.scoring import Scores
-from graphhand.files import replacing, write_text_atomically
+from graphhand.io.files import replacing, write_text_atomically
 from graphhand.skeleton import FINGERS, JOINT_NAMES
+from graphhand.types import FloatArray
 from graphhand.visualize import FINGER_COLOURS
 
 _FINGER = {finger: tuple(c / 255 for c in colour) for finger, colour in FINGER_COLOURS.items()}
@@ -40,7 +40,7 @@ def write_figures(
     Args:
         folder: made if need be.
         evaluation: with at least one protocol's scores; the first is drawn where only one can be.
-        samples: the data set, for pictures of cases; without it they show 3D only.
+        samples: the data set, for images of cases; without it they show 3D only.
         curves: other people's PCK curves to draw beside ours.
         cases: how many worst and how many median samples to show.
 
@@ -70,7 +70,7 @@ def write_figures(
 
 
 def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scores]) -> Figure:
-    """The figure with the data set's choices and each protocol in full at its foot: a picture travels alone."""
+    """The figure with the data set's choices and each protocol in full at its foot: an image travels alone."""
     lines = [", ".join(f"{key}: {value}" for key, value in evaluation.data.items())]
     lines += [f"{one.protocol.name}: {one.protocol.describe()}" for one in scores]
     width = max(40, int(figure.get_figwidth() * 20))  # characters of this size that fit
@@ -147,7 +147,7 @@ def draw_published(evaluation: Evaluation) -> Figure | None:
 
 
 def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDataset | None = None) -> Figure:
-    """One column a sample: its picture with both poses, and the aligned poses from the front and from the side."""
+    """One column a sample: its image with both poses, and the aligned poses from the front and from the side."""
     scores, records = evaluation.scores[0], evaluation.records
     views = 2 if samples is None else 3
     figure = Figure(figsize=(2.5 * max(len(rows), 1), 2.4 * views), layout="constrained")
@@ -155,7 +155,7 @@ def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDatas
     for column, row in enumerate(rows):
         front, side = grid[-2:, column]
         if samples is not None:
-            _draw_picture(grid[0, column], evaluation, row, samples)
+            _draw_image(grid[0, column], evaluation, row, samples)
         grid[0, column].set_title(f"{records.names[row]}\n{scores.sample_mm[row]:.1f} mm", fontsize=7)
         truth, pose = scores.truth_m[row] * 1000, scores.aligned_m[row] * 1000
         middle, reach = (
@@ -176,7 +176,7 @@ def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDatas
     return figure
 
 
-def _draw_picture(axes: Any, evaluation: Evaluation, row: int, samples: HandDataset) -> None:
+def _draw_image(axes: Any, evaluation: Evaluation, row: int, samples: HandDataset) -> None:
     records = evaluation.records
     axes.set_axis_off()
     try:
@@ -194,11 +194,11 @@ def _draw_picture(axes: Any, evaluation: Evaluation, row: int, samples: HandData
         axes.set_ylim(middle[1] + reach, middle[1] - reach)
 
 
-def _draw_hand(axes: Any, points: Float, *, truth: bool) -> None:
+def _draw_hand(axes: Any, points: FloatArray, *, truth: bool) -> None:
     for finger, joints in FINGERS.items():
         chain = points[[0, *joints]]
         if truth:
-            axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)  # seen on pictures alone
+            axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)  # seen on images alone
             axes.plot(*chain.T, "--", color="#555555", linewidth=1.2, zorder=1)
         else:
             axes.plot(*chain.T, "-o", color=_FINGER[finger], linewidth=1.4, markersize=2, zorder=2)

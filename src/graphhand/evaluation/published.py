@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.evaluation.records import Float
+from graphhand.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Curve:
     """A PCK curve: shares ``(T,)`` in [0, 1] at ``thresholds_mm (T,)``."""
 
     name: str
-    thresholds_mm: Float
-    pck: Float
+    thresholds_mm: FloatArray
+    pck: FloatArray
 
 
 def published_numbers(dataset: str | None = None) -> list[PublishedNumber]:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.errors import InputError
-
-Float = npt.NDArray[np.float64]
+from graphhand.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,22 @@ class PoseRecords:
     Attributes:
         index: ``(N,)`` place in the data set; sorted, without repeats.
         names: N sample names.
-        predicted_m: ``(N, 21, 3)`` metres in the axes of the picture's camera; in its frame where ``absolute``,
+        predicted_m: ``(N, 21, 3)`` metres in the axes of the image's camera; in its frame where ``absolute``,
             else up to a translation.
         absolute: ``(N,)`` whether the translation of ``predicted_m`` is a prediction too.
-        predicted_px: ``(N, 21, 2)`` pixels of the picture.
+        predicted_px: ``(N, 21, 2)`` pixels of the image.
         truth_m: ``(N, 21, 3)`` metres, camera frame.
-        truth_px: ``(N, 21, 2)`` pixels of the picture.
+        truth_px: ``(N, 21, 2)`` pixels of the image.
         visible: ``(N, 21)`` as the data set says.
     """
 
     index: npt.NDArray[np.int64]
     names: npt.NDArray[np.str_]
-    predicted_m: Float
+    predicted_m: FloatArray
     absolute: npt.NDArray[np.bool_]
-    predicted_px: Float
-    truth_m: Float
-    truth_px: Float
+    predicted_px: FloatArray
+    truth_m: FloatArray
+    truth_px: FloatArray
     visible: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
@@ -91,7 +90,7 @@ class PoseRecords:
         n = len(predicted_m)
         index = np.arange(n) if index is None else np.asarray(index, dtype=np.int64)
 
-        def pixels(values: Any) -> Float:
+        def pixels(values: Any) -> FloatArray:
             return np.full((n, 21, 2), np.nan) if values is None else np.asarray(values, dtype=np.float64)
 
         return cls(
@@ -138,7 +137,7 @@ class PoseRecords:
         return np.asarray(np.isfinite(self.truth_px).all(axis=-1))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a ``.npz`` that :func:`graphhand.evaluation.predictions.read_npz` and NumPy read."""
+        """Write a ``.npz`` that :func:`graphhand.evaluation.match.read_npz` and NumPy read."""
         with Path(path).open("wb") as file:  # a file object: NumPy would add a suffix to a path
             np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 

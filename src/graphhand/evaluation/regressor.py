@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.evaluation.records import Float, PoseRecords
-from graphhand.files import write_text_atomically
+from graphhand.evaluation.records import PoseRecords
+from graphhand.io.files import write_text_atomically
 from graphhand.metrics import procrustes_align
+from graphhand.types import FloatArray
 
 FORMAT = "graphhand-joint-regressor-1"
 
@@ -33,14 +34,14 @@ class JointRegressor:
         fitted_on: the data and the model it was fitted with, for people to read.
     """
 
-    W: Float
+    W: FloatArray
     fitted_on: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if self.W.shape != (21, 21) or not np.allclose(self.W.sum(axis=1), 1.0, atol=1e-6):
             raise ValueError("a joint regressor is (21, 21) with rows that sum to 1")
 
-    def __call__(self, joints: Float) -> Float:
+    def __call__(self, joints: FloatArray) -> FloatArray:
         """``(..., 21, 3)`` -> ``(..., 21, 3)``."""
         return np.asarray(self.W @ joints)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from graphhand._version import __version__
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.published import published_numbers
-from graphhand.evaluation.records import Float, PoseRecords, Skipped
+from graphhand.evaluation.records import PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor
 from graphhand.evaluation.scoring import (
     BoneScores,
@@ -27,6 +27,7 @@ from graphhand.evaluation.scoring import (
     score_pixels,
 )
 from graphhand.skeleton import FINGERS
+from graphhand.types import FloatArray
 
 _SHOWN_SKIPPED = 5
 _SAME_DEFINITION = 0.05
@@ -43,7 +44,7 @@ class Evaluation:
         records: predictions and labels.
         skipped: samples without a prediction.
         scores: one for each protocol asked for, in that order; empty where the data set has no 3D labels.
-        pixels: errors in the picture, or None.
+        pixels: errors in the image, or None.
         bones: errors of the bones, or None where the data set has no 3D labels.
         lengths_mm: see :func:`definition_lengths_mm`.
         regressor: name of the joint regressor that was applied, or None.
@@ -86,7 +87,7 @@ class Evaluation:
         }
 
 
-def assess(
+def evaluate_records(
     records: PoseRecords,
     skipped: Sequence[Skipped],
     protocols: Sequence[Protocol],
@@ -106,7 +107,7 @@ def assess(
         records = regressor.apply(records)
     has_3d = bool(records.labelled_3d.any())
     if not has_3d:
-        notes = [*notes, "no sample has a 3D label: only errors in the picture can be given"]
+        notes = [*notes, "no sample has a 3D label: only errors in the image can be given"]
     return Evaluation(
         source=source,
         data=data,
@@ -149,12 +150,12 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
         pixels = evaluation.pixels
         _line(
             console,
-            "in the picture",
+            "in the image",
             f"{pixels.mean_px:.2f} px mean, {pixels.median_px:.2f} px median of {pixels.joints} labelled joints "
             f"({'hidden ones count too' if pixels.hidden_too else 'visible ones only'}); "
             f"{100 * pixels.relative:.2f} % of the hand's box",
         )
-        console.print(_per_joint("px in the picture", pixels.per_joint_px))
+        console.print(_per_joint("px in the image", pixels.per_joint_px))
     if evaluation.scores:
         _line(console, "definitions", _definition_note(evaluation))
     table = published_table(evaluation)
@@ -209,7 +210,7 @@ def _overview(evaluation: Evaluation) -> Table:
     return table
 
 
-def _per_joint(unit: str, errors: Float) -> Table:
+def _per_joint(unit: str, errors: FloatArray) -> Table:
     """Of ``(21,)`` errors."""
     table = Table(title=f"Mean error of each joint, {unit}", title_justify="left")
     table.add_column("finger")

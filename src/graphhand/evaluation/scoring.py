@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from graphhand import metrics
 from graphhand.evaluation.protocol import Protocol
-from graphhand.evaluation.records import Float, PoseRecords
+from graphhand.evaluation.records import PoseRecords
 from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
+from graphhand.types import FloatArray
 
 _PALM_PARTNER = {"palm_middle": Joint.MIDDLE_MCP, "palm_ring": Joint.RING_MCP}
 _NO_LENGTH_M = 1e-9
@@ -42,12 +43,12 @@ class Scores:
     median_mm: float
     p95_mm: float
     auc: float
-    thresholds_mm: Float
-    pck: Float
-    per_joint_mm: Float
-    errors_mm: Float
-    aligned_m: Float
-    truth_m: Float
+    thresholds_mm: FloatArray
+    pck: FloatArray
+    per_joint_mm: FloatArray
+    errors_mm: FloatArray
+    aligned_m: FloatArray
+    truth_m: FloatArray
 
     @property
     def per_finger_mm(self) -> dict[str, float]:
@@ -55,7 +56,7 @@ class Scores:
         return per_finger(self.per_joint_mm)
 
     @property
-    def sample_mm(self) -> Float:
+    def sample_mm(self) -> FloatArray:
         """``(N,)`` mean error of each sample; NaN where it has none."""
         return np.array([_mean_or_nan(row) for row in self.errors_mm])
 
@@ -78,12 +79,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class PixelScores:
-    """Errors in the picture.
+    """Errors in the image.
 
     Attributes:
         samples, joints: how many count.
         mean_px, median_px: over all labelled joints at once.
-        relative: mean error in units of the hand in the picture: the longer side of the box of its counted labels.
+        relative: mean error in units of the hand in the image: the longer side of the box of its counted labels.
         hidden_too: whether hidden joints count.
         per_joint_px: ``(21,)`` means; NaN where a joint is labelled nowhere.
     """
@@ -94,7 +95,7 @@ class PixelScores:
     median_px: float
     relative: float
     hidden_too: bool
-    per_joint_px: Float
+    per_joint_px: FloatArray
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -116,8 +117,8 @@ class BoneScores:
     samples: int
     length_mm: float
     direction_deg: float
-    per_bone_length_mm: Float
-    per_bone_direction_deg: Float
+    per_bone_length_mm: FloatArray
+    per_bone_direction_deg: FloatArray
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; bones by the joint they end in."""
@@ -134,7 +135,7 @@ class BoneScores:
         }
 
 
-def per_finger(per_joint: Float) -> dict[str, float]:
+def per_finger(per_joint: FloatArray) -> dict[str, float]:
     """Means of ``(21,)`` over each finger's joints that count, and the wrist; NaN where none counts."""
     groups = {"wrist": (0,), **FINGERS}
     return {name: _mean_or_nan(per_joint[list(joints)]) for name, joints in groups.items()}
@@ -242,7 +243,7 @@ def definition_lengths_mm(records: PoseRecords) -> dict[str, tuple[float, float]
     return lengths
 
 
-def _with_joint_zero(joints_m: Float, protocol: Protocol) -> Float:
+def _with_joint_zero(joints_m: FloatArray, protocol: Protocol) -> FloatArray:
     if protocol.joint_zero == "wrist":
         return joints_m
     joints = joints_m.copy()
@@ -260,8 +261,8 @@ def _visible(records: PoseRecords, protocol: Protocol) -> npt.NDArray[np.bool_]:
 
 def _reasons_to_leave_out(
     records: PoseRecords,
-    predicted: Float,
-    truth: Float,
+    predicted: FloatArray,
+    truth: FloatArray,
     valid: npt.NDArray[np.bool_],
     counted: npt.NDArray[np.bool_],
     protocol: Protocol,
@@ -295,7 +296,7 @@ def _reasons_to_leave_out(
     return reasons
 
 
-def _align(predicted: Float, truth: Float, valid: npt.NDArray[np.bool_], protocol: Protocol) -> Float:
+def _align(predicted: FloatArray, truth: FloatArray, valid: npt.NDArray[np.bool_], protocol: Protocol) -> FloatArray:
     """Predictions moved onto the truth, which is relative to the root already where the protocol aligns there."""
     if protocol.alignment == "none":
         return predicted
@@ -311,24 +312,24 @@ def _align(predicted: Float, truth: Float, valid: npt.NDArray[np.bool_], protoco
     return moved
 
 
-def _masked(points: Float, keep: npt.NDArray[np.bool_]) -> Float:
+def _masked(points: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray:
     """Points with those not kept, and samples without any, made harmless for a nan-minimum."""
     masked = np.where(keep[..., None], points, np.nan)
     masked[~keep.any(axis=1)] = 0.0
     return masked
 
 
-def _mean_or_nan(values: Float) -> float:
+def _mean_or_nan(values: FloatArray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
 
 
-def _column_means(errors: Float) -> Float:
+def _column_means(errors: FloatArray) -> FloatArray:
     """``(J,)`` of ``(N, J)``."""
     return np.array([_mean_or_nan(column) for column in errors.T])
 
 
-def _by_name(per_joint: Float) -> dict[str, float | None]:
+def _by_name(per_joint: FloatArray) -> dict[str, float | None]:
     return {name: _none_if_nan(value) for name, value in zip(JOINT_NAMES, per_joint.tolist(), strict=True)}
 
 

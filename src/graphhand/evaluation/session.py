@@ -11,21 +11,19 @@ import torch
 from pydantic import ValidationError
 
 from graphhand.data import HandDataset
-from graphhand.data.info import DatasetInfo
+from graphhand.data.datasets.ge_real import AnnotatedCrops
+from graphhand.data.datasets.info import DatasetInfo
+from graphhand.data.datasets.synthetic import RenderedBenchmark
 from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
 from graphhand.errors import InputError, fault_message
-from graphhand.evaluation import predictions as readers
-from graphhand.evaluation.annotated_crops import AnnotatedCrops
-from graphhand.evaluation.presets import DEFAULT_PRESETS
-from graphhand.evaluation.presets import preset as named
-from graphhand.evaluation.protocol import Protocol
+from graphhand.evaluation import match as readers
+from graphhand.evaluation.predict import CropChoice, PoseStage, Progress, predict_dataset, read_truth
+from graphhand.evaluation.protocol import DEFAULT_PRESETS, Protocol
+from graphhand.evaluation.protocol import preset as named
 from graphhand.evaluation.records import PoseRecords, Skipped
 from graphhand.evaluation.regressor import JointRegressor
-from graphhand.evaluation.rendered import RenderedBenchmark
-from graphhand.evaluation.report import Evaluation, assess
-from graphhand.evaluation.runner import CropChoice, PoseStage, Progress, predict_dataset, read_truth
-from graphhand.model.checkpoint import load_generator
-from graphhand.model.folding import for_prediction
+from graphhand.evaluation.report import Evaluation, evaluate_records
+from graphhand.models.checkpoint import fuse_conv_bn, load_generator
 from graphhand.skeleton import JOINT_NAMES
 
 
@@ -153,7 +151,7 @@ def predict_with(
     crop = replace(crop, margin=generator.config.crop_margin)
     try:
         records, skipped = predict_dataset(
-            for_prediction(generator),
+            fuse_conv_bn(generator),
             samples,
             size=generator.config.image_size,
             crop=crop,
@@ -233,7 +231,7 @@ def conclude(
         )
     mapping = None if regressor is None else JointRegressor.load(regressor)
     try:
-        return assess(
+        return evaluate_records(
             scored.records, scored.skipped, protocols, source=scored.source, data=data, regressor=mapping,
             notes=scored.notes,
         )  # fmt: skip

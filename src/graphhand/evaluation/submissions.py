@@ -11,7 +11,7 @@ import numpy as np
 
 from graphhand.errors import InputError
 from graphhand.evaluation.records import PoseRecords, Skipped
-from graphhand.files import write_text_atomically
+from graphhand.io.files import write_text_atomically
 from graphhand.skeleton import from_graphhand_order
 
 SubmissionFormat = Literal["freihand", "ho3d", "dexycb"]

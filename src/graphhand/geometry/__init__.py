@@ -2,7 +2,8 @@
 
 from graphhand.geometry.alignment import best_rotation, procrustes_align, root_relative
 from graphhand.geometry.cameras import (
-    ASSUMED_FOV_DEG,
+    fit_translation,
+    fit_weak_perspective,
     flip_intrinsics,
     flip_points_cam,
     flip_points_px,
@@ -13,7 +14,6 @@ from graphhand.geometry.cameras import (
     unproject,
 )
 from graphhand.geometry.crops import CROP_MARGIN, CropCamera, crop_box, crop_camera, square_box, whole_image_box
-from graphhand.geometry.placement import fit_translation, fit_weak_perspective
 from graphhand.geometry.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -24,7 +24,6 @@ from graphhand.geometry.rotations import (
 )
 
 __all__ = [
-    "ASSUMED_FOV_DEG",
     "CROP_MARGIN",
     "CropCamera",
     "axis_angle_to_matrix",

@@ -1,4 +1,8 @@
-"""Pinhole and weak-perspective cameras, and mirroring (the ``flip`` functions, which take NumPy arrays too).
+"""Where a posed hand must stand so that its joints project where they were seen. Closed forms, differentiable.
+
+Beyond these, of an image's labels as of what a user says of it, arithmetic breaks down.
+
+Pinhole and weak-perspective cameras, and mirroring (the ``flip`` functions, which take NumPy arrays too).
 
 Camera frame: x right, y down, z forward. Pixels: u right, v down; the centre of the top-left pixel is (0, 0).
 """
@@ -12,11 +16,18 @@ from torch import Tensor
 
 from graphhand.skeleton import ArrayOrTensor
 
-ASSUMED_FOV_DEG = 60.0
-"""Field of view across the longer side of a picture whose camera is unknown: about a phone's main camera."""
+BOX_PX = 1e6
+"""Numbers of a hand's box are smaller than this."""
+
+FOCAL_PX = (1.0, 1e7)
+"""Shortest and longest focal length, pixels."""
+
+FOV_DEG = (0.01, 179.99)
+"""Narrowest and widest field of view, degrees."""
+
 
 MIN_DEPTH_M = 1e-3
-"""Points nearer than this, or behind the camera, project as if they stood here: finite, and far off the picture."""
+"""Points nearer than this, or behind the camera, project as if they stood here: finite, and far off the image."""
 
 
 def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Tensor:
@@ -25,7 +36,7 @@ def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Tensor:
 
 
 def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> Tensor:
-    """``(3, 3)`` float64 intrinsics of a picture whose longer side spans ``fov_deg`` degrees.
+    """``(3, 3)`` float64 intrinsics of an image whose longer side spans ``fov_deg`` degrees.
 
     Raises:
         ValueError: the field of view is not strictly between 0 and 180 degrees.
@@ -94,7 +105,7 @@ def unproject(points_px: Tensor, depth_m: Tensor, K: Tensor) -> Tensor:
 
 
 def flip_intrinsics(K: ArrayOrTensor, width: int) -> ArrayOrTensor:
-    """Intrinsics ``(..., 3, 3)`` of the picture mirrored left to right: ``cx' = W - 1 - cx``, the skew changes sign."""
+    """Intrinsics ``(..., 3, 3)`` of the image mirrored left to right: ``cx' = W - 1 - cx``, the skew changes sign."""
     flipped = _copy(K)
     flipped[..., 0, 1] = 0.0 - K[..., 0, 1]  # no skew stays 0.0, not -0.0
     flipped[..., 0, 2] = width - 1 - K[..., 0, 2]
@@ -102,7 +113,7 @@ def flip_intrinsics(K: ArrayOrTensor, width: int) -> ArrayOrTensor:
 
 
 def flip_points_px(points_px: ArrayOrTensor, width: int) -> ArrayOrTensor:
-    """Pixels ``(..., 2)`` in the mirrored picture: ``u' = W - 1 - u``."""
+    """Pixels ``(..., 2)`` in the mirrored image: ``u' = W - 1 - u``."""
     flipped = _copy(points_px)
     flipped[..., 0] = width - 1 - points_px[..., 0]
     return flipped
@@ -117,3 +128,51 @@ def flip_points_cam(points_cam_m: ArrayOrTensor) -> ArrayOrTensor:
 
 def _copy(values: ArrayOrTensor) -> ArrayOrTensor:
     return values.clone() if isinstance(values, Tensor) else values.copy()
+
+
+MIN_SPREAD = 1e-9
+NEAREST_M = 0.05
+"""No joint is placed nearer to the camera than this."""
+
+
+def fit_weak_perspective(points_m: Tensor, points_px: Tensor) -> tuple[Tensor, Tensor]:
+    """The scaled orthographic camera ``uv = s (x, y) + t`` of least squares.
+
+    Args:
+        points_m: ``(..., N, 3)``.
+        points_px: ``(..., N, 2)``.
+
+    Returns:
+        ``s (...)`` in pixels per metre, at least 1, and ``t (..., 2)``.
+    """
+    plane = points_m[..., :2]
+    middle_m, middle_px = plane.mean(-2), points_px.mean(-2)
+    about_m, about_px = plane - middle_m[..., None, :], points_px - middle_px[..., None, :]
+    spread = about_m.square().sum((-2, -1)).clamp(min=MIN_SPREAD)
+    scale = ((about_m * about_px).sum((-2, -1)) / spread).clamp(min=1.0)
+    return scale, middle_px - scale[..., None] * middle_m
+
+
+def fit_translation(points_m: Tensor, points_px: Tensor, K: Tensor) -> Tensor:
+    """The translation that brings points onto the rays of their pixels.
+
+    It solves ``x + t_x = a (z + t_z)``, ``y + t_y = b (z + t_z)`` for the rays ``(a, b, 1)`` in least squares: t_z is
+    the slope of a regression, t_x and t_y its intercepts.
+
+    Args:
+        points_m: ``(..., N, 3)`` in the camera's axes, about any origin.
+        points_px: ``(..., N, 2)`` where they were seen.
+        K: ``(..., 3, 3)`` intrinsics.
+
+    Returns:
+        ``(..., 3)`` metres; every point ends up at least ``NEAREST_M`` before the camera. Where pixels contradict the
+        points, the regression would have the camera among them, or them behind it.
+    """
+    rays = pixel_rays(points_px, K)
+    missing = rays * points_m[..., 2:] - points_m[..., :2]
+    middle_ray, middle_missing = rays.mean(-2), missing.mean(-2)
+    about = rays - middle_ray[..., None, :]
+    spread = about.square().sum((-2, -1)).clamp(min=MIN_SPREAD)
+    nearest = NEAREST_M - points_m[..., 2].amin(-1)
+    depth = torch.maximum(-(about * missing).sum((-2, -1)) / spread, nearest)
+    return torch.cat((middle_missing + depth[..., None] * middle_ray, depth[..., None]), dim=-1)

@@ -1,8 +1,8 @@
 """Cropping a hand as a virtual camera would see it.
 
-A hand away from the middle of a picture is seen from the side: cut out plainly, it looks rotated. So a crop here is
+A hand away from the middle of an image is seen from the side: cut out plainly, it looks rotated. So a crop here is
 the view of a camera at the same place, turned until its axis passes through the middle of the box. Turning a camera
-changes a picture by a homography alone, whatever the depths, so picture, joints and intrinsics stay exactly consistent.
+changes an image by a homography alone, whatever the depths, so image, joints and intrinsics stay exactly consistent.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-Picture = NDArray[np.uint8]
+from graphhand.types import FloatArray, Image
 
 CROP_MARGIN = 1.4
 """Side of a crop over the longer side of the hand's tight box: room for the fingertips' flesh and for a loose box. A
@@ -41,21 +40,21 @@ class CropCamera:
 
     def warp(
         self,
-        image: Picture,
+        image: Image,
         border_value: tuple[int, int, int] = (0, 0, 0),
         reflect: bool = False,
-        tone: Callable[[Picture], Picture] | None = None,
-    ) -> Picture:
-        """The crop of an ``(H, W, 3)`` picture, ``(size, size, 3)``.
+        tone: Callable[[Image], Image] | None = None,
+    ) -> Image:
+        """The crop of an ``(H, W, 3)`` image, ``(size, size, 3)``.
 
         Shrinking by more than half goes through a smaller copy first, so that nothing aliases. Only the part of the
-        picture that the crop sees is looked at: a large photo's small hand costs little.
+        image that the crop sees is looked at: a large photo's small hand costs little.
 
         Args:
             image: left as it is.
-            border_value: what the crop shows outside the picture.
-            reflect: show there what a mirror at the picture's edges would.
-            tone: a change of each pixel by its own colour alone, which may write to the picture it is given. It is made
+            border_value: what the crop shows outside the image.
+            reflect: show there what a mirror at the image's edges would.
+            tone: a change of each pixel by its own colour alone, which may write to the image it is given. It is made
                 where there are fewer pixels: before the warp, where the crop enlarges, or after it; so what it would
                 make of ``border_value`` may be seen or not.
         """
@@ -92,7 +91,7 @@ class CropCamera:
         return crop if tone is None or enlarges else tone(crop)
 
     def stretched(self, stretch: ArrayLike) -> CropCamera:
-        """The same camera before a scene that is stretched in the plane of its picture.
+        """The same camera before a scene that is stretched in the plane of its image.
 
         The crop is stretched about its middle, through which the axis passes, so K still projects what it shows.
 
@@ -118,12 +117,12 @@ class CropCamera:
 
 
 def crop_camera(K: ArrayLike, box_px: ArrayLike, size: int, roll_deg: float = 0.0) -> CropCamera:
-    """The camera whose square view holds a box of the original picture.
+    """The camera whose square view holds a box of the original image.
 
     Args:
-        K: ``(3, 3)`` intrinsics of the original picture.
+        K: ``(3, 3)`` intrinsics of the original image.
         box_px: ``(4,)`` x, y, width, height in its pixels. x and y are the outer edge of the box's first pixel minus
-            a half, as everywhere: a box of the whole picture is ``(-0.5, -0.5, W, H)``. The longer side fills the crop.
+            a half, as everywhere: a box of the whole image is ``(-0.5, -0.5, W, H)``. The longer side fills the crop.
         size: side of the crop in pixels.
         roll_deg: turns the crop camera about its axis; the hand appears turned by minus as much.
 
@@ -175,12 +174,12 @@ def crop_box(hand_box_px: ArrayLike, margin: float = CROP_MARGIN) -> FloatArray:
 
 
 def whole_image_box(width: int, height: int, margin: float = 1.0) -> FloatArray:
-    """The box (4,) whose crop with this margin is the smallest square around a picture, with the same middle."""
+    """The box (4,) whose crop with this margin is the smallest square around an image, with the same middle."""
     side = max(width, height) / margin
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
 
 
-# What follows runs for every example. On matrices so small, and between pictures that drive everything else out of the
+# What follows runs for every example. On matrices so small, and between images that drive everything else out of the
 # caches, Python's own numbers are several times as quick as arrays.
 
 _Row = tuple[float, float, float]
@@ -228,13 +227,13 @@ def _scale(homography: _Rows, u: float, v: float) -> float:
 
 
 def _seen(back: _Rows, size: int, shape: tuple[int, ...], margin: float = 1.0) -> tuple[int, int, int, int]:
-    """The part (left, top, right, bottom) of a picture of this shape that a crop shows, never empty.
+    """The part (left, top, right, bottom) of an image of this shape that a crop shows, never empty.
 
     Args:
-        back: from crop pixels to the picture's.
+        back: from crop pixels to the image's.
         size: side of the crop.
-        shape: of the picture, height and width first.
-        margin: pixels of the picture around what is seen, 1 at least: interpolation reads as much.
+        shape: of the image, height and width first.
+        margin: pixels of the image around what is seen, 1 at least: interpolation reads as much.
     """
     height, width = shape[:2]
     (a, b, c), (d, e, f), (g, h, i) = back

@@ -2,6 +2,6 @@
 
 from graphhand.hand_model.arrays import HandArrays
 from graphhand.hand_model.layer import HandModel, HandOutput, SkinningTransforms
-from graphhand.hand_model.pose import mirror_pose
+from graphhand.hand_model.posing import mirror_pose
 
 __all__ = ["HandArrays", "HandModel", "HandOutput", "SkinningTransforms", "mirror_pose"]

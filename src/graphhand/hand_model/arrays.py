@@ -6,12 +6,9 @@ import hashlib
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphhand.errors import InputError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from graphhand.types import FloatArray, IntArray
 
 NUM_SKELETON_JOINTS = 16
 NUM_FINGER_JOINTS = 15

@@ -1,7 +1,15 @@
-"""Reading and writing hand files: the shipped asset, our .npz layout, and by its content a MANO pickle."""
+"""Reading and writing hand files: the shipped asset, our .npz layout, and by its content a MANO pickle.
+
+MANO's own files: finding them, reading their pickles without chumpy, and putting the left hand right.
+
+MANO (Romero, Tzionas, Black 2017) is licensed by the Max Planck Society and may not be redistributed; a user registers
+and downloads it. Nothing of it is stored in GraphHand.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -9,13 +17,220 @@ from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.files import replacing
-from graphhand.hand_model.arrays import MANO_PARENTS, HandArrays
-from graphhand.hand_model.mano import REGISTER_AT, find_hand_file, read_mano
+from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS, HandArrays
+from graphhand.io.files import replacing
+from graphhand.io.pickle_values import StateBuilder
+from graphhand.io.pickles import load_restricted
+from graphhand.types import FloatArray
+
+REGISTER_AT = "https://mano.is.tue.mpg.de"
+FOLDER_VARIABLE = "GRAPHHAND_MANO_DIR"
+# Inside a folder: the file itself, or the tree that MANO's archive unpacks to.
+_SUBFOLDERS = ("", "models", "mano_v1_2/models")
+
+# Fingertip vertices of MANO's mesh, thumb to little finger, as manopth and most papers since take them. FreiHAND's
+# annotations use neighbours of these: pass its ids to `HandModel.load` when comparing with them.
+MANO_TIP_VERTEX_IDS = {"right": (745, 317, 444, 556, 673), "left": (745, 317, 445, 556, 673)}
+FREIHAND_TIP_VERTEX_IDS = (744, 320, 443, 555, 672)
+_MANO_VERTICES = 778
+
+LEFT_NOTICE = (
+    "the left hand's shape directions had the right hand's x sign, a known fault of MANO_LEFT.pkl: negated, so that "
+    "the same shape coefficients give mirror-image hands"
+)
+_LARGEST_DENSE = 2**24  # entries of a sparse matrix written out; MANO's regressor has 12 448
+
+
+def user_data_folder() -> Path:
+    """The platform's folder for GraphHand's user data."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "graphhand"
+
+
+def find_hand_file(path: str | PathLike[str]) -> Path:
+    """Resolve a hand file: the path as given, else, for a bare file name, the usual folders in this order.
+
+    1. the path itself; 2. ``$GRAPHHAND_MANO_DIR``; 3. the user data folder's ``mano``; 4. the working directory.
+    Each folder is also searched as MANO's archive unpacks (``models/``, ``mano_v1_2/models/``).
+
+    Raises:
+        InputError: listing every path tried, and where to register for MANO.
+    """
+    path = Path(path).expanduser()
+    tried = [path]
+    if path.name == str(path):
+        folders = [user_data_folder() / "mano", Path.cwd()]
+        if os.environ.get(FOLDER_VARIABLE):
+            folders.insert(0, Path(os.environ[FOLDER_VARIABLE]).expanduser())
+        tried += [folder / sub / path.name for folder in folders for sub in _SUBFOLDERS]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    where = f"found at none of: {', '.join(str(p) for p in tried)}" if len(tried) > 1 else "no such file"
+    raise InputError(
+        path, where, f"register at {REGISTER_AT}, download MANO, and give its path or set {FOLDER_VARIABLE}"
+    )
+
+
+def read_mano(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
+    """Read MANO_RIGHT.pkl, MANO_LEFT.pkl or any pickle of the same layout; nothing in the file is run.
+
+    Args:
+        path: the file.
+        tip_vertex_ids: five fingertip vertices, thumb to little finger; None takes the file's ``tip_ids``, or for
+            MANO's own mesh of 778 vertices MANO_TIP_VERTEX_IDS.
+
+    Raises:
+        InputError: damaged, hostile, or not a hand in MANO's layout.
+    """
+    stored = load_restricted(path, allow=MANO_CLASSES)
+    remedy = "give MANO_RIGHT.pkl or MANO_LEFT.pkl as downloaded"
+    if not isinstance(stored, dict):
+        raise InputError(path, f"holds a {type(stored).__name__}, not a hand", remedy)
+    needed = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "kintree_table")
+    missing = [key for key in needed if key not in stored]
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", remedy)
+
+    def array(key: str, kind: type) -> np.ndarray:
+        value = stored[key]
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+            raise InputError(path, f"{key} is not an array of numbers", remedy)
+        return value.astype(kind)
+
+    parents = array("kintree_table", np.int64)
+    # The root's parent is stored as 2^32 - 1, which is -1 read as unsigned.
+    if parents.shape != (2, NUM_SKELETON_JOINTS) or tuple(parents[0][1:]) != MANO_PARENTS[1:]:
+        raise InputError(path, "its kinematic tree is not a hand's", remedy)
+    template = array("v_template", np.float64)
+    regressor = array("J_regressor", np.float64)
+    if template.ndim != 2 or template.shape[1] != 3 or regressor.shape != (NUM_SKELETON_JOINTS, len(template)):
+        raise InputError(path, f"v_template {template.shape} and J_regressor {regressor.shape} do not fit", remedy)
+    side = side_of(regressor @ template)
+    if tip_vertex_ids is None:
+        if "tip_ids" in stored:
+            tip_vertex_ids = [int(v) for v in array("tip_ids", np.int64).reshape(-1)]
+        elif len(template) == _MANO_VERTICES:
+            tip_vertex_ids = MANO_TIP_VERTEX_IDS[side]
+        else:
+            raise InputError(path, f"has {len(template)} vertices and no tip_ids", "give the fingertip vertex ids")
+    posedirs = array("posedirs", np.float64)
+    arrays = HandArrays(
+        v_template=template,
+        shapedirs=array("shapedirs", np.float64),
+        posedirs=posedirs if posedirs.size else np.zeros((len(template), 3, 0)),
+        joint_regressor=regressor,
+        weights=array("weights", np.float64),
+        faces=array("f", np.int64),
+        tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64),
+        hands_components=array("hands_components", np.float64) if "hands_components" in stored else np.eye(45),
+        hands_mean=array("hands_mean", np.float64).reshape(-1) if "hands_mean" in stored else np.zeros(45),
+        side=side,
+        forearm_weight=np.zeros(len(template)),
+        hand_vertex_count=len(template),
+    ).check(str(path))
+    if side == "left" and has_flipped_shapes(arrays):
+        flipped = arrays.shapedirs * np.array([-1.0, 1.0, 1.0])[:, None]
+        arrays = HandArrays(**{**vars(arrays), "shapedirs": flipped, "notices": (*arrays.notices, LEFT_NOTICE)})
+    return arrays
+
+
+def side_of(rest_joints: FloatArray) -> str:
+    """Tell a right hand from a left one by its skeleton (16, 3): at rest the thumb lies on the palm's side.
+
+    The normal (fingers x towards index) points out of the back of a right hand and out of the palm of a left one.
+    """
+    wrist = rest_joints[0]
+    knuckles = rest_joints[[1, 4, 10, 7]]
+    normal = np.cross(knuckles.mean(0) - wrist, knuckles[0] - knuckles[3])
+    thumb = rest_joints[13:16].mean(0) - wrist
+    return "right" if thumb @ normal < 0 else "left"
+
+
+def has_flipped_shapes(arrays: HandArrays) -> bool:
+    """Whether the shape directions fit the hand better with their x negated.
+
+    A change of shape moves each bone's skin about as a similarity: it grows, turns and shifts. So fit an affine map
+    per bone and shape direction and measure what is left of its linear part once scale and rotation are taken out;
+    a wrong x sign turns growth and rotation into shear and leaves more. Directions vote with their variance: in any
+    population of hands the first is chiefly overall size, where the two signs differ most.
+    """
+    flip = np.diag([-1.0, 1.0, 1.0])
+    as_stored = np.zeros(arrays.num_shape)
+    negated = np.zeros(arrays.num_shape)
+    for joint in range(1, NUM_SKELETON_JOINTS):
+        skin = arrays.weights[:, joint] > 0.5
+        if skin.sum() < 8:
+            continue
+        centred = arrays.v_template[skin] - arrays.v_template[skin].mean(0)
+        offsets = arrays.shapedirs[skin] - arrays.shapedirs[skin].mean(0)
+        # (3, 3, S): offset_c = sum_d linear_cd position_d
+        linear = np.einsum("dv,vcs->cds", np.linalg.pinv(centred), offsets)
+        as_stored += _shear(linear)
+        negated += _shear(np.einsum("ab,bcs->acs", flip, linear))
+    variance = (arrays.shapedirs**2).sum((0, 1))
+    votes = variance * (as_stored - negated) / np.maximum(as_stored + negated, 1e-12)
+    return bool(votes.sum() > 0)
+
+
+def _shear(linear: FloatArray) -> FloatArray:
+    """(S,) squared size of what is neither scale nor infinitesimal rotation in maps (3, 3, S)."""
+    symmetric = (linear + linear.transpose(1, 0, 2)) / 2
+    scale = np.einsum("iis->s", symmetric) / 3
+    return np.asarray(((symmetric - np.eye(3)[..., None] * scale) ** 2).sum((0, 1)))
+
+
+def _chumpy_value(state: Any) -> np.ndarray:
+    """chumpy.ch.Ch: the array it wraps."""
+    if not isinstance(state, dict) or not isinstance(state.get("x"), np.ndarray):
+        raise ValueError("without its array")
+    value: np.ndarray = state["x"]
+    return value
+
+
+def _chumpy_selection(state: Any) -> np.ndarray:
+    """chumpy.reordering.Select: entries of a flattened array, reshaped. MANO's shapedirs are the first 10 of 20."""
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), np.ndarray) for key in ("a", "idxs")):
+        raise ValueError("without its array")
+    source, index = state["a"], state["idxs"]
+    if index.dtype.kind not in "iu" or index.size > source.size:
+        raise ValueError("with indices that select no part of its array")
+    return np.asarray(source.reshape(-1)[index].reshape(tuple(state["preferred_shape"])))
+
+
+def _dense_matrix(state: Any) -> FloatArray:
+    """scipy.sparse csc_matrix, written out."""
+    from scipy.sparse import csc_matrix  # takes a while to import; few files hold one
+
+    if not isinstance(state, dict):
+        raise ValueError("without its state")
+    rows, columns = (int(size) for size in state["_shape" if "_shape" in state else "shape"])
+    if not 0 <= rows * columns <= _LARGEST_DENSE:
+        raise ValueError("with sizes that do not fit")
+    data, indices, pointer = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
+    matrix = csc_matrix((data.astype(np.float64, casting="same_kind"), indices, pointer), shape=(rows, columns))
+    matrix.check_format(full_check=True)  # that all rows exist; the rest was checked before
+    return np.asarray(matrix.toarray())
+
+
+MANO_CLASSES: dict[str, StateBuilder] = {
+    "chumpy.ch.Ch": _chumpy_value,
+    "chumpy.reordering.Select": _chumpy_selection,
+    "scipy.sparse.csc.csc_matrix": _dense_matrix,
+    "scipy.sparse._csc.csc_matrix": _dense_matrix,
+}
+
 
 _ASSETS = Path(__file__).parent / "assets"
 BUNDLED_HANDS = {"default": _ASSETS / "hand_cc0.npz", "broad": _ASSETS / "hand_cc0_broad.npz"}
@@ -52,7 +267,7 @@ def bundled_arrays(name: str = "default") -> HandArrays:
 
 def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
     """Read a hand, whichever of the two layouts the file has; a bare file name is also looked for where
-    `graphhand.hand_model.mano.find_hand_file` says.
+    `graphhand.hand_model.files.find_hand_file` says.
 
     Args:
         path: a name among `BUNDLED_HANDS`, or an .npz of ours or a MANO pickle; the content decides, not the name.

@@ -15,8 +15,7 @@ from torch.nn.functional import normalize, pad
 
 from graphhand.geometry import axis_angle_to_matrix, best_rotation, matrix_to_axis_angle
 from graphhand.hand_model.layer import HandModel
-from graphhand.hand_model.pose import mirror_pose
-from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser
+from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser, mirror_pose
 from graphhand.skeleton import FINGERS, KNUCKLES, Joint, bone_vectors
 
 LENGTH_MM = 3.0

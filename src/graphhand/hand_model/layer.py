@@ -12,17 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from graphhand.devices import full_precision
-from graphhand.hand_model.arrays import (
-    MANO_PARENTS,
-    NUM_FINGER_JOINTS,
-    NUM_SKELETON_JOINTS,
-    FloatArray,
-    HandArrays,
-    IntArray,
-)
+from graphhand.hand_model.arrays import MANO_PARENTS, NUM_FINGER_JOINTS, NUM_SKELETON_JOINTS, HandArrays
 from graphhand.hand_model.files import bundled_arrays, read_hand
-from graphhand.hand_model.pose import holds_matrices, quaternion_products, rotation_entries
+from graphhand.hand_model.posing import holds_matrices, quaternion_products, rotation_entries
 from graphhand.skeleton import to_graphhand_order
+from graphhand.types import FloatArray, IntArray
 
 _NUM_FINGERS = 5
 _NUM_TIPS = 5
@@ -157,7 +151,7 @@ class HandModel(nn.Module):
         Args:
             path: "default", "broad" (``docs/hand_model.md``) or a file. A bare file name such as "MANO_RIGHT.pkl" is
                 also looked for in ``$GRAPHHAND_MANO_DIR``, the user data folder and the working directory
-                (`graphhand.hand_model.mano.find_hand_file`).
+                (`graphhand.hand_model.files.find_hand_file`).
             dtype: of the floating-point buffers.
             tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
 

@@ -1,9 +1,8 @@
 """From a photo, or a video's frames, to hands in their own coordinates."""
 
 from graphhand.inference.estimator import HandPoseEstimator
-from graphhand.inference.results import Camera, Hand, JointPosition, Prediction, Side
-from graphhand.inference.smoothing import OneEuroFilter
-from graphhand.inference.tracking import HandTracker
+from graphhand.inference.tracking import HandTracker, OneEuroFilter
+from graphhand.types import Camera, Hand, JointPosition, Prediction, Side
 
 __all__ = [
     "Camera",

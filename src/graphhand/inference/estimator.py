@@ -1,4 +1,4 @@
-"""The estimator: pictures in, hands out, with all that lies between a photo and the network's square crop.
+"""The estimator: images in, hands out, with all that lies between a photo and the network's square crop.
 
 One crop is one view of a virtual camera turned towards the box (``graphhand.geometry.crop_camera``).
 """
@@ -18,30 +18,29 @@ from torch import nn
 from graphhand.devices import usable_device
 from graphhand.errors import InputError
 from graphhand.geometry import crop_box, crop_camera, whole_image_box
-from graphhand.images import Photo, read_photo
-from graphhand.inference.localisation import meets_image
-from graphhand.inference.looks import (
+from graphhand.inference.crops import (
+    CropView,
     Estimate,
-    FloatArray,
     Image,
-    Look,
     check_max_hands,
-    cut_crops,
+    crop_views,
+    extract_crops,
     least_score,
-    looks_at,
+    meets_image,
     most_likely_side,
     sides_to_try,
 )
-from graphhand.inference.onnx_network import ONNX_SUFFIX, OnnxNetwork
-from graphhand.inference.results import Camera, Hand, Side
-from graphhand.inference.search import several_hands, surer_in_windows
-from graphhand.model.output import NetworkOutput
+from graphhand.inference.detection import several_hands, sliding_window_search
+from graphhand.inference.runtime import ONNX_SUFFIX, OnnxNetwork
+from graphhand.io import Photo, read_photo
+from graphhand.models.generator import NetworkOutput
 from graphhand.skeleton import Joint
+from graphhand.types import Camera, FloatArray, Hand, Side
 
 MAX_RECROPS = 1
 """How often the crop is renewed around the joints just found. More looks gained nothing on 94 photos."""
 
-DECIDED = 5.0
+SIDE_LOGIT_MARGIN = 5.0
 """Log-odds by which a side is so much likelier after the first look that the other is not looked at more closely. Of
 200 drawn hands, left and right, two thirds were decided, none of which a closer look at both found to be the other."""
 
@@ -74,12 +73,11 @@ class HandPoseEstimator:
             exported = OnnxNetwork(weights)
             self._set(exported, exported.config.name)
             return
-        from graphhand.model.checkpoint import load_generator
-        from graphhand.model.folding import for_prediction
+        from graphhand.models.checkpoint import fuse_conv_bn, load_generator
 
         self.device = usable_device(device)
         generator, card = load_generator(weights, self.device)
-        self._set(for_prediction(generator), str(card.get("name") or Path(weights).name))
+        self._set(fuse_conv_bn(generator), str(card.get("name") or Path(weights).name))
 
     @classmethod
     def from_generator(
@@ -88,7 +86,7 @@ class HandPoseEstimator:
         """Around a network that is already in memory, for instance during training.
 
         Args:
-            generator: as :class:`graphhand.model.Generator`: ``forward(image (B, 3, S, S) in [0, 1], K (B, 3, 3))``,
+            generator: as :class:`graphhand.models.Generator`: ``forward(image (B, 3, S, S) in [0, 1], K (B, 3, 3))``,
                 with ``config.image_size`` and ``config.crop_margin``.
             name: what results call the model.
             device: as above; the network is moved there and set to evaluation mode.
@@ -99,7 +97,7 @@ class HandPoseEstimator:
         return self
 
     def _set(self, generator: nn.Module, name: str) -> None:
-        # Weights as the pictures lie in memory: on a CPU a tenth to a quarter faster.
+        # Weights as the images lie in memory: on a CPU a tenth to a quarter faster.
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.margin = float(generator.config.crop_margin)  # type: ignore[union-attr, arg-type]
         self.image_size = int(generator.config.image_size)  # type: ignore[union-attr, arg-type]
@@ -118,17 +116,17 @@ class HandPoseEstimator:
         max_hands: int = 1,
         min_score: float | None = None,
     ) -> list[Hand]:
-        """The hand in one picture, or its hands.
+        """The hand in one image, or its hands.
 
-        By default the whole picture is looked at first, then once more, closer, around the joints found. Where that
-        leaves a network with heatmaps unsure, overlapping windows of the picture are searched for a smaller hand.
+        By default the whole image is looked at first, then once more, closer, around the joints found. Where that
+        leaves a network with heatmaps unsure, overlapping windows of the image are searched for a smaller hand.
         Where several hands are asked for, windows are always searched.
 
         Args:
-            image: (H, W, 3) uint8 **RGB**, a picture file, or one that was read by :func:`graphhand.images.read_photo`.
+            image: (H, W, 3) uint8 **RGB**, an image file, or one that was read by :func:`graphhand.io.read_photo`.
             box: (4,) x, y, width, height of the hand in the image's pixels, as detectors give it (the crop takes
                 1.4 times its longer side, or what the network was trained on); it is used as it stands.
-            whole_image: look once at the whole picture: for pictures already cut to one hand.
+            whole_image: look once at the whole image: for images already cut to one hand.
             side: the hand's side if known; ``"auto"`` tries both and keeps the likelier.
             K: (3, 3) intrinsics of the image, if known; or
             focal_px: its focal length in pixels, the principal point being the middle; or
@@ -136,7 +134,7 @@ class HandPoseEstimator:
                 it says nothing, 60 degrees are assumed and the result's camera says so.
             max_hands: how many hands to find at most.
             min_score: what a hand must score to be one. None: where one hand is asked for there is one in every
-                picture, and of several each must score 0.5.
+                image, and of several each must score 0.5.
 
         Returns:
             The hands, surest first: at most ``max_hands`` of them.
@@ -171,16 +169,16 @@ class HandPoseEstimator:
         max_hands: int = 1,
         min_score: float | None = None,
     ) -> list[list[Hand]]:
-        """Several pictures in one batch; arguments as in a single call, applied to every picture.
+        """Several images in one batch; arguments as in a single call, applied to every image.
 
-        All pictures are held in memory at once: give thousands in portions.
+        All images are held in memory at once: give thousands in portions.
 
         Args:
             images: as in a single call.
-            boxes: one box for each picture.
+            boxes: one box for each image.
 
         Returns:
-            For each picture its hands, equal to what single calls give.
+            For each image its hands, equal to what single calls give.
 
         Raises:
             InputError, ValueError: as a single call.
@@ -190,31 +188,31 @@ class HandPoseEstimator:
         if boxes is not None and whole_image:
             raise ValueError("a box and whole_image exclude each other")
         if boxes is not None and len(boxes) != len(images):
-            raise ValueError(f"{len(images)} pictures came with {len(boxes)} boxes")
+            raise ValueError(f"{len(images)} images came with {len(boxes)} boxes")
         check_max_hands(max_hands, told_where=boxes is not None or whole_image)
         photos = [_checked(item) for item in images]
-        pictures = [photo.image for photo in photos]
-        cameras = [Camera.of_picture(p.shape[1], p.shape[0], K, focal_px, fov_deg, told) for p, told in photos]
+        arrays = [photo.image for photo in photos]
+        cameras = [Camera.of_image(p.shape[1], p.shape[0], K, focal_px, fov_deg, told) for p, told in photos]
         if max_hands > 1:
-            found = [several_hands(self.look, p, c, sides, self.margin, max_hands) for p, c in zip(pictures, cameras)]
+            found = [several_hands(self.look, p, c, sides, self.margin, max_hands) for p, c in zip(arrays, cameras)]
             return [[e.hand(self.model) for e in hands if e.score >= least] for hands in found]
         if boxes is None and not whole_image:
-            groups = self.locate(pictures, cameras, sides)
+            groups = self.locate(arrays, cameras, sides)
         else:
-            places = [None] * len(pictures) if boxes is None else boxes
+            places = [None] * len(arrays) if boxes is None else boxes
             groups = self.look(
-                [looks_at(p, camera, sides, self.crop(p, place)) for p, camera, place in zip(pictures, cameras, places)]
+                [crop_views(p, camera, sides, self.crop(p, place)) for p, camera, place in zip(arrays, cameras, places)]
             )
         best = [most_likely_side(group) for group in groups]
         return [[estimate.hand(self.model)] if estimate.score >= least else [] for estimate in best]
 
-    def crop(self, picture: Image, box: ArrayLike | None) -> FloatArray:
-        """The square (4,), in the picture's pixels, for a hand's box (4,), or for the whole picture.
+    def crop(self, image: Image, box: ArrayLike | None) -> FloatArray:
+        """The square (4,), in the image's pixels, for a hand's box (4,), or for the whole image.
 
         Raises:
-            ValueError: the box is none, or lies outside the picture.
+            ValueError: the box is none, or lies outside the image.
         """
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if box is None:
             return whole_image_box(width, height)
         if not meets_image(box, width, height):
@@ -223,47 +221,49 @@ class HandPoseEstimator:
 
     def locate(
         self,
-        pictures: Sequence[Image],
+        images: Sequence[Image],
         cameras: Sequence[Camera],
         sides: Sequence[Side],
         windows: slice = slice(None),
     ) -> list[list[Estimate]]:
-        """Find the hand wherever in a picture it is.
+        """Find the hand wherever in an image it is.
 
         Args:
-            pictures: (H, W, 3) uint8 RGB.
-            cameras: of each picture.
+            images: (H, W, 3) uint8 RGB.
+            cameras: of each image.
             sides: those to try.
-            windows: which of a picture's windows are searched where it must be searched, to spread a search over the
+            windows: which of an image's windows are searched where it must be searched, to spread a search over the
                 frames of a video.
 
         Returns:
-            For each picture its estimates, one a side; :func:`~graphhand.inference.looks.most_likely_side` chooses.
+            For each image its estimates, one a side; :func:`~graphhand.inference.crops.most_likely_side` chooses.
         """
-        whole = [looks_at(p, camera, sides, self.crop(p, None)) for p, camera in zip(pictures, cameras)]
+        whole = [crop_views(p, camera, sides, self.crop(p, None)) for p, camera in zip(images, cameras)]
         found = [estimate for group in self.look(whole) for estimate in group]
         for _ in range(MAX_RECROPS):
             least = [
-                most_likely_side(group).right_logit - DECIDED for group in _in_groups(found, len(sides)) for _ in sides
+                most_likely_side(group).handedness_logit - SIDE_LOGIT_MARGIN
+                for group in _in_groups(found, len(sides))
+                for _ in sides
             ]
             closer = {
                 i: look
                 for i, estimate in enumerate(found)
-                if estimate.right_logit >= least[i] and (look := estimate.closer(self.margin)) is not None
+                if estimate.handedness_logit >= least[i] and (look := estimate.closer(self.margin)) is not None
             }
             for i, (estimate,) in zip(closer, self.look([[look] for look in closer.values()])):
                 found[i] = estimate
         groups = _in_groups(found, len(sides))
-        return [surer_in_windows(self.look, group, self.margin, windows) for group in groups]
+        return [sliding_window_search(self.look, group, self.margin, windows) for group in groups]
 
-    def look(self, groups: Sequence[Sequence[Look]]) -> list[list[Estimate]]:
+    def look(self, groups: Sequence[Sequence[CropView]]) -> list[list[Estimate]]:
         """What the network sees in crops.
 
         Args:
             groups: looks, grouped as the estimates are to be; every group has the same number.
 
         Returns:
-            The estimates, in their looks' own pictures.
+            The estimates, in their looks' own images.
         """
         looks = [look for group in groups for look in group]
         size = _CPU_BATCH if self.device.type == "cpu" else max(1, len(looks))
@@ -271,22 +271,24 @@ class HandPoseEstimator:
         return _in_groups(estimates, len(groups[0])) if groups else []
 
     @torch.inference_mode()
-    def _pass(self, looks: Sequence[Look]) -> list[Estimate]:
+    def _pass(self, looks: Sequence[CropView]) -> list[Estimate]:
         """One batch of the network."""
         cameras = [crop_camera(look.camera.K, look.box, self.image_size) for look in looks]
-        crops = np.stack(cut_crops(looks, cameras))
+        crops = np.stack(extract_crops(looks, cameras))
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0  # channels stay last
         K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
         known = torch.tensor([not look.camera.assumed for look in looks], device=self.device)
         output = cast(NetworkOutput, self.generator(image, K, camera_known=known))
         wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
-        joints_m, joints_px, wrist_m, right_logit = (
+        joints_m, joints_px, wrist_m, handedness_logit = (
             value.cpu().double().numpy()
-            for value in (output.joints_m, output.joints_px, wrist_cam_m, output.right_logit)
+            for value in (output.joints_m, output.joints_px, wrist_cam_m, output.handedness_logit)
         )
         spread = [np.nan] * len(looks) if output.spread is None else output.spread.tolist()
         return [
-            Estimate.in_picture(look, camera, joints_m[i], joints_px[i], wrist_m[i], float(right_logit[i]), spread[i])
+            Estimate.in_image(
+                look, camera, joints_m[i], joints_px[i], wrist_m[i], float(handedness_logit[i]), spread[i]
+            )
             for i, (look, camera) in enumerate(zip(looks, cameras))
         ]
 

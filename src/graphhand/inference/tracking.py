@@ -1,7 +1,14 @@
-"""Hands through a video: looked for where they just were, their sides agreed over frames, their jitter smoothed."""
+"""Hands through a video: looked for where they just were, their sides agreed over frames, their jitter smoothed.
+
+The One Euro filter: little jitter when things are still, little delay when they move.
+
+Casiez, Roussel and Vogel, *1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems*,
+CHI 2012.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -9,29 +16,84 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphhand.inference.estimator import HandPoseEstimator
-from graphhand.inference.localisation import recrop_box
-from graphhand.inference.looks import (
-    UNSURE,
+from graphhand.inference.crops import (
+    MAX_SPREAD,
     Estimate,
-    FloatArray,
     Image,
     check_max_hands,
+    crop_views,
     least_score,
-    looks_at,
+    recrop_box,
     sides_to_try,
 )
-from graphhand.inference.results import Camera, Hand, Side
-from graphhand.inference.search import non_maximum_suppression, several_hands
-from graphhand.inference.smoothing import OneEuroFilter
+from graphhand.inference.detection import non_maximum_suppression, several_hands
+from graphhand.inference.estimator import HandPoseEstimator
+from graphhand.types import Camera, FloatArray, Hand, Side
 
-LOST = 2 * UNSURE
+
+class OneEuroFilter:
+    """A low-pass filter of points whose cutoff frequency rises with their speed.
+
+    A point's coordinates share one speed, its length, so that turning the axes turns the outcome.
+
+    Args:
+        min_cutoff_hz: cutoff of a point at rest; lower is smoother.
+        beta: how much the cutoff rises, in Hz for a unit of length a second; higher follows faster.
+        speed_cutoff_hz: cutoff of the speed's own filter.
+    """
+
+    def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.0, speed_cutoff_hz: float = 1.0) -> None:
+        self.min_cutoff_hz, self.beta, self.speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what came before: the next points are taken as they are."""
+        self._value: FloatArray | None = None
+        self._velocity: FloatArray | None = None
+        self._time_s = 0.0
+
+    def __call__(self, points: ArrayLike, time_s: float, unit: float = 1.0) -> FloatArray:
+        """The next points, smoothed.
+
+        Args:
+            points: (..., D), every time of the same shape.
+            time_s: seconds; later than the time before.
+            unit: what counts as a unit of length, in that of the points.
+
+        Returns:
+            (..., D).
+
+        Raises:
+            ValueError: time does not advance.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        if self._value is None or self._velocity is None:
+            self._value, self._velocity = points, np.zeros_like(points)
+        else:
+            step_s = time_s - self._time_s
+            if not step_s > 0:
+                raise ValueError(f"time must advance: {time_s} s after {self._time_s} s")
+            velocity = (points - self._value) / step_s
+            self._velocity = self._velocity + _share(self.speed_cutoff_hz, step_s) * (velocity - self._velocity)
+            speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True) / unit
+            self._value = self._value + _share(self.min_cutoff_hz + self.beta * speed, step_s) * (points - self._value)
+        self._time_s = time_s
+        return self._value
+
+
+def _share(cutoff_hz: float | FloatArray, step_s: float) -> float | FloatArray:
+    """How much of a step the filter follows: alpha of the paper's Eq. 3 and 4."""
+    turns = 2 * math.pi * cutoff_hz * step_s
+    return turns / (turns + 1)
+
+
+LOST = 2 * MAX_SPREAD
 """Spread of the heatmaps above which a hand is no longer where it was, and the frame is searched anew."""
 
 SIDE_MEMORY_S = 1.0
 """Time after which what a frame said of the hand's side counts 1/e."""
 
-AGREED = 40.0
+SIDE_LOGIT_MARGIN_VIDEO = 40.0
 """Log-odds, summed over the last frames, from which on a hand that is followed is looked at as of its side alone."""
 
 LIVE_PORTIONS = 6
@@ -92,7 +154,7 @@ class HandTracker:
         self.min_score = least_score(min_score, max_hands)
         self._box = box  # of the first frame
         self._sides = sides_to_try(side)
-        self._camera_of = partial(Camera.of_picture, K=K, focal_px=focal_px, fov_deg=fov_deg)
+        self._camera_of = partial(Camera.of_image, K=K, focal_px=focal_px, fov_deg=fov_deg)
         self._smooth = smooth
         self._hands = [_FollowedHand(self._sides, smooth, None)] if max_hands == 1 else []
         self._count = 0  # of several hands, so far
@@ -119,7 +181,7 @@ class HandTracker:
             self._take(hand, self._estimates(hand, image, camera), time_s)
         else:
             self._follow(image, camera, time_s)
-            self._welcome(image, camera, time_s)
+            self._start_tracks(image, camera, time_s)
         return [hand.result(time_s, self.estimator.model) for hand in self._hands if hand.last is not None]
 
     def _take(self, hand: _FollowedHand, group: list[Estimate], time_s: float) -> None:
@@ -136,17 +198,17 @@ class HandTracker:
         elif hand.last is not None:
             place = self._next_box(hand.last)
         if place is not None:
-            (group,) = self.estimator.look([looks_at(image, camera, hand.sides, place)])
+            (group,) = self.estimator.look([crop_views(image, camera, hand.sides, place)])
             if given or not _is_lost(group):
                 return group
         hand.lose()
         return self.estimator.locate([image], [camera], self._sides, self._windows())[0]
 
     def _follow(self, image: Image, camera: Camera, time_s: float) -> None:
-        """Look at several hands where each was; two that have become one are one."""
+        """CropView at several hands where each was; two that have become one are one."""
         for hand in self._hands:
             place = None if hand.last is None else self._next_box(hand.last)
-            group = [] if place is None else self.estimator.look([looks_at(image, camera, hand.sides, place)])[0]
+            group = [] if place is None else self.estimator.look([crop_views(image, camera, hand.sides, place)])[0]
             if group and not _is_lost(group):
                 self._take(hand, group, time_s)
             else:
@@ -157,7 +219,7 @@ class HandTracker:
             self._search_s = time_s  # it may be elsewhere
         self._hands = still
 
-    def _welcome(self, image: Image, camera: Camera, time_s: float) -> None:
+    def _start_tracks(self, image: Image, camera: Camera, time_s: float) -> None:
         """Search for hands beside those followed, from time to time."""
         missing = self.max_hands - len(self._hands)
         if not missing or time_s < self._search_s:
@@ -175,7 +237,7 @@ class HandTracker:
                 self._count += 1
 
     def _windows(self) -> slice:
-        """Of a picture's windows, those whose turn it is to be searched."""
+        """Of an image's windows, those whose turn it is to be searched."""
         windows = slice(self._portion, None, self._portions)
         self._portion = (self._portion + 1) % self._portions
         return windows
@@ -205,7 +267,7 @@ class _FollowedHand:
     @property
     def sides(self) -> tuple[Side, ...]:
         """Those still in question."""
-        agreed = abs(self._right) >= AGREED and len(self._sides) > 1
+        agreed = abs(self._right) >= SIDE_LOGIT_MARGIN_VIDEO and len(self._sides) > 1
         return (self._side,) if agreed else self._sides
 
     @property
@@ -216,7 +278,9 @@ class _FollowedHand:
     def take(self, group: list[Estimate], time_s: float) -> Estimate:
         """Remember what a frame showed, and choose the estimate of the side that all frames together say."""
         self._right *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
-        self._right += sum(e.right_logit if e.look.side == "right" else -e.right_logit for e in group) / len(group)
+        self._right += sum(e.handedness_logit if e.look.side == "right" else -e.handedness_logit for e in group) / len(
+            group
+        )
         self._time_s = time_s
         estimate = next((e for e in group if e.look.side == self._side), group[0])
         if self.last is not None and self.last.look.side != estimate.look.side:
@@ -258,7 +322,7 @@ def _is_lost(group: list[Estimate]) -> bool:
 
 
 def _pixels_a_metre(estimate: Estimate) -> float:
-    """At the hand's distance, from the spread of its joints in the picture and across the line of sight."""
-    in_picture = estimate.joints_px - estimate.joints_px.mean(0)
+    """At the hand's distance, from the spread of its joints in the image and across the line of sight."""
+    in_image = estimate.joints_px - estimate.joints_px.mean(0)
     across = estimate.joints_rel_m[:, :2] - estimate.joints_rel_m[:, :2].mean(0)
-    return float(np.linalg.norm(in_picture) / max(float(np.linalg.norm(across)), 1e-9))
+    return float(np.linalg.norm(in_image) / max(float(np.linalg.norm(across)), 1e-9))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from graphhand.data.augmentation import Augmentation
 from graphhand.errors import InputError, fault_message
 from graphhand.geometry import CROP_MARGIN
-from graphhand.model.config import DiscriminatorConfig, GeneratorConfig, StrictModel
+from graphhand.models.config import DiscriminatorConfig, GeneratorConfig, StrictModel
 
 
 class RenderedSource(StrictModel):
@@ -23,7 +23,7 @@ class RenderedSource(StrictModel):
     kind: Literal["rendered"] = "rendered"
     seed: int = Field(0, ge=0, description="seed of the drawn set")
     samples: int | None = Field(
-        None, ge=1, description="size of the set, drawn anew each epoch; null never shows a picture twice"
+        None, ge=1, description="size of the set, drawn anew each epoch; null never shows an image twice"
     )
     first: int = Field(0, ge=0, description="index of the first sample: disjoint ranges are disjoint sets")
     switches: dict[str, Any] = Field(default_factory=dict, description="fields of RenderConfig to change")
@@ -37,22 +37,22 @@ class DatasetSource(StrictModel):
     name: str = Field(description="plain, rhd, stb, freihand, ...")
     root: Path = Field(description="its folder")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of its loader, such as split")
-    whole_picture: bool = Field(
-        False, description="see each picture whole, not cut around its hand: for pictures that are crops already"
+    whole_image: bool = Field(
+        False, description="see each image whole, not cut around its hand: for images that are crops already"
     )
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
-class HandlessSource(StrictModel):
-    """Pictures of anything but hands: the handedness head and the heatmaps learn to say so, everything else nothing."""
+class NegativesSource(StrictModel):
+    """Images of anything but hands: the handedness head and the heatmaps learn to say so, everything else nothing."""
 
     kind: Literal["handless"]
-    root: Path = Field(description="folder of pictures, each seen whole")
+    root: Path = Field(description="folder of images, each seen whole")
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
 Source = Annotated[RenderedSource | DatasetSource, Field(discriminator="kind")]
-TrainSource = Annotated[RenderedSource | DatasetSource | HandlessSource, Field(discriminator="kind")]
+TrainSource = Annotated[RenderedSource | DatasetSource | NegativesSource, Field(discriminator="kind")]
 
 
 class LossWeights(StrictModel):
@@ -149,11 +149,11 @@ class TrainConfig(StrictModel):
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of the generator's moving average, which is then what a stage leaves"
     )
-    channels_last: bool = Field(False, description="keep pictures and feature maps channel by channel last in memory")
+    channels_last: bool = Field(False, description="keep images and feature maps channel by channel last in memory")
     fused_optimizer: bool | None = Field(None, description="Adam in one kernel; null uses it on CUDA and CPU")
     compile: bool = Field(False, description="torch.compile of the generator; needs a C++ compiler")
     validation_epochs: int = Field(1, ge=1, description="epochs between validations")
-    pictures: int = Field(
+    images: int = Field(
         8, ge=0, description="validation crops drawn at each validation, beside curves.png; 0 draws neither"
     )
     log: Literal["csv", "tensorboard"] = Field("csv", description="tensorboard writes both")
@@ -170,9 +170,9 @@ class TrainConfig(StrictModel):
             raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
         if (self.losses.heatmaps or self.losses.keypoint_depths) and not self.generator.keypoints:
             raise ValueError("losses.heatmaps and losses.keypoint_depths need generator.keypoints")
-        handless = [isinstance(source, HandlessSource) for source in self.train]
+        handless = [isinstance(source, NegativesSource) for source in self.train]
         if all(handless):
-            raise ValueError("train has handless sources alone: name pictures of hands too")
+            raise ValueError("train has handless sources alone: name images of hands too")
         if self.losses.absence and not (self.generator.keypoints and any(handless)):
             raise ValueError("losses.absence needs generator.keypoints and a handless source in train")
         if self.epoch_samples < self.batch_size:
@@ -188,7 +188,7 @@ class TrainConfig(StrictModel):
         return self
 
     def _drawn_whole(self, source: RenderedSource) -> None:
-        """Hands drawn in the very picture that the network sees are right hands, cut and lit by the engine."""
+        """Hands drawn in the very image that the network sees are right hands, cut and lit by the engine."""
         if self.augmentation != Augmentation():
             raise ValueError(
                 "augmentation is not read where all hands are drawn on the spot: set switches, or draw files"
@@ -271,7 +271,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-_KINDS: dict[int | str, Any] = {"rendered": RenderedSource, "dataset": DatasetSource, "handless": HandlessSource}
+_KINDS: dict[int | str, Any] = {"rendered": RenderedSource, "dataset": DatasetSource, "handless": NegativesSource}
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -15,22 +15,21 @@ from torch.utils.data import DataLoader, Dataset
 from graphhand.data import (
     HandBatch,
     HandDataset,
-    HandlessPictures,
     HandLoader,
     HandSample,
     MixedHands,
+    NegativeImages,
     WeightedSet,
     open_dataset,
 )
-from graphhand.data.batch import RowFlags
-from graphhand.data.loading import SkippedSamples, prepare_worker
-from graphhand.data.mixing import walk
+from graphhand.data.loader import SkippedSamples, epoch_permutation, prepare_worker
+from graphhand.data.sample import RowFlags
 from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics, whole_image_box
-from graphhand.layouts.filling import records
-from graphhand.rendering import RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import DatasetSource, HandlessSource, RenderedSource, TrainConfig, TrainSource
+from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine
+from graphhand.synthesis.writers.dataset import records
+from graphhand.training.config import DatasetSource, NegativesSource, RenderedSource, TrainConfig, TrainSource
 
 
 class BatchSource(Protocol):
@@ -91,23 +90,23 @@ def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) 
 
 
 def open_source(source: TrainSource, config: TrainConfig) -> HandDataset:
-    """One source as a data set of labelled pictures.
+    """One source as a data set of labelled images.
 
     Raises:
         InputError: no such data set, or an option its loader does not have.
     """
     if isinstance(source, RenderedSource):
         return RenderedHands(source, config.generator.image_size)
-    if isinstance(source, HandlessSource):
-        return WholePictures(HandlessPictures(source.root), config.generator.crop_margin)
+    if isinstance(source, NegativesSource):
+        return WholeImages(NegativeImages(source.root), config.generator.crop_margin)
     samples = open_dataset(source.name, source.root, **source.options)
-    return WholePictures(samples, config.generator.crop_margin) if source.whole_picture else samples
+    return WholeImages(samples, config.generator.crop_margin) if source.whole_image else samples
 
 
-class WholePictures:
-    """Samples whose crop is the picture itself (its longer side): FreiHAND's, or drawn ones.
+class WholeImages:
+    """Samples whose crop is the image itself (its longer side): FreiHAND's, or drawn ones.
 
-    The loader cuts ``margin`` times a sample's box, so the box given to it is the picture's shrunk by as much.
+    The loader cuts ``margin`` times a sample's box, so the box given to it is the image's shrunk by as much.
     """
 
     def __init__(self, samples: HandDataset, margin: float) -> None:
@@ -146,7 +145,7 @@ def render_config(source: RenderedSource, image_size: int) -> RenderConfig:
 class RenderedHands:
     """Drawn hands as a data set, one at a time: for validation and for mixtures.
 
-    Pictures are drawn half as large again as the network's crop, which the loader then cuts around the hand.
+    Images are drawn half as large again as the network's crop, which the loader then cuts around the hand.
     """
 
     def __init__(self, source: RenderedSource, image_size: int) -> None:
@@ -170,7 +169,7 @@ _Key = tuple[tuple[int, int, slice], list[int]]
 
 
 class RenderedBatches:
-    """Batches drawn whole, in the picture the network sees: no file, no crop, no further augmentation."""
+    """Batches drawn whole, in the image the network sees: no file, no crop, no further augmentation."""
 
     def __init__(
         self,
@@ -208,7 +207,7 @@ class RenderedBatches:
 
     @property
     def ahead(self) -> int:
-        """How many batches are drawn together: on a GPU, which takes as long over a few pictures as over many."""
+        """How many batches are drawn together: on a GPU, which takes as long over a few images as over many."""
         return max(1, self._drawer.engine.at_once // self.batch_size) if self._on_gpu else 1
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
@@ -216,7 +215,7 @@ class RenderedBatches:
         if self.source.samples is None:
             order = np.arange(epoch * count, (epoch + 1) * count)
         else:
-            order = walk(self.source.samples, epoch * count, count, (self.config.seed,))
+            order = epoch_permutation(self.source.samples, epoch * count, count, (self.config.seed,))
         order = order + self.source.first
         self._keys = []
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)

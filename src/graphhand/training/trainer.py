@@ -15,24 +15,28 @@ from torch.optim import Optimizer
 from graphhand.data import HandBatch
 from graphhand.devices import copies_ahead
 from graphhand.errors import GraphHandError, InputError
-from graphhand.model.checkpoint import load_initial_backbones, load_initial_state, save_generator
-from graphhand.model.discriminator import build_discriminator
-from graphhand.model.generator import Generator, GeneratorOutput
-from graphhand.training.average import WeightAverage
-from graphhand.training.batch_norm import average_batch_statistics, synchronise_batch_norm
-from graphhand.training.checkpoint import Position, save_checkpoint
+from graphhand.models.checkpoint import load_initial_backbones, load_initial_state, save_generator
+from graphhand.models.discriminator import build_discriminator
+from graphhand.models.generator import Generator, GeneratorOutput
+from graphhand.training.checkpoint import Position, find_checkpoint, refuse_other_config, save_checkpoint
 from graphhand.training.config import LossWeights, TrainConfig
-from graphhand.training.distributed import Processes, make_fabric
-from graphhand.training.journal import Journal
-from graphhand.training.meter import Meter
-from graphhand.training.parts import Share
-from graphhand.training.players import learning_rate, make_players, set_rates
-from graphhand.training.resume import find_checkpoint, refuse_other_config
+from graphhand.training.distributed import Processes, average_batch_statistics, make_fabric, synchronise_batch_norm
+from graphhand.training.logging import RunLogger, ThroughputMonitor
+from graphhand.training.microbatch import Share
 from graphhand.training.run_folder import RunFolder, environment_record
 from graphhand.training.sources import training_batches, validation_batches
-from graphhand.training.stages import Player, Terms, stage_one_step, stage_three_step, stage_two_step, supervised_loss
-from graphhand.training.stop import StopRequest
-from graphhand.training.validation import validate
+from graphhand.training.steps import (
+    Player,
+    Terms,
+    learning_rate,
+    make_players,
+    set_rates,
+    stage_one_step,
+    stage_three_step,
+    stage_two_step,
+    supervised_loss,
+)
+from graphhand.training.validation import StopRequest, WeightAverage, validate
 
 
 class Trainer:
@@ -69,7 +73,7 @@ class Trainer:
         self.fabric = make_fabric(config.device, config.precision)
         self.processes = Processes()
         self.processes.require_even_shares(config.batch_size, config.accumulate)
-        self.journal = Journal(self.folder, config, quiet, self.processes.first, self.own_terms)
+        self.journal = RunLogger(self.folder, config, quiet, self.processes.first, self.own_terms)
         self._checkpoint = find_checkpoint(self.folder, resume, self.processes)
         if self._checkpoint is not None:
             refuse_other_config(self._checkpoint, config)
@@ -141,10 +145,10 @@ class Trainer:
         """One stage from wherever it stands; True when it is finished."""
         settings, total = self.config.stage(stage), self.config.stage_steps(stage)
         players = make_players(self.fabric, self.config, stage, self.generator, self.discriminator)
-        self._take_up(players)
+        self._restore_state(players)
         self.generator.train()
         self.discriminator.train()
-        meter = Meter(self.processes.size)
+        meter = ThroughputMonitor(self.processes.size)
         with self.journal.progress(stage, self.position.step, total) as advance:
             for batch in meter.timed(self._batches_from(self.position.step, total)):
                 rate = learning_rate(settings, self.position.step, total)
@@ -180,7 +184,7 @@ class Trainer:
                     return False
         return self._finish(stage, players)
 
-    def _take_up(self, players: dict[str, Player]) -> None:
+    def _restore_state(self, players: dict[str, Player]) -> None:
         """Put optimisers, moving average and random state where a checkpoint has them, or begin the stage."""
         if self._checkpoint is None:
             if self.average is not None:
@@ -227,7 +231,7 @@ class Trainer:
     def supervised_loss(
         self, output: GeneratorOutput, batch: HandBatch, weights: LossWeights, share: Share
     ) -> tuple[Tensor, Terms]:
-        """:func:`graphhand.training.stages.supervised_loss`, for subclasses with a loss of their own."""
+        """:func:`graphhand.training.steps.supervised_loss`, for subclasses with a loss of their own."""
         return supervised_loss(output, batch, weights, share)
 
     def _batches_from(self, step: int, total: int) -> Iterator[HandBatch]:

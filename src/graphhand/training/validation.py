@@ -1,16 +1,104 @@
-"""How well a generator does on the validation set, in the few numbers worth watching while it trains."""
+"""How well a generator does on the validation set, in the few numbers worth watching while it trains.
+
+When to stop early: a deadline, or a signal that asks for it.
+
+The generator's weights averaged over the steps of a stage, an exponential moving average (EMA).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphhand.data import HandBatch
 from graphhand.geometry import procrustes_align, root_relative
 from graphhand.losses import MM_PER_M, REFERENCE_CROP_PX
-from graphhand.model.generator import GeneratorOutput
+from graphhand.models.generator import GeneratorOutput
+
+
+class StopRequest:
+    """A deadline and the signals received.
+
+    Args:
+        max_minutes: time allowed from now on; None for ever.
+    """
+
+    def __init__(self, max_minutes: float | None) -> None:
+        self.deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self._signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self._signal is not None or time.monotonic() >= self.deadline
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C are requests; a second Ctrl-C ends the run at once."""
+
+        def stop(number: int, _: FrameType | None) -> None:
+            if self._signal is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._signal = number
+
+        try:
+            previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # only the main thread may; elsewhere the caller owns the signals
+            previous = {}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class WeightAverage:
+    """A second network that follows the trained one slowly.
+
+    Batch normalisation's running statistics are averaged like the weights. Early in a stage the average forgets faster,
+    ``min(decay, (1 + n) / (10 + n))`` after n steps, or the weights it began with would stay in it for long.
+
+    Args:
+        network: the one to follow; it must be on its device already.
+        decay: share of the old average that a step keeps.
+
+    Attributes:
+        network: the average, in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.source, self.decay = network, decay
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Take in the network after its ``steps``-th step of the stage, counted from 1."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        mine, theirs = _state(self.network), _state(self.source)
+        floats = [(a, b) for a, b in zip(mine, theirs) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+        for a, b in zip(mine, theirs):
+            if not a.is_floating_point():
+                a.copy_(b)
+
+    def restart(self) -> None:
+        """Begin anew from the network as it is."""
+        self.network.load_state_dict(self.source.state_dict())
+
+    def settle(self) -> None:
+        """Give the network the average's weights: what a stage leaves behind is what the next one starts from."""
+        self.source.load_state_dict(self.network.state_dict())
+
+
+def _state(network: nn.Module) -> list[Tensor]:
+    return list(network.state_dict().values())
+
 
 _NUMBERS = ("root_mm", "prior_root_mm", "pa_mm", "proj_px", "handedness")
 VALIDATION_COLUMNS = (*_NUMBERS, "samples")
@@ -46,7 +134,9 @@ def validate(
         batch = cpu_batch.to(device)
         output: GeneratorOutput = generator(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
         mirrored: GeneratorOutput = generator(batch.image.flip(-1), batch.K, refine=False)
-        called = torch.cat(((output.right_logit > 0) == batch.is_right, (mirrored.right_logit > 0) != batch.is_right))
+        called = torch.cat(
+            ((output.handedness_logit > 0) == batch.is_right, (mirrored.handedness_logit > 0) != batch.is_right)
+        )
         truth = root_relative(batch.joints_m)
         pixels = torch.linalg.vector_norm(output.joints_px - batch.joints_px, dim=-1) * batch.labelled
         pixels = pixels.sum(-1) / batch.labelled.sum(-1).clamp(min=1) * (REFERENCE_CROP_PX / batch.image.shape[-1])

@@ -2,8 +2,8 @@
 
 ====================  ====================================================================================
 ``GET /``             the page
-``POST /predict``     the bytes of one picture file; the answer is what ``graphhand predict --json`` writes
-WebSocket ``/track``  a camera's pictures, a file's bytes a message; each is answered by a line of JSON
+``POST /predict``     the bytes of one image file; the answer is what ``graphhand predict --json`` writes
+WebSocket ``/track``  a camera's images, a file's bytes a message; each is answered by a line of JSON
 ``GET /skeleton``     the model's name, and the joints, bones and colours of a drawing
 ====================  ====================================================================================
 
@@ -27,27 +27,28 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphhand.errors import InputError
-from graphhand.images import decode_image, decode_photo
-from graphhand.inference import HandPoseEstimator, HandTracker, Prediction
-from graphhand.inference.localisation import check_box
+from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference.crops import check_box
+from graphhand.inference.options import PredictOptions, TrackingSwitches
+from graphhand.io import decode_image, decode_photo
 from graphhand.skeleton import BONES, JOINT_NAMES
-from graphhand.switches import Switches, TrackingSwitches
+from graphhand.types import Prediction
 from graphhand.visualize import joint_colour
 
 MAX_BYTES = 64 * 1024**2
-"""Largest picture file that is taken, of the network and of a camera alike."""
+"""Largest image file that is taken, of the network and of a camera alike."""
 
 MAX_WAITING = 16
 """How many requests may send or wait for their turn at once; each may hold a file of :data:`MAX_BYTES`."""
 
 _STATIC = Path(__file__).parent / "static"
-_PICTURE = "picture"  # has no name of its own
+_IMAGE = "image"  # has no name of its own
 
 
 def make_app(estimator: HandPoseEstimator) -> Starlette:
     """The server's application, for uvicorn or any other ASGI server.
 
-    Pictures of all clients are estimated one after the other: a second network at a time would only slow the first.
+    Images of all clients are estimated one after the other: a second network at a time would only slow the first.
     """
     service = _Service(estimator)
     return Starlette(
@@ -89,13 +90,13 @@ class _Service:
         return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
 
     async def predict(self, request: Request) -> Response:
-        switches = Switches.of(_once(request.query_params))
+        switches = PredictOptions.of(_once(request.query_params))
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise HTTPException(
-                415, f"{_PICTURE}: comes in a form; send its bytes alone, as curl --data-binary @photo.jpg"
+                415, f"{_IMAGE}: comes in a form; send its bytes alone, as curl --data-binary @photo.jpg"
             )
         if self._waiting >= MAX_WAITING:
-            raise HTTPException(503, f"{_PICTURE}: {MAX_WAITING} others wait; send it again later")
+            raise HTTPException(503, f"{_IMAGE}: {MAX_WAITING} others wait; send it again later")
         self._waiting += 1
         try:
             data = await _body(request)
@@ -107,12 +108,12 @@ class _Service:
             self._waiting -= 1
         return JSONResponse(prediction.to_json())
 
-    def _predicted(self, data: bytes, switches: Switches) -> Prediction:
-        photo = decode_photo(data, _PICTURE)
+    def _predicted(self, data: bytes, switches: PredictOptions) -> Prediction:
+        photo = decode_photo(data, _IMAGE)
         height, width = photo.image.shape[:2]
-        check_box(switches.box, width, height, _PICTURE)
+        check_box(switches.box, width, height, _IMAGE)
         hands = self._estimator(photo, **switches.arguments())
-        return Prediction(_PICTURE, width, height, tuple(hands), self._estimator.model)
+        return Prediction(_IMAGE, width, height, tuple(hands), self._estimator.model)
 
     async def track(self, socket: WebSocket) -> None:
         await socket.accept()
@@ -137,32 +138,32 @@ class _Service:
 
 
 class _Tracked:
-    """One client's hand over the pictures that it sends."""
+    """One client's hand over the images that it sends."""
 
     def __init__(self, estimator: HandPoseEstimator, switches: TrackingSwitches) -> None:
         self._model, self._switches = estimator.model, switches
         self._tracker = HandTracker(estimator, live=True, **switches.arguments())
         self._count, self._first_s = 0, 0.0
-        self._begun = False  # the tracker has taken a picture, the first being the one that the box is for
+        self._begun = False  # the tracker has taken an image, the first being the one that the box is for
 
     def answer(self, data: bytes | None, time_s: float) -> dict[str, Any]:
-        """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for what is no picture."""
+        """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for what is no image."""
         if self._count == 0:
             self._first_s = time_s
         time_s -= self._first_s
         number, self._count = self._count, self._count + 1
         try:
             if data is None:
-                raise InputError(_PICTURE, "came as text", "send a file's bytes")
-            image = decode_image(data, _PICTURE)
+                raise InputError(_IMAGE, "came as text", "send a file's bytes")
+            image = decode_image(data, _IMAGE)
             height, width = image.shape[:2]
             if not self._begun:
-                check_box(self._switches.box, width, height, _PICTURE)
+                check_box(self._switches.box, width, height, _IMAGE)
             hands = tuple(self._tracker(image, time_s))
             self._begun = True
         except InputError as error:
-            return Prediction(_PICTURE, None, None, (), self._model, str(error), number, time_s).to_json()
-        return Prediction(_PICTURE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
+            return Prediction(_IMAGE, None, None, (), self._model, str(error), number, time_s).to_json()
+        return Prediction(_IMAGE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
 
 
 def _once(query: QueryParams) -> dict[str, str]:
@@ -185,6 +186,6 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > MAX_BYTES:
-            raise HTTPException(413, f"{_PICTURE}: is larger than {MAX_BYTES // 1024**2} MiB; shrink it first")
+            raise HTTPException(413, f"{_IMAGE}: is larger than {MAX_BYTES // 1024**2} MiB; shrink it first")
         parts.append(part)
     return b"".join(parts)

@@ -1,18 +1,18 @@
-// Hands on two canvases: on the picture they were found in, and alone, to be turned.
+// Hands on two canvases: on the image they were found in, and alone, to be turned.
 
 const EDGE = "rgb(24 24 28)";
 const GRID = "rgb(226 226 222)";
 const GRID_M = 0.02;
 const SMALLEST_WIDTH = 960;
 
-/** The picture with its hands; `skeleton` as the server's /skeleton. */
-export function drawPicture(canvas, picture, width, height, hands, skeleton) {
-  const zoom = Math.max(1, SMALLEST_WIDTH / width); // so that lines on small pictures are not coarse
+/** The image with its hands; `skeleton` as the server's /skeleton. */
+export function drawImage(canvas, image, width, height, hands, skeleton) {
+  const zoom = Math.max(1, SMALLEST_WIDTH / width); // so that lines on small images are not coarse
   canvas.width = zoom * width;
   canvas.height = zoom * height;
   const context = canvas.getContext("2d");
   context.scale(zoom, zoom);
-  context.drawImage(picture, 0, 0, width, height);
+  context.drawImage(image, 0, 0, width, height);
   for (const hand of hands) {
     // the centre of the first pixel is (0, 0), of a canvas its corner is
     const points = hand.joints_px.map(([u, v]) => [u + 0.5, v + 0.5]);
@@ -25,7 +25,7 @@ export function drawPicture(canvas, picture, width, height, hands, skeleton) {
   }
 }
 
-/** Of the hands on a picture of some width, drawn by drawPicture, the one with a joint nearest to a place on the page. */
+/** Of the hands on an image of some width, drawn by drawImage, the one with a joint nearest to a place on the page. */
 export function nearestHand(canvas, width, hands, pageX, pageY) {
   const area = canvas.getBoundingClientRect();
   const fit = Math.min(area.width / canvas.width, area.height / canvas.height); // as the style's object-fit does

@@ -1,12 +1,12 @@
-// The page: a photo goes to /predict, a camera's pictures one by one to /track, and what comes back is drawn.
+// The page: a photo goes to /predict, a camera's images one by one to /track, and what comes back is drawn.
 
-import { drawPicture, nearestHand, PoseView } from "./drawing.js";
+import { drawImage, nearestHand, PoseView } from "./drawing.js";
 
 const SWITCHES = ["side", "max_hands", "fov", "whole_image", "min_score"];
 const JPEG_QUALITY = 0.92;
 
 const element = Object.fromEntries(
-  ["file", "camera", "picture", "pose", "front", "json", "status", "min_score_shown", ...SWITCHES].map((id) => [
+  ["file", "camera", "image", "pose", "front", "json", "status", "min_score_shown", ...SWITCHES].map((id) => [
     id,
     document.getElementById(id),
   ]),
@@ -21,7 +21,7 @@ let camera = null; // the camera that runs, if one does
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
 element.camera.addEventListener("click", () => (camera ? stopCamera() : startCamera()));
-element.picture.addEventListener("click", (event) => choose(event.clientX, event.clientY));
+element.image.addEventListener("click", (event) => choose(event.clientX, event.clientY));
 element.front.addEventListener("click", () => pose.front());
 for (const id of SWITCHES) element[id].addEventListener("change", again);
 element.min_score.addEventListener("input", () => (element.min_score_shown.value = element.min_score.value));
@@ -65,8 +65,8 @@ async function show(file) {
     const prediction = await response.json();
     if (mine !== asked || file !== photo) return; // another was chosen, or a switch turned, meanwhile
     if (prediction.error) throw new Error(prediction.error);
-    const picture = await createImageBitmap(file);
-    present(picture, prediction, performance.now() - begun);
+    const image = await createImageBitmap(file);
+    present(image, prediction, performance.now() - begun);
   } catch (error) {
     if (mine === asked) trouble(error);
   } finally {
@@ -106,7 +106,7 @@ function stopCamera() {
   element.camera.setAttribute("aria-pressed", "false");
 }
 
-/** Sends a picture, draws what comes back on that very picture, and sends the next. */
+/** Sends an image, draws what comes back on that very image, and sends the next. */
 function follow(mine, video) {
   const address = new URL(`track?${query()}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
@@ -123,8 +123,8 @@ function follow(mine, video) {
     frame = new OffscreenCanvas(video.videoWidth, video.videoHeight);
     frame.getContext("2d").drawImage(video, 0, 0);
     begun = performance.now();
-    const picture = await frame.convertToBlob({ type: "image/jpeg", quality: JPEG_QUALITY });
-    if (mine === camera && socket.readyState === WebSocket.OPEN) socket.send(picture);
+    const image = await frame.convertToBlob({ type: "image/jpeg", quality: JPEG_QUALITY });
+    if (mine === camera && socket.readyState === WebSocket.OPEN) socket.send(image);
   }
   socket.addEventListener("open", send);
   socket.addEventListener("message", (event) => {
@@ -144,8 +144,8 @@ function follow(mine, video) {
   });
 }
 
-function present(picture, prediction, milliseconds) {
-  drawPicture(element.picture, picture, prediction.width, prediction.height, prediction.hands, skeleton);
+function present(image, prediction, milliseconds) {
+  drawImage(element.image, image, prediction.width, prediction.height, prediction.hands, skeleton);
   seen = prediction;
   // a hand that is followed stays on show
   chosen = seen.hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? seen.hands[0] ?? null;
@@ -159,7 +159,7 @@ function present(picture, prediction, milliseconds) {
 
 /** Show the pose of the hand at a place on the page. */
 function choose(pageX, pageY) {
-  chosen = nearestHand(element.picture, seen.width, seen.hands, pageX, pageY) ?? chosen;
+  chosen = nearestHand(element.image, seen.width, seen.hands, pageX, pageY) ?? chosen;
   pose.show(chosen);
 }
 

@@ -1,0 +1,246 @@
+"""Running a network over a data set: one record a sample, the same ones however many processes share the work.
+
+Under ``torch.distributed`` every process takes whole batches of the one list of batches, so that each batch is made
+of the same samples whatever the number of processes, and the raw predictions are gathered, not means of them. The
+numbers are then taken once, from all records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, Dataset
+
+from graphhand.data.loader import prepare_worker
+from graphhand.data.sample import HandDataset, HandExample, HandSample, collate
+from graphhand.data.transforms import make_example
+from graphhand.errors import InputError, NoHandError
+from graphhand.evaluation.match import TruthSample
+from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.geometry import CROP_MARGIN, intrinsics_from_fov, whole_image_box
+from graphhand.models.generator import NetworkOutput
+from graphhand.types import ASSUMED_FOV_DEG, FloatArray
+
+CropRule = Literal["truth", "image"]
+CameraRule = Literal["truth", "assumed"]
+PoseStage = Literal["final", "prior"]
+Progress = Callable[[int, int], None]
+
+
+Network = Callable[..., Any]
+"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`NetworkOutput`,
+of which ``joints_cam_m`` and ``joints_px`` are read."""
+
+
+@dataclass(frozen=True)
+class CropChoice:
+    """Which part of the image the network sees, and whether it is told the camera.
+
+    Attributes:
+        rule: ``truth`` cuts around the data set's box, or its 2D labels where it gives none: the hand's place is
+            known. ``image`` shows the whole image, as ``graphhand predict --whole-image`` does.
+        margin: side of the crop over the longer side of the box, for ``truth``.
+        camera: ``truth`` gives the data set's intrinsics, where it has them; ``assumed`` never does.
+    """
+
+    rule: CropRule = "truth"
+    margin: float = CROP_MARGIN
+    camera: CameraRule = "truth"
+
+    def describe(self) -> str:
+        """In words."""
+        if self.rule == "image":
+            return "the whole image"
+        return f"the true box, or the labels' box where there is none, x {self.margin:g}"
+
+    def describe_camera(self) -> str:
+        """In words."""
+        assumed = f"assumed, {ASSUMED_FOV_DEG:g} degrees across the longer side"
+        return assumed if self.camera == "assumed" else f"the data set's, or else {assumed}"
+
+    def with_intrinsics_policy(self, sample: HandSample) -> HandSample:
+        """The sample as the network gets it: without intrinsics where it is not told them."""
+        return replace(sample, K=None) if self.camera == "assumed" else sample
+
+    def cut(self, sample: HandSample, size: int) -> HandExample:
+        """The example the network sees."""
+        sample = self.with_intrinsics_policy(sample)
+        if self.rule == "truth":
+            return make_example(sample, size, None, margin=self.margin)
+        height, width = sample.image.shape[:2]
+        return make_example(replace(sample, box_px=whole_image_box(width, height)), size, None, margin=1.0)
+
+
+class _Cut(NamedTuple):
+    """An example with its labels in the image, and the way back from the crop."""
+
+    example: HandExample
+    truth: TruthSample
+    to_camera: FloatArray  # (3, 3): crop axes, right hand -> camera axes, true side
+    K: FloatArray  # (3, 3): the image's as the network was told them
+
+
+class _Fault(NamedTuple):
+    """A sample that could not be read, or has nothing to predict."""
+
+    place: int
+    error: InputError
+
+    def passed_over(self, strict: bool) -> Skipped:
+        """How the result counts it; where no fault may be passed over, raise the error."""
+        if isinstance(self.error, NoHandError):
+            return Skipped(self.place, "", str(self.error), exempt=True)
+        if strict:
+            raise self.error
+        return Skipped(self.place, "", str(self.error), unreadable=True)
+
+
+class _Cuts(Dataset[Any]):
+    def __init__(self, samples: HandDataset, size: int, crop: CropChoice) -> None:
+        self.samples, self.size, self.crop = samples, size, crop
+
+    def __getitem__(self, index: int) -> _Cut | Skipped | _Fault:
+        try:
+            sample = self.samples[index]
+        except InputError as error:
+            return _Fault(index, error)
+        if sample.box_px is None and not sample.labelled.any():
+            return Skipped(index, sample.name, "has neither a labelled joint nor a box")
+        example = self.crop.cut(sample, self.size)
+        height, width = sample.image.shape[:2]
+        told = self.crop.with_intrinsics_policy(sample).K
+        K = intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy() if told is None else told
+        mirror = np.array([-1.0, 1.0, 1.0]) if example.flipped else np.ones(3)
+        return _Cut(example, truth_of(sample, index), mirror[:, None] * example.R_crop_cam.astype(np.float64).T, K)
+
+
+def truth_of(sample: HandSample, index: int) -> TruthSample:
+    """A sample's labels."""
+    joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
+    joints_px = sample.joints_px.astype(np.float64)
+    return TruthSample(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.image_path)
+
+
+def read_truth(
+    samples: HandDataset, limit: int | None = None, progress: Progress | None = None, *, strict: bool = False
+) -> tuple[list[TruthSample], list[Skipped]]:
+    """The labels of a whole data set, for predictions that come from a file.
+
+    Raises:
+        InputError: a sample is unreadable and ``strict`` is set.
+    """
+    count = len(samples) if limit is None else min(limit, len(samples))
+    truth, skipped = [], []
+    for index in range(count):
+        try:
+            truth.append(truth_of(samples[index], index))
+        except InputError as error:
+            skipped.append(_Fault(index, error).passed_over(strict))
+        if progress:
+            progress(index + 1, count)
+    return truth, skipped
+
+
+def predict_dataset(
+    network: Network,
+    samples: HandDataset,
+    *,
+    size: int,
+    crop: CropChoice | None = None,
+    pose: PoseStage = "final",
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+    limit: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> tuple[PoseRecords, list[Skipped]]:
+    """Predict every sample of a data set; every process returns the records of all of them.
+
+    Args:
+        network: a generator in evaluation mode, on ``device``.
+        samples: the data set; unreadable samples are skipped and returned.
+        size: side of the crops the network sees.
+        crop: which part of the image it sees.
+        pose: the final pose, or the hand model module's prior (stage I).
+        batch_size: part of what makes results reproduce to the last bit; the metrics hardly feel it.
+        workers: processes that read images.
+        limit: the first so many samples only.
+        strict: raise on the first unreadable sample.
+        progress: called with (samples done, samples in all) of this process.
+
+    Raises:
+        InputError: a sample is unreadable and ``strict`` is set.
+        ValueError: the data set is empty.
+    """
+    count = len(samples) if limit is None else min(limit, len(samples))
+    if count == 0:
+        raise ValueError("the data set has no samples")
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
+    batches = [list(range(first, min(first + batch_size, count))) for first in range(0, count, batch_size)]
+    mine = batches[rank::world_size]
+    loader = DataLoader(
+        _Cuts(samples, size, crop or CropChoice()),
+        batch_sampler=mine,  # type: ignore[arg-type]  # any sized iterable of index lists serves
+        num_workers=workers,
+        collate_fn=_keep_list,
+        worker_init_fn=prepare_worker,
+    )
+    parts, skipped, done = [PoseRecords.empty()], [], 0
+    for items in loader:
+        cuts = [item for item in items if isinstance(item, _Cut)]
+        skipped += [item for item in items if isinstance(item, Skipped)]
+        skipped += [item.passed_over(strict) for item in items if isinstance(item, _Fault)]
+        if cuts:
+            parts.append(_predict(network, cuts, device, pose))
+        done += len(items)
+        if progress:
+            progress(done, sum(map(len, mine)))
+    return gather(PoseRecords.merge(parts), skipped)
+
+
+def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, list[Skipped]]:
+    """All processes' records and skipped samples, in data set order; without ``torch.distributed``, the same ones."""
+    if not _distributed():
+        return records, sorted(skipped, key=lambda s: s.index)
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, (records, skipped))
+    everyone = [s for _, theirs in parts for s in theirs]
+    return PoseRecords.merge([part for part, _ in parts]), sorted(everyone, key=lambda s: s.index)
+
+
+@torch.inference_mode()
+def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
+    batch = collate([cut.example for cut in cuts]).to(device)
+    output: NetworkOutput = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
+    joints_crop = output.joints_cam_m.cpu().double().numpy()
+    joints_crop_px = output.joints_px.cpu().double().numpy()
+    to_camera = np.stack([cut.to_camera for cut in cuts])
+    K_crop = batch.K.cpu().double().numpy()
+    rays = np.concatenate((joints_crop_px, np.ones((*joints_crop_px.shape[:2], 1))), axis=-1)
+    # Pixels go back as rays: x_image ~ K T K_crop^-1 x_crop, with T the turn (and mirror) that poses go back with.
+    back = np.stack([cut.K for cut in cuts]) @ to_camera @ np.linalg.inv(K_crop)
+    pixels = np.einsum("bij,bnj->bni", back, rays)
+    return PoseRecords.build(
+        index=[cut.truth.index for cut in cuts],
+        names=[cut.truth.name for cut in cuts],
+        predicted_m=np.einsum("bij,bnj->bni", to_camera, joints_crop),
+        absolute=True,
+        predicted_px=pixels[..., :2] / pixels[..., 2:],
+        truth_m=np.stack([cut.truth.joints_m for cut in cuts]),
+        truth_px=np.stack([cut.truth.joints_px for cut in cuts]),
+        visible=np.stack([cut.truth.visible for cut in cuts]),
+    )
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _keep_list(items: list[Any]) -> list[Any]:
+    return items

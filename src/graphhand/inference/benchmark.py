@@ -1,0 +1,331 @@
+"""Run time of a prediction in parts: decode, cut the crop, hand model module, refinement, back to the image, draw.
+
+Timing that can be trusted: warmed up, what is compared called in turn, medians, the GPU waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from graphhand.errors import InputError
+from graphhand.inference.estimator import HandPoseEstimator
+from graphhand.io import read_image, write_image
+from graphhand.models.generator import Generator
+from graphhand.synthesis import RenderConfig, RenderEngine
+from graphhand.types import Hand
+from graphhand.visualize import draw_result
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Repeated measurements of one thing.
+
+    Attributes:
+        median: the middle one.
+        low: the lower quartile.
+        high: the upper quartile.
+        repeats: how many there were.
+    """
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0], 1)
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high, len(values))
+
+    def scaled(self, factor: float) -> Spread:
+        """In another unit."""
+        return Spread(self.median * factor, self.low * factor, self.high * factor, self.repeats)
+
+
+def now(device: torch.device, processor_time: bool = False) -> float:
+    """Seconds, once everything given to the device is done.
+
+    Args:
+        device: what to wait for.
+        processor_time: those that this thread spent computing, instead of the clock's: what others on a busy machine
+            take does not count. Right where a single thread does all the work.
+    """
+    if processor_time:
+        return time.thread_time()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    warm_up: int = 1,
+    done: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
+) -> dict[str, list[float]]:
+    """Seconds of each call, all of them called in turn: a machine that slows down slows them alike.
+
+    Args:
+        calls: what to time, by name.
+        repeats: rounds that count.
+        device: waited for before and after each call.
+        warm_up: rounds before them that do not.
+        done: called after every call, warm-up included.
+        processor_time: see :func:`now`.
+
+    Returns:
+        ``repeats`` times for each name, in order, so that those of one round can be compared.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    gc.collect()
+    for number in range(warm_up + repeats):
+        for name, call in calls.items():
+            start = now(device, processor_time)
+            call()
+            elapsed = now(device, processor_time) - start
+            if number >= warm_up:
+                times[name].append(elapsed)
+            done()
+    return times
+
+
+def check_processor_time(device: torch.device) -> None:
+    """Refuse to measure one thread's time where it does not do all the work.
+
+    Raises:
+        InputError: on another device than the CPU, or with several threads.
+    """
+    if device.type != "cpu" or torch.get_num_threads() != 1:
+        raise InputError("--processor-time", "counts a single thread of the CPU", "use one thread on the CPU with it")
+
+
+class PeakMemory:
+    """The largest memory in use since this was made, in bytes: on CUDA what tensors took, else the whole process.
+
+    Where a process's own peak cannot be forgotten (anywhere but on Linux), it is the peak since the process began.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> int | None:
+        """The peak so far; None where the system does not tell."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        try:
+            status = Path("/proc/self/status").read_text()
+            return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        except (OSError, StopIteration):
+            pass
+        try:
+            import resource
+        except ImportError:  # Windows
+            return None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+PARTS = ("decode", "crop", "hand_model", "refinement", "placing", "draw")
+"""Reading the file; from image and box to the network's crop; the hand model module with its backbone; the
+refinement with its own, if it has one; from the crop's joints to the image's; drawing the result."""
+
+NETWORK_PARTS = ("hand_model", "refinement")
+PAPER_MS = {"hand_model": 15.3, "refinement": 9.8, "network": 25.1}
+PAPER_HARDWARE = "GTX 1080 Ti"
+_DRAWN_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One way to predict, timed.
+
+    Attributes:
+        passes: how often the network saw a crop (both sides of a hand count one, they are one batch).
+        parts_ms: milliseconds of each of ``PARTS``, summed over the passes.
+        network_ms: hand model module and refinement.
+        total_ms: all parts, that is from the file to the drawing.
+    """
+
+    passes: int
+    parts_ms: dict[str, Spread]
+    network_ms: Spread
+    total_ms: Spread
+
+
+@dataclass(frozen=True)
+class PredictionTimes:
+    """What :func:`time_prediction` found.
+
+    Attributes:
+        model: what the weights are called.
+        network: backbone, width, number of backbones, and input size.
+        image: width and height of the image, pixels.
+        one_look: side and box known: the network sees one crop once, as in the paper.
+        whole_image: nothing known: both sides are tried and the crop renewed.
+        device: where the network ran.
+        threads: CPU threads of torch.
+    """
+
+    model: str
+    network: dict[str, Any]
+    image: tuple[int, int]
+    one_look: Pipeline
+    whole_image: Pipeline
+    device: str
+    threads: int
+
+
+def time_prediction(
+    weights: str | PathLike[str] = "default",
+    image: str | PathLike[str] | None = None,
+    device: str | None = None,
+    repeats: int = 20,
+    progress: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
+) -> PredictionTimes:
+    """Time predictions from an image file to a drawing.
+
+    Args:
+        weights: a bundled name or a path.
+        image: a photo, whose whole is the one crop looked at; without one a hand is drawn, whose box is known.
+        device: where the network runs; None as the estimator chooses.
+        repeats: predictions of each kind that count, after three that do not.
+        progress: called after every prediction, ``2 * (repeats + 3)`` times in all.
+        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.inference.benchmark.now`.
+
+    Raises:
+        InputError: weights or image cannot be read, the weights are an ONNX file, the device does not exist, or
+            processor time is asked for with several threads or a GPU.
+    """
+    estimator = HandPoseEstimator(weights, device)
+    generator = estimator.generator
+    if not isinstance(generator, Generator):
+        raise InputError(weights, "runs as a whole, its parts cannot be timed", "give the weights it was exported from")
+    if processor_time:
+        check_processor_time(estimator.device)
+    with tempfile.TemporaryDirectory() as folder:
+        if image is None:
+            path, box = _drawn_hand(Path(folder))
+            known: dict[str, Any] = {"box": box, "side": "right"}
+        else:
+            path, known = Path(image), {"whole_image": True, "side": "right"}
+        photo = read_image(path)
+        stopwatch = _Stopwatch(estimator, generator, processor_time)
+        measured: dict[str, list[dict[str, float]]] = {"one_look": [], "whole_image": []}
+        try:
+            for number in range(repeats + 3):
+                for name, arguments in (("one_look", known), ("whole_image", {})):
+                    parts = stopwatch.predict(path, arguments)
+                    if number >= 3:
+                        measured[name].append(parts)
+                    progress()
+        finally:
+            stopwatch.remove()
+    config = generator.config
+    return PredictionTimes(
+        model=estimator.model,
+        network={
+            "backbone": config.backbone,
+            "width": config.backbone_width,
+            "backbones": 2 if generator.refinement_backbone is not None else 1,
+            "image_size": config.image_size,
+            "parameters": sum(p.numel() for p in generator.parameters()),
+        },
+        image=(photo.shape[1], photo.shape[0]),
+        one_look=_pipeline(measured["one_look"]),
+        whole_image=_pipeline(measured["whole_image"]),
+        device=str(estimator.device),
+        threads=torch.get_num_threads(),
+    )
+
+
+class _Stopwatch:
+    """Hooks in the network that tell when it begins, when its prior pose is there, and when it ends."""
+
+    def __init__(self, estimator: HandPoseEstimator, generator: Generator, processor_time: bool = False) -> None:
+        self.estimator, self.processor_time = estimator, processor_time
+        self.marks: list[tuple[str, float]] = []
+        # The handedness head is the last of what the first backbone feeds; the refinement begins after it.
+        self.handles = [
+            generator.register_forward_pre_hook(lambda *_: self._mark("crop")),
+            generator.handedness_head.register_forward_hook(lambda *_: self._mark("hand_model")),
+            generator.register_forward_hook(lambda *_: self._mark("refinement")),
+        ]
+
+    def _mark(self, part_that_ends: str) -> None:
+        self.marks.append((part_that_ends, self._now()))
+
+    def _now(self) -> float:
+        return now(self.estimator.device, self.processor_time)
+
+    def predict(self, path: Path, arguments: dict[str, Any]) -> dict[str, float]:
+        """Seconds of each part of one prediction, and ``passes``."""
+        self.marks = []
+        start = self._now()
+        image = read_image(path)
+        self._mark("decode")
+        hands: list[Hand] = self.estimator(image, **arguments)
+        self._mark("placing")
+        draw_result(image, hands)
+        self._mark("draw")
+        parts = dict.fromkeys(PARTS, 0.0)
+        passes = 0
+        for name, at in self.marks:
+            # Between two passes of the network the joints are placed and the next crop is cut: all of it is "crop".
+            parts[name] += at - start
+            start = at
+            passes += name == "refinement"
+        return parts | {"passes": passes}
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def _pipeline(measured: list[dict[str, float]]) -> Pipeline:
+    def spread(*names: str) -> Spread:
+        return Spread.of([1e3 * sum(parts[name] for name in names) for parts in measured])
+
+    return Pipeline(
+        passes=int(measured[0]["passes"]),
+        parts_ms={name: spread(name) for name in PARTS},
+        network_ms=spread(*NETWORK_PARTS),
+        total_ms=spread(*PARTS),
+    )
+
+
+def _drawn_hand(folder: Path) -> tuple[Path, np.ndarray]:
+    """A drawn hand as a JPEG file, and the box of its joints (4,)."""
+    drawn = RenderEngine(RenderConfig(image_size=_DRAWN_SIZE)).render([0])
+    path = folder / "hand.jpg"
+    image = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    write_image(path, image)
+    joints = drawn.joints_px[0].double().numpy()
+    low, high = joints.min(0), joints.max(0)
+    return path, np.concatenate((low, high - low))

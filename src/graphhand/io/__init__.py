@@ -1,0 +1,33 @@
+"""Images, videos and cameras: files to upright ``(H, W, 3)`` uint8 RGB arrays and back."""
+
+from graphhand.io.images import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    Photo,
+    decode_image,
+    decode_photo,
+    list_images,
+    read_image,
+    read_photo,
+    write_image,
+)
+from graphhand.io.video import VIDEO_SUFFIXES, Frame, LiveCamera, Video, VideoWriter, camera_path, writing_video
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "Frame",
+    "LiveCamera",
+    "Photo",
+    "Video",
+    "VideoWriter",
+    "camera_path",
+    "decode_image",
+    "decode_photo",
+    "list_images",
+    "read_image",
+    "read_photo",
+    "write_image",
+    "writing_video",
+]

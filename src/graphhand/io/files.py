@@ -1,0 +1,168 @@
+"""Label files of others, read without running anything in them, and with one-line errors.
+
+Writing files so that a crash, a full disk or a kill leaves the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+import yaml
+
+from graphhand.errors import InputError
+
+# Reading the umask means setting it: once, at import, before there are threads.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+def temporary_name(path: str | PathLike[str], suffix: str = "") -> Path:
+    """A hidden path beside ``path`` that nobody else writes to.
+
+    Random: processes of containers that share a folder have the same number. Without a suffix, nobody who looks for
+    images finds it.
+    """
+    return Path(path).with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
+
+
+@contextmanager
+def replacing(path: str | PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; on success it is synced to disk and takes the final name.
+
+    The name keeps the suffix, for writers that look at it. On an exception the temporary file is removed. The file gets
+    the permissions that any new file gets here, whatever its writer gave it (safetensors: the owner alone).
+    """
+    path = Path(path)
+    temporary = temporary_name(path, path.suffix)
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:  # Windows syncs only what may be written to
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: str | PathLike[str], text: str) -> None:
+    """Write UTF-8 text through :func:`replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; Windows neither needs nor allows it."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+_COPY_AGAIN = "copy or download it again"
+
+
+@contextmanager
+def open_text(path: str | PathLike[str]) -> Iterator[TextIO]:
+    """A text file to read from.
+
+    Raises:
+        InputError: it cannot be opened or read, or is not in UTF-8.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
+    except UnicodeDecodeError:  # shells on Windows write UTF-16 into files
+        raise InputError(path, "is not text in UTF-8", "save it as UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """A parsed JSON file.
+
+    Raises:
+        InputError: it is unreadable or cut short.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(path, f"not readable as JSON ({_line(error)})", _COPY_AGAIN) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A parsed YAML file (plain values only).
+
+    Raises:
+        InputError: it is unreadable or not YAML.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(path, f"not readable as YAML ({_line(error)})", _COPY_AGAIN) from None
+
+
+def read_mat(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Named variables of a MATLAB file.
+
+    Raises:
+        InputError: it is unreadable, cut short, of version 7.3, or lacks a variable.
+    """
+    try:
+        content = scipy.io.loadmat(path, variable_names=list(names))
+    except NotImplementedError:
+        raise InputError(path, "a MATLAB 7.3 file", "save it with -v7") from None
+    except Exception as error:  # scipy raises whatever its parser stumbles on
+        raise InputError(path, f"not readable as a MATLAB file ({_line(error)})", _COPY_AGAIN) from None
+    for name in names:
+        if name not in content:
+            raise InputError(path, f"no variable '{name}'", "check that this is the right file")
+    return content
+
+
+def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of an .npz file; object arrays are refused.
+
+    Raises:
+        InputError: it is unreadable, cut short, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in names}
+    except KeyError as error:
+        raise InputError(path, f"no array {error}", "check that this is the right file") from None
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise InputError(path, f"not readable as .npz ({_line(error)})", _COPY_AGAIN) from None
+
+
+def as_array(value: Any, shape: tuple[int, ...], source: str | PathLike[str], field: str) -> npt.NDArray[np.float64]:
+    """``value`` as float64 of one shape.
+
+    Raises:
+        InputError: it is not numbers, or has another shape.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(source, f"{field} is not numbers", _COPY_AGAIN) from None
+    if array.shape != shape:
+        raise InputError(source, f"{field} has shape {array.shape}, not {shape}", "check the data set's version")
+    return array
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,355 @@
+"""A camera of this machine, whose images are read as they come.
+
+Videos in and out: a file's frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
+
+OpenCV's own FFmpeg decodes and encodes, whatever it knows. It reads as many frames as it can of a damaged file and says
+nothing; so frames are counted, and their times compared, against what the file claims to hold.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from graphhand.errors import InputError
+from graphhand.io.files import replacing
+from graphhand.io.images import MAX_PIXELS, quiet_opencv
+from graphhand.types import Image
+
+# FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"))
+"""File name endings (lower case) that are taken for a video's."""
+
+_USUAL_FPS = 25.0
+_FASTEST_FPS = 1000.0
+_FASTEST_UNCOUNTED_FPS = 250.0
+_RECORDING_FPS = 30.0
+# Matroska and WebM, ASF (WMV): frames have times, but the header tells neither how many there are nor their rate.
+# FFmpeg guesses a rate, for a browser's or a screen's recording often 1,000, and from it OpenCV a number.
+_UNCOUNTED_CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75")
+_UNCOUNTED = 0.05  # containers estimate how many frames they hold
+
+
+class Frame(NamedTuple):
+    """One image of a video.
+
+    Attributes:
+        number: from 0.
+        time_s: seconds since the first frame; always later than the one before.
+        image: (H, W, 3) uint8 RGB, upright.
+    """
+
+    number: int
+    time_s: float
+    image: Image
+
+
+class Video:
+    """A video file, whose frames are read once, in order.
+
+    Attributes:
+        path: the file.
+        fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate to draw at.
+        claimed: how many frames the file says it holds, or by its length about holds, or None.
+        live: False: frames have waited for whoever reads them.
+        irregular: whether frames may come at any time, so that only their times tell when to show them.
+
+    Raises:
+        InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
+            :data:`MAX_PIXELS`.
+    """
+
+    live = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        source = os.fspath(path)
+        try:
+            if not self.path.exists():
+                raise InputError(source, "no such file", "check the path")
+            if not self.path.is_file():
+                raise InputError(source, "is not a file", "give a video file")
+            with self.path.open("rb") as file:
+                start = file.read(4)
+                if not start:
+                    raise InputError(source, "is empty (0 bytes)", "copy or download it again")
+        except OSError as error:
+            raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
+        with quiet_opencv():
+            # By FFmpeg alone: other readers of OpenCV take a name for a pattern of names.
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            remedy = "copy it again, or convert it to MP4 (H.264)"
+            raise InputError(source, "is no video that can be read, or is cut short", remedy)
+        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            allowed = f"the {MAX_PIXELS // 1_000_000} megapixels allowed"
+            raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
+        stated = self._capture.get(cv2.CAP_PROP_FPS)
+        claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = plausible_fps(stated)
+        self.irregular = start in _UNCOUNTED_CONTAINERS
+        if self.irregular and stated > _FASTEST_UNCOUNTED_FPS:
+            self.fps = _RECORDING_FPS
+        self._claimed_s = claimed / (stated if stated > 0 else self.fps)
+        count = self._claimed_s * self.fps if self.irregular else claimed
+        self.claimed = max(1, round(count)) if 0 < claimed < 2**31 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames there are.
+
+        Raises:
+            InputError: no frame could be decoded; or, after the last, clearly fewer than the file claims to hold, over
+                clearly less time.
+        """
+        number, last_s, first_s = 0, 0.0, 0.0
+        longest_s = 1 / self.fps  # between two frames
+        while True:
+            with quiet_opencv():
+                there, pixels = self._capture.read()
+            if not there:
+                break
+            time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            first_s = time_s if number == 0 else first_s
+            time_s -= first_s
+            if number > 0 and not last_s < time_s < last_s + 3600:  # files without times, or with broken ones
+                time_s = last_s + 1 / self.fps
+            longest_s = max(longest_s, time_s - last_s)
+            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number, last_s = number + 1, time_s
+        if number == 0:
+            raise InputError(self.path, "holds no frame that can be decoded", "convert it to MP4 (H.264)")
+        if self.claimed is None or self.claimed - number <= max(2, _UNCOUNTED * self.claimed):
+            return
+        # The number may be a guess. The last frame is shown for a while itself.
+        if self._claimed_s - last_s > max(3 * longest_s, _UNCOUNTED * self._claimed_s):
+            read = f"{number} of {self.claimed} frames"
+            if self.irregular:
+                read = f"{last_s:.1f} of {self._claimed_s:.1f} s"
+            raise InputError(self.path, f"ends after {read}", "what was read is done; copy it again")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._capture.release()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VideoWriter:
+    """Writes frames to an MP4 file (MPEG-4 part 2). Made by :func:`writing_video`."""
+
+    def __init__(self, path: Path, fps: float, name: str | os.PathLike[str]) -> None:
+        self._path, self._fps, self._name = path, writable_fps(fps), name
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._last: Image | None = None
+        self._written = 0
+
+    def write(self, image: Image, time_s: float | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, every time of the same size. An odd last row or column is left out.
+            time_s: seconds since the first frame, for images that came irregularly: the one before is repeated until
+                then, and an image too early for the video's rate is left out. None: the next frame.
+
+        Raises:
+            InputError: a video of this size or rate cannot be encoded.
+            OSError: the folder cannot be written to.
+            ValueError: another size than before.
+        """
+        height, width = image.shape[0] & ~1, image.shape[1] & ~1
+        if self._writer is None:
+            self._size = (width, height)
+            with quiet_opencv():
+                self._writer = cv2.VideoWriter(
+                    str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
+                )
+            if not self._writer.isOpened():
+                self._path.touch()  # raises what the folder has against it
+                problem = f"cannot be encoded with {width} x {height} pixels and {self._fps:g} frames a second"
+                raise InputError(self._name, problem, "convert what you give to a usual size and rate")
+        elif self._size != (width, height):
+            raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
+        pixels = np.ascontiguousarray(image[:height, :width, ::-1])
+        if time_s is not None:
+            due = round(time_s * self._fps)
+            while self._last is not None and self._written < due:
+                self._add(self._last)
+            self._last = pixels
+            if self._written > due:
+                return
+        self._add(pixels)
+
+    def _add(self, pixels: Image) -> None:
+        assert self._writer is not None
+        self._writer.write(pixels)
+        self._written += 1
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a frame."""
+        return self._writer is not None
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        if self._writer is not None:
+            self._writer.release()
+
+    def check(self) -> None:
+        """CropView into the closed file: OpenCV is silent about a full disk.
+
+        Raises:
+            InputError: it does not hold every frame that was written.
+        """
+        with quiet_opencv():
+            written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if count != self._written or not _boxes_fill(self._path):
+            remedy = "make room on the disk, or choose another folder"
+            raise InputError(self._name, "could not be written whole", remedy)
+
+
+@contextmanager
+def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWriter]:
+    """A video to write frames to.
+
+    The file takes its name when all is written: after an error, or without a frame, there is none, or the old one.
+
+    Args:
+        path: an ``.mp4`` file; its folder must exist.
+        fps: frames a second; rounded as :func:`writable_fps` says.
+
+    Raises:
+        InputError: another suffix, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() != ".mp4":
+        raise InputError(path, "is not named as an MP4 file", "end it in .mp4")
+    try:
+        with replacing(path) as temporary:
+            writer = VideoWriter(temporary, fps, path)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            if not writer.begun:
+                raise _NothingWrittenError
+            writer.check()
+    except _NothingWrittenError:
+        pass
+    except OSError as error:
+        remedy = "choose a folder you may write to"
+        raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
+
+
+def _boxes_fill(path: Path) -> bool:
+    """Whether the boxes that make up an MP4 file end where the file does: a full disk cuts the last one."""
+    at, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            start = file.read(16)
+            length = int.from_bytes(start[:4], "big")
+            if length == 1:  # the length proper comes after the name
+                length = int.from_bytes(start[8:], "big")
+            if length < 8:
+                return False
+            at += length
+    return at == size
+
+
+class _NothingWrittenError(Exception):
+    pass
+
+
+def plausible_fps(fps: float) -> float:
+    """Frames a second as a file or a camera states them, or the usual rate where that is no rate."""
+    return fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
+
+
+def writable_fps(fps: float) -> float:
+    """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
+    return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
+
+
+def camera_path(number: int) -> Path:
+    """What stands for a camera's name where files have theirs: ``camera_0``."""
+    return Path(f"camera_{number}")
+
+
+class LiveCamera:
+    """Gives the newest image, whenever one is asked for, until it is closed.
+
+    Images are as the camera sees, not mirrored as video calls show them.
+
+    Args:
+        number: which camera, from 0, in the operating system's order.
+
+    Attributes:
+        path: its :func:`camera_path`.
+        fps: frames a second that the camera promises; 25 where it does not say.
+        claimed: None, nobody knows how many frames there will be.
+        live: True.
+        irregular: True, images come when they come.
+
+    Raises:
+        InputError: there is no such camera, or it may not be used.
+    """
+
+    live = True
+    irregular = True
+
+    def __init__(self, number: int) -> None:
+        self.path = camera_path(number)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise InputError(self.path, "cannot be opened", "connect it, allow its use, or give another number")
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # images that waited show what was
+        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+        self.claimed: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames without end; their times are those at which they came.
+
+        Raises:
+            InputError: the camera gives no image, or no more.
+        """
+        number, first, last_s = 0, 0.0, 0.0
+        while True:
+            with quiet_opencv():
+                there, pixels = self._capture.read()
+            now = time.perf_counter()
+            if not there:
+                problem = f"stopped after {number} images" if number else "gives no image"
+                raise InputError(self.path, problem, "see whether another program holds it")
+            first = now if number == 0 else first
+            time_s = now - first
+            if number > 0 and time_s <= last_s:
+                time_s = last_s + 1e-6
+            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number, last_s = number + 1, time_s
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        self._capture.release()
+
+    def __enter__(self) -> LiveCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,139 @@
+"""The discriminator D: does this pose belong to this image? Every layer is spectrally normalised (SNGAN)."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from graphhand.devices import full_precision
+from graphhand.models.config import DiscriminatorConfig
+from graphhand.models.graph import GraphConv, bones_to_features
+from graphhand.models.heatmaps import POSE_UNIT_M
+from graphhand.skeleton import NUM_JOINTS, incidence_matrix
+
+SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks
+
+
+class ImageEncoder(nn.Module):
+    """A small strided CNN on the image, ``(B, 3, S, S)`` in [0, 1] -> ``(B, 8 width)``.
+
+    Most of the discriminator's cost: its convolutions run in autocast's precision, their spectral norms do not.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        channels = [3, width, 2 * width, 4 * width, 8 * width]
+        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in itertools.pairwise(channels))
+        self.num_features = channels[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool2d(image, self.size) * 2 - 1
+        for conv in self.convs:
+            assert isinstance(conv, nn.Conv2d)
+            with full_precision(x.device):
+                weight = conv.weight
+            x = F.leaky_relu(F.conv2d(x, weight, conv.bias, conv.stride, conv.padding), SLOPE)
+        return x.float().mean((2, 3))
+
+
+class PoseEncoder(nn.Module):
+    """A GCN on the pose, ``(B, 21, 3)`` -> ``(B, 21 width)``: residual blocks of spectrally normalised layers.
+
+    No batch normalisation: it would couple the scores of a batch and undo the Lipschitz bound that the spectral norms
+    buy.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        widths = [3] + [width] * blocks
+        self.blocks = nn.ModuleList()
+        for a, b in itertools.pairwise(widths):
+            layers = nn.ModuleDict({"conv1": GraphConv(a, b), "conv2": GraphConv(b, b), "skip": GraphConv(a, b)})
+            for layer in layers.values():
+                spectral_norm(layer.get_submodule("linear"))
+            self.blocks.append(layers)
+        self.num_features = NUM_JOINTS * width
+
+    def forward(self, pose: Tensor) -> Tensor:
+        x = pose
+        for layers in self.blocks:
+            assert isinstance(layers, nn.ModuleDict)
+            y = F.leaky_relu(layers["conv1"](x), SLOPE)
+            x = F.leaky_relu(layers["conv2"](y) + layers["skip"](x), SLOPE)
+        return x.flatten(1)
+
+
+class MultiSourceDiscriminator(nn.Module):
+    """The paper's discriminator: image, pose and bones, each through its encoder, concatenated, then to a score.
+
+    Bones are the KCS matrix ``B = P C``; they, too, come from the pose.
+
+    The paper puts one fully connected layer on the concatenation. Taken literally that is a sum of three scores, one
+    per source: its gradient with respect to the pose does not depend on the image, so it cannot tell whether the two
+    belong together, the very reason given for the image's presence. ``fusion="mlp"`` (the default) has one hidden
+    layer there; ``fusion="linear"`` is the literal reading.
+    """
+
+    incidence: Tensor
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config.image_size, config.image_width)
+        self.pose_encoder = PoseEncoder(config.pose_width, config.pose_blocks)
+        self.register_buffer("incidence", incidence_matrix(), persistent=False)
+        num_bones = self.incidence.shape[1]
+        bone_features = 3 * num_bones if config.bones == "vectors" else num_bones**2
+        self.bone_encoder = spectral_norm(nn.Linear(bone_features, config.bone_width))
+        features = self.image_encoder.num_features + self.pose_encoder.num_features + config.bone_width
+        self.fusion: nn.Module | None = None
+        if config.fusion == "mlp":
+            self.fusion = spectral_norm(nn.Linear(features, config.fusion_width))
+            features = config.fusion_width
+        self.score = spectral_norm(nn.Linear(features, 1))
+
+    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
+        """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* images."""
+        image_features = self.image_encoder(image)
+        with full_precision(pose_m.device):
+            pose = pose_m.float() / POSE_UNIT_M
+            bones = bones_to_features(pose, self.incidence, self.config.bones)
+            sources = (
+                image_features,
+                self.pose_encoder(pose),
+                F.leaky_relu(self.bone_encoder(bones), SLOPE),
+            )
+            x = torch.cat(sources, dim=1)
+            if self.fusion is not None:
+                x = F.leaky_relu(self.fusion(x), SLOPE)
+            return self.score(x).squeeze(1)
+
+
+class SingleSourceDiscriminator(nn.Module):
+    """Table III's comparison: a fully connected network that sees the pose alone."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        width = 4 * config.pose_width
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Linear(a, b)) for a, b in ((3 * NUM_JOINTS, width), (width, width), (width, width))
+        )
+        self.score = spectral_norm(nn.Linear(width, 1))
+
+    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
+        """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the image is taken for the interface's sake alone."""
+        with full_precision(pose_m.device):
+            x = (pose_m.float() / POSE_UNIT_M).flatten(1)
+            for layer in self.layers:
+                x = F.leaky_relu(layer(x), SLOPE)
+            return self.score(x).squeeze(1)
+
+
+def build_discriminator(config: DiscriminatorConfig) -> MultiSourceDiscriminator | SingleSourceDiscriminator:
+    """The discriminator that a configuration names."""
+    return MultiSourceDiscriminator(config) if config.sources == "multi" else SingleSourceDiscriminator(config)

@@ -1,0 +1,150 @@
+"""The hand model module: image features -> latent code z -> prior pose (Eq. 1), and the camera that sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from graphhand.devices import full_precision
+from graphhand.errors import InputError
+from graphhand.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
+from graphhand.hand_model import HandModel
+from graphhand.models.config import GeneratorConfig
+
+NUM_POSE_JOINTS = 15
+SCALE_RANGE = 0.3
+"""c_s stays within a factor exp(0.3) of the hand file's size. While rotations are still unknown, the smallest expected
+error is that of a hand shrunk to a point, whose rotation then has no gradient; the bound keeps a hand a hand."""
+
+TYPICAL_SPAN_M = 0.15
+"""A hand spans about this much: the camera head starts from a hand that fills two thirds of the crop."""
+
+
+@dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
+class LatentCode:
+    """The latent code ``z`` of Eq. 1, decoded.
+
+    Attributes:
+        theta: ``(B, 15, 3, 3)`` local joint rotations.
+        beta: ``(B, S)`` shape coefficients, in standard deviations.
+        rotation: ``(B, 3, 3)``, c_r.
+        translation_m: ``(B, 3)``, c_t.
+        scale: ``(B,)``, c_s, between exp(-0.3) and exp(0.3).
+        wrist_px: ``(B, 2)``, where the camera sees the wrist, crop pixels.
+        px_per_m: ``(B,)``, crop pixels per metre at the wrist, positive.
+    """
+
+    theta: Tensor
+    beta: Tensor
+    rotation: Tensor
+    translation_m: Tensor
+    scale: Tensor
+    wrist_px: Tensor
+    px_per_m: Tensor
+
+
+class HandModelModule(nn.Module):
+    """Latent code and prior pose from pooled image features.
+
+    The paper's z = (theta, beta, c_r, c_t, c_s) says where the joints are among themselves. To project them it takes a
+    camera too: where the wrist is in the crop and how many pixels a metre spans there, three more numbers of the code.
+
+    Args:
+        config: the generator's configuration.
+        num_features: length of the feature vector.
+
+    Raises:
+        InputError: the hand cannot be read, is a left one, or has no principal components of which to take some.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.hand_model = HandModel.load(config.hand_model)
+        if self.hand_model.side != "right":
+            raise InputError(
+                f"generator.hand_model {config.hand_model}",
+                "is a left hand",
+                "give the right one: left hands are mirrored",
+            )
+        components = self.hand_model.hands_components
+        if config.pca_components < len(components) and torch.equal(components, torch.eye(len(components))):
+            raise InputError(
+                "generator.pca_components",
+                f"the hand {config.hand_model!r} has no principal components to leave out",
+                "give generator.hand_model a file that has: MANO's, or one of tools/principal_poses.py",
+            )
+        self.hand_model.requires_grad_(False)
+        per_joint = 6 if config.pose == "rotation_6d" else 3
+        sizes = {
+            "theta": config.pca_components if config.pose == "pca" else NUM_POSE_JOINTS * per_joint,
+            "beta": self.hand_model.num_shape,
+            "rotation": 6 if config.rotation == "rotation_6d" else 3,
+            "translation": 3,
+            "scale": 1,
+            "wrist": 2,
+            "px_per_m": 1,
+        }
+        self.sizes = sizes
+        self.hidden = nn.Sequential()
+        for _ in range(config.latent_layers):
+            self.hidden.extend((nn.Linear(num_features, config.latent_width), nn.ReLU(inplace=True)))
+            num_features = config.latent_width
+        self.fc = nn.Linear(num_features, sum(sizes.values()))
+        # Start near the rest pose: a random code is a crumpled hand, and its gradients are wild.
+        nn.init.normal_(self.fc.weight, std=1e-3)
+        nn.init.zeros_(self.fc.bias)
+        with torch.no_grad():
+            identity = matrix_to_rotation_6d(torch.eye(3))
+            kinds = {"theta": config.pose, "rotation": config.rotation}
+            for (name, size), bias in zip(sizes.items(), self.fc.bias.split(list(sizes.values()))):
+                if kinds.get(name) == "rotation_6d":
+                    bias.copy_(identity.repeat(size // 6))
+
+    def encode(self, features: Tensor) -> LatentCode:
+        """Predict the latent code z from pooled features ``(B, C)``."""
+        z = self.fc(self.hidden(features)).float()
+        theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
+        size = self.config.image_size
+        with full_precision(z.device):
+            local, turn = self._local_rotations(theta), _to_matrix(rotation)
+        return LatentCode(
+            theta=local,
+            beta=beta,
+            rotation=turn,
+            translation_m=translation * TYPICAL_SPAN_M,
+            scale=(SCALE_RANGE * scale.squeeze(1).tanh()).exp(),
+            wrist_px=(size - 1) / 2 + wrist * size / 2,
+            px_per_m=size * (2 / 3) / TYPICAL_SPAN_M * px_per_m.squeeze(1).exp(),
+        )
+
+    def decode(self, code: LatentCode) -> Tensor:
+        """Eq. 1: ``P~ = c_s R(P(theta, beta), c_r) + c_t``.
+
+        P is taken relative to its wrist, so that c_r turns the hand about the wrist wherever the file's origin lies.
+
+        Returns:
+            ``(B, 21, 3)`` metres, crop-camera axes; the wrist of the target is the origin.
+        """
+        identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(code.theta.shape[0], 1, 3, 3)
+        joints = self.hand_model(torch.cat((identity, code.theta), dim=1), code.beta)
+        joints = joints - joints[:, :1]
+        with full_precision(joints.device):
+            turned = joints @ code.rotation.transpose(1, 2)
+        return code.scale[:, None, None] * turned + code.translation_m[:, None, :]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, LatentCode]:
+        """Prior pose ``(B, 21, 3)`` in metres, and the code it came from."""
+        code = self.encode(features)
+        return self.decode(code), code
+
+    def _local_rotations(self, theta: Tensor) -> Tensor:
+        if self.config.pose == "pca":
+            return _to_matrix(self.hand_model.pose_from_pca(theta, add_mean=True)[:, 1:])
+        return _to_matrix(theta.unflatten(1, (NUM_POSE_JOINTS, -1)))
+
+
+def _to_matrix(rotation: Tensor) -> Tensor:
+    return rotation_6d_to_matrix(rotation) if rotation.shape[-1] == 6 else axis_angle_to_matrix(rotation)

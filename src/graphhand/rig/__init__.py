@@ -1,6 +1,0 @@
-"""Hands that other programs can pose: estimates as rigged, animated glTF files and as rotations."""
-
-from graphhand.rig.clips import HandClip, clips_of, rotations_json
-from graphhand.rig.gltf import write_glb
-
-__all__ = ["HandClip", "clips_of", "rotations_json", "write_glb"]

@@ -1,0 +1,154 @@
+"""GraphHand-Rendered v1: our stand-in for RHD, of its size, that anyone can draw again.
+
+The test split has a seed of its own, so its poses, cameras, backgrounds and lights come from other random streams
+than the training split's. Identities are kept apart by construction as well: a hand's shape coefficients, rounded to
+half a standard deviation, name a cell, and training indices whose cell a test hand occupies are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from graphhand.hand_model import HandModel
+from graphhand.synthesis.config import RenderConfig
+from graphhand.synthesis.engine import RenderEngine
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.scene import SceneComposer
+
+NAME = "GraphHand-Rendered v1"
+RECORD = Path(__file__).with_name("rendered_v1.json")
+"""What :func:`checksum` and :func:`sample_labels` gave when v1 was fixed; an engine with other labels needs a v2."""
+COUNTS = {"training": 41258, "evaluation": 2728}
+SEEDS = {"training": 20260101, "evaluation": 20260202}
+_CELL = 0.5
+_BATCH = 256
+
+
+def config(split: str) -> RenderConfig:
+    """The engine's settings for a split: 320x320 images, the split's seed, and its defaults when v1 was fixed."""
+    return RenderConfig(image_size=320, seed=SEEDS[split], bent=0.0, flesh=0.0)
+
+
+def indices(split: str, shape_size: int) -> npt.NDArray[np.int64]:
+    """The index of each image of a split.
+
+    Args:
+        split: "training" or "evaluation".
+        shape_size: number of shape coefficients of the hand drawn.
+    """
+    count = COUNTS[split]
+    if split == "evaluation":
+        return np.arange(count)
+    taken = set(_cells("evaluation", np.arange(COUNTS["evaluation"]), shape_size))
+    candidates = np.arange(count + 1000)
+    cells = _cells("training", candidates, shape_size)
+    free = np.array([cell not in taken for cell in cells])
+    return candidates[free][:count]
+
+
+def _cells(split: str, numbers: npt.NDArray[np.int64], shape_size: int) -> list[tuple[int, ...]]:
+    shape = shapes(config(split), torch.from_numpy(numbers), shape_size)
+    return [tuple(row) for row in torch.round(shape / _CELL).long().tolist()]
+
+
+def shapes(settings: RenderConfig, numbers: torch.Tensor, shape_size: int) -> torch.Tensor:
+    """(B, shape_size) shape coefficients that the engine draws for these indices."""
+    normal = CounterRandom(settings.seed, numbers).normal("shape", shape_size)
+    return settings.shape_variation * normal.clamp(-2.5, 2.5)
+
+
+def composer() -> SceneComposer:
+    """Poses hands before cameras as the engine does; it serves both splits, which differ by their seeds."""
+    return SceneComposer(config("training"), HandModel.default().float())
+
+
+def labels(
+    split: str, compose: SceneComposer | None = None
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """The joints (B, 21, 3) and cameras (B, 3, 3) of a split, batch by batch, without drawing images.
+
+    Right hands, as drawn; the RHD layout mirrors every second one.
+
+    Args:
+        split: "training" or "evaluation".
+        compose: a :func:`composer`, to spare making another.
+    """
+    compose = compose or composer()
+    chosen = torch.from_numpy(indices(split, compose.hand.num_shape))
+    with torch.no_grad():
+        for piece in chosen.split(_BATCH):
+            scene = compose(CounterRandom(SEEDS[split], piece))
+            yield scene.joints_cam_m.numpy(), scene.view.K.numpy()
+
+
+def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]:
+    """What identifies a split's labels.
+
+    ``sha256`` is over the float32 joints and cameras: equal on equal machines. Another processor may round
+    differently in the last digit; ``mean_mm`` and ``spread_mm``, over all joints and images, then still agree to
+    the digits given.
+    """
+    digest = hashlib.sha256()
+    sums = np.zeros((2, 3))
+    count = 0
+    for joints, K in labels(split, compose):
+        digest.update(np.ascontiguousarray(joints, dtype="<f4").tobytes())
+        digest.update(np.ascontiguousarray(K, dtype="<f4").tobytes())
+        points = joints.reshape(-1, 3).astype(np.float64) * 1000.0
+        sums += [points.sum(0), (points**2).sum(0)]
+        count += len(points)
+    mean = sums[0] / count
+    spread = np.sqrt(sums[1] / count - mean**2)
+    return {
+        "benchmark": NAME,
+        "split": split,
+        "hands": count // 21,
+        "sha256": digest.hexdigest(),
+        "mean_mm": [round(float(v), 2) for v in mean],
+        "spread_mm": [round(float(v), 2) for v in spread],
+    }
+
+
+def sample_labels(split: str, engine: RenderEngine, count: int = 4) -> dict[str, Any]:
+    """Labels of a split's first images, as drawn: what the record keeps to be compared with.
+
+    Joints in tenths of a millimetre, cameras in tenths of a pixel (fx, cx, cy), visibility as 21 digits, and the pixels
+    of hand and forearm.
+
+    Args:
+        split: "training" or "evaluation".
+        engine: of :func:`config` for this split.
+        count: how many images.
+    """
+    batch = engine.render(indices(split, engine.hand.num_shape)[:count].tolist()).to("cpu")
+    return {
+        "joints_tenth_mm": (batch.joints_cam_m * 1e4).round().int().tolist(),
+        "camera_tenth_px": (batch.K[:, [0, 0, 1], [0, 2, 2]] * 10).round().int().tolist(),
+        "visible": ["".join(str(int(v)) for v in row) for row in batch.visible],
+        "hand_pixels": (batch.mask == 1).sum((1, 2)).tolist(),
+        "forearm_pixels": (batch.mask == 2).sum((1, 2)).tolist(),
+        "depth_sum_m": [round(float(d), 1) for d in batch.depth_m.double().sum((1, 2))],
+    }
+
+
+def recorded(split: str) -> dict[str, Any]:
+    """The record's part for a split: ``checksum`` and ``sample``."""
+    return dict(json.loads(RECORD.read_text("utf-8"))["splits"][split])
+
+
+def agrees(found: dict[str, Any]) -> str:
+    """How a :func:`checksum` compares with the record: "bit for bit", "to rounding" or "no"."""
+    known = recorded(found["split"])["checksum"]
+    if found["sha256"] == known["sha256"]:
+        return "bit for bit"
+    numbers = [(found[k][axis], known[k][axis]) for k in ("mean_mm", "spread_mm") for axis in range(3)]
+    close = found["hands"] == known["hands"] and all(abs(a - b) < 0.015 for a, b in numbers)
+    return "to rounding" if close else "no"

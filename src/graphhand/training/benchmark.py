@@ -1,0 +1,220 @@
+"""Run time and memory of a training step of each stage, beside its backbones alone; cost of the paper's schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from graphhand.data import HandBatch
+from graphhand.errors import InputError
+from graphhand.inference.benchmark import PeakMemory, Spread, check_processor_time, interleaved
+from graphhand.models.discriminator import build_discriminator
+from graphhand.models.generator import Generator
+from graphhand.training.config import RenderedSource, TrainConfig
+from graphhand.training.distributed import make_fabric
+from graphhand.training.sources import RenderedBatches
+from graphhand.training.steps import make_players, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.validation import WeightAverage
+
+RHD_TRAINING_IMAGES = 41_258
+PAPER_EPOCHS = 100
+"""Of each of the three stages."""
+
+BACKBONE_SHARE_BAR = 0.85
+"""A stage-III step is to reach this share of its backbones' speed alone."""
+
+DRAWING_BAR = 0.10
+"""Drawing a batch is to cost less than this share of a stage-III step on a GPU."""
+
+Measure = Callable[[dict[str, Callable[[], None]]], dict[str, list[float]]]
+"""Seconds of each of some calls, by name."""
+
+_STAGES = {1: "I", 2: "II", 3: "III"}
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """A stage's step.
+
+    Attributes:
+        step_s: seconds of a step: forward, losses, backward, optimiser (in stage III of both players).
+        backbones_s: seconds of forward and backward of the backbones that the stage uses, alone.
+        backbone_share: their ratio, round by round: 1 would be a step that costs nothing but its backbones.
+        samples_per_second: crops a second, by the median.
+        peak_bytes: most memory during these steps; see ``PeakMemory``.
+    """
+
+    step_s: Spread
+    backbones_s: Spread
+    backbone_share: Spread
+    samples_per_second: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class TrainingTimes:
+    """What :func:`time_training` found.
+
+    Attributes:
+        stages: by their number in Roman figures.
+        drawing_s: seconds to draw one batch on the spot, in this process.
+        drawing_share: that over a stage-III step (the last stage there is).
+        batch_size: crops a step.
+        device, precision, threads: where and how.
+    """
+
+    stages: dict[str, StepTimes]
+    drawing_s: Spread
+    drawing_share: float
+    batch_size: int
+    device: str
+    precision: str
+    threads: int
+
+    def projected_hours(self) -> dict[str, float]:
+        """Hours of 100 epochs of RHD's 41,258 training images, by stage, and ``total``.
+
+        Steps alone: drawing, loading, validation and checkpoints come on top where they do not run beside them.
+        """
+        steps = PAPER_EPOCHS * (RHD_TRAINING_IMAGES // self.batch_size)
+        hours = {name: steps * stage.step_s.median / 3600 for name, stage in self.stages.items()}
+        return hours | {"total": sum(hours.values())}
+
+
+def time_training(
+    config: TrainConfig,
+    repeats: int = 5,
+    warm_up: int = 1,
+    progress: Callable[[], object] = lambda: None,
+    processor_time: bool = False,
+) -> TrainingTimes:
+    """Time the steps of a recipe's stages on hands drawn for the purpose; its data sets are not needed.
+
+    In each stage its step and its backbones alone run in turn on the same batch, in the same precision and memory
+    layout, so that their ratio holds on a busy machine too.
+
+    Args:
+        config: the recipe.
+        repeats: rounds that count.
+        warm_up: rounds before them that do not.
+        progress: called after every timed call, :func:`number_of_calls` times in all.
+        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.inference.benchmark.now`.
+
+    Raises:
+        InputError: the batch is too small, or processor time is asked for with several threads or a GPU.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    fabric = make_fabric(config.device, config.precision)
+    device = fabric.device
+    if processor_time:
+        check_processor_time(device)
+
+    def measure(calls: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+        return interleaved(calls, repeats, device, warm_up, progress, processor_time)
+
+    drawing, batch = _draw(config, device, repeats + warm_up, measure)
+    if config.channels_last:
+        batch.image = batch.image.contiguous(memory_format=torch.channels_last)
+    stages = {_STAGES[stage]: _time_stage(fabric, config, stage, batch, measure) for stage in _stages_of(config)}
+    last = stages[list(stages)[-1]]
+    return TrainingTimes(
+        stages=stages,
+        drawing_s=drawing,
+        drawing_share=drawing.median / last.step_s.median,
+        batch_size=config.batch_size,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        precision=config.precision,
+        threads=torch.get_num_threads(),
+    )
+
+
+def number_of_calls(config: TrainConfig, repeats: int, warm_up: int = 1) -> int:
+    """How often :func:`time_training` reports progress."""
+    return (repeats + warm_up) * (1 + 2 * len(_stages_of(config)))
+
+
+def _stages_of(config: TrainConfig) -> tuple[int, ...]:
+    return (1,) if config.generator.refinement == "none" else (1, 2, 3)
+
+
+def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Spread, HandBatch]:
+    """Time of drawing a batch in this process, and the last one drawn."""
+    source = next((s for s in config.train if isinstance(s, RenderedSource)), RenderedSource())
+    source = source.model_copy(update={"samples": None})
+    batches = RenderedBatches(config.model_copy(update={"workers": 0}), source, config.batch_size, device, 0, 1)
+    ahead = batches.ahead
+    batches.config = config.model_copy(update={"epoch_samples": count * ahead * config.batch_size})
+    epoch = batches.epoch(0)
+    drawn: list[HandBatch] = []
+
+    def draw() -> None:
+        drawn[:] = [next(epoch).to(device) for _ in range(ahead)]
+
+    times = measure({"draw": draw})
+    if int(drawn[0].has_3d.sum()) < 2:
+        raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
+    return Spread.of([time / ahead for time in times["draw"]]), drawn[0]
+
+
+def _time_stage(
+    fabric: Fabric,
+    config: TrainConfig,
+    stage: int,
+    batch: HandBatch,
+    measure: Measure,
+) -> StepTimes:
+    """One stage with networks of its own, so that its memory is that of a run."""
+    memory = PeakMemory(fabric.device)
+    torch.manual_seed(config.seed)
+    generator, discriminator = Generator(config.generator), build_discriminator(config.discriminator)
+    for network in (generator, discriminator):
+        network.to(fabric.device).train()
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbones = [generator.backbone]
+    if stage > 1 and generator.refinement_backbone is not None:
+        backbones.append(generator.refinement_backbone)
+    runners = [torch.compile(b) if config.compile else b for b in backbones]
+    if config.compile:
+        generator.compile()
+    players = make_players(fabric, config, stage, generator, discriminator)
+    average = None if config.ema is None else WeightAverage(generator, config.ema)
+
+    def step() -> None:
+        if stage == 1:
+            stage_one_step(players["generator"], batch, config.losses)
+        elif stage == 2:
+            stage_two_step(players["generator"], batch, config.losses)
+        else:
+            stage_three_step(players["generator"], players["discriminator"], batch, config.losses, config.critic)
+        if average is not None:
+            average.update(1)
+
+    size = config.batch_size // config.accumulate
+
+    def backbones_alone() -> None:
+        for backbone in backbones:
+            backbone.zero_grad(set_to_none=True)
+        for images in batch.image.split(size):
+            maps: list[Tensor] = []
+            for runner in runners:
+                with fabric.autocast():
+                    maps.append(runner(images).float().mean())
+            total = torch.stack(maps).sum()
+            if total.requires_grad:  # not with backbones that are frozen whole
+                fabric.backward(total)
+
+    times = measure({"backbones": backbones_alone, "step": step})
+    step_s = Spread.of(times["step"])
+    return StepTimes(
+        step_s=step_s,
+        backbones_s=Spread.of(times["backbones"]),
+        backbone_share=Spread.of([alone / whole for alone, whole in zip(times["backbones"], times["step"])]),
+        samples_per_second=config.batch_size / step_s.median,
+        peak_bytes=memory.read(),
+    )

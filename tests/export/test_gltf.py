@@ -1,0 +1,195 @@
+"""A written hand, read by glTF's own rules, is the hand that was fitted."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from graphhand.errors import InputError
+from graphhand.export import HandClip, clips_of, write_glb
+from graphhand.hand_model import HandModel
+from graphhand.types import Camera
+
+TO_GLTF = np.diag([1.0, -1.0, -1.0])
+_TYPES = {5126: "<f4", 5125: "<u4", 5123: "<u2", 5121: "|u1"}
+_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+
+
+class Glb:
+    """A reader of just what the standard says."""
+
+    def __init__(self, path: Path) -> None:
+        data = path.read_bytes()
+        magic, version, length = struct.unpack_from("<4sII", data)
+        assert (magic, version, length) == (b"glTF", 2, len(data))
+        text_length, kind = struct.unpack_from("<I4s", data, 12)
+        assert (kind, text_length % 4) == (b"JSON", 0)
+        self.json = json.loads(data[20 : 20 + text_length])
+        self.length, kind = struct.unpack_from("<I4s", data, 20 + text_length)
+        assert (kind, self.length % 4) == (b"BIN\0", 0)
+        self.binary = data[28 + text_length :]
+        assert len(self.binary) == self.length == self.json["buffers"][0]["byteLength"]
+
+    def array(self, number: int) -> np.ndarray:
+        accessor = self.json["accessors"][number]
+        view = self.json["bufferViews"][accessor["bufferView"]]
+        kind, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
+        assert view["byteOffset"] % kind.itemsize == 0
+        assert view["byteLength"] == accessor["count"] * width * kind.itemsize
+        assert view["byteOffset"] + view["byteLength"] <= self.length
+        array = np.frombuffer(self.binary, kind, accessor["count"] * width, view["byteOffset"])
+        array = array.reshape(accessor["count"], width)
+        if "min" in accessor:
+            np.testing.assert_array_equal(array.min(0), accessor["min"])
+            np.testing.assert_array_equal(array.max(0), accessor["max"])
+        return array
+
+    def worlds(self, row: int | None = None) -> dict[str, np.ndarray]:
+        """Each node's (4, 4) in the world; of an animation, at its moment ``row``."""
+        nodes = [dict(node) for node in self.json["nodes"]]
+        if row is not None:
+            (animation,) = self.json["animations"]
+            for channel in animation["channels"]:
+                sampler = animation["samplers"][channel["sampler"]]
+                nodes[channel["target"]["node"]][channel["target"]["path"]] = self.array(sampler["output"])[row]
+        found: dict[str, np.ndarray] = {}
+
+        def walk(number: int, above: np.ndarray) -> None:
+            node, local = nodes[number], np.eye(4)
+            local[:3, :3] = Rotation.from_quat(node.get("rotation", [0, 0, 0, 1])).as_matrix()
+            local[:3, 3] = node.get("translation", [0, 0, 0])
+            found[node["name"]] = above @ local
+            for child in node.get("children", []):
+                walk(child, found[node["name"]])
+
+        for root in self.json["scenes"][0]["nodes"]:
+            walk(root, np.eye(4))
+        return found
+
+    def skinned(self, row: int | None = None) -> np.ndarray:
+        """The mesh (V, 3) as a viewer shows it."""
+        (primitive,) = self.json["meshes"][0]["primitives"]
+        names = [self.json["nodes"][number]["name"] for number in self.json["skins"][0]["joints"]]
+        worlds = self.worlds(row)
+        inverse = self.array(self.json["skins"][0]["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+        moved = np.stack([worlds[name] for name in names]) @ inverse
+        at = {name: self.array(number) for name, number in primitive["attributes"].items()}
+        np.testing.assert_allclose(at["WEIGHTS_0"].sum(1), 1, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(at["NORMAL"], axis=1), 1, atol=1e-5)
+        points = np.concatenate((at["POSITION"], np.ones((len(at["POSITION"]), 1))), axis=1)
+        blended = np.einsum("vk,vkij->vij", at["WEIGHTS_0"], moved[at["JOINTS_0"]])
+        return np.einsum("vij,vj->vi", blended, points)[:, :3]
+
+
+def written(clip: HandClip | None, tmp_path: Path) -> tuple[HandClip, Glb]:
+    assert clip is not None
+    write_glb(tmp_path / "hand.glb", clip)
+    return clip, Glb(tmp_path / "hand.glb")
+
+
+def vertices(clip: HandClip, row: int) -> np.ndarray:
+    shape = clip.fitted.shape
+    mesh = (
+        clip.model.vertices(clip.fitted.pose[row], shape) - clip.model.rest_joints(shape)[0] + clip.fitted.wrist_m[row]
+    )
+    return np.asarray(mesh[: clip.model.hand_vertex_count].numpy() @ TO_GLTF)
+
+
+def same_mesh(found: np.ndarray, clip: HandClip, row: int) -> None:
+    """Of vertices that more than four joints move, the file keeps the four strongest."""
+    away = np.linalg.norm(found - vertices(clip, row), axis=1)
+    left_out = np.sort(clip.model.arrays.weights[: len(found)], axis=1)[:, :-4].sum(1)
+    assert (left_out < 1e-7).mean() > 0.1
+    assert away[left_out < 1e-7].max() < 1e-5
+    assert away.mean() < 3e-4
+    assert away.max() < 6e-3  # where a finger joins the palm
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_photos_hand_stands_as_fitted(
+    right: HandModel, make_prediction: Any, tmp_path: Path, side: str, placed: bool
+) -> None:
+    ((name, clip),) = clips_of([make_prediction(side=side, placed=placed)], right)
+    clip, glb = written(clip, tmp_path)
+    assert name == "photo.jpg"
+    assert clip.model.side == side
+    assert float(clip.fitted.error_m[0]) < 2e-3
+    same_mesh(glb.skinned(), clip, 0)
+    worlds = glb.worlds()
+    joints = clip.fitted.joints_m[0].numpy() @ TO_GLTF
+    for name, number in {"wrist": 0, "index_mcp": 5, "little_dip": 19, "thumb_ip": 3}.items():
+        np.testing.assert_allclose(worlds[f"{side}_{name}"][:3, 3], joints[number], atol=1e-5)
+    assert ("cameras" in glb.json) == placed
+    assert "animations" not in glb.json
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_outside_is_outside(right: HandModel, make_prediction: Any, tmp_path: Path, side: str) -> None:
+    """Faces turn anticlockwise: the volume that they enclose, but for the wrist's hole, is positive."""
+    ((_, clip),) = clips_of([make_prediction(side=side)], right)
+    _, glb = written(clip, tmp_path)
+    (primitive,) = glb.json["meshes"][0]["primitives"]
+    points = glb.skinned() - glb.skinned().mean(0)
+    a, b, c = points[glb.array(primitive["indices"]).reshape(-1, 3)].transpose(1, 0, 2)
+    volume_litres = 1e3 * (np.cross(a, b) * c).sum() / 6
+    assert 0.15 < volume_litres < 0.6
+
+
+def test_a_videos_hand_moves(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
+    frames = [make_prediction("clip.mp4", frame=k, seed=k) for k in range(6)]
+    ((_, clip),) = clips_of(frames, right)
+    clip, glb = written(clip, tmp_path)
+    (animation,) = glb.json["animations"]
+    np.testing.assert_allclose(glb.array(animation["samplers"][0]["input"])[:, 0], np.arange(6) / 25, atol=1e-6)
+    for row in range(6):
+        same_mesh(glb.skinned(row), clip, row)
+    for sampler in animation["samplers"]:
+        values = glb.array(sampler["output"])
+        if values.shape[1] == 4:
+            assert ((values[1:] * values[:-1]).sum(1) >= 0).all()
+
+
+def test_the_camera_sees_the_hand_where_the_photo_shows_it(
+    right: HandModel, make_prediction: Any, tmp_path: Path
+) -> None:
+    prediction = make_prediction()
+    ((_, clip),) = clips_of([prediction], right)
+    clip, glb = written(clip, tmp_path)
+    lens = glb.json["cameras"][0]["perspective"]
+    node = next(node for node in glb.json["nodes"] if "camera" in node)
+    assert not {"rotation", "translation", "scale", "matrix"} & set(node)
+    joints = clip.fitted.joints_m[0].double().numpy() @ TO_GLTF
+    up = 1 / np.tan(lens["yfov"] / 2)
+    seen = joints[:, :2] / -joints[:, 2:] * [up / lens["aspectRatio"], up]  # -1 to 1 across the image, y up
+    px = (seen * [1, -1] + 1) / 2 * [320, 240] - 0.5
+    fitted_px = clip.fitted.joints_m[0].double().numpy() @ clip.camera.K.T
+    np.testing.assert_allclose(px, fitted_px[:, :2] / fitted_px[:, 2:], atol=0.05)
+    assert np.linalg.norm(px - prediction.hands[0].joints_px, axis=1).mean() < 2
+
+
+def test_a_camera_that_gltf_cannot_say_is_left_out(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([make_prediction(camera=Camera(300.0, 300.0, 100.0, 119.5, assumed=False))], right)
+    assert "cameras" not in written(clip, tmp_path)[1].json
+
+
+def test_where_no_file_can_be_the_error_says_so(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([make_prediction()], right)
+    assert clip is not None
+    with pytest.raises(InputError, match="cannot be written"):
+        write_glb(tmp_path / "missing" / "hand.glb", clip)
+
+
+def test_a_network_that_was_never_told_the_place_has_the_wrist_at_the_origin(
+    right: HandModel, make_prediction: Any
+) -> None:
+    ((_, clip),) = clips_of([make_prediction(placed=False)], right)
+    assert clip is not None
+    torch.testing.assert_close(clip.fitted.wrist_m, torch.zeros(1, 3), atol=3e-3, rtol=0)

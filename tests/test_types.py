@@ -1,0 +1,151 @@
+"""Results validate themselves, name their joints, and survive JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphhand.skeleton import JOINT_NAMES, Joint
+from graphhand.types import Camera, Hand, Prediction
+
+
+def make_hand(seed: int = 0, placed: bool = True, side: str = "left") -> Hand:
+    rng = np.random.default_rng(seed)
+    joints = rng.normal(size=(21, 3)) * 0.1
+    joints -= joints[0]
+    return Hand(
+        side=side,  # type: ignore[arg-type]
+        score=0.87654321,
+        box_px=rng.uniform(0, 100, 4),
+        joints_px=rng.uniform(-10, 300, (21, 2)),
+        joints_rel_m=joints,
+        joints_cam_m=joints + np.array([0.1, -0.2, 0.6]) if placed else None,
+        camera=Camera(500.0, 501.5, 127.5, 99.5, assumed=not placed),
+        model="tiny",
+    )
+
+
+@pytest.mark.parametrize("joint", list(Joint))
+def test_joints_go_by_name(joint: Joint) -> None:
+    hand = make_hand()
+    for position in (hand.joint(joint), hand[joint.name.lower()]):
+        np.testing.assert_array_equal(position.px, hand.joints_px[joint])
+        np.testing.assert_array_equal(position.rel_m, hand.joints_rel_m[joint])
+        assert position.cam_m is not None
+        np.testing.assert_array_equal(position.cam_m, hand.joints_cam_m[joint])
+    assert make_hand(placed=False).joint(joint).cam_m is None
+
+
+def test_an_unknown_joint_name_lists_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="thumb_cmc, thumb_mcp"):
+        make_hand()["pinky"]
+
+
+def test_arrays_are_the_hands_own_and_read_only() -> None:
+    joints_px = np.zeros((21, 2))
+    hand = make_hand()
+    values = {name: getattr(hand, name) for name in hand.__dataclass_fields__} | {"joints_px": joints_px}
+    copy = Hand(**values)
+    joints_px[:] = 7
+    assert (copy.joints_px == 0).all()
+    with pytest.raises(ValueError, match="read-only"):
+        copy.joints_px[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("side", "both"), ("joints_px", np.zeros((21, 3))), ("joints_rel_m", np.zeros((20, 3))), ("box_px", np.zeros(3))],
+)
+def test_wrong_shapes_and_sides_are_refused(field: str, value: object) -> None:
+    hand = make_hand()
+    values = {name: getattr(hand, name) for name in hand.__dataclass_fields__} | {field: value}
+    with pytest.raises(ValueError, match=field):
+        Hand(**values)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_json_round_trip(placed: bool) -> None:
+    hands = (make_hand(0, placed), make_hand(1, placed, "right"))
+    line = Prediction("photos/a b.jpg", 320, 240, hands, "tiny").to_json_line()
+    assert "\n" not in line
+    back = Prediction.from_json(line)
+    assert (back.image, back.width, back.height, back.model, back.error) == ("photos/a b.jpg", 320, 240, "tiny", None)
+    assert len(back.hands) == 2
+    for one, two in zip(hands, back.hands):
+        assert (one.side, one.model, one.camera) == (two.side, two.model, two.camera)
+        assert two.score == pytest.approx(one.score, abs=1e-4)
+        np.testing.assert_allclose(two.joints_px, one.joints_px, atol=1e-3)
+        np.testing.assert_allclose(two.box_px, one.box_px, atol=1e-3)
+        np.testing.assert_allclose(two.joints_rel_m, one.joints_rel_m, atol=1e-6)
+        if placed:
+            np.testing.assert_allclose(two.joints_cam_m, one.joints_cam_m, atol=1e-6)
+        else:
+            assert two.joints_cam_m is None
+    assert back.to_json_line() == line  # rounding happens once
+
+
+def test_json_has_the_promised_keys() -> None:
+    values = json.loads(Prediction("a.jpg", 320, 240, (make_hand(),), "tiny").to_json_line())
+    assert list(values) == ["image", "width", "height", "hands", "model"]
+    (hand,) = values["hands"]
+    assert list(hand) == ["side", "score", "box_px", "joints_px", "joints_rel_m", "joints_cam_m", "camera"]
+    assert list(hand["camera"]) == ["fx", "fy", "cx", "cy", "assumed"]
+    assert np.shape(hand["joints_px"]) == (21, 2)
+    assert np.shape(hand["joints_rel_m"]) == np.shape(hand["joints_cam_m"]) == (21, 3)
+    assert hand["camera"]["assumed"] is False
+
+
+def test_a_hand_that_is_followed_keeps_its_number() -> None:
+    hand = replace(make_hand(), track=3)
+    line = Prediction("clip.mp4", 320, 240, (hand, make_hand(1)), "tiny", frame=0, time_s=0.0).to_json_line()
+    assert json.loads(line)["hands"][0]["track"] == 3
+    assert "track" not in json.loads(line)["hands"][1]
+    assert [one.track for one in Prediction.from_json(line).hands] == [3, None]
+
+
+def test_an_error_replaces_the_hands() -> None:
+    line = Prediction("a.jpg", None, None, (), "tiny", error="a.jpg: is empty; copy it again").to_json_line()
+    values = json.loads(line)
+    assert list(values) == ["image", "width", "height", "error", "model"]
+    back = Prediction.from_json(values)
+    assert back.error == "a.jpg: is empty; copy it again"
+    assert back.hands == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("image",), 3), (("image",), "a\0b.jpg"), (("width",), "320"), (("width",), None), (("height",), 0),
+        (("height",), 2.5), (("height",), True), (("width",), 2**40), (("frame",), "0"), (("frame",), -1),
+        (("frame",), 1.5), (("time_s",), float("nan")), (("time_s",), 1e300), (("hands", 0, "track"), "first"),
+        (("hands", 0, "track"), -1), (("hands", 0, "camera", "fx"), 0), (("hands", 0, "camera", "fy"), -5.0),
+        (("hands", 0, "camera", "fy"), float("inf")), (("hands", 0, "camera", "fx"), 1e-300),
+        (("hands", 0, "camera", "cx"), float("nan")), (("hands", 0, "camera", "cy"), float("inf")),
+    ],
+)  # fmt: skip
+def test_json_with_values_that_nothing_can_be_done_with_is_refused(path: tuple[Any, ...], value: object) -> None:
+    good = Prediction("a.mp4", 320, 240, (replace(make_hand(), track=0),), "tiny", frame=0, time_s=0.0).to_json()
+    Prediction.from_json(good)
+    *parents, last = path
+    inner: Any = good
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(ValueError, match=r"path|pixels|frame|track|focal|principal"):
+        Prediction.from_json(good)
+
+
+def test_a_camera_takes_only_pinholes() -> None:
+    K = [[500, 0, 320], [0, 510, 240], [0, 0, 1]]
+    np.testing.assert_array_equal(Camera.from_matrix(K, assumed=False).K, K)
+    for bad in (np.eye(4), np.full((3, 3), np.nan), -np.eye(3), [[500, 1, 0], [0, 500, 0], [0, 0, 1]]):
+        with pytest.raises(ValueError, match=r"intrinsics|focal"):
+            Camera.from_matrix(bad, assumed=False)
+
+
+def test_names_follow_the_skeleton() -> None:
+    assert JOINT_NAMES[Joint.INDEX_TIP] == "index_tip"
