@@ -1,0 +1,178 @@
+"""Builders of what many tests need: tiny recipes and networks, batches of random hands, images and folders on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from graphhand.data import HandBatch
+from graphhand.models import Generator, GeneratorConfig
+
+Weights = dict[str, torch.Tensor]
+
+TINY_GENERATOR: dict[str, Any] = {
+    "image_size": 32,
+    "backbone": "resnet18",
+    "backbone_width": 8,
+    "refinement_blocks": 1,
+    "refinement_width": 8,
+}
+TINY_DISCRIMINATOR: dict[str, Any] = {
+    "image_size": 16,
+    "image_width": 4,
+    "pose_width": 4,
+    "bone_width": 4,
+    "fusion_width": 4,
+}
+TINY_RECIPE: dict[str, Any] = {
+    "seed": 3,
+    "device": "cpu",
+    "threads": 1,
+    "generator": TINY_GENERATOR,
+    "discriminator": TINY_DISCRIMINATOR,
+    "batch_size": 4,
+    "epoch_samples": 12,
+    "mirror": 0.0,
+    "stage1": {"epochs": 1},
+    "stage2": {"epochs": 1},
+    "stage3": {"epochs": 1},
+    "log_every": 1,
+    "images": 0,
+}
+
+
+def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of ``settings`` with ``changes`` laid over it, key by key inside nested dictionaries."""
+    result = copy.deepcopy(settings)
+    for name, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merge(result[name], value) if nested else copy.deepcopy(value)
+    return result
+
+
+def tiny_recipe(**changes: Any) -> dict[str, Any]:
+    """A training recipe that runs three stages in seconds; nested ``changes`` are merged. It names no data."""
+    return merge(TINY_RECIPE, changes)
+
+
+def tiny_generator_config(**changes: Any) -> GeneratorConfig:
+    """Configuration of a network small enough for tests; nested ``changes`` are merged."""
+    return GeneratorConfig.model_validate(merge(TINY_GENERATOR, changes))
+
+
+def tiny_generator(seed: int = 3, **changes: Any) -> Generator:
+    """An untrained network of :func:`tiny_generator_config`, the same for the same ``seed``."""
+    torch.manual_seed(seed)
+    return Generator(tiny_generator_config(**changes))
+
+
+def hand_batch(rows: int = 6, image_size: int = 32, seed: int = 0, **changes: Any) -> HandBatch:
+    """A batch of noise images with random, fully labelled right hands.
+
+    Args:
+        rows: number of hands.
+        image_size: height and width of the images in pixels.
+        seed: of the random numbers.
+        changes: fields of :class:`HandBatch` to replace.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    joints = torch.randn(rows, 21, 3, generator=draw) * 0.03
+    joints = joints - joints[:, :1]
+    true = torch.ones(rows, dtype=torch.bool)
+    centre, focal = (image_size - 1) / 2, 1.4 * image_size
+    batch = HandBatch(
+        image=torch.rand(rows, 3, image_size, image_size, generator=draw),
+        joints_m=joints,
+        joints_px=image_size / 2 + 4.7 * image_size * joints[..., :2],
+        labelled=true[:, None].expand(rows, 21),
+        visible=true[:, None].expand(rows, 21),
+        K=torch.tensor([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]]).expand(rows, 3, 3),
+        root_depth_m=torch.full((rows,), 0.4),
+        has_3d=true,
+        has_camera=true,
+        has_hand=true,
+        is_right=true,
+        R_crop_cam=torch.eye(3).expand(rows, 3, 3),
+        flipped=~true,
+        names=tuple(f"row{k}" for k in range(rows)),
+    )
+    return replace(batch, **changes)
+
+
+def batch_rows(batch: HandBatch, start: int, stop: int) -> HandBatch:
+    """Rows ``start`` to ``stop`` of a batch."""
+    values = {name: value[start:stop] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    return replace(batch, **values, names=batch.names[start:stop])
+
+
+def noise_image(seed: int, width: int = 96, height: int = 72, block: int = 1) -> np.ndarray:
+    """(height, width, 3) uint8 RGB noise in squares of ``block`` pixels, which divides width and height."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // block, width // block, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((block, block, 1), np.uint8))
+
+
+def write_hands(
+    root: Path, changes: Callable[[int], dict[str, Any]] = lambda k: {}, count: int = 8, image_size: int = 48
+) -> Path:
+    """Writes labelled noise images in the plain format.
+
+    Args:
+        root: the folder, which exists.
+        changes: keys to replace in the k-th line of ``hands.jsonl``; None as value leaves a key out.
+        count: number of images.
+        image_size: height and width of the images in pixels.
+    """
+    rng = np.random.default_rng(0)
+    lines = []
+    for k in range(count):
+        cv2.imwrite(str(root / f"{k}.png"), rng.integers(0, 255, (image_size, image_size, 3), dtype=np.uint8))
+        joints = rng.normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
+        focal, centre = 2.5 * image_size, (image_size - 1) / 2
+        camera = {"fx": focal, "fy": focal, "cx": centre, "cy": centre}
+        line = {"image": f"{k}.png", "side": "right", "joints_cam_m": joints.tolist(), "camera": camera} | changes(k)
+        lines.append(json.dumps({name: value for name, value in line.items() if value is not None}))
+    (root / "hands.jsonl").write_text("\n".join(lines))
+    return root
+
+
+def plain_source(root: Path, **options: Any) -> dict[str, Any]:
+    """A recipe's source that reads the folder that :func:`write_hands` wrote."""
+    return {"kind": "dataset", "name": "plain", "root": str(root), **options}
+
+
+def saved_weights(folder: Path) -> Weights:
+    """The tensors that a run or :func:`graphhand.models.save_generator` left in ``folder``."""
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(a: Weights, b: Weights) -> None:
+    """Asserts that two sets of weights are equal bit for bit."""
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def assert_same_training(a: Weights, b: Weights, rtol: float, atol: float) -> None:
+    """Asserts that two trainings differ by rounding alone.
+
+    The length of Adam's step does not depend on the size of the gradient. Where a gradient is rounding error, so is the
+    sign of a step of 1e-3. So one element in a thousand may differ by such steps in opposite directions, and no other
+    by more than rounding.
+    """
+    assert a.keys() == b.keys()
+    off, count = 0, 0
+    for name, expected in a.items():
+        difference = (b[name].double() - expected.double()).abs()
+        assert difference.max() <= 2e-3 + rtol * expected.abs().max(), name
+        off += int((difference > atol + rtol * expected.double().abs()).sum())
+        count += expected.numel()
+    assert off <= count / 1000, f"{off} of {count} elements differ"
