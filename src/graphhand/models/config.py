@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from graphhand.config import StrictModel
 from graphhand.geometry import CROP_MARGIN
 from graphhand.models.backbones import TIMM_PREFIX, require_backbone
-
-
-class StrictModel(BaseModel):
-    """A configuration section: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class GeneratorConfig(StrictModel):

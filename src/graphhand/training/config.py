@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from graphhand.config import StrictModel, apply_overrides, read_settings, validate
 from graphhand.data.augmentation import Augmentation
-from graphhand.errors import InputError, fault_message
 from graphhand.geometry import CROP_MARGIN
-from graphhand.models.config import DiscriminatorConfig, GeneratorConfig, StrictModel
+from graphhand.models.config import DiscriminatorConfig, GeneratorConfig
 
 
 class RenderedSource(StrictModel):
@@ -223,22 +221,8 @@ def load_config(path: str | PathLike[str] | None, overrides: Sequence[str] = ())
         InputError: unreadable, an unknown key (with the nearest valid one), a bad value or a contradiction.
     """
     source = "configuration" if path is None else str(path)
-    data: Any = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(Path(path).read_text("utf-8"))
-        except FileNotFoundError:
-            raise InputError(path, "no such file", "give a recipe such as configs/cpu.yaml") from None
-        except (UnicodeDecodeError, OSError) as error:
-            raise InputError(path, f"cannot be read ({error})", "give a YAML text file") from None
-        except yaml.YAMLError as error:
-            raise InputError(path, f"not YAML ({' '.join(str(error).split())})", "mend it at that place") from None
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
-        raise InputError(source, "not a mapping of keys to values", "compare it with configs/cpu.yaml")
-    for override in overrides:
-        _apply_override(data, override)
+    data = {} if path is None else read_settings(path, "a recipe such as configs/cpu.yaml")
+    apply_overrides(data, overrides, "stage1.epochs=2")
     return parse_config(data, source)
 
 
@@ -248,61 +232,4 @@ def parse_config(data: dict[str, Any], source: str) -> TrainConfig:
     Raises:
         InputError: as :func:`load_config`.
     """
-    try:
-        return TrainConfig.model_validate(data)
-    except ValidationError as error:
-        raise InputError(source, *_explain(error)) from None
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise InputError(override, "not key=value", "write for example stage1.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(override, "its value is not YAML", "quote it, or write a plain number or word") from None
-    *parents, last = key.split(".")
-    node: Any = data
-    for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        raise InputError(override, f"{key} is not inside a section", "check the dots in its name")
-    node[last] = value
-
-
-_KINDS: dict[int | str, Any] = {"rendered": RenderedSource, "dataset": DatasetSource, "handless": NegativesSource}
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """The first fault as (problem, remedy); an unknown key wins, since it often causes the others."""
-    faults = error.errors()
-    unknown = ("extra_forbidden", "unexpected_keyword_argument")
-    fault = next((f for f in faults if f["type"] in unknown), faults[0])
-    # A union's own tag stands in the location of a fault inside it; no key of the file is called so.
-    location = [str(part) for part in fault["loc"] if part not in _KINDS]
-    where = ".".join(location) or "the whole"
-    if fault["type"] in unknown:
-        valid = _valid_keys(fault["loc"])
-        close = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.0)
-        return f"unknown key {where}", f"did you mean {close[0]}? (valid here: {', '.join(valid)})"
-    return f"{where}: {fault_message(fault)}", "correct that value"
-
-
-def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section holding ``location`` knows."""
-    model: Any = TrainConfig
-    for part in location[:-1]:
-        if part in _KINDS:
-            model = _KINDS[part]
-        elif isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = _section(model.model_fields[part].annotation)
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return list(getattr(model, "__dataclass_fields__", ()))
-
-
-def _section(annotation: Any) -> Any:
-    """The model inside an annotation such as ``tuple[Source, ...]``."""
-    arguments = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
-    return arguments[0] if arguments else annotation
+    return validate(TrainConfig, data, source)
