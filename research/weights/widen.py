@@ -1,0 +1,50 @@
+"""Give weights another configuration that adds to theirs: what is new starts as a new network does, new inputs at zero.
+
+python research/weights/widen.py OLD NEW KEY=VALUE...      KEY=VALUE: of the generator, refinement_features=lifted
+
+OLD is a folder or a bundled name; NEW serves as initial_weights of a training run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+from graphhand.models import Generator, GeneratorConfig, save_generator
+from graphhand.models.checkpoint import load_generator
+
+CODE = "hand_model_module.fc."
+
+
+def main(old: str, new: Path, changes: list[str]) -> None:
+    source, _ = load_generator(old)
+    settings = dict(change.split("=", 1) for change in changes)
+    config = source.config.model_dump() | {key: yaml.safe_load(value) for key, value in settings.items()}
+    torch.manual_seed(0)
+    wider = Generator(GeneratorConfig.model_validate(config))
+    given, tensors = source.state_dict(), wider.state_dict()
+    for name, value in tensors.items():
+        if name not in given:
+            print(f"{name}: new")
+        elif given[name].shape == value.shape:
+            tensors[name] = given[name]
+        else:
+            print(f"{name}: {tuple(given[name].shape)} to {tuple(value.shape)}")
+            tensors[name] = torch.zeros_like(value)
+            if name.startswith(CODE):  # a hand with more shape coefficients
+                sizes = [list(network.hand_model_module.sizes.values()) for network in (wider, source)]
+                for rows, given_rows in zip(tensors[name].split(sizes[0]), given[name].split(sizes[1])):
+                    rows[: len(given_rows)] = given_rows
+            else:  # more inputs, which come last
+                tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]
+    wider.load_state_dict(tensors)
+    save_generator(new, wider, {"name": f"{old}, widened"})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
