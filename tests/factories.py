@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from graphhand.data import HandBatch
+from graphhand.data.sample import RowMasks
 from graphhand.models import Generator, GeneratorConfig
 
 Weights = dict[str, torch.Tensor]
@@ -82,7 +83,7 @@ def hand_batch(rows: int = 6, image_size: int = 32, seed: int = 0, **changes: An
         rows: number of hands.
         image_size: height and width of the images in pixels.
         seed: of the random numbers.
-        changes: fields of :class:`HandBatch` to replace.
+        changes: fields to replace, see :func:`change_batch`.
     """
     draw = torch.Generator().manual_seed(seed)
     joints = torch.randn(rows, 21, 3, generator=draw) * 0.03
@@ -97,21 +98,21 @@ def hand_batch(rows: int = 6, image_size: int = 32, seed: int = 0, **changes: An
         visible=true[:, None].expand(rows, 21),
         K=torch.tensor([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]]).expand(rows, 3, 3),
         root_depth_m=torch.full((rows,), 0.4),
-        has_3d=true,
         has_camera=true,
-        has_hand=true,
-        is_right=true,
-        R_crop_cam=torch.eye(3).expand(rows, 3, 3),
         flipped=~true,
+        R_crop_cam=torch.eye(3).expand(rows, 3, 3),
+        masks=RowMasks(has_3d=true, has_2d=true, is_negative=~true, is_right=true),
         names=tuple(f"row{k}" for k in range(rows)),
     )
-    return replace(batch, **changes)
+    return change_batch(batch, **changes)
 
 
-def batch_rows(batch: HandBatch, start: int, stop: int) -> HandBatch:
-    """Rows ``start`` to ``stop`` of a batch."""
-    values = {name: value[start:stop] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    return replace(batch, **values, names=batch.names[start:stop])
+def change_batch(batch: HandBatch, **changes: Any) -> HandBatch:
+    """A batch with other fields, or with other masks of its rows by their names; ``has_2d`` follows ``labelled``."""
+    masks = {name: changes.pop(name) for name in RowMasks._fields if name in changes}
+    if "labelled" in changes:
+        masks.setdefault("has_2d", changes["labelled"].any(-1))
+    return replace(batch, **changes, masks=batch.masks._replace(**masks), cpu_masks=None)
 
 
 def noise_image(seed: int, width: int = 96, height: int = 72, block: int = 1) -> np.ndarray:

@@ -128,16 +128,18 @@ def test_heatmap_loss_forgets_joints_outside_the_crop_and_unlabelled_ones():
 
 
 def test_absence_loss_is_zero_for_even_heatmaps_and_where_there_is_a_hand():
-    has_hand = torch.tensor([True, False, False])
+    is_negative = torch.tensor([False, True, True])
     logits = torch.randn(3, 21, 8, 8, generator=torch.Generator().manual_seed(0))
     even = torch.full((1, 1, 1, 1), 4.0).expand(1, 21, 8, 8)
-    assert background_heatmap_loss(torch.cat([logits[:1], even, even]), has_hand).item() == pytest.approx(0, abs=1e-6)
-    assert background_heatmap_loss(logits, torch.ones(3, dtype=torch.bool)).item() == 0
+    assert background_heatmap_loss(torch.cat([logits[:1], even, even]), is_negative).item() == pytest.approx(
+        0, abs=1e-6
+    )
+    assert background_heatmap_loss(logits, torch.zeros(3, dtype=torch.bool)).item() == 0
     uniform = torch.full((21, 8, 8), 1 / 64).flatten(1)
     by_row = [F.kl_div(x.flatten(1).log_softmax(-1), uniform, reduction="none").sum(-1).mean() for x in logits[1:]]
-    assert background_heatmap_loss(logits, has_hand).item() == pytest.approx(float(sum(by_row)) / 2, rel=1e-5)
+    assert background_heatmap_loss(logits, is_negative).item() == pytest.approx(float(sum(by_row)) / 2, rel=1e-5)
     peaked = 100 * F.one_hot(torch.arange(21), 64).float().view(1, 21, 8, 8)
-    assert background_heatmap_loss(peaked, torch.tensor([False])).item() > 10
+    assert background_heatmap_loss(peaked, torch.tensor([True])).item() > 10
 
 
 def test_depth_loss_by_hand():

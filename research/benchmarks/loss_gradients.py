@@ -50,7 +50,7 @@ def main() -> None:
     batches = training_batches(config, torch.device("cpu")).epoch(0)
     for _, batch in zip(range(options.batches), batches):
         for name, weights in of_terms.items():
-            gradients[name].append(gradient(batch.to("cpu"), weights))
+            gradients[name].append(gradient(batch.as_float(), weights))
     print(f"{'':18}{'weight':>8}{'a batch':>10}{'mean':>10}")
     for name, found in gradients.items():
         stacked = torch.stack(found)

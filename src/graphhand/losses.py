@@ -81,16 +81,16 @@ def _log_gaussian(middle: Tensor, count: int) -> Tensor:
     return (-0.5 * (cells - middle[..., None]).square()).log_softmax(-1)
 
 
-def background_heatmap_loss(logits: Tensor, has_hand: Tensor) -> Tensor:
+def background_heatmap_loss(logits: Tensor, is_negative: Tensor) -> Tensor:
     """Divergence from heatmaps that are even, as they are to be where nothing is a joint; not in the paper.
 
     Args:
         logits: ``(B, 21, h, w)``.
-        has_hand: ``(B,)`` bool; rows that show a hand do not count.
+        is_negative: ``(B,)`` bool, which samples show no hand; the others do not count.
     """
     logits = logits.flatten(2)
     divergence = logits.logsumexp(-1) - logits.mean(-1) - math.log(logits.shape[-1])
-    return _mean_over(divergence.mean(-1), ~has_hand)
+    return _mean_over(divergence.mean(-1), is_negative)
 
 
 def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:

@@ -7,38 +7,32 @@ import pytest
 import torch
 
 from graphhand.data import collate, make_example
-from graphhand.data.sample import RowFlags
+from graphhand.data.sample import RowMasks
 
 
 def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
     examples = [make_example(dotted_sample(seed, side), 64) for seed, side in enumerate(("left", "right", "left"))]
-    batch = collate(examples).to("cpu")
+    batch = collate(examples).as_float()
     assert len(batch) == 3
     assert batch.names == ("left-0", "right-1", "left-2")
     for row, example in enumerate(examples):
         np.testing.assert_allclose(batch.image[row].numpy() * 255, example.image.transpose(2, 0, 1), atol=1e-4)
         for field in ("joints_m", "joints_px", "labelled", "visible", "K", "R_crop_cam"):
             np.testing.assert_array_equal(getattr(batch, field)[row].numpy(), getattr(example, field))
-        for field in ("has_3d", "has_camera", "has_hand", "is_right", "flipped"):
+        for field in ("has_camera", "flipped"):
             assert bool(getattr(batch, field)[row]) == getattr(example, field)
+        for field in ("has_3d", "is_negative", "is_right"):
+            assert bool(getattr(batch.masks, field)[row]) == getattr(example, field)
         assert batch.root_depth_m[row].item() == pytest.approx(example.root_depth_m)
 
 
 def test_types_and_range_are_as_documented(dotted_sample):
-    batch = collate([make_example(dotted_sample(0), 64)]).to("cpu")
+    batch = collate([make_example(dotted_sample(0), 64)]).as_float()
     assert batch.image.shape == (1, 3, 64, 64)
     assert 0.0 <= batch.image.min() < batch.image.max() <= 1.0
     floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m, batch.R_crop_cam)
     assert {t.dtype for t in floats} == {torch.float32}
-    bools = (
-        batch.labelled,
-        batch.visible,
-        batch.has_3d,
-        batch.has_camera,
-        batch.has_hand,
-        batch.is_right,
-        batch.flipped,
-    )
+    bools = (batch.labelled, batch.visible, batch.has_camera, batch.flipped, *batch.masks)
     assert {t.dtype for t in bools} == {torch.bool}
 
 
@@ -46,17 +40,18 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_names(dotted_sample):
     batch = collate([make_example(dotted_sample(0), 64)], skipped=["a.png: broken; remove it"])
     moved = batch.to("meta")
     assert all(v.device.type == "meta" for v in vars(moved).values() if isinstance(v, torch.Tensor))
+    assert all(mask.device.type == "meta" for mask in moved.masks)
     assert moved.names == batch.names
     assert moved.skipped == batch.skipped
 
 
-def test_images_stay_bytes_until_they_are_moved_and_moving_twice_changes_nothing(dotted_sample):
+def test_images_stay_bytes_until_they_are_made_floats(dotted_sample):
     batch = collate([make_example(dotted_sample(0), 64)])
-    assert batch.image.dtype == torch.uint8
-    moved = batch.to("cpu")
+    assert batch.to("cpu").image.dtype == torch.uint8
+    floats = batch.as_float()
     assert batch.image.dtype == torch.uint8  # the loader's batch is left as it was
-    assert torch.equal(moved.image, batch.image.float() * (1 / 255))
-    assert torch.equal(moved.to("cpu").image, moved.image)
+    assert torch.equal(floats.image, batch.image.float() * (1 / 255))
+    assert torch.equal(floats.as_float().image, floats.image)
 
 
 def test_nothing_and_mixed_sizes_cannot_be_stacked(dotted_sample):
@@ -66,22 +61,28 @@ def test_nothing_and_mixed_sizes_cannot_be_stacked(dotted_sample):
         collate([make_example(dotted_sample(0), 64), make_example(dotted_sample(0), 32)])
 
 
-def test_flags_of_rows_follow_them(dotted_sample):
+def test_masks_follow_their_rows(dotted_sample):
     """On the move, in parts, and whether asked for before or after."""
     examples = [make_example(dotted_sample(k), 64) for k in range(4)]
+    nothing = {"is_negative": True, "is_right": False, "labelled": np.zeros(21, dtype=bool)}
     examples[1] = replace(examples[1], has_3d=False)
-    examples[2] = replace(examples[2], has_3d=False, has_hand=False, is_right=False, labelled=np.zeros(21, dtype=bool))
+    examples[2] = replace(examples[2], has_3d=False, **nothing)
     examples[3] = replace(examples[3], is_right=False)
-    expected = RowFlags(
-        posed=torch.tensor([True, False, False, True]),
-        labelled=torch.tensor([True, True, False, True]),
-        handless=torch.tensor([False, False, True, False]),
-        right=torch.tensor([True, True, False, False]),
+    expected = RowMasks(
+        has_3d=torch.tensor([True, False, False, True]),
+        has_2d=torch.tensor([True, True, False, True]),
+        is_negative=torch.tensor([False, False, True, False]),
+        is_right=torch.tensor([True, True, False, False]),
     )
     batch = collate(examples)
-    assert batch.flags is None
     for moved in (batch, batch.to("cpu"), batch.to("cpu").to("cpu")):
         for rows in (slice(0, 4), slice(1, 3)):
-            for flag, whole in zip(moved.part(rows).row_flags(), expected, strict=True):
-                assert torch.equal(flag, whole[rows])
-    assert batch.to("cpu").flags is not None
+            for mask, whole in zip(moved.rows(rows).masks_on_cpu(), expected, strict=True):
+                assert torch.equal(mask, whole[rows])
+
+
+def test_masks_of_a_batch_that_was_moved_are_known_without_its_device(dotted_sample):
+    batch = collate([make_example(dotted_sample(k), 64) for k in range(3)])
+    moved = batch.to("meta")  # whose values cannot be read
+    for mask, whole in zip(moved.rows(slice(1, 3)).masks_on_cpu(), batch.masks, strict=True):
+        assert torch.equal(mask, whole[1:])

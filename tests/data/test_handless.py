@@ -22,7 +22,7 @@ def test_every_image_is_a_sample_that_shows_no_hand(folder):
     assert [samples[i].name for i in range(len(samples))] == ["0.png", "1.png"]
     assert [samples[i].image.shape for i in range(2)] == [(40, 60, 3), (80, 50, 3)]
     for sample in (samples[0], samples[1]):
-        assert not sample.has_hand
+        assert sample.is_negative
         assert not sample.has_3d
         assert not sample.labelled.any()
 
@@ -45,12 +45,12 @@ def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, mirror, 
     everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5, mirror=mirror)
     box = np.array([0, 0, 640, 480])
     nothing = dotted_sample(
-        seed, has_hand=False, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, visible=np.zeros(21), box_px=box
+        seed, is_negative=True, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, visible=np.zeros(21), box_px=box
     )
     example = make_example(nothing, 64, everything, np.random.default_rng(seed))
-    assert not example.has_hand
+    assert example.is_negative
     assert not example.is_right
     assert not example.has_3d
     assert not (example.labelled | example.visible).any()
     assert all(np.isfinite(values).all() for values in (example.joints_m, example.joints_px, example.K))
-    assert make_example(dotted_sample(seed), 64).has_hand
+    assert not make_example(dotted_sample(seed), 64).is_negative

@@ -120,7 +120,7 @@ def test_a_mixture_sets_the_shares_of_training_batches(dotted_sample):
     flat = Dotted(lambda i, side, size: dotted_sample(100 + i, side, size=size, depth=False), 4)
     mixed = MixedHands([WeightedSet(rights, 1, "3d"), WeightedSet(flat, 3, "2d")], epoch_size=32)
     batches = list(HandLoader(mixed, **{**OPTIONS, "augmentation": None}).epoch(0))
-    has_3d = torch.cat([batch.has_3d for batch in batches])
+    has_3d = torch.cat([batch.masks.has_3d for batch in batches])
     assert len(has_3d) == 32
     assert has_3d.sum() == 8
 

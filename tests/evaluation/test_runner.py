@@ -27,7 +27,7 @@ class Oracle:
     """A network that knows the labels: it answers with the crop's own, in the crop's frame."""
 
     def __init__(self, samples, crop, size):
-        self.batch = collate([crop.cut(samples[i], size) for i in range(len(samples))]).to("cpu")
+        self.batch = collate([crop.cut(samples[i], size) for i in range(len(samples))]).as_float()
 
     def __call__(self, image, K, refine, camera_known):
         rows = [next(i for i, known in enumerate(self.batch.image) if torch.equal(known, one)) for one in image]
@@ -91,7 +91,7 @@ def test_the_prior_is_the_network_without_refinement(crops, tiny_weights):
     final, _ = predict_dataset(generator, crops, size=32)
     prior, _ = predict_dataset(generator, crops, size=32, pose="prior")
     with torch.inference_mode():
-        batch = collate([CropChoice().cut(crops[i], 32) for i in range(7)]).to("cpu")
+        batch = collate([CropChoice().cut(crops[i], 32) for i in range(7)]).as_float()
         expected = generator(batch.image, batch.K).prior_m
     bones = np.linalg.norm(np.diff(prior.predicted_m, axis=1), axis=-1)
     np.testing.assert_allclose(bones, expected.diff(dim=1).norm(dim=-1), atol=1e-6)

@@ -60,7 +60,7 @@ def test_eight_hands_are_learned_to_under_two_millimetres(tmp_path: Path):
     source = {"kind": "dataset", "name": "plain", "root": str(tmp_path), "whole_image": True}
     config = parse_config(RECIPE | {"train": [source], "validation": source}, "test")
     assert Trainer(config, tmp_path / "run", quiet=True).run()
-    batch = next(validation_batches(config).epoch(0)).to("cpu")
+    batch = next(validation_batches(config).epoch(0)).as_float()
     errors = {}
     for stage in (1, 2, 3):
         generator, _ = load_generator(tmp_path / "run" / f"stage{stage}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from factories import hand_batch
 from graphhand.data import HandBatch
 from graphhand.losses import background_heatmap_loss, pose_loss, projection_loss
 from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
@@ -28,26 +29,17 @@ DISCRIMINATOR = DiscriminatorConfig(image_size=16, image_width=4, pose_width=4, 
 def batch() -> HandBatch:
     """Rows with and without a pose, labels and a hand, unevenly spread."""
     draw = torch.Generator().manual_seed(0)
-    joints = torch.randn(ROWS, 21, 3, generator=draw) * 0.03
     posed = torch.tensor([True, True, True, False, False, True, False, True])
-    labelled = torch.rand(ROWS, 21, generator=draw) < 0.8
     has_hand = torch.tensor([True, True, True, True, False, True, False, True])
-    labelled &= has_hand[:, None]
-    return HandBatch(
-        image=torch.rand(ROWS, 3, SIZE, SIZE, generator=draw),
-        joints_m=joints - joints[:, :1],
+    return hand_batch(
+        ROWS,
+        SIZE,
+        labelled=(torch.rand(ROWS, 21, generator=draw) < 0.8) & has_hand[:, None],
         joints_px=torch.rand(ROWS, 21, 2, generator=draw) * SIZE,
-        labelled=labelled,
-        visible=labelled,
-        K=torch.tensor([[45.0, 0, 15.5], [0, 45.0, 15.5], [0, 0, 1]]).expand(ROWS, 3, 3),
-        root_depth_m=torch.full((ROWS,), 0.4),
         has_3d=posed,
         has_camera=posed,
-        has_hand=has_hand,
+        is_negative=~has_hand,
         is_right=has_hand,
-        R_crop_cam=torch.eye(3).expand(ROWS, 3, 3),
-        flipped=torch.zeros(ROWS, dtype=torch.bool),
-        names=tuple(f"row{k}" for k in range(ROWS)),
     )
 
 
@@ -66,13 +58,13 @@ def test_weighted_means_of_the_pieces_add_up_to_the_whole(batch, pieces):
     pose = projection = absence = torch.zeros(())
     for k, part in enumerate(split_batch(batch, pieces).pieces):
         rows = slice(k * ROWS // pieces, (k + 1) * ROWS // pieces)
-        pose = pose + part.share.posed * pose_loss(predicted_m[rows], part.batch.joints_m, part.batch.has_3d)
+        pose = pose + part.share.posed * pose_loss(predicted_m[rows], part.batch.joints_m, part.batch.masks.has_3d)
         projection = projection + part.share.labelled * projection_loss(
             predicted_px[rows], part.batch.joints_px, part.batch.labelled, SIZE
         )
-        absence = absence + part.share.handless * background_heatmap_loss(heatmaps[rows], part.batch.has_hand)
-    assert float(absence) == pytest.approx(float(background_heatmap_loss(heatmaps, batch.has_hand)))
-    assert float(pose) == pytest.approx(float(pose_loss(predicted_m, batch.joints_m, batch.has_3d)))
+        absence = absence + part.share.handless * background_heatmap_loss(heatmaps[rows], part.batch.masks.is_negative)
+    assert float(absence) == pytest.approx(float(background_heatmap_loss(heatmaps, batch.masks.is_negative)))
+    assert float(pose) == pytest.approx(float(pose_loss(predicted_m, batch.joints_m, batch.masks.has_3d)))
     whole = projection_loss(predicted_px, batch.joints_px, batch.labelled, SIZE)
     assert float(projection) == pytest.approx(float(whole))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from factories import change_batch, hand_batch
 from graphhand.data import HandBatch
 from graphhand.losses import pose_loss, pose_prior_loss, shape_prior_loss
 from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
@@ -22,26 +23,7 @@ CONFIG = GeneratorConfig(
 
 
 def make_batch(count: int = 6, seed: int = 0) -> HandBatch:
-    draw = torch.Generator().manual_seed(seed)
-    joints = torch.randn(count, 21, 3, generator=draw) * 0.03
-    joints = joints - joints[:, :1]
-    yes = torch.ones(count, dtype=torch.bool)
-    K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]]).expand(count, 3, 3)
-    return HandBatch(
-        image=torch.rand(count, 3, SIZE, SIZE, generator=draw),
-        joints_m=joints,
-        joints_px=32 + 300 * joints[..., :2],
-        labelled=yes[:, None].expand(count, 21),
-        visible=yes[:, None].expand(count, 21),
-        K=K,
-        root_depth_m=torch.full((count,), 0.4),
-        has_3d=yes,
-        has_camera=yes,
-        has_hand=yes,
-        is_right=yes,
-        R_crop_cam=torch.eye(3).expand(count, 3, 3),
-        flipped=~yes,
-    )
+    return hand_batch(count, SIZE, seed)
 
 
 def make_player(network: nn.Module, rate: float = 1e-3) -> Player:
@@ -88,7 +70,7 @@ def test_the_prior_pose_is_judged_after_stage_one_where_its_weight_says_so():
     generator, batch = Generator(CONFIG).eval(), make_batch()
     refined = generator(batch.image, batch.K)
     totals = {weight: supervised_loss(refined, batch, LossWeights(prior=weight)) for weight in (0.0, 2.0)}
-    prior = pose_loss(refined.prior_m, batch.joints_m, batch.has_3d)
+    prior = pose_loss(refined.prior_m, batch.joints_m, batch.masks.has_3d)
     torch.testing.assert_close(totals[2.0][0] - totals[0.0][0], 2 * prior, rtol=1e-4, atol=1e-3)
     assert totals[0.0][1]["prior"] == prior
     # in stage I the prior pose is the prediction, which L_pose judges already
@@ -174,7 +156,7 @@ def test_second_critic_step_exchanges_true_and_generated_rows():
 
 def test_samples_without_pose_never_reach_the_discriminator():
     has_3d = torch.tensor([True, False, True, False, True, True])
-    batch, spy = replace(make_batch(), has_3d=has_3d), Spy()
+    batch, spy = change_batch(make_batch(), has_3d=has_3d), Spy()
     stage_three_step(make_player(Generator(CONFIG)), make_player(spy), batch, LossWeights(), CriticConfig())
     seen = {image.sum().item() for _, images in spy.calls for image in images}
     assert seen == {batch.image[i].sum().item() for i in (0, 2, 4, 5)}
@@ -185,7 +167,7 @@ def test_batch_of_2d_labels_trains_through_the_projection():
     generator, spy = Generator(CONFIG), Spy()
     before = snapshot(generator)
     terms = stage_three_step(
-        make_player(generator), make_player(spy), replace(make_batch(), has_3d=none), LossWeights(), CriticConfig()
+        make_player(generator), make_player(spy), change_batch(make_batch(), has_3d=none), LossWeights(), CriticConfig()
     )
     assert not spy.calls
     assert terms["pose"] == 0
@@ -217,7 +199,7 @@ def test_mirrored_negatives_teach_the_handedness_head_only():
     generator = Generator(CONFIG)
     batch = make_batch()
     no = torch.zeros(6, dtype=torch.bool)
-    negatives = replace(batch, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
+    negatives = change_batch(batch, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
     total, terms = supervised_loss(generator(batch.image, batch.K), negatives, LossWeights())
     assert float(total) == pytest.approx(float(terms["handedness"]))
 
@@ -226,7 +208,7 @@ def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
     generator = Generator(CONFIG.model_copy(update={"keypoints": True}))
     batch = make_batch()
     no = torch.zeros(6, dtype=torch.bool)
-    handless = replace(batch, has_hand=no, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
+    handless = change_batch(batch, is_negative=~no, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
     weights = LossWeights(keypoints=1.0, heatmaps=120.0, keypoint_depths=1.0, prior=1.0, absence=5.0)
     total, terms = supervised_loss(generator(batch.image, batch.K), handless, weights)
     assert float(terms["absence"]) > 0
@@ -235,19 +217,19 @@ def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
     assert float(of_hands["absence"]) == 0
 
 
-@pytest.mark.parametrize("name", ["is_right", "has_hand"])
+@pytest.mark.parametrize("name", ["is_right", "is_negative"])
 def test_priors_are_of_the_hands_that_are_estimated(name):
     # Neither a mirrored negative nor an image without a hand has a pose or a shape to be modest about.
     generator = Generator(CONFIG)
     torch.nn.init.normal_(generator.hand_model_module.fc.weight, std=0.1)
     batch, some = make_batch(), torch.tensor([True, False, True, True, False, False])
-    flags = {"is_right": some} | ({"has_hand": some} if name == "has_hand" else {})
+    flags = {"is_right": some} | ({"is_negative": ~some} if name == "is_negative" else {})
     labels = {"has_3d": some, "labelled": some[:, None].expand(6, 21)}
     weights = LossWeights(**dict.fromkeys(LossWeights.model_fields, 0.0) | {"pose_prior": 5.0, "shape_prior": 1.0})
     code = generator(batch.image, batch.K).code
     code.theta.retain_grad()
     output = replace(generator(batch.image, batch.K), code=code)
-    total, _ = supervised_loss(output, replace(batch, **flags, **labels), weights)
+    total, _ = supervised_loss(output, change_batch(batch, **flags, **labels), weights)
     total.backward()
     assert torch.equal(code.theta.grad.flatten(1).any(1), some)
     kept = replace(output, code=replace(code, theta=code.theta[some], beta=code.beta[some]))

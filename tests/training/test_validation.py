@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
+from factories import change_batch, hand_batch
 from graphhand.data import HandBatch
 from graphhand.models import Generator, GeneratorConfig
 from graphhand.training.validation import VALIDATION_COLUMNS, validate
@@ -25,35 +24,18 @@ def generator() -> nn.Module:
 
 @pytest.fixture
 def batch() -> HandBatch:
-    draw, count = torch.Generator().manual_seed(0), 6
-    joints = torch.randn(count, 21, 3, generator=draw) * 0.03
-    yes = torch.ones(count, dtype=torch.bool)
-    return HandBatch(
-        image=torch.rand(count, 3, SIZE, SIZE, generator=draw),
-        joints_m=joints - joints[:, :1],
-        joints_px=torch.rand(count, 21, 2, generator=draw) * SIZE,
-        labelled=yes[:, None].expand(count, 21),
-        visible=yes[:, None].expand(count, 21),
-        K=torch.tensor([[45.0, 0, 15.5], [0, 45.0, 15.5], [0, 0, 1]]).expand(count, 3, 3),
-        root_depth_m=torch.full((count,), 0.4),
-        has_3d=yes,
-        has_camera=yes,
-        has_hand=yes,
-        is_right=yes,
-        R_crop_cam=torch.eye(3).expand(count, 3, 3),
-        flipped=~yes,
-    )
+    pixels = torch.rand(6, 21, 2, generator=torch.Generator().manual_seed(0)) * SIZE
+    return hand_batch(6, SIZE, joints_px=pixels)
 
 
 def rows(batch: HandBatch, start: int, stop: int) -> HandBatch:
-    values = {name: value[start:stop] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    return replace(batch, **values)
+    return batch.rows(slice(start, stop))
 
 
 def test_samples_without_a_pose_do_not_dilute_the_millimetres(generator, batch):
     posed = validate(generator, [rows(batch, 0, 4)], CPU, refine=True)
     flat = rows(batch, 4, 6)
-    flat = replace(flat, has_3d=~flat.has_3d, joints_m=torch.zeros_like(flat.joints_m))
+    flat = change_batch(flat, has_3d=~flat.masks.has_3d, joints_m=torch.zeros_like(flat.joints_m))
     mixed = validate(generator, [rows(batch, 0, 4), flat], CPU, refine=True)
     for name in ("root_mm", "prior_root_mm", "pa_mm"):
         assert mixed[name] == pytest.approx(posed[name])
@@ -64,12 +46,12 @@ def test_samples_without_a_pose_do_not_dilute_the_millimetres(generator, batch):
 def test_samples_without_2d_labels_do_not_dilute_the_pixels(generator, batch):
     labelled = validate(generator, [rows(batch, 0, 4)], CPU, refine=True)
     blind = rows(batch, 4, 6)
-    mixed = validate(generator, [rows(batch, 0, 4), replace(blind, labelled=~blind.labelled)], CPU, refine=True)
+    mixed = validate(generator, [rows(batch, 0, 4), change_batch(blind, labelled=~blind.labelled)], CPU, refine=True)
     assert mixed["proj_px"] == pytest.approx(labelled["proj_px"])
 
 
 def test_numbers_that_apply_to_no_sample_are_left_out(generator, batch):
-    scores = validate(generator, [replace(batch, has_3d=~batch.has_3d)], CPU, refine=False)
+    scores = validate(generator, [change_batch(batch, has_3d=~batch.masks.has_3d)], CPU, refine=False)
     assert set(VALIDATION_COLUMNS) - set(scores) == {"root_mm", "prior_root_mm", "pa_mm"}
 
 

@@ -1,14 +1,12 @@
-"""What the training loop and the evaluation see: crops with labels, one by one and stacked.
-
-One labelled hand in one image: what every loader returns, whatever the data set.
-"""
+"""One labelled hand at each step of its way: an image (:class:`HandSample`), a crop (:class:`HandExample`), a row of a
+batch (:class:`HandBatch`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -31,7 +29,7 @@ class HandSample:
         image: (H, W, 3) uint8 RGB.
         joints_px: (21, 2) float32 pixels of ``image``; NaN where a joint is not labelled.
         visible: (21,) bool; False where the joint is hidden, or where the data set does not label it.
-        side: which hand, as the image shows it (never mirrored by a loader).
+        side: which hand, as the image shows it (no data set mirrors it).
         name: unique within its data set and stable: it names the sample in errors and reports.
         image_path: path of the image, as far as the data set fixes it (suffixes do not matter): predictions made on
             images are tied to samples by its end. Empty where ``name`` is such a path.
@@ -39,8 +37,8 @@ class HandSample:
             that joint is not labelled.
         K: (3, 3) float64 intrinsics of ``image``, or None where unknown.
         box_px: (4,) float64 x, y, w, h of the hand where the data set gives one, else None: the joints' box serves.
-        has_hand: False for an image of anything else, from which networks learn to say so. Nothing in it is labelled,
-            its side means nothing, and its box says what to look at.
+        is_negative: True for an image of anything but a hand, from which networks learn to say so. Nothing in it is
+            labelled, its side means nothing, and its box is the part to crop.
 
     Raises:
         ValueError: on wrong shapes or types. (Impossible *values* are the business of ``graphhand.data.validation``.)
@@ -54,7 +52,7 @@ class HandSample:
     joints_cam_m: npt.NDArray[np.float32] | None = None
     K: npt.NDArray[np.float64] | None = None
     box_px: npt.NDArray[np.float64] | None = None
-    has_hand: bool = True
+    is_negative: bool = False
     image_path: str = ""
 
     def __post_init__(self) -> None:
@@ -109,9 +107,9 @@ class HandExample:
         K: (3, 3) float32 intrinsics of the crop.
         root_depth_m: z of the wrist in the crop's frame; zero where unknown.
         has_3d, has_camera: whether the pose, and the true intrinsics, are known.
-        has_hand: False where nothing in the crop is a hand.
-        is_right: False for these, and for a mirrored negative: an image of a *left* hand, there for the handedness
-            head alone. Their ``labelled`` and ``has_3d`` are False, so no pose loss can use them by mistake.
+        is_negative: True where nothing in the crop is a hand.
+        is_right: False for negatives, and for crops shown as *left* hands, which only the handedness head learns from.
+            Their ``labelled`` and ``has_3d`` are False, so no pose loss can use them by mistake.
         R_crop_cam: (3, 3) float32, from the frame of the (possibly mirrored) camera to the crop's frame.
         flipped: True where a left hand was mirrored into a right one.
         name: the sample's name.
@@ -126,27 +124,31 @@ class HandExample:
     root_depth_m: float
     has_3d: bool
     has_camera: bool
-    has_hand: bool
+    is_negative: bool
     is_right: bool
     R_crop_cam: npt.NDArray[np.float32]
     flipped: bool
     name: str
 
 
-class RowFlags(NamedTuple):
-    """What the rows of a batch hold, ``(B,)`` bool each, always on the CPU.
+class RowMasks(NamedTuple):
+    """Which rows of a batch are what, ``(B,)`` bool each: the rows that losses and metrics apply to.
 
     Attributes:
-        posed: a 3D pose.
-        labelled: the pixel of a joint at least.
-        handless: no hand.
-        right: the hand that the network estimates: neither none nor a mirrored negative.
+        has_3d: a 3D pose is known.
+        has_2d: the pixel of at least one joint is known.
+        is_negative: the crop shows no hand.
+        is_right: the crop shows a right hand, the one whose pose is estimated: neither a negative nor a left hand.
     """
 
-    posed: Tensor
-    labelled: Tensor
-    handless: Tensor
-    right: Tensor
+    has_3d: Tensor
+    has_2d: Tensor
+    is_negative: Tensor
+    is_right: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> RowMasks:
+        """The masks with a function applied to each."""
+        return RowMasks(*map(function, self))
 
 
 @dataclass(eq=False)
@@ -154,18 +156,19 @@ class HandBatch:
     """A stack of :class:`HandExample`.
 
     Attributes:
-        image: (B, 3, S, S) RGB: float32 in [0, 1] once :meth:`to` has moved the batch, wherever to; before that, a
-            loader's batch holds uint8, a quarter to copy and to send.
+        image: (B, 3, S, S) RGB: uint8 from a loader, a quarter to copy and to send; float32 in [0, 1] after
+            :meth:`as_float`, as networks take it.
         joints_m: (B, 21, 3) float32 metres from the wrist, crop-ray frame, right hands.
         joints_px: (B, 21, 2) float32 crop pixels.
         labelled, visible: (B, 21) bool.
         K: (B, 3, 3) float32 crop intrinsics.
         root_depth_m: (B,) float32.
-        has_3d, has_camera, has_hand, is_right, flipped: (B,) bool.
+        has_camera, flipped: (B,) bool.
         R_crop_cam: (B, 3, 3) float32.
+        masks: of the rows, on the batch's device.
         names: B sample names.
         skipped: one line for each corrupt sample that was passed over while this batch was made.
-        flags: what :meth:`row_flags` returns, where it is known without asking a GPU.
+        cpu_masks: the same masks on the CPU, where they are known without waiting for a GPU; see :meth:`masks_on_cpu`.
     """
 
     image: Tensor
@@ -175,53 +178,52 @@ class HandBatch:
     visible: Tensor
     K: Tensor
     root_depth_m: Tensor
-    has_3d: Tensor
     has_camera: Tensor
-    has_hand: Tensor
-    is_right: Tensor
-    R_crop_cam: Tensor
     flipped: Tensor
+    R_crop_cam: Tensor
+    masks: RowMasks
     names: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = field(default=())
-    flags: RowFlags | None = field(default=None, repr=False)
+    skipped: tuple[str, ...] = ()
+    cpu_masks: RowMasks | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.image.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> HandBatch:
-        """The batch as a network wants it: on the device, the images as float32 in [0, 1].
+        """The batch on a device; types stay as they are.
 
         From page-locked memory ``non_blocking`` copies while the GPU still works on what it was given before.
         """
-        flags = self.row_flags() if self.has_3d.device.type == "cpu" else self.flags
-        moved = replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), flags=flags)
-        if moved.image.dtype == torch.uint8:
-            moved.image = moved.image.float().mul_(1.0 / 255.0)
-        return moved
+        cpu_masks = self.masks if self.masks.has_3d.device.type == "cpu" else self.cpu_masks
+        return replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), cpu_masks=cpu_masks)
 
-    def part(self, rows: slice) -> HandBatch:
+    def as_float(self) -> HandBatch:
+        """The batch with its images as float32 in [0, 1], as networks take them. Move it first: bytes are smaller."""
+        if self.image.dtype != torch.uint8:
+            return self
+        return replace(self, image=self.image.float().mul_(1.0 / 255.0))
+
+    def rows(self, rows: slice) -> HandBatch:
         """Some of the rows, not copied."""
-        flags = None if self.flags is None else RowFlags(*(flag[rows] for flag in self.flags))
-        return replace(self._map(lambda tensor: tensor[rows]), names=self.names[rows], flags=flags)
+        cpu_masks = None if self.cpu_masks is None else self.cpu_masks.map(lambda mask: mask[rows])
+        return replace(self._map(lambda tensor: tensor[rows]), names=self.names[rows], cpu_masks=cpu_masks)
 
-    def row_flags(self) -> RowFlags:
-        """What the rows hold. On a GPU that was not told, it is waited for."""
-        if self.flags is not None:
-            return self.flags
-        return RowFlags(self.has_3d.cpu(), self.labelled.any(1).cpu(), ~self.has_hand.cpu(), self.is_right.cpu())
+    def masks_on_cpu(self) -> RowMasks:
+        """``masks`` on the CPU. Only a batch that was made on a GPU without ``cpu_masks`` waits for it."""
+        return self.masks.map(Tensor.cpu) if self.cpu_masks is None else self.cpu_masks
 
     def pin_memory(self) -> HandBatch:
         """The same batch in page-locked memory; DataLoader calls this by name."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self._map(Tensor.pin_memory)
 
-    def _map(self, change: object) -> HandBatch:
-        assert callable(change)
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: change(v) for k, v in tensors.items() if isinstance(v, Tensor)})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> HandBatch:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed, masks=self.masks.map(change))
 
 
 def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> HandBatch:
-    """Stack examples of one size; images stay uint8 until :meth:`HandBatch.to`.
+    """Stack examples of one size; images stay uint8.
 
     Raises:
         ValueError: with no example, or with crops of several sizes.
@@ -235,20 +237,24 @@ def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> Han
     def stack(name: str, dtype: npt.DTypeLike | None = None) -> Tensor:
         return torch.from_numpy(np.array([getattr(e, name) for e in examples], dtype=dtype))
 
+    labelled = stack("labelled")
     return HandBatch(
         image=_stack_images([e.image for e in examples]),
         joints_m=stack("joints_m"),
         joints_px=stack("joints_px"),
-        labelled=stack("labelled"),
+        labelled=labelled,
         visible=stack("visible"),
         K=stack("K"),
         root_depth_m=stack("root_depth_m", np.float32),
-        has_3d=stack("has_3d", np.bool_),
         has_camera=stack("has_camera", np.bool_),
-        has_hand=stack("has_hand", np.bool_),
-        is_right=stack("is_right", np.bool_),
-        R_crop_cam=stack("R_crop_cam"),
         flipped=stack("flipped", np.bool_),
+        R_crop_cam=stack("R_crop_cam"),
+        masks=RowMasks(
+            has_3d=stack("has_3d", np.bool_),
+            has_2d=labelled.any(1),
+            is_negative=stack("is_negative", np.bool_),
+            is_right=stack("is_right", np.bool_),
+        ),
         names=tuple(e.name for e in examples),
         skipped=tuple(skipped),
     )

@@ -216,7 +216,7 @@ def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, l
 
 @torch.inference_mode()
 def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
-    batch = collate([cut.example for cut in cuts]).to(device)
+    batch = collate([cut.example for cut in cuts]).to(device).as_float()
     output: NetworkOutput = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
     joints_crop = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()

@@ -156,7 +156,7 @@ def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measur
         drawn[:] = [next(epoch).to(device) for _ in range(ahead)]
 
     times = measure({"draw": draw})
-    if int(drawn[0].has_3d.sum()) < 2:
+    if int(drawn[0].masks.has_3d.sum()) < 2:
         raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
     return Spread.of([time / ahead for time in times["draw"]]), drawn[0]
 

@@ -163,7 +163,7 @@ class ValidationImages:
             margin=config.generator.crop_margin,
         )
         first = next(loader.epoch(0), None)
-        self.batch: HandBatch | None = None if first is None else first.to("cpu")  # None where not one can be read
+        self.batch: HandBatch | None = None if first is None else first.as_float()  # None where not one can be read
 
     @torch.inference_mode()
     def draw(self, network: nn.Module, device: torch.device, refine: bool, path: Path) -> None:
@@ -187,7 +187,7 @@ class ValidationImages:
             labelled = self.batch.labelled[k].numpy()[:, None]
             truth = np.where(labelled, true_px[k], np.nan)
             cells.append(np.concatenate((_drawn(crop, truth), _drawn(crop, found_px[k])), axis=1))
-            known = bool(self.batch.has_3d[k])
+            known = bool(self.batch.masks.has_3d[k])
             captions.append(f"true | predicted{f', {float(errors[k]):.1f} mm' if known else ''}")
         path.parent.mkdir(exist_ok=True)
         write_image(path, contact_sheet(cells, columns=4, cell=2 * _SMALLEST_SIDE, captions=captions))

@@ -87,10 +87,10 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
         pieces: how many equal pieces to make.
     """
     rank, size = rank_and_size()
-    flags = batch.row_flags()
-    posed, labelled, handless, right = flags
-    counts = torch.zeros(size, len(flags), dtype=torch.int64)
-    counts[rank] = torch.stack([flag.sum() for flag in flags])
+    masks = batch.masks_on_cpu()
+    posed, labelled, handless, right = masks
+    counts = torch.zeros(size, len(masks), dtype=torch.int64)
+    counts[rank] = torch.stack([mask.sum() for mask in masks])
     counts = sum_on_cpu(counts)
     all_posed, all_labelled, all_handless, all_right = counts.sum(0).tolist()
     real, fake = triples(posed, int(counts[:rank, 0].sum()), all_posed)
@@ -116,7 +116,7 @@ def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
             fake=share(fake[here], all_posed // 2),
         )
         rows = (numbers(flag[here]) for flag in (posed, real, fake))
-        made.append(Part(batch if pieces == 1 else batch.part(here), shares, *rows))
+        made.append(Part(batch if pieces == 1 else batch.rows(here), shares, *rows))
     return Parts(made, all_posed)
 
 

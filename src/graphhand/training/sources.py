@@ -23,7 +23,7 @@ from graphhand.data import (
     open_dataset,
 )
 from graphhand.data.loader import SkippedSamples, epoch_permutation, prepare_worker
-from graphhand.data.sample import RowFlags
+from graphhand.data.sample import RowMasks
 from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics, whole_image_box
@@ -251,7 +251,7 @@ class _BatchDrawer(Dataset[HandBatch]):
         batch = drawn_batch(drawn, mirrored)
         start = 0
         for _, indices in keys:
-            yield batch.part(slice(start, start + len(indices)))
+            yield batch.rows(slice(start, start + len(indices)))
             start += len(indices)
 
     def _mirrored(self, epoch: int, start: int, mine: slice) -> npt.NDArray[np.bool_]:
@@ -281,7 +281,7 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
     count, size = len(drawn.image), drawn.image.shape[-1]
     device = drawn.image.device
     root = drawn.joints_cam_m[:, :1]
-    flags = RowFlags(posed=~mirrored, labelled=~mirrored, handless=torch.zeros_like(mirrored), right=~mirrored)
+    cpu_masks = RowMasks(has_3d=~mirrored, has_2d=~mirrored, is_negative=torch.zeros_like(mirrored), is_right=~mirrored)
     mirrored = mirrored.to(device, non_blocking=copies_ahead(device))
     posed = ~mirrored
     flip = mirrored[:, None, None]
@@ -294,11 +294,9 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
         visible=drawn.visible & posed[:, None],
         K=torch.where(flip, flip_intrinsics(K, size), K),
         root_depth_m=torch.where(mirrored, 0.0, root[:, 0, 2]),
-        has_3d=posed,
         has_camera=torch.ones(count, dtype=torch.bool, device=device),
-        has_hand=torch.ones(count, dtype=torch.bool, device=device),
-        is_right=posed,
-        R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
         flipped=torch.zeros(count, dtype=torch.bool, device=device),
-        flags=flags,
+        R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
+        masks=RowMasks(has_3d=posed, has_2d=posed, is_negative=torch.zeros_like(posed), is_right=posed),
+        cpu_masks=cpu_masks,
     )

@@ -177,29 +177,30 @@ def supervised_loss(
     """
     crop_size = batch.image.shape[-1]
     pixels = (batch.joints_px, batch.labelled, crop_size)
-    shown = batch.is_right  # neither an image without a hand nor a mirrored negative has a pose to be modest about
+    masks = batch.masks
+    shown = masks.is_right  # neither an image without a hand nor a mirrored negative has a pose to be modest about
     pose = pose_terms(
-        output.pose_m, output.joints_px, batch.joints_m, batch.joints_px, batch.labelled, batch.has_3d, crop_size
+        output.pose_m, output.joints_px, batch.joints_m, batch.joints_px, batch.labelled, masks.has_3d, crop_size
     )
     weighted = [
         (weights.pose, "pose", share.posed * pose.pose),
         (weights.projection, "projection", share.labelled * pose.projection),
         (weights.bone_length, "bone_length", share.posed * pose.bone_length),
         (weights.bone_direction, "bone_direction", share.posed * pose.bone_direction),
-        (weights.handedness, "handedness", share.rows * handedness_loss(output.handedness_logit, batch.is_right)),
+        (weights.handedness, "handedness", share.rows * handedness_loss(output.handedness_logit, masks.is_right)),
         (weights.pose_prior, "pose_prior", share.right * pose_prior_loss(output.code.theta, shown)),
         (weights.shape_prior, "shape_prior", share.right * shape_prior_loss(output.code.beta, shown)),
     ]
     if output.refined_m is not None:
-        prior = pose_loss(output.prior_m, batch.joints_m, batch.has_3d)
+        prior = pose_loss(output.prior_m, batch.joints_m, masks.has_3d)
         weighted.append((weights.prior, "prior", share.posed * prior))
     if output.keypoints is not None:
         found = output.keypoints
-        away = depth_loss(found.depths_m, batch.joints_m, batch.has_3d)
+        away = depth_loss(found.depths_m, batch.joints_m, masks.has_3d)
         weighted += [
             (weights.keypoints, "keypoints", share.labelled * projection_loss(found.pixels(crop_size), *pixels)),
             (weights.heatmaps, "heatmaps", share.labelled * heatmap_loss(found.heatmaps, *pixels)),
-            (weights.absence, "absence", share.handless * background_heatmap_loss(found.heatmaps, batch.has_hand)),
+            (weights.absence, "absence", share.handless * background_heatmap_loss(found.heatmaps, masks.is_negative)),
             (weights.keypoint_depths, "keypoint_depths", share.posed * away),
         ]
     # A term switched off takes no part at all: zero times an infinity would not be zero.

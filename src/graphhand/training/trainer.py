@@ -217,7 +217,7 @@ class Trainer:
         return True
 
     def _update(self, stage: int, players: dict[str, Player], batch: HandBatch) -> Terms:
-        batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device))
+        batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device)).as_float()
         if self.config.channels_last:
             batch.image = batch.image.contiguous(memory_format=torch.channels_last)
         weights, generator, supervision = self.config.losses, players["generator"], self.supervised_loss

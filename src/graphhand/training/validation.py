@@ -131,21 +131,24 @@ def validate(
     generator.eval()
     sums = torch.zeros(len(_NUMBERS), 2, dtype=torch.float64)  # of values, and of the samples that have one
     for cpu_batch in batches:
-        batch = cpu_batch.to(device)
+        batch = cpu_batch.to(device).as_float()
         output: GeneratorOutput = generator(batch.image, batch.K, refine=refine, camera_known=batch.has_camera)
         mirrored: GeneratorOutput = generator(batch.image.flip(-1), batch.K, refine=False)
         called = torch.cat(
-            ((output.handedness_logit > 0) == batch.is_right, (mirrored.handedness_logit > 0) != batch.is_right)
+            (
+                (output.handedness_logit > 0) == batch.masks.is_right,
+                (mirrored.handedness_logit > 0) != batch.masks.is_right,
+            )
         )
         truth = root_relative(batch.joints_m)
         pixels = torch.linalg.vector_norm(output.joints_px - batch.joints_px, dim=-1) * batch.labelled
         pixels = pixels.sum(-1) / batch.labelled.sum(-1).clamp(min=1) * (REFERENCE_CROP_PX / batch.image.shape[-1])
         numbers = (
-            (_mean_distance_mm(output.joints_m, truth), batch.has_3d),
-            (_mean_distance_mm(root_relative(output.prior_m), truth), batch.has_3d),
-            (_mean_distance_mm(procrustes_align(output.joints_m, truth), truth), batch.has_3d),
-            (pixels, batch.labelled.any(-1)),
-            (called.view(2, -1).float().mean(0), torch.ones_like(batch.has_3d)),
+            (_mean_distance_mm(output.joints_m, truth), batch.masks.has_3d),
+            (_mean_distance_mm(root_relative(output.prior_m), truth), batch.masks.has_3d),
+            (_mean_distance_mm(procrustes_align(output.joints_m, truth), truth), batch.masks.has_3d),
+            (pixels, batch.masks.has_2d),
+            (called.view(2, -1).float().mean(0), torch.ones_like(batch.masks.has_3d)),
         )
         for row, (values, applies) in enumerate(numbers):
             sums[row, 0] += float(values[applies].cpu().double().sum())

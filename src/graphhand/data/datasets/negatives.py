@@ -42,5 +42,5 @@ class NegativeImages:
             visible=np.zeros(NUM_JOINTS, dtype=np.bool_),
             side="right",
             name=file.name,
-            has_hand=False,
+            is_negative=True,
         )
