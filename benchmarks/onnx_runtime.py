@@ -20,13 +20,8 @@ import torch
 from torch import nn
 
 from graphhand.inference import HandPoseEstimator
-from graphhand.inference.benchmark import Spread, interleaved
 from graphhand.models import load_generator
-
-
-def shown(values: list[float]) -> str:
-    spread = Spread.of(values)
-    return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+from graphhand.timing import Quartiles, interleaved
 
 
 def main() -> int:
@@ -60,7 +55,7 @@ def main() -> int:
         columns = [[1e3 * value for value in column] for column in seconds]
         for slow, fast in pairwise(seconds):
             columns.append([a / b for a, b in zip(slow, fast)])
-        print(f"{rows:>5}" + "".join(f"{shown(column):>23}" for column in columns))
+        print(f"{rows:>5}" + "".join(f"{format(Quartiles.of(column), '.2f'):>23}" for column in columns))
     return 0
 
 

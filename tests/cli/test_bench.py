@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 
 from graphhand.cli import app
 from graphhand.errors import InputError
-from graphhand.inference.benchmark import NETWORK_PARTS, PARTS, PeakMemory, Spread, interleaved
+from graphhand.inference.benchmark import NETWORK_PARTS, PARTS
 from graphhand.io import write_image
 from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.training.benchmark import number_of_calls, time_training
@@ -53,8 +52,8 @@ def invoke(*arguments):
     return runner.invoke(app, ["bench", *map(str, arguments)], catch_exceptions=False)
 
 
-def positive(spread):
-    return 0 < spread["low"] <= spread["median"] <= spread["high"]
+def positive(quartiles):
+    return 0 < quartiles["low"] <= quartiles["median"] <= quartiles["high"]
 
 
 @pytest.mark.parametrize("drawn", [True, False])
@@ -153,32 +152,6 @@ def test_without_a_refinement_there_is_stage_one_alone():
 def test_batch_without_two_poses_is_refused():
     with pytest.raises(InputError, match="at least two poses"):
         time_training(parse_config(TINY | {"mirror": 0.99}, "test"), repeats=1, warm_up=0)
-
-
-def test_calls_take_turns_and_warm_up_does_not_count():
-    order = []
-    calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    times = interleaved(calls, repeats=3, device=torch.device("cpu"), warm_up=2)
-    assert order == ["a", "b"] * 5
-    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
-
-
-def test_spread_is_median_and_quartiles():
-    assert Spread.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Spread(3.0, 2.0, 4.0, 5)
-    assert Spread.of([7.0]) == Spread(7.0, 7.0, 7.0, 1)
-    assert Spread(1.0, 0.5, 2.0, 3).scaled(10) == Spread(10.0, 5.0, 20.0, 3)
-
-
-def test_peak_memory_sees_a_large_tensor():
-    memory = PeakMemory(torch.device("cpu"))
-    before = memory.read()
-    torch.ones(64, 2**20).sum()  # 256 MiB, freed at once
-    assert memory.read() - before > 200 * 2**20
-
-
-def test_processor_time_does_not_count_waiting():
-    (waiting,) = interleaved({"wait": lambda: time.sleep(0.05)}, 1, torch.device("cpu"), processor_time=True)["wait"]
-    assert waiting < 0.05
 
 
 def test_processor_time_of_several_threads_is_refused(recipe):

@@ -11,7 +11,8 @@ import typer
 from graphhand.cli.outputs import progress_bar, require_folder_of, write_json
 
 if TYPE_CHECKING:
-    from graphhand.inference.benchmark import PredictionTimes, Spread
+    from graphhand.inference.benchmark import PredictionTimes
+    from graphhand.timing import Quartiles
     from graphhand.training.benchmark import TrainingTimes
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
@@ -154,5 +155,5 @@ def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
     return "\n".join(lines)
 
 
-def _text(spread: Spread, digits: int = 1) -> str:
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}-{spread.high:.{digits}f})"
+def _text(quartiles: Quartiles, digits: int = 1) -> str:
+    return format(quartiles, f".{digits}f")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from graphhand.data import HandBatch
 from graphhand.errors import InputError
-from graphhand.inference.benchmark import PeakMemory, Spread, check_processor_time, interleaved
 from graphhand.models.discriminator import build_discriminator
 from graphhand.models.generator import Generator
+from graphhand.timing import PeakMemory, Quartiles, check_processor_time, interleaved
 from graphhand.training.config import RenderedSource, TrainConfig
 from graphhand.training.distributed import make_fabric
 from graphhand.training.sources import RenderedBatches
@@ -48,9 +48,9 @@ class StepTimes:
         peak_bytes: most memory during these steps; see ``PeakMemory``.
     """
 
-    step_s: Spread
-    backbones_s: Spread
-    backbone_share: Spread
+    step_s: Quartiles
+    backbones_s: Quartiles
+    backbone_share: Quartiles
     samples_per_second: float
     peak_bytes: int | None
 
@@ -68,7 +68,7 @@ class TrainingTimes:
     """
 
     stages: dict[str, StepTimes]
-    drawing_s: Spread
+    drawing_s: Quartiles
     drawing_share: float
     batch_size: int
     device: str
@@ -142,7 +142,7 @@ def _stages_of(config: TrainConfig) -> tuple[int, ...]:
     return (1,) if config.generator.refinement == "none" else (1, 2, 3)
 
 
-def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Spread, HandBatch]:
+def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Quartiles, HandBatch]:
     """Time of drawing a batch in this process, and the last one drawn."""
     source = next((s for s in config.train if isinstance(s, RenderedSource)), RenderedSource())
     source = source.model_copy(update={"samples": None})
@@ -158,7 +158,7 @@ def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measur
     times = measure({"draw": draw})
     if int(drawn[0].masks.has_3d.sum()) < 2:
         raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
-    return Spread.of([time / ahead for time in times["draw"]]), drawn[0]
+    return Quartiles.of([time / ahead for time in times["draw"]]), drawn[0]
 
 
 def _time_stage(
@@ -210,11 +210,11 @@ def _time_stage(
                 fabric.backward(total)
 
     times = measure({"backbones": backbones_alone, "step": step})
-    step_s = Spread.of(times["step"])
+    step_s = Quartiles.of(times["step"])
     return StepTimes(
         step_s=step_s,
-        backbones_s=Spread.of(times["backbones"]),
-        backbone_share=Spread.of([alone / whole for alone, whole in zip(times["backbones"], times["step"])]),
+        backbones_s=Quartiles.of(times["backbones"]),
+        backbone_share=Quartiles.of([alone / whole for alone, whole in zip(times["backbones"], times["step"])]),
         samples_per_second=config.batch_size / step_s.median,
         peak_bytes=memory.read(),
     )
