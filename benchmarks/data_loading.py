@@ -46,12 +46,12 @@ def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int
 
 def draw(layout: str, folder: Path, count: int) -> HandDataset:
     """A folder of images drawn in a layout."""
+    from graphhand.data.writers import LAYOUTS, RENDER_SETTINGS, RecordRenderer, write_dataset
     from graphhand.synthesis import RenderConfig
-    from graphhand.synthesis.writers import LAYOUTS
-    from graphhand.synthesis.writers.dataset import DRAWN_AS, Drawer, fill
 
     split = LAYOUTS[layout].splits[1]
-    fill(folder, layout, split, Drawer(RenderConfig(**DRAWN_AS[layout])), range(count), provenance={})
+    render = RecordRenderer(RenderConfig(**RENDER_SETTINGS[layout]))
+    write_dataset(folder, layout, split, render, range(count), provenance={})
     return open_dataset(layout, folder, split)
 
 

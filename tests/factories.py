@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from scipy.spatial.transform import Rotation
 
 from graphhand.data import HandBatch
+from graphhand.data.datasets.synthetic import HandRecord
 from graphhand.data.sample import RowMasks
+from graphhand.hand_model import HandModel
 from graphhand.models import Generator, GeneratorConfig
 
 Weights = dict[str, torch.Tensor]
@@ -143,6 +147,32 @@ def write_hands(
         lines.append(json.dumps({name: value for name, value in line.items() if value is not None}))
     (root / "hands.jsonl").write_text("\n".join(lines))
     return root
+
+
+@cache
+def rest_hand_m() -> np.ndarray:
+    """(21, 3) joints of the default right hand at rest, metres from its wrist."""
+    joints = HandModel.default()(torch.eye(3).expand(1, 16, 3, 3))[0].double().numpy()
+    return joints - joints[0]
+
+
+def hand_record(seed: int, size: int = 320) -> HandRecord:
+    """A right hand in an image of side ``size``. Each joint is a dot with the part id and depth of its own."""
+    rng = np.random.default_rng(seed)
+    K = np.array([[1.1 * size, 0, size / 2 + 3.0], [0, 1.1 * size, size / 2 - 2.0], [0, 0, 1]])
+    turn = Rotation.random(random_state=seed).as_matrix()
+    joints = rest_hand_m() @ turn.T
+    joints = joints - joints.mean(0) + [*rng.uniform(-0.02, 0.02, 2), rng.uniform(0.45, 0.7)]
+    pixels = (joints / joints[:, 2:]) @ K[:2].T
+    image = rng.integers(0, 60, (size, size, 3)).astype(np.uint8)
+    parts, depth = np.zeros((size, size), np.uint8), np.zeros((size, size), np.float32)
+    for joint, (u, v) in enumerate(pixels):
+        centre = (round(u * 16), round(v * 16))
+        part = 1 if joint == 0 else 2 + 3 * ((joint - 1) // 4) + min((joint - 1) % 4, 2)
+        cv2.circle(image, centre, 3 * 16, (250, 220, 200), -1, shift=4)
+        cv2.circle(parts, centre, 3 * 16, part, -1, shift=4)
+        cv2.circle(depth, centre, 3 * 16, float(joints[joint, 2]), -1, shift=4)
+    return HandRecord(image, depth, parts, joints, K, rng.random(21) < 0.8, "right")
 
 
 def plain_source(root: Path, **options: Any) -> dict[str, Any]:

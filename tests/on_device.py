@@ -17,6 +17,7 @@ import torch
 
 import pretended_device
 from graphhand.data import HandBatch
+from graphhand.data.datasets.synthetic import records
 from graphhand.data.loader import HandLoader
 from graphhand.evaluation import predict as runner
 from graphhand.evaluation.predict import predict_dataset
@@ -25,7 +26,6 @@ from graphhand.io import write_image
 from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
 from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
-from graphhand.synthesis.writers.dataset import records
 from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
 from graphhand.training.sources import RenderedBatches, drawn_batch
 from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphhand.data.writers import RecordRenderer, write_dataset
 from graphhand.errors import InputError
 from graphhand.evaluation import CropChoice, session
 from graphhand.io.files import write_text_atomically
 from graphhand.synthesis import RenderConfig
-from graphhand.synthesis.writers.dataset import Drawer, fill
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
@@ -85,9 +85,9 @@ def folder_name(variant: str) -> str:
 def draw(root: Path, settings: dict[str, Any], split: str, count: int, size: int, seed: int) -> Path:
     """Draw a plain-layout set, or what is missing of it."""
     config = RenderConfig(**{**BASE, **settings, "image_size": size, "seed": seed})
-    drawer = Drawer(config)
-    provenance = {"engine": config.model_dump(mode="json"), "labels": drawer.label_fingerprint()}
-    fill(root, "plain", split, drawer, range(count), provenance=provenance)
+    renderer = RecordRenderer(config)
+    provenance = {"engine": config.model_dump(mode="json"), "labels": renderer.label_fingerprint()}
+    write_dataset(root, "plain", split, renderer, range(count), provenance=provenance)
     return root
 
 

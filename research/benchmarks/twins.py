@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from graphhand.data import HandDataset, HandSample
+from graphhand.data.datasets.synthetic import records as drawn_records
 from graphhand.evaluation import CropChoice, PoseRecords, preset, score, session
 from graphhand.evaluation.scoring import score_pixels
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
@@ -32,7 +33,6 @@ from graphhand.hand_model.fitting import fit_hands
 from graphhand.io import list_images, write_image
 from graphhand.skeleton import FINGERS, Joint
 from graphhand.synthesis import FixedHands, RenderConfig, RenderEngine
-from graphhand.synthesis.writers.dataset import records as drawn_records
 
 PROTOCOLS = {
     "procrustes": preset("procrustes"),

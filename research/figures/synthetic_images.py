@@ -1,4 +1,4 @@
-"""Makes the images of docs/rendering.md: contact sheets, close views of poses, and plots of what is sampled.
+"""Makes the images of docs/synthetic_data.md: contact sheets, close views of poses, and plots of what is sampled.
 
     python research/figures/synthetic_images.py [--out docs/images]
 

@@ -19,7 +19,7 @@ def run(*arguments):
     return CliRunner().invoke(APP, [str(argument) for argument in arguments])
 
 
-def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
+def test_a_second_run_writes_nothing(tmp_path):
     arguments = ("--out", tmp_path / "hands", "--count", 2, "--size", 32, "--preview", "--device", "cpu")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
@@ -33,12 +33,12 @@ def test_a_folder_is_filled_and_a_rerun_has_nothing_to_do(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "hands" / "train").iterdir()} == before
 
 
-def test_the_preview_of_a_folder_that_is_refused_stays(tmp_path):
+def test_a_refused_run_keeps_the_preview(tmp_path):
     arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--preview", "--device", "cpu")
     assert run(*arguments).exit_code == 0
     before = (tmp_path / "hands" / "preview.png").read_bytes()
     result = run(*arguments, "--seed", 1)
-    assert "was filled with another engine" in str(result.exception)
+    assert "was written with another engine" in str(result.exception)
     assert (tmp_path / "hands" / "preview.png").read_bytes() == before
 
 
@@ -48,8 +48,8 @@ def test_the_preview_of_a_folder_that_is_refused_stays(tmp_path):
         ((), "--count: is missing"),
         (("--out", "x", "--count", 1, "--device", "cuda:99"), "device cuda:99: cannot be used"),
         (("--out", "x", "--count", 1, "--device", ""), "cannot be used"),
-        (("--count", 4, "--shard", "3/2"), "no shard"),
-        (("--count", 4, "--shard", "1"), "no shard"),
+        (("--count", 4, "--shard", "3/2"), "is not a shard"),
+        (("--count", 4, "--shard", "1"), "is not a shard"),
         (("--benchmark", "--count", 4), "are fixed"),
         (("--benchmark", "--seed", 4), "are fixed"),
         (("--benchmark", "upright=1"), "are fixed"),
@@ -58,8 +58,8 @@ def test_the_preview_of_a_folder_that_is_refused_stays(tmp_path):
         (("--benchmark", "--size", 64), "are fixed"),
         (("--count", 4, "--layout", "rhd", "--size", 512), "--size: is fixed for --layout rhd"),
         (("--count", 4, "--size", 224, "--layout", "freihand"), "--size: is fixed for --layout freihand"),
-        (("--count", 4, "upwright=1"), "not a setting of the engine"),
-        (("--count", 4, "seed=1"), "not a setting of the engine"),
+        (("--count", 4, "upwright=1"), "not a field of RenderConfig"),
+        (("--count", 4, "seed=1"), "not a field of RenderConfig"),
         (("--count", 4, "objects=0", "upright=2"), "upright=2: Input should be less than or equal to 1; see"),
         (("--count", 4, "upright=["), "upright=[: its value is not YAML"),
         (("--count", 4, "side="), "side=: Input should be 'right', 'left' or 'both'; see"),
@@ -70,7 +70,7 @@ def test_the_preview_of_a_folder_that_is_refused_stays(tmp_path):
         (("--count", 4, "--checksum"), "goes with --benchmark"),
     ],
 )
-def test_contradictions_are_refused_by_name(tmp_path, arguments, message):
+def test_contradicting_options_are_named(tmp_path, arguments, message):
     result = run("--out", tmp_path / "hands", *arguments)
     assert result.exit_code == 1
     assert isinstance(result.exception, InputError)
@@ -86,7 +86,7 @@ def test_another_seed_in_the_same_folder_is_refused(tmp_path):
     assert "another engine" in str(result.exception)
 
 
-def test_the_benchmarks_checksum_is_printed_without_drawing_and_compared_with_the_record(monkeypatch):
+def test_checksum_is_printed_and_compared_with_the_record(monkeypatch):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 30, "evaluation": 10})
     result = run("--benchmark", "--checksum", "--split", "test")
     assert result.exit_code == 1  # ten hands are not those on record
@@ -97,7 +97,7 @@ def test_the_benchmarks_checksum_is_printed_without_drawing_and_compared_with_th
     assert run("--benchmark", "--checksum", "--split", "test").exit_code == 0
 
 
-def test_a_folder_filled_by_an_engine_with_other_labels_is_refused(tmp_path, monkeypatch):
+def test_an_engine_with_other_labels_is_refused(tmp_path, monkeypatch):
     arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--device", "cpu")
     assert run(*arguments).exit_code == 0
     monkeypatch.setattr(views, "DISTANCE_M", (0.3, 1.5))  # as a later release might
@@ -106,11 +106,11 @@ def test_a_folder_filled_by_an_engine_with_other_labels_is_refused(tmp_path, mon
     assert "another labels" in str(result.exception)
 
 
-def test_a_folder_must_be_named():
+def test_out_is_required():
     assert "--out: is missing" in str(run("--count", 2).exception)
 
 
-def test_settings_of_the_engine_can_be_changed(tmp_path):
+def test_render_config_fields_can_be_set(tmp_path):
     arguments = ("--count", 1, "--size", 32, "--device", "cpu")
     assert run("--out", tmp_path / "varied", *arguments).exit_code == 0
     assert run("--out", tmp_path / "grey", *arguments, "background_variation=false", "noise=0").exit_code == 0

@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 
 from graphhand.cli.evaluate import evaluate
 from graphhand.data import collate
+from graphhand.data.datasets.synthetic import HandRecord
 from graphhand.data.registry import DATASETS, open_dataset
+from graphhand.data.writers import LAYOUTS, ChunkWriter
 from graphhand.evaluation import CropChoice, predict_dataset, preset, score, score_pixels
-from graphhand.synthesis.batch import HandRecord
-from graphhand.synthesis.writers import LAYOUTS
-from graphhand.synthesis.writers.chunks import ChunkWriter
 
 COUNT = 6
 SIZE = 48

@@ -7,13 +7,14 @@ import pytest
 
 from graphhand.data import open_dataset
 from graphhand.data.datasets.synthetic import RenderedBenchmark
+from graphhand.data.writers import RecordRenderer, write_dataset
 from graphhand.errors import InputError
 from graphhand.synthesis import benchmark
-from graphhand.synthesis.writers.dataset import Drawer, fill
 
 
 def test_it_is_the_benchmark_that_render_writes(tmp_path):
-    fill(tmp_path, "rhd", "evaluation", Drawer(benchmark.config("evaluation")), range(2), provenance={})
+    render = RecordRenderer(benchmark.config("evaluation"))
+    write_dataset(tmp_path, "rhd", "evaluation", render, range(2), provenance={})
     written, drawn = open_dataset("rhd", tmp_path, "evaluation"), RenderedBenchmark()
     for index in range(2):
         a, b = written[index], drawn[index]

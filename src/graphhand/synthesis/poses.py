@@ -1,7 +1,7 @@
 """Joint limits of the hand and a broad mixture of poses within them.
 
 Angles are laid out as in `graphhand.hand_model.posing`. The limits, couplings and resting angles are the ones with
-which hands of the default model look right (docs/rendering.md).
+which hands of the default model look right (docs/synthetic_data.md).
 
 Poses that people make on purpose: gestures, grips and pinches, to be varied by `graphhand.rendering.poses`.
 

@@ -22,13 +22,13 @@ from graphhand.data import (
     WeightedSet,
     open_dataset,
 )
+from graphhand.data.datasets.synthetic import records
 from graphhand.data.loader import SkippedSamples, epoch_permutation, prepare_worker
 from graphhand.data.sample import RowMasks
 from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics, whole_image_box
 from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine
-from graphhand.synthesis.writers.dataset import records
 from graphhand.training.config import DatasetSource, NegativesSource, RenderedSource, TrainConfig, TrainSource
 
 
@@ -138,7 +138,7 @@ def render_config(source: RenderedSource, image_size: int) -> RenderConfig:
         return RenderConfig(**{"seed": source.seed, "image_size": image_size, **source.switches})
     except (TypeError, ValueError) as error:
         raise InputError(
-            "switches of a rendered source", " ".join(str(error).split()), "see docs/rendering.md"
+            "switches of a rendered source", " ".join(str(error).split()), "see docs/synthetic_data.md"
         ) from None
 
 

@@ -1,15 +1,126 @@
-"""GraphHand-Rendered, our stand-in for RHD, drawn as it is evaluated: no file on disk."""
+"""Rendered hands as samples: one record an image, and the GraphHand-Rendered benchmark without files on disk."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
 from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.synthesis import RenderEngine, benchmark
-from graphhand.synthesis.writers.dataset import records
+from graphhand.data.validation import project
+from graphhand.geometry import flip_intrinsics, flip_points_cam
+from graphhand.synthesis import RenderedBatch, RenderEngine, benchmark
+from graphhand.types import Side
+
+
+@dataclass(frozen=True, eq=False)
+class HandRecord:
+    """A rendered image of one hand with everything that a public layout may store. Camera frame, metres.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        depth_m: (H, W) float32; 0 where nothing is near.
+        parts: (H, W) uint8, as :class:`graphhand.synthesis.RenderedBatch` has them.
+        joints_cam_m: (21, 3) float64.
+        K: (3, 3) float64.
+        visible: (21,) bool.
+        side: which hand the image shows.
+    """
+
+    image: npt.NDArray[np.uint8]
+    depth_m: npt.NDArray[np.float32]
+    parts: npt.NDArray[np.uint8]
+    joints_cam_m: npt.NDArray[np.float64]
+    K: npt.NDArray[np.float64]
+    visible: npt.NDArray[np.bool_]
+    side: Side
+
+    @property
+    def joints_px(self) -> npt.NDArray[np.float64]:
+        """(21, 2) pixels."""
+        return project(self.joints_cam_m, self.K)
+
+    def sample(self, name: str) -> HandSample:
+        """The record as a loader's sample."""
+        return HandSample(
+            image=self.image,
+            joints_px=self.joints_px.astype(np.float32),
+            visible=self.visible,
+            side=self.side,
+            name=name,
+            joints_cam_m=self.joints_cam_m.astype(np.float32),
+            K=self.K,
+        )
+
+    def mirrored(self) -> HandRecord:
+        """The mirror image: the other hand (``u' = W - 1 - u``, ``x' = -x``)."""
+        return replace(
+            self,
+            image=np.ascontiguousarray(self.image[:, ::-1]),
+            depth_m=np.ascontiguousarray(self.depth_m[:, ::-1]),
+            parts=np.ascontiguousarray(self.parts[:, ::-1]),
+            joints_cam_m=flip_points_cam(self.joints_cam_m),
+            K=flip_intrinsics(self.K, self.image.shape[1]),
+            side="left" if self.side == "right" else "right",
+        )
+
+    def seen_by(self, K: npt.NDArray[np.float64], width: int, height: int) -> HandRecord:
+        """The same view through other intrinsics. This is exact, as the camera does not move.
+
+        Outside the original image the colours are its own, blurred beyond recognition; depth and parts are 0 there.
+        """
+        homography = K @ np.linalg.inv(self.K)
+        size = (width, height)
+        shrink = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
+        image = self.image
+        if shrink < 0.6:  # against aliasing; the blur is about what area averaging would be
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / shrink), dtype=np.uint8)
+        around = cv2.resize(cv2.resize(self.image, (5, 4), interpolation=cv2.INTER_AREA), size)
+
+        def warp(array: npt.NDArray[np.generic], flags: int) -> object:
+            return cv2.warpPerspective(array, homography, size, flags=flags)
+
+        inside_image = warp(np.ones(self.image.shape[:2], np.float32), cv2.INTER_LINEAR)
+        cover = np.asarray(inside_image)[..., None]
+        blended = np.asarray(warp(image, cv2.INTER_LINEAR)) + np.rint((1.0 - cover) * around)
+
+        pixels = project(self.joints_cam_m, K)
+        inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(axis=1)
+        return replace(
+            self,
+            image=np.clip(blended, 0, 255).astype(np.uint8),
+            depth_m=np.asarray(warp(self.depth_m, cv2.INTER_NEAREST), dtype=np.float32),
+            parts=np.asarray(warp(self.parts, cv2.INTER_NEAREST), dtype=np.uint8),
+            K=K,
+            visible=self.visible & inside,
+        )
+
+
+def records(batch: RenderedBatch) -> list[HandRecord]:
+    """A rendered batch as records."""
+    batch = batch.to("cpu")
+    image = batch.image_uint8.contiguous().numpy()
+    return [
+        HandRecord(
+            image=image[row],
+            depth_m=batch.depth_m[row].numpy(),
+            parts=batch.part[row].numpy(),
+            joints_cam_m=batch.joints_cam_m[row].double().numpy(),
+            K=batch.K[row].double().numpy(),
+            visible=batch.visible[row].numpy(),
+            side="right" if bool(batch.is_right[row]) else "left",
+        )
+        for row in range(len(batch))
+    ]
 
 
 class RenderedBenchmark:
-    """The hands that ``graphhand render --benchmark`` writes: 320x320 images, right and left hands in turn.
+    """GraphHand-Rendered v1, rendered on access: the 320x320 images that ``graphhand render --benchmark`` writes.
+
+    Images with even indices show right hands, those with odd indices left hands.
 
     Args:
         split: "training" or "evaluation".
@@ -21,7 +132,7 @@ class RenderedBenchmark:
     info = DatasetInfo(
         name="rendered",
         title=benchmark.NAME,
-        tree="none: the images are drawn\n",
+        tree="none: the images are rendered\n",
         splits=("training", "evaluation"),
         test_split="evaluation",
         counts=benchmark.COUNTS,
@@ -37,10 +148,10 @@ class RenderedBenchmark:
         return benchmark.COUNTS[self.split]
 
     def __getitem__(self, index: int) -> HandSample:
-        """Draw one hand."""
+        """Render one hand."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        if self._engine is None:  # one engine a process, made where it is used
+        if self._engine is None:  # one per process, made where it is used
             self._engine = RenderEngine(benchmark.config(self.split))
             self._indices = benchmark.indices(self.split, self._engine.hand.num_shape).tolist()
         (record,) = records(self._engine.render([self._indices[index]]))
@@ -50,5 +161,5 @@ class RenderedBenchmark:
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The choices that a score on this set depends on."""
         return {"dataset": "rendered", "benchmark": benchmark.NAME, "split": self.split}

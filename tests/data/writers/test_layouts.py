@@ -9,27 +9,27 @@ import numpy as np
 import pytest
 import scipy.io
 
+from factories import hand_record
 from graphhand.data import RHD, STB, FreiHAND, PlainHands
 from graphhand.data.datasets.rhd import mask_areas
-from graphhand.synthesis.writers import LAYOUTS
-from graphhand.synthesis.writers.chunks import ChunkWriter
-from graphhand.synthesis.writers.layouts import decode_depth, encode_depth
+from graphhand.data.writers import LAYOUTS, ChunkWriter
+from graphhand.data.writers.layouts import RHD_FARTHEST_M, encode_depth
 
 COUNT = 23
 OPEN = {"rhd": RHD, "stb": STB, "freihand": FreiHAND, "plain": PlainHands}
 
 
-def fill(root, layout, split_number, record, count=COUNT):
+def write(root, layout, split_number, count=COUNT):
     """Write ``count`` records as the command does; return them as prepared."""
     writer_class = LAYOUTS[layout]
     split = writer_class.splits[split_number]
     writer = writer_class(root, split)
-    prepared = [writer.prepare(n, record(n)) for n in range(count)]
+    prepared = [writer.prepare(n, hand_record(n)) for n in range(count)]
     for number, item in enumerate(prepared):
         writer.write(number, item)
-    parts = ChunkWriter(root, split, {})
-    parts.write(0, prepared)
-    writer.finish(parts.read(count))
+    chunks = ChunkWriter(root, split, {})
+    chunks.write(0, prepared)
+    writer.finish(chunks.read(count))
     return split, prepared
 
 
@@ -42,8 +42,8 @@ def order_on_disk(layout, split):
 
 @pytest.mark.parametrize("split_number", [0, 1])
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_labels_are_read_back_to_less_than_a_micrometre(tmp_path, record, layout, split_number):
-    split, prepared = fill(tmp_path, layout, split_number, record)
+def test_labels_are_read_back_to_less_than_a_micrometre(tmp_path, layout, split_number):
+    split, prepared = write(tmp_path, layout, split_number)
     dataset = OPEN[layout](tmp_path, split)
     assert len(dataset) == COUNT
     for sample, number in zip(dataset, order_on_disk(layout, split)):
@@ -60,8 +60,8 @@ def test_labels_are_read_back_to_less_than_a_micrometre(tmp_path, record, layout
             np.testing.assert_array_equal(sample.image, expected.image)
 
 
-def test_rhd_files_are_the_official_ones(tmp_path, record):
-    _, prepared = fill(tmp_path, "rhd", 0, record)
+def test_rhd_files_are_the_official_ones(tmp_path):
+    _, prepared = write(tmp_path, "rhd", 0)
     raw = (tmp_path / "training" / "anno_training.pickle").read_bytes()
     assert raw[:2] == b"\x80\x02"  # pickle protocol 2
     annotations = pickle.loads(raw)
@@ -86,12 +86,16 @@ def test_rhd_files_are_the_official_ones(tmp_path, record):
 
 def test_rhd_depth_survives_its_encoding():
     depth = np.linspace(0.1, 4.9, 1000, dtype=np.float32).reshape(20, 50)
-    np.testing.assert_allclose(decode_depth(encode_depth(depth)), depth, atol=4e-5)
-    assert decode_depth(encode_depth(np.zeros((1, 1), np.float32))) == pytest.approx(5.0)
+
+    def decode(image):
+        return RHD_FARTHEST_M * (image[..., 0].astype(float) * 256 + image[..., 1]) / 65535
+
+    np.testing.assert_allclose(decode(encode_depth(depth)), depth, atol=4e-5)
+    assert decode(encode_depth(np.zeros((1, 1), np.float32))) == pytest.approx(5.0)
 
 
-def test_stb_files_are_the_official_ones(tmp_path, record):
-    _, prepared = fill(tmp_path, "stb", 1, record)
+def test_stb_files_are_the_official_ones(tmp_path):
+    _, prepared = write(tmp_path, "stb", 1)
     hand_para = scipy.io.loadmat(tmp_path / "labels" / "B1Counting_SK.mat")["handPara"]
     assert hand_para.shape == (3, 21, 12)
     assert scipy.io.loadmat(tmp_path / "labels" / "B1Random_SK.mat")["handPara"].shape == (3, 21, 11)
@@ -102,8 +106,8 @@ def test_stb_files_are_the_official_ones(tmp_path, record):
     assert {item.side for item in prepared} == {"left"}
 
 
-def test_freihand_files_are_the_official_ones(tmp_path, record):
-    _, prepared = fill(tmp_path, "freihand", 0, record)
+def test_freihand_files_are_the_official_ones(tmp_path):
+    _, prepared = write(tmp_path, "freihand", 0)
     assert cv2.imread(str(tmp_path / "training/rgb/00000022.jpg")).shape == (224, 224, 3)
     assert cv2.imread(str(tmp_path / "training/mask/00000022.jpg")).max() > 200
     assert {item.side for item in prepared} == {"right"}
@@ -111,9 +115,9 @@ def test_freihand_files_are_the_official_ones(tmp_path, record):
     assert names == ["training_K.json", "training_scale.json", "training_xyz.json"]
 
 
-def test_plain_splits_share_one_file(tmp_path, record):
-    fill(tmp_path, "plain", 0, record)
-    fill(tmp_path, "plain", 1, record)
-    fill(tmp_path, "plain", 0, record)
+def test_plain_splits_share_one_file(tmp_path):
+    write(tmp_path, "plain", 0)
+    write(tmp_path, "plain", 1)
+    write(tmp_path, "plain", 0)
     assert len(PlainHands(tmp_path)) == 2 * COUNT
     assert len(PlainHands(tmp_path, "test")) == COUNT

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from factories import hand_record
 from graphhand.data.datasets.stb import K_SK_COLOR
 
 
@@ -11,8 +12,8 @@ def brightness_at(image, pixels):
     return image[at[:, 1], at[:, 0]].astype(int).sum(axis=1)
 
 
-def test_mirroring_twice_changes_nothing_and_once_changes_the_side(record):
-    original = record(0)
+def test_mirroring_twice_is_the_identity():
+    original = hand_record(0)
     mirrored = original.mirrored()
     assert mirrored.side == "left"
     assert brightness_at(mirrored.image, mirrored.joints_px).min() > 600
@@ -24,8 +25,8 @@ def test_mirroring_twice_changes_nothing_and_once_changes_the_side(record):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_other_intrinsics_move_image_and_labels_together(record, seed):
-    seen = record(seed, size=480).seen_by(K_SK_COLOR, 640, 480)
+def test_image_and_labels_agree_after_a_change_of_intrinsics(seed):
+    seen = hand_record(seed, size=480).seen_by(K_SK_COLOR, 640, 480)
     assert seen.image.shape == (480, 640, 3)
     assert brightness_at(seen.image, seen.joints_px).min() > 500
     at = np.rint(seen.joints_px).astype(int)
@@ -33,8 +34,8 @@ def test_other_intrinsics_move_image_and_labels_together(record, seed):
     assert nearest.max() < 1e-6
 
 
-def test_joints_that_leave_the_image_are_not_visible(record):
-    original = record(0)
+def test_joints_outside_the_image_are_not_visible():
+    original = hand_record(0)
     original.visible[:] = True
     K = original.K.copy()
     K[0, 2] -= 160
