@@ -103,8 +103,6 @@ def hand_batch(rows: int = 6, image_size: int = 32, seed: int = 0, **changes: An
         K=torch.tensor([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]]).expand(rows, 3, 3),
         root_depth_m=torch.full((rows,), 0.4),
         has_camera=true,
-        flipped=~true,
-        R_crop_cam=torch.eye(3).expand(rows, 3, 3),
         masks=RowMasks(has_3d=true, has_2d=true, is_negative=~true, is_right=true),
         names=tuple(f"row{k}" for k in range(rows)),
     )

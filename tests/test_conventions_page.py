@@ -14,7 +14,7 @@ from graphhand.cli.predict import predict
 from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.estimator import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
-from graphhand.types import ASSUMED_FOV_DEG
+from graphhand.types import DEFAULT_FOV_DEG
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = re.findall(r"^graphhand predict (.+)$", (DOCS / "predict.md").read_text("utf-8"), re.MULTILINE)
@@ -34,7 +34,7 @@ def test_the_stated_numbers_are_the_codes() -> None:
     times = {1: "once", 2: "twice", 3: "three times"}
     page = (DOCS / "predict.md").read_text("utf-8")
     assert f"crop takes {CROP_MARGIN} times" in page
-    assert f"{ASSUMED_FOV_DEG:.0f} degrees are assumed" in page
+    assert f"{DEFAULT_FOV_DEG:.0f} degrees are assumed" in page
     assert f"at most {times[MAX_RECROPS]} more closely" in page
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphhand.skeleton import JOINT_NAMES, Joint
-from graphhand.types import Camera, Hand, Prediction
+from graphhand.types import DEFAULT_FOV_DEG, Camera, Hand, Prediction
 
 
 def make_hand(seed: int = 0, placed: bool = True, side: str = "left") -> Hand:
@@ -149,3 +149,21 @@ def test_a_camera_takes_only_pinholes() -> None:
 
 def test_names_follow_the_skeleton() -> None:
     assert JOINT_NAMES[Joint.INDEX_TIP] == "index_tip"
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640)])
+def test_field_of_view_spans_the_longer_side(width: int, height: int) -> None:
+    camera = Camera.of_image(width, height, fov_deg=50.0)
+    assert np.rad2deg(np.arctan(max(width, height) / 2 / camera.fx)) == pytest.approx(25.0)
+    assert (camera.cx, camera.cy, camera.assumed) == ((width - 1) / 2, (height - 1) / 2, False)
+
+
+def test_an_unknown_camera_is_the_default_one_and_says_so() -> None:
+    camera = Camera.of_image(640, 480)
+    assert camera == replace(Camera.of_image(640, 480, fov_deg=DEFAULT_FOV_DEG), assumed=True)
+
+
+@pytest.mark.parametrize("fov", [0.0, 180.0, -5.0])
+def test_impossible_fields_of_view_are_refused(fov: float) -> None:
+    with pytest.raises(ValueError, match="field of view"):
+        Camera.of_image(640, 480, fov_deg=fov)

@@ -21,7 +21,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from graphhand.geometry import crop_camera
+from graphhand.geometry import HandCrop
 from graphhand.hand_model import HandModel
 from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
 from graphhand.visualize import joint_colour
@@ -140,7 +140,7 @@ def draw_crop_ray(axes: Axes) -> None:
     focal, width = 1.0, 1.5
     K = np.array([[focal, 0, 0], [0, focal, 0], [0, 0, 1]])
     box_middle = 0.5
-    crop = crop_camera(K, [box_middle - 0.14, -0.14, 0.28, 0.28], 64)
+    crop = HandCrop.of_box(K, [box_middle - 0.14, -0.14, 0.28, 0.28], 64)
     to_cam = crop.R_crop_cam.T
     axes.set_title("from above: the crop's camera looks along its ray", fontsize=10, color=INK)
     axes.plot([-width / 2, width / 2], [focal, focal], color="#9a9aa0", lw=1.5)

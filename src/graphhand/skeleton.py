@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 from enum import IntEnum
-from typing import Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
-ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, "Tensor")
 JointOrder = Literal["graphhand", "freihand", "openpose", "mano", "rhd", "stb", "interhand", "ho3d"]
 
 
@@ -75,19 +77,21 @@ _BONE_PARENTS = [parent for parent, _ in BONES]
 
 @functools.cache
 def _bone_parents_on(device: torch.device) -> Tensor:
-    """Kept there: a list as an index is copied to a GPU, and waited for, each time."""
-    with torch.inference_mode(False):  # whoever asks first, gradients may pass later
+    """The index on the device, cached: indexing with a list copies it to a GPU, and waits, each time."""
+    import torch
+
+    with torch.inference_mode(False):  # a later caller may need gradients
         return torch.tensor(_BONE_PARENTS, device=device)
 
 
 def bone_vectors(joints: ArrayOrTensor) -> ArrayOrTensor:
     """Eq. 4: the 20 bones ``(..., 20, 3)`` of joints ``(..., 21, 3)``, each from parent to child."""
-    parents = _bone_parents_on(joints.device) if isinstance(joints, Tensor) else _BONE_PARENTS
+    parents = _BONE_PARENTS if isinstance(joints, np.ndarray) else _bone_parents_on(joints.device)
     return joints[..., 1:, :] - joints[..., parents, :]
 
 
 def adjacency(normalization: Literal["symmetric", "row"] = "symmetric") -> Tensor:
-    """Normalised adjacency of the hand's own tree, with self loops.
+    """Normalised adjacency of the kinematic tree, with self loops.
 
     Args:
         normalization: ``"symmetric"`` is Kipf & Welling's ``D^-1/2 (A + I) D^-1/2``, which the paper cites;
@@ -96,6 +100,8 @@ def adjacency(normalization: Literal["symmetric", "row"] = "symmetric") -> Tenso
     Returns:
         ``(21, 21)`` float32.
     """
+    import torch
+
     a = torch.eye(NUM_JOINTS)
     for parent, child in BONES:
         a[parent, child] = a[child, parent] = 1.0
@@ -116,6 +122,8 @@ def incidence_matrix() -> Tensor:
     Returns:
         ``(21, 20)`` float32.
     """
+    import torch
+
     c = torch.zeros(NUM_JOINTS, NUM_BONES)
     for k, (parent, child) in enumerate(BONES):
         c[parent, k] = -1.0

@@ -25,8 +25,18 @@ Image = NDArray[np.uint8]
 
 Side = Literal["left", "right"]
 
-ASSUMED_FOV_DEG = 60.0
+DEFAULT_FOV_DEG = 60.0
 """Field of view across the longer side of an image whose camera is unknown: about a phone's main camera."""
+
+# Limits of what labels and users may say of an image.
+MAX_BOX_PX = 1e6
+"""Numbers of a hand's box are smaller than this."""
+
+FOCAL_LIMITS_PX = (1.0, 1e7)
+"""Shortest and longest focal length, pixels."""
+
+FOV_LIMITS_DEG = (0.01, 179.99)
+"""Narrowest and widest field of view, degrees."""
 
 # JSON keeps a thousandth of a pixel and a micrometre: far below any model's error, and files a third as long.
 _PX_DECIMALS = 3
@@ -101,7 +111,7 @@ class Camera:
         if focal_px is not None:
             matrix = [[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]]
             return cls.from_matrix(matrix, assumed=False)
-        fov = ASSUMED_FOV_DEG if fov_deg is None else fov_deg
+        fov = DEFAULT_FOV_DEG if fov_deg is None else fov_deg
         if not 0.0 < fov < 180.0:
             raise ValueError(f"a field of view lies between 0 and 180 degrees, not {fov}")
         focal_px = max(width, height) / (2 * math.tan(math.radians(fov) / 2))

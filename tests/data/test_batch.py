@@ -17,10 +17,9 @@ def test_a_batch_equals_its_examples_one_by_one(dotted_sample):
     assert batch.names == ("left-0", "right-1", "left-2")
     for row, example in enumerate(examples):
         np.testing.assert_allclose(batch.image[row].numpy() * 255, example.image.transpose(2, 0, 1), atol=1e-4)
-        for field in ("joints_m", "joints_px", "labelled", "visible", "K", "R_crop_cam"):
+        for field in ("joints_m", "joints_px", "labelled", "visible", "K"):
             np.testing.assert_array_equal(getattr(batch, field)[row].numpy(), getattr(example, field))
-        for field in ("has_camera", "flipped"):
-            assert bool(getattr(batch, field)[row]) == getattr(example, field)
+        assert bool(batch.has_camera[row]) == example.has_camera
         for field in ("has_3d", "is_negative", "is_right"):
             assert bool(getattr(batch.masks, field)[row]) == getattr(example, field)
         assert batch.root_depth_m[row].item() == pytest.approx(example.root_depth_m)
@@ -30,9 +29,9 @@ def test_types_and_range_are_as_documented(dotted_sample):
     batch = collate([make_example(dotted_sample(0), 64)]).as_float()
     assert batch.image.shape == (1, 3, 64, 64)
     assert 0.0 <= batch.image.min() < batch.image.max() <= 1.0
-    floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m, batch.R_crop_cam)
+    floats = (batch.image, batch.joints_m, batch.joints_px, batch.K, batch.root_depth_m)
     assert {t.dtype for t in floats} == {torch.float32}
-    bools = (batch.labelled, batch.visible, batch.has_camera, batch.flipped, *batch.masks)
+    bools = (batch.labelled, batch.visible, batch.has_camera, *batch.masks)
     assert {t.dtype for t in bools} == {torch.bool}
 
 

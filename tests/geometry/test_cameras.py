@@ -10,7 +10,6 @@ from graphhand.geometry import (
     flip_intrinsics,
     flip_points_cam,
     flip_points_px,
-    intrinsics_from_fov,
     intrinsics_matrix,
     project_perspective,
     project_weak_perspective,
@@ -72,18 +71,3 @@ def test_mirroring_twice_is_the_identity_and_leaves_its_input_alone(kind, shape)
         np.testing.assert_array_equal(values, array)
         assert not np.array_equal(once, array)
         np.testing.assert_array_equal(flip(once), array)
-
-
-@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640)])
-def test_field_of_view_spans_the_longer_side(width, height):
-    k = intrinsics_from_fov(width, height, 60.0)
-    longer = max(width, height)
-    half = torch.rad2deg(torch.atan(longer / 2 / k[0, 0]))
-    assert float(half) == pytest.approx(30.0)
-    assert k[0, 2] == (width - 1) / 2
-
-
-@pytest.mark.parametrize("fov", [0.0, 180.0, -5.0])
-def test_impossible_fields_of_view_are_refused(fov):
-    with pytest.raises(ValueError, match="field of view"):
-        intrinsics_from_fov(640, 480, fov)

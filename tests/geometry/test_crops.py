@@ -1,4 +1,4 @@
-"""The virtual crop camera: image, pixels, joints and intrinsics stay consistent."""
+"""The round trip image -> crop -> image: pixels, points, joints and intrinsics stay consistent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import torch
 
 from graphhand.geometry import (
     CROP_MARGIN,
+    HandCrop,
     crop_box,
-    crop_camera,
     crops,
-    intrinsics_from_fov,
+    flip_intrinsics,
+    flip_points_cam,
+    flip_points_px,
     project_perspective,
     square_box,
     whole_image_box,
 )
+from graphhand.types import Camera
 
 K = np.array([[600.0, 0, 330.0], [0, 620.0, 225.0], [0, 0, 1]])
 BOXES = {
@@ -27,31 +30,79 @@ BOXES = {
 }
 
 
+def joints_in(box, seed=0):
+    """(21, 3) joints in front of the camera that project into a box."""
+    middle = np.linalg.inv(K) @ [box[0] + box[2] / 2, box[1] + box[3] / 2, 1]
+    return np.random.default_rng(seed).normal(size=(21, 3)) * 0.05 + middle * 0.6
+
+
+def project(joints_m, K):
+    return project_perspective(torch.from_numpy(joints_m), torch.from_numpy(K)).numpy()
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["right", "left"])
 @pytest.mark.parametrize("roll", [0.0, 35.0, -120.0])
 @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
-def test_projecting_turned_joints_equals_warping_their_pixels(box, roll):
-    crop = crop_camera(K, box, 224, roll_deg=roll)
-    rng = np.random.default_rng(0)
-    joints = rng.normal(size=(21, 3)) * 0.05 + np.linalg.inv(K) @ [box[0] + box[2] / 2, box[1] + box[3] / 2, 1] * 0.6
-    pixels = project_perspective(torch.from_numpy(joints), torch.from_numpy(K)).numpy()
-    through_camera = project_perspective(torch.from_numpy(joints @ crop.R_crop_cam.T), torch.from_numpy(crop.K)).numpy()
-    np.testing.assert_allclose(crop.project_points(pixels), through_camera, atol=1e-9)
-    np.testing.assert_allclose(crop.unproject_points(crop.project_points(pixels)), pixels, atol=1e-9)
+def test_cropped_joints_project_onto_cropped_points(box, roll, flip):
+    crop = HandCrop.of_box(K, box, 224, flip=flip, roll_deg=roll)
+    joints = joints_in(box)
+    np.testing.assert_allclose(
+        crop.crop_points(project(joints, K)), project(crop.crop_joints(joints), crop.K), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("stretch", [None, [[1.2, 0.1], [0.1, 1.05]]], ids=["plain", "stretched"])
+@pytest.mark.parametrize("flip", [False, True], ids=["right", "left"])
+def test_uncropping_inverts_cropping(flip, stretch):
+    crop = HandCrop.of_box(K, BOXES["tall"], 224, flip=flip, roll_deg=35.0)
+    crop = crop if stretch is None else crop.stretched(stretch)
+    joints = joints_in(BOXES["tall"])
+    pixels = project(joints, K)
+    np.testing.assert_allclose(crop.uncrop_points(crop.crop_points(pixels)), pixels, atol=1e-9)
+    np.testing.assert_allclose(crop.uncrop_joints(crop.crop_joints(joints)), joints, atol=1e-12)
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_a_flipped_crop_is_the_crop_of_the_flipped_image(box):
+    image = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    crop = HandCrop.of_box(K, box, 96, flip=True, roll_deg=20.0)
+    x, y, w, h = box
+    flipped_box = (image.shape[1] - 1 - x - w, y, w, h)
+    other = HandCrop.of_box(flip_intrinsics(K, image.shape[1]), flipped_box, 96, roll_deg=20.0)
+    joints = joints_in(box)
+    np.testing.assert_allclose(crop.crop_joints(joints), other.crop_joints(flip_points_cam(joints)), atol=1e-12)
+    pixels = project(joints, K)
+    there = other.crop_points(flip_points_px(pixels, image.shape[1]))
+    np.testing.assert_allclose(crop.crop_points(pixels), there, atol=1e-9)
+    difference = crop.crop_image(image).astype(int) - other.crop_image(np.ascontiguousarray(image[:, ::-1]))
+    assert np.abs(difference).max() <= 8  # fixed-point weights of the interpolation
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["right", "left"])
+def test_flipping_a_crop_flips_its_pixels(flip):
+    image = np.random.default_rng(2).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    crop = HandCrop.of_box(K, BOXES["tall"], 96, flip=flip)
+    other = crop.flipped()
+    built = HandCrop.of_box(K, BOXES["tall"], 96, flip=not flip)
+    np.testing.assert_allclose(other.homography, built.homography, atol=1e-9)
+    np.testing.assert_allclose(other.R_crop_cam, built.R_crop_cam, atol=1e-12)
+    assert other.flip == built.flip
+    assert np.abs(other.crop_image(image)[:, ::-1].astype(int) - crop.crop_image(image)).max() <= 8
 
 
 @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
 def test_box_middle_is_the_crop_middle_at_the_stated_scale(box):
-    crop = crop_camera(K, box, 128)
+    crop = HandCrop.of_box(K, box, 128)
     middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-    np.testing.assert_allclose(crop.project_points(middle), [63.5, 63.5], atol=1e-9)
+    np.testing.assert_allclose(crop.crop_points(middle), [63.5, 63.5], atol=1e-9)
     square = middle + 0.01 * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    x, y = crop.project_points(square).T
+    x, y = crop.crop_points(square).T
     area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
     assert np.sqrt(area) / 0.01 == pytest.approx(128 / max(box[2:]), rel=1e-3)
 
 
 def test_rotation_is_proper_and_least():
-    crop = crop_camera(K, BOXES["corner"], 128)
+    crop = HandCrop.of_box(K, BOXES["corner"], 128)
     R = crop.R_crop_cam
     np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(R) == pytest.approx(1)
@@ -66,11 +117,11 @@ def test_warp_moves_a_bright_spot_to_its_projected_pixel(side):
     spot = np.array([410.0, 150.0])
     radius = max(2, side // 30)
     image[150 - radius : 151 + radius, 410 - radius : 411 + radius] = 255
-    crop = crop_camera(K, (400 - side / 2, 160 - side / 2, side, side), 96)
-    warped = crop.warp(image)[..., 0].astype(float)
+    crop = HandCrop.of_box(K, (400 - side / 2, 160 - side / 2, side, side), 96)
+    warped = crop.crop_image(image)[..., 0].astype(float)
     v, u = np.indices(warped.shape)
     centroid = np.array([(u * warped).sum(), (v * warped).sum()]) / warped.sum()
-    np.testing.assert_allclose(centroid, crop.project_points(spot), atol=0.35)
+    np.testing.assert_allclose(centroid, crop.crop_points(spot), atol=0.35)
 
 
 def test_cutting_out_what_is_seen_changes_nothing():
@@ -79,9 +130,9 @@ def test_cutting_out_what_is_seen_changes_nothing():
     image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
     for _ in range(40):
         u, v, side = rng.uniform(-150, 790), rng.uniform(-150, 630), rng.uniform(50, 180)
-        crop = crop_camera(K, (u - side / 2, v - side / 2, side, side), 96, rng.uniform(-180, 180))
+        crop = HandCrop.of_box(K, (u - side / 2, v - side / 2, side, side), 96, roll_deg=rng.uniform(-180, 180))
         plain = cv2.warpPerspective(image, crop.homography, (96, 96), flags=cv2.INTER_LINEAR, borderValue=(9, 8, 7))
-        assert np.abs(crop.warp(image, (9, 8, 7)).astype(int) - plain).max() <= 1
+        assert np.abs(crop.crop_image(image, (9, 8, 7)).astype(int) - plain).max() <= 1
 
 
 @pytest.mark.parametrize("box", [(40, 40, 300, 300), (800, 500, 380, 380), (-100, 300, 700, 700)], ids=str)
@@ -92,10 +143,10 @@ def test_cutting_before_shrinking_shows_the_same(fov_deg, size, box, monkeypatch
     v, u = np.mgrid[0:900, 0:1200]
     waves = [np.sin(u / 140) * np.cos(v / 180), np.cos((u + v) / 220), np.sin(v / 160)]
     image = (127 + 120 * np.stack(waves, axis=-1)).astype(np.uint8)
-    crop = crop_camera(intrinsics_from_fov(1200, 900, fov_deg).numpy(), box, size)
-    cut = crop.warp(image).astype(int)
+    crop = HandCrop.of_box(Camera.of_image(1200, 900, fov_deg=fov_deg).K, box, size)
+    cut = crop.crop_image(image).astype(int)
     monkeypatch.setattr(crops, "_seen", lambda back, size, shape, margin=1.0: (0, 0, shape[1], shape[0]))
-    difference = np.abs(cut - crop.warp(image))
+    difference = np.abs(cut - crop.crop_image(image))
     # Black outside begins a fraction of a crop pixel elsewhere: that is for the few pixels along the image's edge.
     assert difference.mean() < 2.0
     assert np.quantile(difference, 0.95) <= 8
@@ -111,9 +162,9 @@ def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
         seen.append(photo.shape[:2])
         return photo // 2 + 5
 
-    crop = crop_camera(K, (300 - side / 2, 200 - side / 2, side, side), 96, 30.0)
-    untouched, plain = image.copy(), crop.warp(image)
-    changed = crop.warp(image, tone=darker)
+    crop = HandCrop.of_box(K, (300 - side / 2, 200 - side / 2, side, side), 96, roll_deg=30.0)
+    untouched, plain = image.copy(), crop.crop_image(image)
+    changed = crop.crop_image(image, tone=darker)
     assert len(seen) == 1
     assert (seen[0] == (96, 96)) == (not before)
     # Rounding apart, an affine change of colours before interpolation is the same as after it.
@@ -124,10 +175,12 @@ def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
 def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
     """An image whose brightness is its own column: each crop pixel tells where it was read."""
     image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (160, 1, 3))
-    crop = crop_camera(np.array([[300.0, 0, 99.5], [0, 300, 79.5], [0, 0, 1]]), (60, 40, 80, 80), 224, 20.0)
+    crop = HandCrop.of_box(
+        np.array([[300.0, 0, 99.5], [0, 300, 79.5], [0, 0, 1]]), (60, 40, 80, 80), 224, roll_deg=20.0
+    )
     v, u = np.indices((224, 224))
-    read = crop.unproject_points(np.stack([u, v], axis=-1))[..., 0]
-    difference = crop.warp(image)[..., 0] - read
+    read = crop.uncrop_points(np.stack([u, v], axis=-1))[..., 0]
+    difference = crop.crop_image(image)[..., 0] - read
     assert abs(difference.mean()) < 0.1
     assert np.abs(difference).max() < 0.7  # half a grey level of rounding, and the fixed-point weights
 
@@ -136,16 +189,16 @@ def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
 def test_shrinking_reads_each_pixel_where_it_is(side):
     """On a ramp, whatever the rounded size of the smaller copy."""
     image = np.tile(np.linspace(0, 250, 1003).round().astype(np.uint8)[None, :, None], (701, 1, 3))
-    crop = crop_camera(np.array([[900.0, 0, 501], [0, 900, 350], [0, 0, 1]]), (350, 80, side, side), 64)
+    crop = HandCrop.of_box(np.array([[900.0, 0, 501], [0, 900, 350], [0, 0, 1]]), (350, 80, side, side), 64)
     v, u = np.indices((64, 64))
-    read = crop.unproject_points(np.stack([u, v], axis=-1))[..., 0] * 250 / 1002
-    assert abs((crop.warp(image)[..., 0] - read).mean()) < 0.05
+    read = crop.uncrop_points(np.stack([u, v], axis=-1))[..., 0] * 250 / 1002
+    assert abs((crop.crop_image(image)[..., 0] - read).mean()) < 0.05
 
 
 def test_shrinking_does_not_alias():
     # A one-pixel checkerboard has mean 127.5 everywhere: aliasing would show as contrast.
     image = (np.indices((480, 640)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, -1)
-    crop = crop_camera(K, (100, 0, 460, 460), 64).warp(image)
+    crop = HandCrop.of_box(K, (100, 0, 460, 460), 64).crop_image(image)
     assert crop[8:-8, 8:-8].astype(float).std() < 10
 
 
@@ -173,4 +226,4 @@ def test_the_whole_image_is_cropped_by_the_smallest_square_around_it(width, heig
 @pytest.mark.parametrize("box", [(0, 0, 0, 10), (0, 0, -5, 10), (np.nan, 0, 10, 10)])
 def test_empty_boxes_are_refused(box):
     with pytest.raises(ValueError, match="box"):
-        crop_camera(K, box, 64)
+        HandCrop.of_box(K, box, 64)

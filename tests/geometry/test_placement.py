@@ -8,11 +8,11 @@ import torch
 from graphhand.geometry import (
     fit_translation,
     fit_weak_perspective,
-    intrinsics_from_fov,
     project_perspective,
     project_weak_perspective,
 )
 from graphhand.geometry.cameras import NEAREST_M
+from graphhand.types import Camera
 
 
 def _points(seed: int = 0, batch: int = 4) -> torch.Tensor:
@@ -29,7 +29,7 @@ def test_weak_perspective_is_recovered():
 
 @pytest.mark.parametrize("fov_deg", [0.5, 20.0, 60.0, 100.0])
 def test_translation_is_recovered_through_any_lens(fov_deg):
-    K = intrinsics_from_fov(128, 128, fov_deg)
+    K = torch.from_numpy(Camera.of_image(128, 128, fov_deg=fov_deg).K)
     translation = torch.tensor([[0.0, 0.0, 0.4], [0.1, -0.05, 0.6], [-0.2, 0.1, 1.5], [0.0, 0.3, 3.0]]).double()
     seen = project_perspective(_points() + translation[:, None], K)
     torch.testing.assert_close(fit_translation(_points(), seen, K), translation)
@@ -51,7 +51,7 @@ def test_neither_small_step_away_from_the_weak_fit_is_better():
 
 
 def test_contradictory_pixels_give_a_finite_place_before_the_camera():
-    K = intrinsics_from_fov(128, 128, 60.0)
+    K = torch.from_numpy(Camera.of_image(128, 128, fov_deg=60.0).K)
     mirrored = 64 - 500 * _points()[..., :2]  # every joint on the wrong side: no distance fits
     translation = fit_translation(_points(), mirrored, K)
     assert translation.isfinite().all()
@@ -65,7 +65,7 @@ def test_contradictory_pixels_give_a_finite_place_before_the_camera():
 
 def test_gradients_are_finite_where_all_points_fall_together():
     points = torch.zeros(1, 21, 3, dtype=torch.float64, requires_grad=True)
-    K = intrinsics_from_fov(128, 128, 60.0)
+    K = torch.from_numpy(Camera.of_image(128, 128, fov_deg=60.0).K)
     scale, place = fit_weak_perspective(points, torch.ones(1, 21, 2, dtype=torch.float64))
     (scale.sum() + place.sum() + fit_translation(points, torch.ones(1, 21, 2, dtype=torch.float64), K).sum()).backward()
     assert points.grad is not None

@@ -21,7 +21,7 @@ from graphhand.io import Photo, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.config import GeneratorConfig
 from graphhand.models.generator import Generator
-from graphhand.types import ASSUMED_FOV_DEG
+from graphhand.types import DEFAULT_FOV_DEG
 
 # The oracle reads 8-bit colours: what is left is its own rounding.
 PX = 0.1
@@ -76,7 +76,7 @@ def test_a_guessed_lens_keeps_pixels_and_says_so(
     hand = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")(scene.image)[0]
     np.testing.assert_allclose(hand.joints_px, scene.joints_px, atol=PX)
     assert hand.camera.assumed
-    focal = scene.width / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
+    focal = scene.width / 2 / np.tan(np.radians(DEFAULT_FOV_DEG) / 2)
     assert hand.camera.fx == pytest.approx(focal)
     assert (hand.camera.cx, hand.camera.cy) == ((scene.width - 1) / 2, (scene.height - 1) / 2)
 

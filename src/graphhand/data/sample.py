@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from graphhand.geometry import HandCrop
 from graphhand.types import Side
 
 NUM_JOINTS = 21
@@ -110,8 +111,7 @@ class HandExample:
         is_negative: True where nothing in the crop is a hand.
         is_right: False for negatives, and for crops shown as *left* hands, which only the handedness head learns from.
             Their ``labelled`` and ``has_3d`` are False, so no pose loss can use them by mistake.
-        R_crop_cam: (3, 3) float32, from the frame of the (possibly mirrored) camera to the crop's frame.
-        flipped: True where a left hand was mirrored into a right one.
+        crop: how it was cut from the image, and the way back.
         name: the sample's name.
     """
 
@@ -126,8 +126,7 @@ class HandExample:
     has_camera: bool
     is_negative: bool
     is_right: bool
-    R_crop_cam: npt.NDArray[np.float32]
-    flipped: bool
+    crop: HandCrop
     name: str
 
 
@@ -163,8 +162,7 @@ class HandBatch:
         labelled, visible: (B, 21) bool.
         K: (B, 3, 3) float32 crop intrinsics.
         root_depth_m: (B,) float32.
-        has_camera, flipped: (B,) bool.
-        R_crop_cam: (B, 3, 3) float32.
+        has_camera: (B,) bool.
         masks: of the rows, on the batch's device.
         names: B sample names.
         skipped: one line for each corrupt sample that was passed over while this batch was made.
@@ -179,8 +177,6 @@ class HandBatch:
     K: Tensor
     root_depth_m: Tensor
     has_camera: Tensor
-    flipped: Tensor
-    R_crop_cam: Tensor
     masks: RowMasks
     names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -247,8 +243,6 @@ def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> Han
         K=stack("K"),
         root_depth_m=stack("root_depth_m", np.float32),
         has_camera=stack("has_camera", np.bool_),
-        flipped=stack("flipped", np.bool_),
-        R_crop_cam=stack("R_crop_cam"),
         masks=RowMasks(
             has_3d=stack("has_3d", np.bool_),
             has_2d=labelled.any(1),

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
-from graphhand.geometry.cameras import BOX_PX, FOCAL_PX
 from graphhand.skeleton import Joint
+from graphhand.types import FOCAL_LIMITS_PX, MAX_BOX_PX
 
 # A hand's extent in metres. An infant's fist is about 0.03, the largest hand on record spans 0.32; labels are noisy.
 _EXTENT_M = (0.025, 0.40)
@@ -97,7 +97,7 @@ def _check_box(sample: HandSample) -> _Finding:
         return _FINE
     x, y, width, height = sample.box_px.tolist()
     # NaN compares as false, so it fails as well.
-    if not (abs(x) < BOX_PX and abs(y) < BOX_PX and 0 < width < BOX_PX and 0 < height < BOX_PX):
+    if not (abs(x) < MAX_BOX_PX and abs(y) < MAX_BOX_PX and 0 < width < MAX_BOX_PX and 0 < height < MAX_BOX_PX):
         return (
             "box_px",
             f"no box [{x:.3g}, {y:.3g}, {width:.3g}, {height:.3g}]",
@@ -115,7 +115,7 @@ def _check_camera(sample: HandSample) -> _Finding:
     # NaN compares as unequal, so a NaN in the last row fails as well.
     if not (sound and all(abs(a - b) < 1e-6 for a, b in zip(last, (0.0, 0.0, 1.0)))):
         return "K", "not a camera matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]", "check its order (is it transposed?)"
-    least, most = FOCAL_PX
+    least, most = FOCAL_LIMITS_PX
     if not (least <= min(fx, fy) and max(fx, fy) <= most and max(abs(cx), abs(cy), abs(skew)) <= most):
         return (
             "K",

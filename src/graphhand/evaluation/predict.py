@@ -22,9 +22,9 @@ from graphhand.data.transforms import make_example
 from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation.match import TruthSample
 from graphhand.evaluation.records import PoseRecords, Skipped
-from graphhand.geometry import CROP_MARGIN, intrinsics_from_fov, whole_image_box
+from graphhand.geometry import CROP_MARGIN, whole_image_box
 from graphhand.models.generator import NetworkOutput
-from graphhand.types import ASSUMED_FOV_DEG, FloatArray
+from graphhand.types import DEFAULT_FOV_DEG
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]
@@ -60,7 +60,7 @@ class CropChoice:
 
     def describe_camera(self) -> str:
         """In words."""
-        assumed = f"assumed, {ASSUMED_FOV_DEG:g} degrees across the longer side"
+        assumed = f"assumed, {DEFAULT_FOV_DEG:g} degrees across the longer side"
         return assumed if self.camera == "assumed" else f"the data set's, or else {assumed}"
 
     def with_intrinsics_policy(self, sample: HandSample) -> HandSample:
@@ -77,12 +77,10 @@ class CropChoice:
 
 
 class _Cut(NamedTuple):
-    """An example with its labels in the image, and the way back from the crop."""
+    """An example with its labels in the image."""
 
     example: HandExample
     truth: TruthSample
-    to_camera: FloatArray  # (3, 3): crop axes, right hand -> camera axes, true side
-    K: FloatArray  # (3, 3): the image's as the network was told them
 
 
 class _Fault(NamedTuple):
@@ -111,12 +109,7 @@ class _Cuts(Dataset[Any]):
             return _Fault(index, error)
         if sample.box_px is None and not sample.labelled.any():
             return Skipped(index, sample.name, "has neither a labelled joint nor a box")
-        example = self.crop.cut(sample, self.size)
-        height, width = sample.image.shape[:2]
-        told = self.crop.with_intrinsics_policy(sample).K
-        K = intrinsics_from_fov(width, height, ASSUMED_FOV_DEG).numpy() if told is None else told
-        mirror = np.array([-1.0, 1.0, 1.0]) if example.flipped else np.ones(3)
-        return _Cut(example, truth_of(sample, index), mirror[:, None] * example.R_crop_cam.astype(np.float64).T, K)
+        return _Cut(self.crop.cut(sample, self.size), truth_of(sample, index))
 
 
 def truth_of(sample: HandSample, index: int) -> TruthSample:
@@ -218,20 +211,15 @@ def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, l
 def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
     batch = collate([cut.example for cut in cuts]).to(device).as_float()
     output: NetworkOutput = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
-    joints_crop = output.joints_cam_m.cpu().double().numpy()
+    joints_crop_m = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()
-    to_camera = np.stack([cut.to_camera for cut in cuts])
-    K_crop = batch.K.cpu().double().numpy()
-    rays = np.concatenate((joints_crop_px, np.ones((*joints_crop_px.shape[:2], 1))), axis=-1)
-    # Pixels go back as rays: x_image ~ K T K_crop^-1 x_crop, with T the turn (and mirror) that poses go back with.
-    back = np.stack([cut.K for cut in cuts]) @ to_camera @ np.linalg.inv(K_crop)
-    pixels = np.einsum("bij,bnj->bni", back, rays)
+    crops = [cut.example.crop for cut in cuts]
     return PoseRecords.build(
         index=[cut.truth.index for cut in cuts],
         names=[cut.truth.name for cut in cuts],
-        predicted_m=np.einsum("bij,bnj->bni", to_camera, joints_crop),
+        predicted_m=np.stack([crop.uncrop_joints(joints) for crop, joints in zip(crops, joints_crop_m)]),
         absolute=True,
-        predicted_px=pixels[..., :2] / pixels[..., 2:],
+        predicted_px=np.stack([crop.uncrop_points(points) for crop, points in zip(crops, joints_crop_px)]),
         truth_m=np.stack([cut.truth.joints_m for cut in cuts]),
         truth_px=np.stack([cut.truth.joints_px for cut in cuts]),
         visible=np.stack([cut.truth.visible for cut in cuts]),

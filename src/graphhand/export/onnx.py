@@ -40,7 +40,8 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
     The graph takes ``image`` (B, 3, S, S) float32 RGB in [0, 1], crops of right hands; ``K`` (B, 3, 3) float32, their
     intrinsics; ``camera_known`` (B,) bool, whether K is more than a guess. It gives ``joints_m`` (B, 21, 3) metres from
     the wrist in the axes of the crop's camera, ``joints_px`` (B, 21, 2) crop pixels, ``joints_cam_m`` (B, 21, 3) metres
-    in the crop's camera, ``handedness_logit`` (B,) log-odds of a right hand, and ``spread`` (B,) where there are heatmaps.
+    in the crop's camera, ``handedness_logit`` (B,) log-odds of a right hand, and ``spread`` (B,) where there are
+    heatmaps.
     Its metadata say under ``graphhand-onnx-1`` the name, S, the crop's margin and the joints' names, as JSON.
 
     Args:

@@ -1,50 +1,28 @@
-"""Where a posed hand must stand so that its joints project where they were seen. Closed forms, differentiable.
+"""Projection by pinhole and weak-perspective cameras, its closed-form inverses, and flipping left to right.
 
-Beyond these, of an image's labels as of what a user says of it, arithmetic breaks down.
-
-Pinhole and weak-perspective cameras, and mirroring (the ``flip`` functions, which take NumPy arrays too).
-
+All functions are differentiable and take leading batch dimensions; the ``flip`` functions take NumPy arrays too.
 Camera frame: x right, y down, z forward. Pixels: u right, v down; the centre of the top-left pixel is (0, 0).
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from graphhand.skeleton import ArrayOrTensor
 
-BOX_PX = 1e6
-"""Numbers of a hand's box are smaller than this."""
-
-FOCAL_PX = (1.0, 1e7)
-"""Shortest and longest focal length, pixels."""
-
-FOV_DEG = (0.01, 179.99)
-"""Narrowest and widest field of view, degrees."""
-
-
 MIN_DEPTH_M = 1e-3
 """Points nearer than this, or behind the camera, project as if they stood here: finite, and far off the image."""
+
+NEAREST_M = 0.05
+"""No joint is placed nearer to the camera than this."""
+
+_MIN_VARIANCE = 1e-9
 
 
 def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Tensor:
     """``(3, 3)`` float64 pinhole matrix from focal lengths and principal point in pixels."""
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
-
-
-def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> Tensor:
-    """``(3, 3)`` float64 intrinsics of an image whose longer side spans ``fov_deg`` degrees.
-
-    Raises:
-        ValueError: the field of view is not strictly between 0 and 180 degrees.
-    """
-    if not 0.0 < fov_deg < 180.0:
-        raise ValueError(f"a field of view lies between 0 and 180 degrees, not {fov_deg}")
-    focal = max(width, height) / (2 * math.tan(math.radians(fov_deg) / 2))
-    return intrinsics_matrix(focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
 def project_perspective(points_cam_m: Tensor, K: Tensor) -> Tensor:
@@ -130,11 +108,6 @@ def _copy(values: ArrayOrTensor) -> ArrayOrTensor:
     return values.clone() if isinstance(values, Tensor) else values.copy()
 
 
-MIN_SPREAD = 1e-9
-NEAREST_M = 0.05
-"""No joint is placed nearer to the camera than this."""
-
-
 def fit_weak_perspective(points_m: Tensor, points_px: Tensor) -> tuple[Tensor, Tensor]:
     """The scaled orthographic camera ``uv = s (x, y) + t`` of least squares.
 
@@ -148,8 +121,8 @@ def fit_weak_perspective(points_m: Tensor, points_px: Tensor) -> tuple[Tensor, T
     plane = points_m[..., :2]
     middle_m, middle_px = plane.mean(-2), points_px.mean(-2)
     about_m, about_px = plane - middle_m[..., None, :], points_px - middle_px[..., None, :]
-    spread = about_m.square().sum((-2, -1)).clamp(min=MIN_SPREAD)
-    scale = ((about_m * about_px).sum((-2, -1)) / spread).clamp(min=1.0)
+    variance = about_m.square().sum((-2, -1)).clamp(min=_MIN_VARIANCE)
+    scale = ((about_m * about_px).sum((-2, -1)) / variance).clamp(min=1.0)
     return scale, middle_px - scale[..., None] * middle_m
 
 
@@ -172,7 +145,7 @@ def fit_translation(points_m: Tensor, points_px: Tensor, K: Tensor) -> Tensor:
     missing = rays * points_m[..., 2:] - points_m[..., :2]
     middle_ray, middle_missing = rays.mean(-2), missing.mean(-2)
     about = rays - middle_ray[..., None, :]
-    spread = about.square().sum((-2, -1)).clamp(min=MIN_SPREAD)
+    variance = about.square().sum((-2, -1)).clamp(min=_MIN_VARIANCE)
     nearest = NEAREST_M - points_m[..., 2].amin(-1)
-    depth = torch.maximum(-(about * missing).sum((-2, -1)) / spread, nearest)
+    depth = torch.maximum(-(about * missing).sum((-2, -1)) / variance, nearest)
     return torch.cat((middle_missing + depth[..., None] * middle_ray, depth[..., None]), dim=-1)

@@ -1,8 +1,12 @@
-"""Cropping a hand as a virtual camera would see it.
+"""The round trip image -> crop -> image: one class for training, evaluation and inference. NumPy and OpenCV only.
 
-A hand away from the middle of an image is seen from the side: cut out plainly, it looks rotated. So a crop here is
-the view of a camera at the same place, turned until its axis passes through the middle of the box. Turning a camera
-changes an image by a homography alone, whatever the depths, so image, joints and intrinsics stay exactly consistent.
+A crop is the view of a virtual camera at the same place as the image's, turned until its axis passes through the
+middle of the box. Turning a camera changes an image by a homography alone, whatever the depths, so pixels, joints and
+intrinsics stay consistent. The network knows right hands only: the crop of a left hand is flipped left to right, with
+its points and joints.
+
+Boxes are ``(4,)`` x, y, width, height in pixels whose top-left centre is (0, 0), so the whole image is
+``(-0.5, -0.5, W, H)``.
 """
 
 from __future__ import annotations
@@ -18,27 +22,67 @@ from numpy.typing import ArrayLike
 from graphhand.types import FloatArray, Image
 
 CROP_MARGIN = 1.4
-"""Side of a crop over the longer side of the hand's tight box: room for the fingertips' flesh and for a loose box. A
-network states the margin it was trained with; this is the default."""
+"""Default side of a crop over the longer side of the hand's tight box. A network states the margin of its training."""
 
 
-@dataclass(frozen=True)
-class CropCamera:
-    """The virtual camera behind one square crop.
+@dataclass(frozen=True, eq=False)
+class HandCrop:
+    """How one square crop is cut from an image, and the way back.
+
+    Build it with :meth:`of_box`. The flip of a left hand is part of ``homography`` and ``R_crop_cam``.
 
     Attributes:
-        K: ``(3, 3)`` intrinsics of the crop, its principal point at the crop's middle.
-        R_crop_cam: ``(3, 3)``, from the original camera's axes to the crop camera's: ``x_crop = R_crop_cam x_cam``.
-        homography: ``(3, 3)``, from original pixels to crop pixels.
+        K: ``(3, 3)`` intrinsics of the crop; its principal point is the crop's middle.
+        R_crop_cam: ``(3, 3)``, from the image's camera axes to the crop's: ``x_crop = R_crop_cam x_cam``. A rotation;
+            with ``flip`` a rotation, then ``x' = -x``.
+        homography: ``(3, 3)``, from image pixels to crop pixels.
         size: side of the crop in pixels.
+        flip: whether the crop is flipped left to right, as for a left hand.
     """
 
     K: FloatArray
     R_crop_cam: FloatArray
     homography: FloatArray
     size: int
+    flip: bool = False
 
-    def warp(
+    @classmethod
+    def of_box(
+        cls, K: ArrayLike, box_px: ArrayLike, size: int, *, flip: bool = False, roll_deg: float = 0.0
+    ) -> HandCrop:
+        """The crop whose square view holds a box of the image.
+
+        At the box's middle one image pixel becomes ``size / longer side`` crop pixels.
+
+        Args:
+            K: ``(3, 3)`` intrinsics of the image.
+            box_px: ``(4,)`` x, y, width, height. The longer side fills the crop.
+            size: side of the crop in pixels.
+            flip: flip the crop left to right.
+            roll_deg: turns the crop camera about its axis; the hand in the (flipped) crop turns by minus as much.
+
+        Raises:
+            ValueError: the box is empty or not finite, or the intrinsics are singular.
+        """
+        intrinsics = _rows(np.asarray(K, dtype=np.float64))
+        x, y, width, height = np.asarray(box_px, dtype=np.float64).tolist()
+        if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
+            raise ValueError(f"a box has a finite position and a positive size, not {(x, y, width, height)}")
+        if not (all(math.isfinite(sum(row)) for row in intrinsics) and intrinsics[0][0] > 0 and intrinsics[1][1] > 0):
+            raise ValueError("intrinsics are finite with positive focal lengths")
+        inverse = _inverse(intrinsics)
+        u, v = x + width / 2, y + height / 2
+        x, y, z = (a * u + b * v + c for a, b, c in inverse)
+        distance = math.hypot(x, y, z)
+        rotation = _rotation_to_axis(x / distance, y / distance, z / distance, flip, math.radians(roll_deg))
+        middle = (size - 1) / 2
+        # The scale of K_crop R K^-1 at the box's middle is focal sqrt(det(K^-1) / w^3), with w = |K^-1 p| there.
+        focal = size / max(width, height) / math.sqrt(abs(_determinant(inverse)) / distance**3)
+        K_crop = ((focal, 0.0, middle), (0.0, focal, middle), (0.0, 0.0, 1.0))
+        homography = _product(_product(K_crop, rotation), inverse)
+        return cls(np.array(K_crop), np.array(rotation), np.array(homography), size, flip)
+
+    def crop_image(
         self,
         image: Image,
         border_value: tuple[int, int, int] = (0, 0, 0),
@@ -48,15 +92,15 @@ class CropCamera:
         """The crop of an ``(H, W, 3)`` image, ``(size, size, 3)``.
 
         Shrinking by more than half goes through a smaller copy first, so that nothing aliases. Only the part of the
-        image that the crop sees is looked at: a large photo's small hand costs little.
+        image that the crop sees is read: a large photo's small hand costs little.
 
         Args:
             image: left as it is.
             border_value: what the crop shows outside the image.
             reflect: show there what a mirror at the image's edges would.
-            tone: a change of each pixel by its own colour alone, which may write to the image it is given. It is made
-                where there are fewer pixels: before the warp, where the crop enlarges, or after it; so what it would
-                make of ``border_value`` may be seen or not.
+            tone: a change of each pixel by its own colour alone, which may write to the image it is given. It is
+                applied where there are fewer pixels: before the warp, where the crop enlarges, or after it; so what it
+                would make of ``border_value`` may be seen or not.
         """
         rows = _rows(self.homography)
         back = _inverse(rows)
@@ -90,65 +134,42 @@ class CropCamera:
         crop = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
         return crop if tone is None or enlarges else tone(crop)
 
-    def stretched(self, stretch: ArrayLike) -> CropCamera:
-        """The same camera before a scene that is stretched in the plane of its image.
+    def crop_points(self, points_px: ArrayLike) -> FloatArray:
+        """Image pixels ``(..., 2)`` to crop pixels."""
+        return _apply(self.homography, points_px)
 
-        The crop is stretched about its middle, through which the axis passes, so K still projects what it shows.
+    def uncrop_points(self, points_px: ArrayLike) -> FloatArray:
+        """Crop pixels ``(..., 2)`` to image pixels."""
+        return _apply(np.asarray(np.linalg.inv(self.homography)), points_px)
+
+    def crop_joints(self, joints_cam_m: ArrayLike) -> FloatArray:
+        """Vectors ``(..., 3)`` in the image's camera axes to the crop's."""
+        return np.asarray(np.asarray(joints_cam_m) @ self.R_crop_cam.T)
+
+    def uncrop_joints(self, joints_crop_m: ArrayLike) -> FloatArray:
+        """Vectors ``(..., 3)`` in the crop's axes to the image's camera axes."""
+        return np.asarray(np.asarray(joints_crop_m) @ np.linalg.inv(self.R_crop_cam).T)
+
+    def flipped(self) -> HandCrop:
+        """The same crop seen as a hand of the other side: flipped left to right."""
+        mirror = np.array([[-1.0, 0.0, self.size - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        turned = self.R_crop_cam * [[-1.0], [1.0], [1.0]]
+        return replace(self, R_crop_cam=turned, homography=mirror @ self.homography, flip=not self.flip)
+
+    def stretched(self, stretch: ArrayLike) -> HandCrop:
+        """The crop of a scene that is stretched in the plane of the crop, about its middle: K still holds.
 
         Args:
             stretch: ``(2, 2)``, of the crop camera's x and y.
 
         Returns:
-            A crop camera whose ``R_crop_cam`` is no rotation: it stretches, too.
+            A crop whose ``R_crop_cam`` stretches, too.
         """
         S, middle = np.asarray(stretch, dtype=np.float64), (self.size - 1) / 2
         of_pixels, of_space = np.eye(3), np.eye(3)
         of_pixels[:2, :2] = of_space[:2, :2] = S
         of_pixels[:2, 2] = middle - S.sum(1) * middle
         return replace(self, homography=of_pixels @ self.homography, R_crop_cam=of_space @ self.R_crop_cam)
-
-    def project_points(self, points_px: ArrayLike) -> FloatArray:
-        """Original pixels ``(..., 2)`` to crop pixels."""
-        return _apply(self.homography, points_px)
-
-    def unproject_points(self, points_px: ArrayLike) -> FloatArray:
-        """Crop pixels ``(..., 2)`` to original pixels."""
-        return _apply(np.asarray(np.linalg.inv(self.homography)), points_px)
-
-
-def crop_camera(K: ArrayLike, box_px: ArrayLike, size: int, roll_deg: float = 0.0) -> CropCamera:
-    """The camera whose square view holds a box of the original image.
-
-    Args:
-        K: ``(3, 3)`` intrinsics of the original image.
-        box_px: ``(4,)`` x, y, width, height in its pixels. x and y are the outer edge of the box's first pixel minus
-            a half, as everywhere: a box of the whole image is ``(-0.5, -0.5, W, H)``. The longer side fills the crop.
-        size: side of the crop in pixels.
-        roll_deg: turns the crop camera about its axis; the hand appears turned by minus as much.
-
-    Returns:
-        The crop camera. At the box's middle one original pixel becomes ``size / longer side`` crop pixels.
-
-    Raises:
-        ValueError: the box is empty or not finite, or the intrinsics are singular.
-    """
-    intrinsics = _rows(np.asarray(K, dtype=np.float64))
-    x, y, width, height = np.asarray(box_px, dtype=np.float64).tolist()
-    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
-        raise ValueError(f"a box has a finite position and a positive size, not {(x, y, width, height)}")
-    if not (all(math.isfinite(sum(row)) for row in intrinsics) and intrinsics[0][0] > 0 and intrinsics[1][1] > 0):
-        raise ValueError("intrinsics are finite with positive focal lengths")
-    inverse = _inverse(intrinsics)
-    u, v = x + width / 2, y + height / 2
-    x, y, z = (a * u + b * v + c for a, b, c in inverse)
-    distance = math.hypot(x, y, z)
-    rotation = _rotation_to_axis(x / distance, y / distance, z / distance, math.radians(roll_deg))
-    middle = (size - 1) / 2
-    # The scale of K_crop R K^-1 at the box's middle is focal sqrt(det(K^-1) / w^3), with w = |K^-1 p| there.
-    focal = size / max(width, height) / math.sqrt(abs(_determinant(inverse)) / distance**3)
-    K_crop = ((focal, 0.0, middle), (0.0, focal, middle), (0.0, 0.0, 1.0))
-    homography = _product(_product(K_crop, rotation), inverse)
-    return CropCamera(K=np.array(K_crop), R_crop_cam=np.array(rotation), homography=np.array(homography), size=size)
 
 
 def square_box(points_px: ArrayLike, margin: float) -> FloatArray:
@@ -179,8 +200,7 @@ def whole_image_box(width: int, height: int, margin: float = 1.0) -> FloatArray:
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
 
 
-# What follows runs for every example. On matrices so small, and between images that drive everything else out of the
-# caches, Python's own numbers are several times as quick as arrays.
+# The rest runs for every example. On 3 x 3 matrices Python's own numbers are several times as fast as arrays.
 
 _Row = tuple[float, float, float]
 _Rows = tuple[_Row, _Row, _Row]
@@ -255,11 +275,14 @@ def _pixels_between(low: float, high: float, length: int) -> tuple[int, int]:
     return first, min(max(math.ceil(high) + 1, first + 1), length)
 
 
-def _rotation_to_axis(x: float, y: float, z: float, roll: float) -> _Rows:
-    """The smallest rotation that takes a unit ray in front of the camera to the z axis, then a roll about it."""
+def _rotation_to_axis(x: float, y: float, z: float, flip: bool, roll: float) -> _Rows:
+    """The smallest rotation that takes a unit ray in front of the camera to the z axis; then the flip, then a roll."""
     # Rodrigues between two unit vectors: I + [v] + [v]^2 / (1 + c), with v = ray x z-axis and c = z > 0.
     k = 1.0 / (1.0 + z)
-    least = ((1.0 - k * x * x, -k * x * y, -x), (-k * x * y, 1.0 - k * y * y, -y), (x, y, z))
+    first = (1.0 - k * x * x, -k * x * y, -x)
+    if flip:
+        first = (-first[0], -first[1], -first[2])
+    least = (first, (-k * x * y, 1.0 - k * y * y, -y), (x, y, z))
     c, s = math.cos(roll), math.sin(roll)
     return _product(((c, s, 0.0), (-s, c, 0.0), (0.0, 0.0, 1.0)), least)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphhand.errors import InputError
-from graphhand.geometry import CROP_MARGIN, CropCamera, flip_points_cam, flip_points_px, square_box
+from graphhand.geometry import CROP_MARGIN, HandCrop, square_box
 from graphhand.types import Camera, FloatArray, Hand, Image, Side
 
 _SMALLEST_SIDE_PX = 8.0
@@ -161,24 +161,20 @@ class Estimate:
     def in_image(
         cls,
         look: CropView,
-        camera: CropCamera,
+        crop: HandCrop,
         joints_m: FloatArray,
         joints_px: FloatArray,
         wrist_cam_m: FloatArray,
         handedness_logit: float,
         spread: float,
     ) -> Estimate:
-        """Undo mirror and crop: (21, 3), (21, 2), (3,) of the crop to those of the image."""
-        if look.side == "left":
-            joints_m, wrist_cam_m = flip_points_cam(joints_m), flip_points_cam(wrist_cam_m)
-            joints_px = flip_points_px(joints_px, camera.size)
-        # Rows times R_crop_cam are columns times its transpose: from the crop camera's axes to the image's.
+        """Undo the crop: (21, 3), (21, 2), (3,) of the crop to those of the image."""
         return cls(
             look,
             handedness_logit,
-            camera.unproject_points(joints_px),
-            joints_m @ camera.R_crop_cam,
-            wrist_cam_m @ camera.R_crop_cam,
+            crop.uncrop_points(joints_px),
+            crop.uncrop_joints(joints_m),
+            crop.uncrop_joints(wrist_cam_m),
             spread,
         )
 
@@ -267,13 +263,16 @@ def most_likely_side(group: Sequence[Estimate]) -> Estimate:
     return max(group, key=lambda estimate: estimate.handedness_logit)
 
 
-def extract_crops(looks: Sequence[CropView], cameras: Sequence[CropCamera]) -> list[Image]:
-    """What each look sees, (S, S, 3); the two sides of one box share the work."""
-    cut: dict[tuple[int, bytes], Image] = {}
-    crops = []
-    for look, camera in zip(looks, cameras):
+def extract_crops(looks: Sequence[CropView], size: int) -> tuple[list[HandCrop], list[Image]]:
+    """How each look is cut, and what it sees, (S, S, 3); the two sides of one box share the work."""
+    unflipped: dict[tuple[int, bytes], tuple[HandCrop, Image]] = {}
+    crops, images = [], []
+    for look in looks:
         key = (id(look.image), look.box.tobytes())
-        if key not in cut:
-            cut[key] = camera.warp(look.image)
-        crops.append(cut[key][:, ::-1] if look.side == "left" else cut[key])
-    return crops
+        if key not in unflipped:
+            crop = HandCrop.of_box(look.camera.K, look.box, size)
+            unflipped[key] = crop, crop.crop_image(look.image)
+        crop, image = unflipped[key]
+        crops.append(crop.flipped() if look.side == "left" else crop)
+        images.append(image[:, ::-1] if look.side == "left" else image)
+    return crops, images

@@ -1,6 +1,6 @@
 """The estimator: images in, hands out, with all that lies between a photo and the network's square crop.
 
-One crop is one view of a virtual camera turned towards the box (``graphhand.geometry.crop_camera``).
+One crop is one view of a virtual camera turned towards the box (:class:`graphhand.geometry.HandCrop`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 from graphhand.devices import usable_device
 from graphhand.errors import InputError
-from graphhand.geometry import crop_box, crop_camera, whole_image_box
+from graphhand.geometry import crop_box, whole_image_box
 from graphhand.inference.crops import (
     CropView,
     Estimate,
@@ -273,10 +273,11 @@ class HandPoseEstimator:
     @torch.inference_mode()
     def _pass(self, looks: Sequence[CropView]) -> list[Estimate]:
         """One batch of the network."""
-        cameras = [crop_camera(look.camera.K, look.box, self.image_size) for look in looks]
-        crops = np.stack(extract_crops(looks, cameras))
-        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0  # channels stay last
-        K = torch.from_numpy(np.stack([camera.K for camera in cameras])).to(self.device, torch.float32)
+        crops, pixels = extract_crops(looks, self.image_size)
+        image = (
+            torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+        )  # channels stay last
+        K = torch.from_numpy(np.stack([crop.K for crop in crops])).to(self.device, torch.float32)
         known = torch.tensor([not look.camera.assumed for look in looks], device=self.device)
         output = cast(NetworkOutput, self.generator(image, K, camera_known=known))
         wrist_cam_m = output.joints_cam_m[:, Joint.WRIST]
@@ -286,10 +287,8 @@ class HandPoseEstimator:
         )
         spread = [np.nan] * len(looks) if output.spread is None else output.spread.tolist()
         return [
-            Estimate.in_image(
-                look, camera, joints_m[i], joints_px[i], wrist_m[i], float(handedness_logit[i]), spread[i]
-            )
-            for i, (look, camera) in enumerate(zip(looks, cameras))
+            Estimate.in_image(look, crop, joints_m[i], joints_px[i], wrist_m[i], float(handedness_logit[i]), spread[i])
+            for i, (look, crop) in enumerate(zip(looks, crops))
         ]
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from graphhand.errors import InputError
-from graphhand.geometry.cameras import BOX_PX, FOCAL_PX, FOV_DEG
+from graphhand.types import FOCAL_LIMITS_PX, FOV_LIMITS_DEG, MAX_BOX_PX
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,9 +28,9 @@ class PredictOptions(BaseModel):
     box: Box | None = Field(None, examples=["120,80,300,300"])
     """x, y, width, height in pixels, with commas between"""
     whole_image: bool = False
-    focal: float | None = Field(None, ge=FOCAL_PX[0], le=FOCAL_PX[1], examples=[1400])
+    focal: float | None = Field(None, ge=FOCAL_LIMITS_PX[0], le=FOCAL_LIMITS_PX[1], examples=[1400])
     """pixels"""
-    fov: float | None = Field(None, ge=FOV_DEG[0], le=FOV_DEG[1], examples=[65])
+    fov: float | None = Field(None, ge=FOV_LIMITS_DEG[0], le=FOV_LIMITS_DEG[1], examples=[65])
     """degrees across the longer side"""
     max_hands: int = Field(1, ge=1, le=50, examples=[2])
     min_score: float | None = Field(None, ge=0, le=1, examples=[0.5])
@@ -51,8 +51,8 @@ class PredictOptions(BaseModel):
     def _of_some_size(cls, box: Box | None) -> Box | None:
         if box is not None and min(box[2:]) <= 0:
             raise PydanticCustomError("box", "has no width or height")
-        if box is not None and max(map(abs, box)) >= BOX_PX:
-            raise PydanticCustomError("box", f"has numbers of {BOX_PX:g} pixels or more")
+        if box is not None and max(map(abs, box)) >= MAX_BOX_PX:
+            raise PydanticCustomError("box", f"has numbers of {MAX_BOX_PX:g} pixels or more")
         return box
 
     @model_validator(mode="after")

@@ -295,8 +295,6 @@ def drawn_batch(drawn: RenderedBatch, mirrored: Tensor) -> HandBatch:
         K=torch.where(flip, flip_intrinsics(K, size), K),
         root_depth_m=torch.where(mirrored, 0.0, root[:, 0, 2]),
         has_camera=torch.ones(count, dtype=torch.bool, device=device),
-        flipped=torch.zeros(count, dtype=torch.bool, device=device),
-        R_crop_cam=torch.eye(3, device=device).expand(count, 3, 3),
         masks=RowMasks(has_3d=posed, has_2d=posed, is_negative=torch.zeros_like(posed), is_right=posed),
         cpu_masks=cpu_masks,
     )
