@@ -1,10 +1,10 @@
-"""A hand's joints without torch and without GraphHand: numpy, OpenCV and ONNX Runtime on an exported network.
+"""Predict a hand without torch and without GraphHand: an exported network in ONNX Runtime, with numpy and OpenCV.
 
 graphhand export --out hand.onnx
 python examples/onnx_photo.py hand.onnx photo.jpg X,Y,W,H [left]
 
-X,Y,W,H is the hand's box in pixels. What `graphhand predict --box` does with it is written out here, to be carried over
-to another language: the crop is the view of a camera turned towards the box, and a left hand is shown mirrored.
+X,Y,W,H is the hand's box in pixels. The script does what `graphhand predict --box` does, written out so that it can be
+ported to another language. The crop is the view of a camera turned towards the box; a left hand is mirrored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-ASSUMED_FOV_DEG = 60.0  # across the longer side; put your camera's K in place of this guess, and camera_known = True
+ASSUMED_FOV_DEG = 60.0  # across the longer side; if you know K, use it and set camera_known to True
 
 
 def predict(
@@ -30,18 +30,18 @@ def predict(
     focal = max(width, height) / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
-    # The camera's axes, turned by the smallest rotation that brings the ray of the box's middle onto the axis.
+    # Smallest rotation from the camera's axis to the ray through the centre of the box.
     ray = np.linalg.solve(K, [box[0] + box[2] / 2, box[1] + box[3] / 2, 1])
     distance = np.linalg.norm(ray)
     x, y, z = ray / distance
     R = np.array([[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]])
-    # One pixel of the image becomes size / side pixels of the crop at the box's middle.
+    # At the centre of the box one pixel of the image is size / side pixels of the crop.
     side = about["crop_margin"] * max(box[2], box[3])
     focal_crop = size / side * focal * distance**1.5
     K_crop = np.array([[focal_crop, 0, (size - 1) / 2], [0, focal_crop, (size - 1) / 2], [0, 0, 1]])
     to_crop = K_crop @ R @ np.linalg.inv(K)
     enlarge = np.eye(3)
-    if size / side < 0.5:  # from a smaller copy, or fine detail would become false patterns
+    if size / side < 0.5:  # shrink first, to avoid aliasing
         copy = cv2.resize(image, None, fx=1.5 * size / side, fy=1.5 * size / side, interpolation=cv2.INTER_AREA)
         fx, fy = width / copy.shape[1], height / copy.shape[0]
         image, enlarge = copy, np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
@@ -49,13 +49,13 @@ def predict(
     if left:
         crop = crop[:, ::-1]
 
-    given = {
+    inputs = {
         "image": np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255,
         "K": K_crop[None].astype(np.float32),
         "camera_known": np.array([False]),
     }
-    found = dict(zip((output.name for output in network.get_outputs()), network.run(None, given)))
-    joints_m, joints_px = found["joints_m"][0].astype(float), found["joints_px"][0].astype(float)
+    outputs = dict(zip((output.name for output in network.get_outputs()), network.run(None, inputs)))
+    joints_m, joints_px = outputs["joints_m"][0].astype(float), outputs["joints_px"][0].astype(float)
     if left:
         joints_m[:, 0] *= -1
         joints_px[:, 0] = size - 1 - joints_px[:, 0]
@@ -64,7 +64,7 @@ def predict(
         "joints": about["joints"],
         "joints_px": back[:, :2] / back[:, 2:],
         "joints_rel_m": joints_m @ R,
-        "right_hand": 1 / (1 + np.exp(-found["handedness_logit"][0])),
+        "right_hand": 1 / (1 + np.exp(-outputs["handedness_logit"][0])),
     }
 
 

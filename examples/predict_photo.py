@@ -1,4 +1,4 @@
-"""The hand in one photo: where the fingertips are, how far thumb and index are apart, and a drawing.
+"""Predict the hands of one photo; print their fingertips and the distance from thumb to index; draw them.
 
 python examples/predict_photo.py photo.jpg [drawing.jpg]
 """
@@ -9,10 +9,7 @@ import sys
 
 import numpy as np
 
-from graphhand import HandPoseEstimator
-from graphhand.errors import GraphHandError
-from graphhand.io import read_image, write_image
-from graphhand.visualize import draw_result
+from graphhand import GraphHandError, HandPoseEstimator, draw_result, read_image, write_image
 
 
 def main(photo: str, drawing: str) -> None:
@@ -35,5 +32,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     try:
         main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "hand.jpg")
-    except GraphHandError as error:  # one line: what, why, what to do
+    except GraphHandError as error:  # one line: the input, the problem, what to do
         sys.exit(f"error: {error}")

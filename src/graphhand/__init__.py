@@ -1,22 +1,85 @@
-"""GraphHand: 3D hand pose from one colour photograph, and the training system behind it."""
+"""GraphHand: 3D hand pose from one colour image, and the system that trains it.
+
+Every public name is imported from its module on first use, so ``import graphhand`` loads neither torch nor OpenCV.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from graphhand._version import __version__
 
 if TYPE_CHECKING:
-    from graphhand.inference import HandPoseEstimator
-    from graphhand.types import Hand
+    from graphhand.data import HandSample, open_dataset
+    from graphhand.errors import GraphHandError, InputError
+    from graphhand.evaluation import evaluate_records, predict_dataset
+    from graphhand.hand_model import HandModel
+    from graphhand.inference import HandPoseEstimator, HandTracker
+    from graphhand.io import LiveCamera, Video, read_image, write_image
+    from graphhand.models import Generator, load_generator
+    from graphhand.skeleton import Joint
+    from graphhand.synthesis import RenderConfig, RenderEngine
+    from graphhand.training.config import TrainConfig, load_config
+    from graphhand.training.trainer import Trainer
+    from graphhand.types import Camera, Hand, Prediction
+    from graphhand.visualize import draw_hands, draw_result
 
-__all__ = ["Hand", "HandPoseEstimator", "__version__"]
+_NAMES_OF_MODULES = {
+    "data": ("HandSample", "open_dataset"),
+    "errors": ("GraphHandError", "InputError"),
+    "evaluation": ("evaluate_records", "predict_dataset"),
+    "hand_model": ("HandModel",),
+    "inference": ("HandPoseEstimator", "HandTracker"),
+    "io": ("LiveCamera", "Video", "read_image", "write_image"),
+    "models": ("Generator", "load_generator"),
+    "skeleton": ("Joint",),
+    "synthesis": ("RenderConfig", "RenderEngine"),
+    "training.config": ("TrainConfig", "load_config"),
+    "training.trainer": ("Trainer",),
+    "types": ("Camera", "Hand", "Prediction"),
+    "visualize": ("draw_hands", "draw_result"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names}
+
+__all__ = [
+    "Camera",
+    "Generator",
+    "GraphHandError",
+    "Hand",
+    "HandModel",
+    "HandPoseEstimator",
+    "HandSample",
+    "HandTracker",
+    "InputError",
+    "Joint",
+    "LiveCamera",
+    "Prediction",
+    "RenderConfig",
+    "RenderEngine",
+    "TrainConfig",
+    "Trainer",
+    "Video",
+    "__version__",
+    "draw_hands",
+    "draw_result",
+    "evaluate_records",
+    "load_config",
+    "load_generator",
+    "open_dataset",
+    "predict_dataset",
+    "read_image",
+    "write_image",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Deferred: importing torch takes a second, and `graphhand --help` needs none of it.
-    if name in {"Hand", "HandPoseEstimator"}:
-        from graphhand import inference
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'graphhand' has no attribute {name!r}")
+    value = getattr(import_module(f"graphhand.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next access does not come here
+    return value
 
-        return getattr(inference, name)
-    raise AttributeError(f"module 'graphhand' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
