@@ -26,14 +26,14 @@ import torch
 from torch import Tensor
 
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import bundled_arrays
+from graphhand.hand_model.files import default_arrays
 
 MANO_VERTICES = 778
 
 
 def synthetic_mano(folder: Path) -> Path:
     """A pickle in MANO's layout and of MANO's size: part of the shipped hand, with random pose offsets."""
-    arrays = bundled_arrays()
+    arrays = default_arrays()
     rng = np.random.default_rng(0)
     few = slice(0, MANO_VERTICES)
     parents = np.array([2**32 - 1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])

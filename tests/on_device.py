@@ -77,7 +77,7 @@ def test_the_pretence_holds(device: torch.device) -> None:
     [
         {},
         {"gloves": 1.0, "objects": 1.0, "second_hand": 1.0, "occluders": 1.0, "side": "both"},
-        {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "hand": "broad", "background_images": 1.0},
+        {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "background_images": 1.0},
         {"image_height": 48, "camera": (90.0, 90.0, 31.5, 23.5), "antialiasing": 1, "skin_detail": False},
     ],
     ids=["as it is", "things before it", "camera's faults, images behind", "one camera"],

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from graphhand.geometry import matrix_to_axis_angle
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import bundled_arrays, write_npz
+from graphhand.hand_model.files import default_arrays, write_npz
 from graphhand.synthesis import RenderConfig
 from graphhand.synthesis.random import CounterRandom
 from graphhand.synthesis.scene import SceneComposer
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     mean, components = principal_components(sampled_poses(options.poses, options.seed))
-    arrays = replace(bundled_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy())
+    arrays = replace(default_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy())
     write_npz(options.out, arrays, note=f"The CC0 hand of GraphHand; components of {options.poses} drawn poses.")
     further = sampled_poses(FURTHER, options.seed + 1)
     for k in (6, 10, 15, 20, 30, 45):

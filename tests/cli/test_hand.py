@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from graphhand.cli.hand import app
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import bundled_arrays
+from graphhand.hand_model.files import default_arrays
 
 runner = CliRunner()
 
 
 @pytest.fixture
 def mano_file(tmp_path):
-    arrays = bundled_arrays()
+    arrays = default_arrays()
     contents = {
         "v_template": arrays.v_template,
         "shapedirs": arrays.shapedirs,
@@ -99,7 +99,7 @@ def test_show_prints_every_bone_as_json():
     assert len(shown["bone_mm"]) == len(shown["bone_sd_mm"]) == 20
     joints = HandModel.default()(torch.zeros(16, 3))
     assert shown["bone_mm"]["middle_pip"] == pytest.approx(1e3 * (joints[10] - joints[9]).norm().item(), abs=0.01)
-    assert shown["fingerprint"] == bundled_arrays().fingerprint()
+    assert shown["fingerprint"] == default_arrays().fingerprint()
 
 
 def test_show_prints_a_table(mano_file):

@@ -16,14 +16,14 @@ import pytest
 import scipy.sparse
 
 from graphhand.hand_model import HandArrays
-from graphhand.hand_model.files import bundled_arrays
+from graphhand.hand_model.files import default_arrays
 
 
 @pytest.fixture(scope="session")
 def mano_like() -> HandArrays:
     """The shipped hand without forearm, with random pose offsets, PCA and mean pose, so that nothing cancels."""
     rng = np.random.default_rng(7)
-    arrays = bundled_arrays()
+    arrays = default_arrays()
     count = arrays.hand_vertex_count
     regressor = arrays.joint_regressor[:, :count]
     components, _ = np.linalg.qr(rng.normal(size=(45, 45)))

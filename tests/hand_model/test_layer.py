@@ -12,13 +12,13 @@ from torch import Tensor
 
 from graphhand.geometry import axis_angle_to_matrix
 from graphhand.hand_model import HandArrays, HandModel, mirror_pose
-from graphhand.hand_model.files import bundled_arrays
+from graphhand.hand_model.files import default_arrays
 from graphhand.skeleton import Joint
 
 
 @pytest.fixture(params=["shipped", "mano-like"])
 def arrays(request: pytest.FixtureRequest, mano_like: HandArrays) -> HandArrays:
-    return bundled_arrays() if request.param == "shipped" else mano_like
+    return default_arrays() if request.param == "shipped" else mano_like
 
 
 @pytest.fixture

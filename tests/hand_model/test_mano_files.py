@@ -22,7 +22,7 @@ from graphhand.hand_model.files import (
     MANO_NOTE,
     MANO_TIP_VERTEX_IDS,
     REGISTER_AT,
-    bundled_arrays,
+    default_arrays,
     find_hand_file,
     has_flipped_shapes,
     read_hand,
@@ -332,7 +332,7 @@ class _Touch:
 )
 def test_an_npz_that_is_no_hand_is_named_in_one_line(tmp_path, changes):
     path = tmp_path / "hand.npz"
-    write_npz(path, bundled_arrays())
+    write_npz(path, default_arrays())
     with np.load(path) as stored:
         contents = dict(stored)
     np.savez(path, **(contents | changes))
@@ -363,7 +363,7 @@ def test_an_npz_that_lacks_arrays_says_which(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, mano_like, monkeypatch):
     path = tmp_path / "hand.npz"
-    write_npz(path, bundled_arrays())
+    write_npz(path, default_arrays())
     before = path.read_bytes()
 
     def fail(*args: object, **kwargs: object) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import bundled_arrays, write_npz
+from graphhand.hand_model.files import default_arrays, write_npz
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.models.checkpoint import CARD_FILE, WEIGHTS_FILE
 
@@ -46,11 +48,11 @@ def test_the_file_itself_may_be_named(folder):
 
 
 def test_a_hand_file_that_became_another_is_refused(tmp_path):
-    write_npz(tmp_path / "hand.npz", bundled_arrays())
+    write_npz(tmp_path / "hand.npz", default_arrays())
     config = CONFIG.model_copy(update={"hand_model": str(tmp_path / "hand.npz")})
     folder = save_generator(tmp_path / "weights", Generator(config))
     load_generator(folder)
-    write_npz(tmp_path / "hand.npz", bundled_arrays("broad"))
+    write_npz(tmp_path / "hand.npz", replace(default_arrays(), hands_mean=np.ones(45)))
     trained_with = HandModel.default().fingerprint
     with pytest.raises(
         InputError, match=f"trained with another hand than .*hand.npz' is here; .*{trained_with}"

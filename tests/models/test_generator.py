@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from graphhand.errors import InputError
 from graphhand.geometry import matrix_to_axis_angle, project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.files import bundled_arrays, write_npz
+from graphhand.hand_model.files import default_arrays, write_npz
 from graphhand.models import Generator, GeneratorConfig
 from graphhand.models.heatmaps import POSE_UNIT_M, sample_features
 from graphhand.models.refinement import FCRefinement, GCNRefinement
@@ -39,7 +39,7 @@ def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
     mean = 0.1 * torch.arange(45).double() / 45
     write_npz(
         tmp_path / "hand.npz",
-        replace(bundled_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy()),
+        replace(default_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy()),
     )
     generator = _randomise(_generator(pose="pca", pca_components=6, hand_model=str(tmp_path / "hand.npz"))).eval()
     theta = matrix_to_axis_angle(generator(torch.rand(3, 3, 64, 64)).code.theta).flatten(1) - mean.float()
@@ -50,11 +50,10 @@ def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
 
 @pytest.mark.parametrize("rotation", ["axis_angle", "rotation_6d"])
 @pytest.mark.parametrize("pose", ["axis_angle", "rotation_6d", "pca"])
-@pytest.mark.parametrize("hand_model", ["default", "broad"])
-def test_prior_pose_is_equation_1(pose, rotation, hand_model):
-    generator = _randomise(_generator(pose=pose, rotation=rotation, hand_model=hand_model), 0.2).eval()
+def test_prior_pose_is_equation_1(pose, rotation):
+    generator = _randomise(_generator(pose=pose, rotation=rotation), 0.2).eval()
     output = generator(torch.rand(3, 3, 64, 64), K.expand(3, 3, 3))
-    code, hand = output.code, HandModel.load(hand_model)
+    code, hand = output.code, HandModel.default()
     for b in range(3):
         rotations = torch.cat((torch.eye(3)[None], code.theta[b]))
         joints = hand(rotations[None], code.beta[b : b + 1])[0]

@@ -13,14 +13,12 @@ import torch
 from graphhand.errors import InputError
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.skeleton import Joint
 from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
 from graphhand.synthesis.poses import palm_normal
 
 SIZE = 96
 # sums of a batched product may be ordered differently in another batch: two steps of 8 bits where a rounding tips over
 IMAGE_TOLERANCE = 2.5 / 255
-_PALM = ((Joint.INDEX_MCP, Joint.LITTLE_MCP), (Joint.WRIST, Joint.MIDDLE_MCP))
 
 
 def same(a: RenderedBatch, b: RenderedBatch) -> None:
@@ -299,16 +297,6 @@ def test_geometry_switches() -> None:
     assert bool((palm_normal(batch.joints_cam_m)[:, 2] > 0.8).all())
     assert float(batch.wrist_deg.abs().max()) == 0
     assert float(batch.shape.abs().max()) == 0
-
-
-def test_broad_hands_have_broad_palms_that_differ() -> None:
-    ratio = {}
-    for hand in ("default", "broad"):
-        joints = RenderEngine(RenderConfig(hand=hand, image_size=16, antialiasing=1)).render(range(100)).joints_cam_m
-        breadth, length = ((joints[:, a] - joints[:, b]).norm(dim=1) for a, b in _PALM)
-        ratio[hand] = breadth / length
-    assert 0.62 < ratio["default"].mean() < 0.66 < 0.73 < ratio["broad"].mean() < 0.79
-    assert ratio["broad"].std() > 1.3 * ratio["default"].std()
 
 
 def test_low_images_are_the_middle_of_the_square_and_their_labels_move_along() -> None:

@@ -41,7 +41,7 @@ def export(
 
     Example: graphhand export --out hand.onnx
     """
-    from graphhand.hand_model.files import BUNDLED_HANDS
+    from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
     from graphhand.models.checkpoint import WEIGHTS_FILE
 
@@ -75,7 +75,7 @@ def export(
         raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
     size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
-    if file_format == "onnx" and generator.config.hand_model not in BUNDLED_HANDS:
+    if file_format == "onnx" and generator.config.hand_model != DEFAULT_HAND:
         typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
 
 
@@ -110,7 +110,7 @@ def rig(
         str | None, typer.Option(metavar="FILE|-", help="Write each hand's rotations; - is standard output.")
     ] = None,
     hand: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="The hand to pose: default, broad, or a right hand's MANO file.")
+        str, typer.Option(metavar="NAME|FILE", help="The hand to pose: default, or a right hand's MANO file.")
     ] = "default",
 ) -> None:
     """Fit the hand model to predicted joints, and write it as glTF: a photo's hand posed, a video's animated.

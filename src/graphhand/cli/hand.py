@@ -68,9 +68,7 @@ def convert(
 def show(
     source: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FILE]", help="A hand file, or broad; without one, the default hand.", show_default=False
-        ),
+        typer.Argument(metavar="[FILE]", help="A hand file.  [default: the hand that ships]", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
@@ -80,9 +78,9 @@ def show(
 
     Example: graphhand hand show mano_right.npz
     """
-    from graphhand.hand_model.files import bundled_arrays, read_hand
+    from graphhand.hand_model.files import default_arrays, read_hand
 
-    summary = _summary(bundled_arrays() if source is None else read_hand(source))
+    summary = _summary(default_arrays() if source is None else read_hand(source))
     if as_json:
         typer.echo(json.dumps({"file": os.fspath(source) if source else "default", **summary}, indent=1))
     else:

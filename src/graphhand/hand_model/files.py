@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -232,9 +232,9 @@ MANO_CLASSES: dict[str, StateBuilder] = {
 }
 
 
-_ASSETS = Path(__file__).parent / "assets"
-BUNDLED_HANDS = {"default": _ASSETS / "hand_cc0.npz", "broad": _ASSETS / "hand_cc0_broad.npz"}
-"""The CC0 hands that ship, by name; "broad" has a wider palm and one shape coefficient more, its breadth."""
+DEFAULT_HAND = "default"
+"""The name of the CC0 hand that ships."""
+DEFAULT_HAND_FILE = Path(__file__).parent / "assets" / "hand_cc0.npz"
 
 # The .npz uses MANO's own key names, so that tools which know MANO find what they expect.
 _KEYS = {
@@ -259,10 +259,10 @@ MANO_NOTE = (
 )
 
 
-@lru_cache
-def bundled_arrays(name: str = "default") -> HandArrays:
-    """A hand that ships, by its name among `BUNDLED_HANDS`."""
-    return read_npz(BUNDLED_HANDS[name])
+@cache
+def default_arrays() -> HandArrays:
+    """The CC0 right hand that ships, read once."""
+    return read_npz(DEFAULT_HAND_FILE)
 
 
 def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
@@ -270,14 +270,14 @@ def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = 
     `graphhand.hand_model.files.find_hand_file` says.
 
     Args:
-        path: a name among `BUNDLED_HANDS`, or an .npz of ours or a MANO pickle; the content decides, not the name.
+        path: "default", an .npz of ours, or a MANO pickle. The content of a file decides, not its name.
         tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
 
     Raises:
         InputError: missing, damaged, hostile, or not a hand in MANO's layout.
     """
-    if str(path) in BUNDLED_HANDS:
-        arrays = bundled_arrays(str(path))
+    if str(path) == DEFAULT_HAND:
+        arrays = default_arrays()
     else:
         found = find_hand_file(path)
         if not zipfile.is_zipfile(found):

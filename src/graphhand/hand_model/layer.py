@@ -13,7 +13,7 @@ from torch.nn.functional import linear, pad
 
 from graphhand.devices import full_precision
 from graphhand.hand_model.arrays import MANO_PARENTS, NUM_FINGER_JOINTS, NUM_SKELETON_JOINTS, HandArrays
-from graphhand.hand_model.files import bundled_arrays, read_hand
+from graphhand.hand_model.files import default_arrays, read_hand
 from graphhand.hand_model.posing import holds_matrices, quaternion_products, rotation_entries
 from graphhand.skeleton import to_graphhand_order
 from graphhand.types import FloatArray, IntArray
@@ -137,7 +137,7 @@ class HandModel(nn.Module):
     @classmethod
     def default(cls, dtype: torch.dtype = torch.float32) -> HandModel:
         """The CC0 right hand that ships with GraphHand (``docs/hand_model.md``)."""
-        return cls(bundled_arrays(), dtype)
+        return cls(default_arrays(), dtype)
 
     @classmethod
     def load(
@@ -146,10 +146,10 @@ class HandModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         tip_vertex_ids: Sequence[int] | None = None,
     ) -> HandModel:
-        """Read a hand that ships, an .npz of ours, or MANO's .pkl; of a file the content decides, not the name.
+        """Read the default hand, an .npz of ours, or MANO's .pkl. The content of a file decides, not its name.
 
         Args:
-            path: "default", "broad" (``docs/hand_model.md``) or a file. A bare file name such as "MANO_RIGHT.pkl" is
+            path: "default" or a file. A bare file name such as "MANO_RIGHT.pkl" is
                 also looked for in ``$GRAPHHAND_MANO_DIR``, the user data folder and the working directory
                 (`graphhand.hand_model.files.find_hand_file`).
             dtype: of the floating-point buffers.

@@ -31,7 +31,7 @@ class GeneratorConfig(StrictModel):
     keypoint_stride: Literal[4, 8] = Field(8, description="pixels of the crop to a side of a heatmap's cell")
     latent_layers: int = Field(0, ge=0, le=4, description="hidden layers between features and z; the paper has none")
     latent_width: int = Field(512, ge=16, description="width of those hidden layers")
-    hand_model: str = Field("default", description="'default', 'broad', or the path of a .npz or MANO .pkl hand")
+    hand_model: str = Field("default", description="'default', or the path of a .npz or MANO .pkl hand")
     pose: Literal["axis_angle", "rotation_6d", "pca"] = Field("axis_angle", description="how theta is predicted")
     pca_components: int = Field(45, ge=1, le=45, description="components of theta when pose is 'pca'")
     rotation: Literal["axis_angle", "rotation_6d"] = Field("axis_angle", description="how c_r is predicted")

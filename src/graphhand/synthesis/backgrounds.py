@@ -242,11 +242,11 @@ class ImageStore:
 
     def draw(self, random: CounterRandom, size: int) -> Tensor:
         """A random square of a random image each, maybe flipped: (B, 3, S, S) linear RGB."""
-        which = (random.uniform("image") * len(self.images)).long().clamp(max=len(self.images) - 1)
+        which = (random.uniform("picture") * len(self.images)).long().clamp(max=len(self.images) - 1)
         rgb = self.images[which].float() / 255
-        zoom = random.uniform("image/zoom", low=0.35, high=1.0)
-        shift = (1 - zoom)[:, None] * random.uniform("image/shift", 2, low=-1, high=1)
-        flip = torch.where(random.chance("image/flip", 0.5), -1.0, 1.0)
+        zoom = random.uniform("picture/zoom", low=0.35, high=1.0)
+        shift = (1 - zoom)[:, None] * random.uniform("picture/shift", 2, low=-1, high=1)
+        flip = torch.where(random.chance("picture/flip", 0.5), -1.0, 1.0)
         theta = torch.zeros(random.batch, 2, 3, device=rgb.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom * flip, zoom, shift
         grid = F.affine_grid(theta, [random.batch, 3, size, size], align_corners=False)

@@ -30,8 +30,6 @@ class RenderConfig(BaseModel):
     side: Literal["right", "left", "both"] = "right"
     """which hands; left ones are mirrored right ones"""
 
-    hand: Literal["default", "broad"] = "default"
-    """which of the hands that ship; palms of the broad one are wider and differ more"""
     pose_mixture: bool = True
     """False: one relaxed pose"""
     pose_blend: float = Field(default=0.15, ge=0.0, le=1.0)

@@ -59,7 +59,7 @@ class RenderEngine:
     Args:
         config: what varies, how often; image size and seed.
         device: where to compute; the code is the same on a CPU and a GPU.
-        hand: the hand to draw, a right one, instead of the configuration's.
+        hand: the right hand to render; None is the default hand.
 
     Example:
         >>> engine = RenderEngine(RenderConfig(image_size=128))
@@ -74,7 +74,7 @@ class RenderEngine:
         self.config = config or RenderConfig()
         self.device = torch.device(device)
         # one of its own: moving a module moves the caller's
-        hand = HandModel.load(self.config.hand) if hand is None else HandModel(hand.arrays)
+        hand = HandModel.default() if hand is None else HandModel(hand.arrays)
         self.hand = hand.to(self.device)
         with torch.no_grad():
             self.composer = SceneComposer(self.config, self.hand)
@@ -136,7 +136,7 @@ class RenderEngine:
         scene = backgrounds.procedural(random, size, base)
         blur = random.uniform("background blur").square()
         if self.store is not None:
-            own = random.chance("own image", config.background_images)[:, None, None, None]
+            own = random.chance("own picture", config.background_images)[:, None, None, None]
             scene = torch.where(own, self.store.draw(random, size), scene)
             blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)  # photographs bring a blur of their own
         return sensor.separable(scene, sensor.gaussian_matrix(size, blur * size / 40))
