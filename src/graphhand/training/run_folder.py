@@ -117,7 +117,7 @@ def _drawn_record(source: RenderedSource, image_size: int) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
     covered = {
         "engine": _code_checksum(),
-        "hand": HandModel.load(config.hand).fingerprint,
+        "hand": HandModel.default().fingerprint,
         "settings": settings,
         "backgrounds": [folder_record(Path(folder)) for folder in config.backgrounds],
         "first": source.first,
