@@ -21,7 +21,7 @@ from graphhand.cli import data as data_command
 from graphhand.data import DATASETS, open_dataset
 from graphhand.data.check import check_dataset
 from graphhand.errors import InputError
-from graphhand.evaluation.session import open_samples
+from graphhand.evaluation import open_evaluation_set
 from graphhand.models import Generator, GeneratorConfig, build_backbone, load_generator, save_generator
 from graphhand.models.backbones import BACKBONES
 from graphhand.models.checkpoint import fuse_conv_bn
@@ -144,7 +144,7 @@ def test_the_timm_block_runs_where_timm_is_installed():
 
 def test_every_way_to_a_data_set_takes_it(my_hands):
     assert len(open_dataset("gloves", my_hands)) == 2
-    assert open_samples("gloves", my_hands, None).protocol == {"dataset": "gloves", "split": "test"}
+    assert open_evaluation_set("gloves", my_hands, None).protocol == {"dataset": "gloves", "split": "test"}
     assert check_dataset("gloves", my_hands).usable
     config = load_config(None, ["train=[{kind: dataset, name: gloves, root: data/gloves}]"])
     assert open_source(config.train[0], config)[1].name == "train/1"
@@ -154,7 +154,7 @@ def test_every_way_to_a_data_set_takes_it(my_hands):
     listed = CliRunner().invoke(data_command.app, ["list"])
     assert "gloves" in listed.output
     assert "unusable" not in listed.output
-    for opened in (open_dataset, lambda name, root: open_samples(name, root, None)):
+    for opened in (open_dataset, lambda name, root: open_evaluation_set(name, root, None)):
         with pytest.raises(InputError, match=r"no data set 'glvoes'; choose from rhd, .*plain, gloves") as caught:
             opened("glvoes", my_hands)
         one_line(caught)

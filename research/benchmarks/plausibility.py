@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphhand.evaluation.match import read_npz
+from graphhand.evaluation import PoseRecords
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.fitting import fit_hands
 
@@ -41,7 +41,7 @@ def main() -> None:
     print(f"{platform.machine()}, torch {torch.__version__}; millimetres from the nearest hand")
     print(f"{'':48} {'mean':>7} {'median':>7} {'95 %':>7}")
     for path in options.records:
-        records = read_npz(path)
+        records = PoseRecords.load(path)
         usable = np.flatnonzero(np.isfinite(records.predicted_m).all((1, 2)) & np.isfinite(records.truth_m).all((1, 2)))
         rows = usable[np.unique(np.linspace(0, len(usable) - 1, options.poses).round().astype(int))]
         show(str(Path(*path.parts[-3:])), distances_mm(records.predicted_m[rows], hands))

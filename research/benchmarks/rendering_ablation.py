@@ -26,7 +26,13 @@ import torch
 
 from graphhand.data.writers import RecordRenderer, write_dataset
 from graphhand.errors import InputError
-from graphhand.evaluation import CropChoice, session
+from graphhand.evaluation import (
+    CropChoice,
+    choose_protocols,
+    evaluate,
+    open_evaluation_set,
+    predict_with_weights,
+)
 from graphhand.io.files import write_text_atomically
 from graphhand.synthesis import RenderConfig
 from graphhand.training.config import parse_config
@@ -123,14 +129,12 @@ def recipe(images: Path, test: Path, seed: int, args: argparse.Namespace) -> dic
 
 def scores(weights: Path, dataset: str, root: Path, split: str | None, device: str) -> dict[str, float]:
     """PA, root + LS scale and root-only mm, and mean pixels of 256, of the whole image without its camera."""
-    samples = session.open_samples(dataset, root, split)
-    predicted = session.predict_with(
-        str(weights), samples, crop=CropChoice("image", camera="assumed"), pose="final",
-        device=torch.device("cpu" if device == "auto" else device), batch_size=64, workers=0, limit=None, strict=False,
-        progress=lambda done, total: None,
+    samples = open_evaluation_set(dataset, root, split)
+    predictions = predict_with_weights(
+        str(weights), samples, crop=CropChoice("image", camera="assumed"), batch_size=64,
+        device=torch.device("cpu" if device == "auto" else device),
     )  # fmt: skip
-    protocols = session.choose_protocols(PRESETS)
-    found = session.conclude(predicted, protocols, samples=samples, limit=None, regressor=None)
+    found = evaluate(predictions, choose_protocols(PRESETS))
     side = max(samples[0].image.shape[:2])
     pixels = found.pixels.mean_px if found.pixels is not None else float("nan")
     return dict(zip(COLUMNS, (*(float(s.mean_mm) for s in found.scores), pixels * 256 / side)))

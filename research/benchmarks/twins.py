@@ -25,7 +25,7 @@ import torch
 
 from graphhand.data import HandDataset, HandSample
 from graphhand.data.datasets.synthetic import records as drawn_records
-from graphhand.evaluation import CropChoice, PoseRecords, preset, score, session
+from graphhand.evaluation import CropChoice, PoseRecords, open_evaluation_set, predict_with_weights, preset, score
 from graphhand.evaluation.scoring import score_pixels
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--one-person", action="store_true")
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
-    samples = labelled(session.open_samples(options.dataset, options.root, options.split), options.limit)
+    samples = labelled(open_evaluation_set(options.dataset, options.root, options.split), options.limit)
     joints_m, K = as_right_hands(samples)
     hands, found_m = fit(joints_m, K, options.one_person)
     fitted = as_records(samples, found_m, K)
@@ -174,11 +174,8 @@ def main() -> None:
     twins = Twins(samples, hands, RenderConfig(seed=options.seed, backgrounds=images, **ALONE), options.each)
 
     def predicted(hands: HandDataset) -> PoseRecords:
-        return session.predict_with(
-            options.weights, hands, crop=CropChoice(options.crop, camera=options.camera), pose="final",
-            device=torch.device("cpu"), batch_size=32, workers=0, limit=None, strict=True,
-            progress=lambda done, total: None,
-        ).records  # fmt: skip
+        crop = CropChoice(options.crop, camera=options.camera)
+        return predict_with_weights(options.weights, hands, crop=crop, strict=True).records
 
     print(f"{'':28} {'hands':>6} " + " ".join(f"{key:>10}" for key in PROTOCOLS) + f" {'px':>8} {'% of box':>8}")
     photos = predicted(samples)

@@ -96,13 +96,14 @@ def validate(model: type[Model], data: dict[str, Any], source: str | PathLike[st
     # An unknown key often causes the other faults.
     fault = next((f for f in faults if f["type"] in _UNKNOWN_KEY), faults[0])
     keys, section = _resolve(model, fault["loc"])
-    where = ".".join(keys) or "the whole"
+    where = ".".join(keys)
     if fault["type"] in _UNKNOWN_KEY:
         valid = list(section.model_fields if hasattr(section, "model_fields") else section.__dataclass_fields__)
         (nearest,) = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.0)
         remedy = f"did you mean {nearest}? (valid here: {', '.join(valid)})"
         raise InputError(source, f"unknown key {where}", remedy)
-    raise InputError(source, f"{where}: {fault_message(fault)}", "correct that value")
+    problem = f"{where}: {fault_message(fault)}" if where else fault_message(fault)
+    raise InputError(source, problem, "correct that value")
 
 
 def _resolve(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], Any]:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from graphhand.ablation import cells
 from graphhand.ablation.runner import Ablation, write_outputs
 from graphhand.errors import InputError
-from graphhand.evaluation.match import read_npz
+from graphhand.evaluation import PoseRecords
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
@@ -98,7 +98,7 @@ def test_every_cell_leaves_weights_records_and_scores(whole):
         result = run.result()
         assert result["steps"] == run.steps
         assert result["environment"]["packages"]["torch"] == torch.__version__
-        records = read_npz(run.folder / "records.npz")
+        records = PoseRecords.load(run.folder / "records.npz")
         assert len(records) == result["scores"]["samples"] == 8
         by_hand = np.linalg.norm(
             (records.predicted_m - records.predicted_m[:, :1]) - (records.truth_m - records.truth_m[:, :1]), axis=-1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graphhand.evaluation import Skipped, evaluate_records, preset, print_report, score
+from graphhand.evaluation import Predictions, Skipped, evaluate, preset, print_report, score
 from graphhand.evaluation.figures import draw_pck, with_protocols, write_figures
 from graphhand.evaluation.published import Curve, load_curves
 from graphhand.evaluation.regressor import JointRegressor
@@ -23,9 +23,14 @@ PROTOCOLS = [preset("paper"), preset("procrustes")]
 @pytest.fixture
 def evaluation(records):
     skipped = [Skipped(30 + i, f"s{i}", "cannot be read", unreadable=i == 0) for i in range(7)]
-    return evaluate_records(
-        records, skipped, PROTOCOLS, source={"model": "m"}, data={"dataset": "stb", "wrist_rule": "ge"}
+    return evaluate(
+        Predictions(records, skipped, {"model": "m"}), PROTOCOLS, data={"dataset": "stb", "wrist_rule": "ge"}
     )
+
+
+def unnamed(records):
+    """Predictions without a source, none skipped."""
+    return Predictions(records, [], {})
 
 
 def printed(evaluation):
@@ -65,17 +70,15 @@ def test_joints_that_do_not_count_are_null(records):
 def test_different_definitions_are_remarked_upon(records):
     larger = replace(records, predicted_m=1.2 * records.truth_m)
     same = replace(records, predicted_m=records.truth_m)
-    warning = "may not mean the same points"
-    assert warning in printed(evaluate_records(larger, [], PROTOCOLS, source={}, data={}))
-    assert warning not in printed(evaluate_records(same, [], PROTOCOLS, source={}, data={}))
+    warning = "joint definitions may differ"
+    assert warning in printed(evaluate(unnamed(larger), PROTOCOLS))
+    assert warning not in printed(evaluate(unnamed(same), PROTOCOLS))
 
 
 def test_a_regressor_is_named_and_applied(records):
     W = np.eye(21)
     W[0, 0], W[0, 9] = 0.9, 0.1
-    with_one = evaluate_records(
-        records, [], PROTOCOLS, source={}, data={}, regressor=JointRegressor(W, {"dataset": "toy"})
-    )
+    with_one = evaluate(unnamed(records), PROTOCOLS, regressor=JointRegressor(W, {"dataset": "toy"}))
     assert "dataset=toy" in printed(with_one)
     assert with_one.to_json()["joint_regressor"]
     assert with_one.scores[0].mean_mm != score(records, PROTOCOLS[0]).mean_mm
@@ -83,7 +86,7 @@ def test_a_regressor_is_named_and_applied(records):
 
 def test_a_set_without_3d_labels_gets_pixels_alone(records):
     flat = replace(records, truth_m=np.full_like(records.truth_m, np.nan))
-    evaluation = evaluate_records(flat, [], PROTOCOLS, source={}, data={})
+    evaluation = evaluate(unnamed(flat), PROTOCOLS)
     assert evaluation.scores == []
     text = printed(evaluation)
     assert "px mean" in text
@@ -117,5 +120,5 @@ def test_a_figure_states_the_protocols_and_the_choices_of_the_data(evaluation):
 
 
 def test_few_samples_still_make_figures(records, crops, tmp_path):
-    one = evaluate_records(records.select([0]), [], PROTOCOLS, source={}, data={})
+    one = evaluate(unnamed(records.select([0])), PROTOCOLS)
     assert write_figures(tmp_path / "f", one, crops)

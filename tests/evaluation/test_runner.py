@@ -19,7 +19,8 @@ import graphhand
 from graphhand.data import collate
 from graphhand.errors import InputError
 from graphhand.evaluation import CropChoice, PoseRecords, predict_dataset, preset, score, score_pixels
-from graphhand.evaluation.predict import gather, read_truth
+from graphhand.evaluation.predict import gather
+from graphhand.evaluation.records import read_labels
 from graphhand.models.checkpoint import load_generator
 
 
@@ -105,7 +106,7 @@ def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_di
     assert list(records.index) == [0, 1, 3, 4, 5, 6]
     assert [(s.index, s.unreadable) for s in skipped] == [(2, True)]
     assert "00002.png" in skipped[0].reason
-    truth, also_skipped = read_truth(crops)
+    truth, also_skipped = read_labels(crops)
     assert len(truth) == 6
     assert also_skipped == skipped
 
@@ -117,7 +118,7 @@ def test_strict_stops_at_an_unreadable_sample(crops, crops_dir, tiny_weights, wo
     with pytest.raises(InputError, match=r"00002\.png: is not an image"):
         predict_dataset(generator, crops, size=32, batch_size=3, workers=workers, strict=True)
     with pytest.raises(InputError, match=r"00002\.png: is not an image"):
-        read_truth(crops, strict=True)
+        read_labels(crops, strict=True)
 
 
 def test_limit_and_progress(crops, tiny_weights):

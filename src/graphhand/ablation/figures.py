@@ -18,7 +18,6 @@ from graphhand.ablation.cells import HEADLINE, RECORDS_FILE, CellRun
 from graphhand.ablation.grid import CELLS
 from graphhand.data import HandDataset
 from graphhand.evaluation import PoseRecords
-from graphhand.evaluation.match import read_npz
 from graphhand.evaluation.protocol import preset
 from graphhand.evaluation.scoring import score
 from graphhand.io.files import replacing
@@ -69,7 +68,7 @@ def draw_figures(base: TrainConfig, seed: int, samples: HandDataset, out: Path) 
         files = [run.folder / RECORDS_FILE for run in runs]
         if all(run.result() is not None for run in runs) and all(file.is_file() for file in files):
             name = f"{figure.name}.png"
-            image = draw_figure(dict(zip(figure.columns, map(read_npz, files))), samples)
+            image = draw_figure(dict(zip(figure.columns, map(PoseRecords.load, files))), samples)
             with replacing(out / name) as temporary:
                 cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             written.append(name)

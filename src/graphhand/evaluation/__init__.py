@@ -1,34 +1,39 @@
-"""Evaluation: protocols by name, exact accumulation over a data set, reports, figures, and other people's numbers."""
+"""Evaluation: protocols by name, predictions of a whole data set, scores, reports, figures and published numbers."""
 
-from graphhand.data.datasets.ge_real import AnnotatedCrops
-from graphhand.evaluation.predict import CropChoice, predict_dataset
-from graphhand.evaluation.protocol import DEFAULT_PRESETS, PRESETS, Protocol, preset
+from graphhand.evaluation.match import read_predictions
+from graphhand.evaluation.predict import CropChoice, open_evaluation_set, predict_dataset, predict_with_weights
+from graphhand.evaluation.protocol import DEFAULT_PRESETS, PRESETS, Protocol, choose_protocols, load_protocol, preset
 from graphhand.evaluation.published import load_curves, published_numbers
-from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
 from graphhand.evaluation.regressor import JointRegressor, fit_joint_regressor
-from graphhand.evaluation.report import Evaluation, evaluate_records, print_report
+from graphhand.evaluation.report import Evaluation, evaluate, print_report
 from graphhand.evaluation.scoring import BoneScores, PixelScores, Scores, score, score_bones, score_pixels
 
 __all__ = [
     "DEFAULT_PRESETS",
     "PRESETS",
-    "AnnotatedCrops",
     "BoneScores",
     "CropChoice",
     "Evaluation",
     "JointRegressor",
     "PixelScores",
     "PoseRecords",
+    "Predictions",
     "Protocol",
     "Scores",
     "Skipped",
-    "evaluate_records",
+    "choose_protocols",
+    "evaluate",
     "fit_joint_regressor",
     "load_curves",
+    "load_protocol",
+    "open_evaluation_set",
     "predict_dataset",
+    "predict_with_weights",
     "preset",
     "print_report",
     "published_numbers",
+    "read_predictions",
     "score",
     "score_bones",
     "score_pixels",

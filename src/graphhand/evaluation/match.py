@@ -1,8 +1,7 @@
-"""Reading other people's predictions (and our own) from files.
+"""Predictions from files, matched to the samples of a data set.
 
 Formats: ``graphhand predict --json`` lines; FreiHAND-style JSON (``[joints, vertices]``, one entry a sample);
-``.npz`` (as :meth:`PoseRecords.save` writes it); ``.mat`` with ground truth and estimate (as Ge et al.'s code writes).
-The last two carry their own ground truth; the first two need the data set they were made on.
+``.npz`` and ``.mat`` files, which hold their own labels. The first two need the data set they were made on.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -18,174 +17,201 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
-from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.records import (
+    METRES,
+    PoseRecords,
+    Predictions,
+    Progress,
+    SampleLabels,
+    Skipped,
+    Unit,
+    read_labels,
+)
 from graphhand.io import IMAGE_SUFFIXES
 from graphhand.io.files import open_text
 from graphhand.types import FloatArray
 
-Unit = Literal["m", "cm", "mm"]
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+Format = Literal["arrays", "json lines", "freihand"]
 
 _SIDE_AT_END = re.compile(r"#(left|right)$")
-_MAT_PAIRS = (("est_pose_xyz", "gt_pose_xyz"), ("est", "gt"), ("pred", "gt"), ("pose_est", "pose_gt"))
+_NO_LINE = "no line for its image"
+_PREDICT_REMEDY = "write the lines with graphhand predict --json"
+_FREIHAND_REMEDY = "write [[joints...], [vertices...]]"
 
 
 @dataclass(frozen=True)
 class UnmatchedPrediction:
-    """One predicted hand of one image, not yet tied to a sample."""
+    """One predicted hand of one image, not yet matched to a sample.
 
-    side: str | None
+    Attributes:
+        side: left or right.
+        score: the predictor's confidence.
+        joints_m: ``(21, 3)`` metres in camera axes.
+        absolute: whether ``joints_m`` are in the camera frame, not relative to the wrist.
+        joints_px: ``(21, 2)`` pixels of the image.
+    """
+
+    side: str
     score: float
     joints_m: FloatArray
     absolute: bool
-    joints_px: FloatArray | None
-
-
-@dataclass(frozen=True)
-class TruthSample:
-    """What a data set knows about one hand: the labels, and the image that predictions are tied by."""
-
-    index: int
-    name: str
-    side: str
-    joints_m: FloatArray
     joints_px: FloatArray
-    visible: Any
-    image_path: str = ""
 
 
-def read_with_truth(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
-    """Predictions and ground truth from one ``.npz`` or ``.mat`` file.
+def detect_format(path: str | PathLike[str]) -> Format:
+    """The format of a predictions file, by its suffix and first character.
 
     Raises:
-        InputError: not such a file, or arrays are missing or do not fit.
+        InputError: none of the formats.
     """
     path = Path(path)
-    records = read_npz(path, unit) if path.suffix == ".npz" else read_mat(path, unit)
-    records.require_metres(path)
-    return records
+    if path.suffix in (".npz", ".mat"):
+        return "arrays"
+    if path.suffix in (".json", ".jsonl"):
+        with open_text(path) as lines:
+            first = next((line.strip()[0] for line in lines if line.strip()), "")
+        if first in ("[", "{"):
+            return "freihand" if first == "[" else "json lines"
+    raise InputError(path, "not a predictions file", "give .jsonl, .json (FreiHAND style), .npz or .mat")
 
 
-def read_npz(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
-    """``predicted_m`` and ``truth_m`` ``(N, 21, 3)``; optional: the other fields of :class:`PoseRecords`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile, zlib, numpy and Python's tokenizer each have their own
-        found = " ".join(str(error).split())
-        raise InputError(path, f"not a readable .npz ({found})", "write one with numpy.savez") from None
-    missing = {"predicted_m", "truth_m"} - arrays.keys()
-    if missing:
-        remedy = "store predictions and ground truth as predicted_m and truth_m, (N, 21, 3)"
-        raise InputError(path, f"no array {', '.join(sorted(missing))}", remedy)
-    fields = {name: arrays[name] for name in PoseRecords.__dataclass_fields__ if name in arrays}
-    for name in ("predicted_m", "truth_m"):
-        fields[name] = _in_metres(path, name, fields[name], unit)
-    return _built(path, **fields)
+def read_predictions(
+    path: str | PathLike[str],
+    samples: HandDataset | None = None,
+    *,
+    unit: Unit = "m",
+    limit: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Predictions:
+    """The predictions of a file, with the labels of the file or of a data set.
+
+    Args:
+        path: a file of any of the formats above.
+        samples: the data set it was made on; needed by the two JSON formats.
+        unit: of the 3D joints in ``.npz``, ``.mat`` and FreiHAND-style files.
+        limit: use the first N samples.
+        strict: raise on the first unreadable sample of the data set.
+        progress: called after each sample that is read.
+
+    Raises:
+        InputError: the file cannot be used or needs a data set, or a sample is unreadable and ``strict`` is set.
+    """
+    kind = detect_format(path)
+    source = {"file": str(path), "format": kind}
+    if kind == "arrays":
+        records = PoseRecords.load(path, unit)
+        records.require_metres(path)
+        return Predictions(records if limit is None else records.select(slice(limit)), [], source)
+    if samples is None:
+        raise InputError(path, "holds no ground truth", "add --dataset NAME --root DIR")
+    labels, skipped = read_labels(samples, limit, progress, strict=strict)
+    if kind == "freihand":
+        if skipped:
+            problem = f"sample {skipped[0].index} is unreadable: {skipped[0].reason}"
+            raise InputError(path, problem, "repair the data set: this format has no gaps")
+        return Predictions(read_freihand_json(path, labels, unit), [], source)
+    records, unmatched, counts = read_json_lines(path, labels)
+    notes = []
+    if counts["wrong_side"]:
+        notes.append(f"{counts['wrong_side']} hands were predicted with the wrong side")
+    if counts["error_lines"]:
+        notes.append(f"{counts['error_lines']} lines of the file are errors")
+    if unmatched:
+        notes.append(f"{len(unmatched)} samples have no prediction and do not count: this flatters the numbers")
+    return Predictions(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes)
 
 
-def read_mat(path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
-    """A MATLAB file with an estimate and a ground truth ``(N, 21, 3)`` (``est_pose_xyz`` and ``gt_pose_xyz``, ...)."""
-    import scipy.io
-
-    try:
-        arrays = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises whatever its parser meets
-        raise InputError(path, f"not a readable .mat ({error})", "save it as MATLAB version 7 or older") from None
-    for estimate, truth in _MAT_PAIRS:
-        if estimate in arrays and truth in arrays:
-            return _built(
-                path,
-                predicted_m=_in_metres(path, estimate, arrays[estimate], unit),
-                truth_m=_in_metres(path, truth, arrays[truth], unit),
-            )
-    known = ", ".join("/".join(pair) for pair in _MAT_PAIRS)
-    found = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
-    raise InputError(path, f"no pair of estimate and truth among {found}", f"name the two arrays one of {known}")
-
-
-def read_freihand_json(path: str | PathLike[str], truth: Sequence[TruthSample], unit: Unit = "m") -> PoseRecords:
+def read_freihand_json(path: str | PathLike[str], labels: Sequence[SampleLabels], unit: Unit = "m") -> PoseRecords:
     """``[joints, vertices]``: joints of the whole data set in its order; the vertices are not read.
 
     Raises:
         InputError: not JSON of that form, or another number of hands than the data set has.
     """
-    data = _load_json(path)
+    with open_text(path) as file:
+        text = file.read()
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"not JSON ({error})", _FREIHAND_REMEDY) from None
     try:
         joints = np.asarray(data[0], dtype=np.float64) * METRES[unit]
     except (TypeError, ValueError, OverflowError, IndexError, KeyError):
         joints = np.empty(0)
     if joints.ndim != 3 or joints.shape[1:] != (21, 3):
-        raise InputError(path, "its first entry is not a list of 21x3 joints", "write [[joints...], [vertices...]]")
-    if len(joints) != len(truth):
-        raise InputError(path, f"{len(joints)} hands for a data set of {len(truth)}", "use the split it was made on")
-    records = tie(truth, [UnmatchedPrediction(None, 1.0, j, True, None) for j in joints])
+        raise InputError(path, "its first entry is not a list of 21x3 joints", _FREIHAND_REMEDY)
+    if len(joints) != len(labels):
+        raise InputError(path, f"{len(joints)} hands for a data set of {len(labels)}", "use the split it was made on")
+    records = PoseRecords.pair(labels, joints)
     records.require_metres(path)
     return records
 
 
 def read_json_lines(
-    path: str | PathLike[str], truth: Sequence[TruthSample]
+    path: str | PathLike[str], labels: Sequence[SampleLabels]
 ) -> tuple[PoseRecords, list[Skipped], dict[str, int]]:
-    """``graphhand predict --json`` lines, tied to samples by their images' paths: one is the end of the other.
-
-    Where an image has several predicted hands, a sample gets the nearest one of its own side in the image (by the
-    mean distance of labelled joints), or of either side where there is none of its own.
+    """``graphhand predict --json`` lines, matched to samples by :func:`match_predictions`.
 
     Returns:
-        Records of the samples that have a prediction; the samples without one; and counts: ``wrong_side`` (tied to a
-        hand called the other side), ``error_lines`` (images the predictor could not read).
+        Records of the samples that have a prediction; the samples without one; and counts: ``wrong_side`` (matched to
+        a hand of the other side), ``error_lines`` (images the predictor could not read).
 
     Raises:
         InputError: a line is not such an object, or no line matches any sample.
     """
     by_image: dict[str, list[UnmatchedPrediction]] = {}
-    counts = {"wrong_side": 0, "error_lines": 0}
+    error_lines = 0
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             record = _parse_line(line, f"{path}:{number}")
-            counts["error_lines"] += "error" in record
-            hands = [_loose_hand(hand, f"{path}:{number}") for hand in record.get("hands", ())]
+            error_lines += "error" in record
+            hands = [_parse_hand(hand, f"{path}:{number}") for hand in record.get("hands", ())]
             by_image.setdefault(image_key(record["image"]), []).extend(hands)
-    find = _image_finder(by_image, {image_key(sample.image_path or sample.name) for sample in truth})
-    tied: list[tuple[TruthSample, UnmatchedPrediction]] = []
-    skipped = []
-    matched = False
-    for sample in truth:
-        hands_here = find(image_key(sample.image_path or sample.name))
-        matched |= hands_here is not None
-        if not hands_here:
-            reason = "no line for its image" if hands_here is None else "no hand was found in its image"
-            skipped.append(Skipped(sample.index, sample.name, reason))
-            continue
-        hand = _nearest(sample, hands_here)
-        counts["wrong_side"] += hand.side not in (None, sample.side)
-        tied.append((sample, hand))
-    if not matched:
+    matched, skipped = match_predictions(by_image, labels)
+    if not matched and all(sample.reason == _NO_LINE for sample in skipped):
         raise InputError(path, "no line names an image of this data set", "predict on the data set's own images")
-    if not tied:
-        return PoseRecords.empty(), skipped, counts
-    records = tie([sample for sample, _ in tied], [hand for _, hand in tied])
-    records.require_metres(path)
-    return records, skipped, counts
-
-
-def tie(truth: Sequence[TruthSample], hands: Sequence[UnmatchedPrediction]) -> PoseRecords:
-    """Records from samples and the hands predicted for them, pair by pair."""
-    nowhere = np.full((21, 2), np.nan)
-    return PoseRecords.build(
-        index=[sample.index for sample in truth],
-        names=[sample.name for sample in truth],
-        predicted_m=np.stack([hand.joints_m for hand in hands]),
-        absolute=[hand.absolute for hand in hands],
-        predicted_px=np.stack([nowhere if hand.joints_px is None else hand.joints_px for hand in hands]),
-        truth_m=np.stack([sample.joints_m for sample in truth]),
-        truth_px=np.stack([sample.joints_px for sample in truth]),
-        visible=np.stack([sample.visible for sample in truth]),
+    wrong_side = sum(hand.side != sample.side for sample, hand in matched)
+    records = PoseRecords.pair(
+        [sample for sample, _ in matched],
+        [hand.joints_m for _, hand in matched],
+        [hand.joints_px for _, hand in matched],
+        [hand.absolute for _, hand in matched],
     )
+    records.require_metres(path)
+    return records, skipped, {"wrong_side": wrong_side, "error_lines": error_lines}
+
+
+def match_predictions(
+    by_image: dict[str, list[UnmatchedPrediction]], labels: Sequence[SampleLabels]
+) -> tuple[list[tuple[SampleLabels, UnmatchedPrediction]], list[Skipped]]:
+    """A predicted hand for each sample, where there is one.
+
+    Samples and images are matched by path: one is the end of the other. Where an image has several predicted hands, a
+    sample gets the nearest one of its own side (by the mean distance of labelled joints in the image), or of either
+    side where there is none of its own.
+
+    Args:
+        by_image: the predicted hands of each image, by :func:`image_key`.
+        labels: the samples.
+
+    Returns:
+        Pairs of sample and prediction, and the samples without one.
+    """
+    find = _image_finder(by_image, {image_key(sample.image_path or sample.name) for sample in labels})
+    matched: list[tuple[SampleLabels, UnmatchedPrediction]] = []
+    skipped = []
+    for sample in labels:
+        hands = find(image_key(sample.image_path or sample.name))
+        if hands:
+            matched.append((sample, _nearest(sample, hands)))
+        else:
+            reason = _NO_LINE if hands is None else "no hand was found in its image"
+            skipped.append(Skipped(sample.index, sample.name, reason))
+    return matched, skipped
 
 
 def image_key(name: str) -> str:
@@ -226,85 +252,38 @@ def _endings(key: str) -> Iterator[str]:
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
-def _nearest(sample: TruthSample, hands: Sequence[UnmatchedPrediction]) -> UnmatchedPrediction:
-    own = [hand for hand in hands if hand.side in (None, sample.side)] or list(hands)
+def _nearest(sample: SampleLabels, hands: Sequence[UnmatchedPrediction]) -> UnmatchedPrediction:
+    own = [hand for hand in hands if hand.side == sample.side] or list(hands)
     labelled = np.isfinite(sample.joints_px).all(axis=-1)
+    if not labelled.any():
+        return max(own, key=lambda hand: hand.score)
 
     def distance(hand: UnmatchedPrediction) -> float:
-        if hand.joints_px is None or not labelled.any():
-            return -hand.score
         return float(np.linalg.norm(hand.joints_px - sample.joints_px, axis=-1)[labelled].mean())
 
     return min(own, key=distance)
-
-
-def _loose_hand(hand: Any, source: str) -> UnmatchedPrediction:
-    try:
-        absolute = hand.get("joints_cam_m") is not None
-        joints_m = np.asarray(hand["joints_cam_m" if absolute else "joints_rel_m"], dtype=np.float64)
-        joints_px = np.asarray(hand["joints_px"], dtype=np.float64)
-        side, score = str(hand["side"]), float(hand.get("score", 1.0))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        remedy = "write the lines with graphhand predict --json"
-        raise InputError(source, f"a hand is not as expected ({error})", remedy) from None
-    if joints_m.shape != (21, 3) or joints_px.shape != (21, 2):
-        raise InputError(source, "a hand does not have 21 joints", "write the lines with graphhand predict --json")
-    return UnmatchedPrediction(side, score, joints_m, absolute, joints_px)
 
 
 def _parse_line(line: str, source: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(source, f"not JSON ({error})", "write the lines with graphhand predict --json") from None
+        raise InputError(source, f"not JSON ({error})", _PREDICT_REMEDY) from None
     if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-        raise InputError(source, "no 'image' in the line", "write the lines with graphhand predict --json")
+        raise InputError(source, "no 'image' in the line", _PREDICT_REMEDY)
     if not isinstance(record.get("hands", []), list):
-        raise InputError(source, "'hands' is no list", "write the lines with graphhand predict --json")
+        raise InputError(source, "'hands' is no list", _PREDICT_REMEDY)
     return record
 
 
-def _load_json(path: str | PathLike[str]) -> Any:
-    with open_text(path) as file:
-        text = file.read()
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(path, f"not JSON ({error})", "write [[joints...], [vertices...]]") from None
-
-
-def _in_metres(path: str | PathLike[str], name: str, values: Any, unit: Unit) -> FloatArray:
-    if values.dtype.kind not in "fiu":
-        raise InputError(path, f"{name} is not numbers but {values.dtype}", "store N hands of 21 joints, x y z")
-    return np.asarray(values * METRES[unit], dtype=np.float64)
-
-
-def _built(path: str | PathLike[str], **fields: Any) -> PoseRecords:
+def _parse_hand(hand: Any, source: str) -> UnmatchedPrediction:
     try:
-        return PoseRecords.build(**fields)
-    except (ValueError, TypeError) as error:
-        raise InputError(path, str(error), "store N hands of 21 joints, x y z") from None
-
-
-def sniff(path: str | PathLike[str]) -> Literal["with truth", "json lines", "freihand"]:
-    """Which reader a file wants, by its suffix and first character.
-
-    Raises:
-        InputError: none of them.
-    """
-    path = Path(path)
-    if path.suffix in (".npz", ".mat"):
-        return "with truth"
-    if path.suffix in (".json", ".jsonl"):
-        with open_text(path) as file:
-            first = _first_character(file)
-        if first in "[{":
-            return "freihand" if first == "[" else "json lines"
-    raise InputError(path, "not a predictions file", "give .jsonl, .json (FreiHAND style), .npz or .mat")
-
-
-def _first_character(lines: Iterable[str]) -> str:
-    for line in lines:
-        if line.strip():
-            return line.strip()[0]
-    return " "
+        absolute = hand.get("joints_cam_m") is not None
+        joints_m = np.asarray(hand["joints_cam_m" if absolute else "joints_rel_m"], dtype=np.float64)
+        joints_px = np.asarray(hand["joints_px"], dtype=np.float64)
+        side, score = str(hand["side"]), float(hand.get("score", 1.0))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(source, f"a hand is not as expected ({error})", _PREDICT_REMEDY) from None
+    if joints_m.shape != (21, 3) or joints_px.shape != (21, 2):
+        raise InputError(source, "a hand does not have 21 joints", _PREDICT_REMEDY)
+    return UnmatchedPrediction(side, score, joints_m, absolute, joints_px)

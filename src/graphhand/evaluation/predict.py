@@ -9,32 +9,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from pydantic import Field
 from torch.utils.data import DataLoader, Dataset
 
+from graphhand.config import StrictModel, apply_overrides, validate
+from graphhand.data.datasets.ge_real import AnnotatedCrops
+from graphhand.data.datasets.info import DatasetInfo
+from graphhand.data.datasets.synthetic import RenderedBenchmark
 from graphhand.data.loader import prepare_worker
+from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
 from graphhand.data.sample import HandDataset, HandExample, HandSample, collate
 from graphhand.data.transforms import make_example
-from graphhand.errors import InputError, NoHandError
-from graphhand.evaluation.match import TruthSample
-from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.errors import InputError
+from graphhand.evaluation.records import PoseRecords, Predictions, Progress, SampleLabels, Skipped, Unit
+from graphhand.evaluation.submissions import SubmissionFormat
 from graphhand.geometry import CROP_MARGIN, whole_image_box
+from graphhand.models.checkpoint import fuse_conv_bn, load_generator
 from graphhand.models.generator import NetworkOutput
 from graphhand.types import DEFAULT_FOV_DEG
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]
 PoseStage = Literal["final", "prior"]
-Progress = Callable[[int, int], None]
-
 
 Network = Callable[..., Any]
 """``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`NetworkOutput`,
 of which ``joints_cam_m`` and ``joints_px`` are read."""
+
+
+class EvaluationSettings(StrictModel):
+    """The ``KEY=VALUE`` settings of ``graphhand evaluate``."""
+
+    camera: CameraRule = Field("truth", description="intrinsics given to the network: the data set's, or none")
+    pose: PoseStage = Field("final", description="the final pose, or the hand model's before refinement")
+    batch_size: int = Field(32, ge=1, description="crops in a batch")
+    workers: int = Field(0, ge=0, description="processes that read images")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1; null takes a GPU if there is one")
+    strict: bool = Field(False, description="stop at the first unreadable sample")
+    unit: Unit = Field("m", description="unit of the predictions file")
+    regressor: Path | None = Field(None, description="file of a joint regressor to apply")
+    fit_regressor: Path | None = Field(None, description="file to write a fitted joint regressor to")
+    curves: Path | None = Field(None, description="published PCK curves to draw, file or folder")
+    submission_format: SubmissionFormat | None = Field(None, description="null takes the data set's own")
+    protocol: dict[str, Any] = Field(default_factory=dict, description="fields of Protocol to change")
+
+
+def load_settings(pairs: Sequence[str]) -> tuple[EvaluationSettings, list[str]]:
+    """Settings from ``KEY=VALUE`` words.
+
+    Returns:
+        The settings, and the data set's own choices: the ``KEY=VALUE`` of every ``data.KEY=VALUE``.
+
+    Raises:
+        InputError: an unknown key (with the nearest valid one), or a bad value.
+    """
+    data: dict[str, Any] = {}
+    apply_overrides(data, [pair for pair in pairs if not pair.startswith("data.")], "protocol.scale=bone")
+    settings = validate(EvaluationSettings, data, "settings")
+    return settings, [pair.removeprefix("data.") for pair in pairs if pair.startswith("data.")]
 
 
 @dataclass(frozen=True)
@@ -80,7 +118,7 @@ class _Cut(NamedTuple):
     """An example with its labels in the image."""
 
     example: HandExample
-    truth: TruthSample
+    truth: SampleLabels
 
 
 class _Fault(NamedTuple):
@@ -91,11 +129,7 @@ class _Fault(NamedTuple):
 
     def passed_over(self, strict: bool) -> Skipped:
         """How the result counts it; where no fault may be passed over, raise the error."""
-        if isinstance(self.error, NoHandError):
-            return Skipped(self.place, "", str(self.error), exempt=True)
-        if strict:
-            raise self.error
-        return Skipped(self.place, "", str(self.error), unreadable=True)
+        return Skipped.by_error(self.place, self.error, strict)
 
 
 class _Cuts(Dataset[Any]):
@@ -109,34 +143,7 @@ class _Cuts(Dataset[Any]):
             return _Fault(index, error)
         if sample.box_px is None and not sample.labelled.any():
             return Skipped(index, sample.name, "has neither a labelled joint nor a box")
-        return _Cut(self.crop.cut(sample, self.size), truth_of(sample, index))
-
-
-def truth_of(sample: HandSample, index: int) -> TruthSample:
-    """A sample's labels."""
-    joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
-    joints_px = sample.joints_px.astype(np.float64)
-    return TruthSample(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.image_path)
-
-
-def read_truth(
-    samples: HandDataset, limit: int | None = None, progress: Progress | None = None, *, strict: bool = False
-) -> tuple[list[TruthSample], list[Skipped]]:
-    """The labels of a whole data set, for predictions that come from a file.
-
-    Raises:
-        InputError: a sample is unreadable and ``strict`` is set.
-    """
-    count = len(samples) if limit is None else min(limit, len(samples))
-    truth, skipped = [], []
-    for index in range(count):
-        try:
-            truth.append(truth_of(samples[index], index))
-        except InputError as error:
-            skipped.append(_Fault(index, error).passed_over(strict))
-        if progress:
-            progress(index + 1, count)
-    return truth, skipped
+        return _Cut(self.crop.cut(sample, self.size), SampleLabels.of(sample, index))
 
 
 def predict_dataset(
@@ -195,6 +202,81 @@ def predict_dataset(
         if progress:
             progress(done, sum(map(len, mine)))
     return gather(PoseRecords.merge(parts), skipped)
+
+
+def predict_with_weights(
+    weights: str,
+    samples: HandDataset,
+    *,
+    crop: CropChoice | None = None,
+    pose: PoseStage = "final",
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+    workers: int = 0,
+    limit: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Predictions:
+    """The poses that trained weights predict for a data set; arguments as of :func:`predict_dataset`.
+
+    The crop's margin is the one the network was trained with.
+
+    Args:
+        weights: bundled name or folder.
+
+    Raises:
+        InputError: there are no such weights, the data set is empty, or a sample is unreadable and ``strict`` is set.
+    """
+    generator, card = load_generator(weights, device)
+    crop = replace(crop or CropChoice(), margin=generator.config.crop_margin)
+    try:
+        records, skipped = predict_dataset(
+            fuse_conv_bn(generator), samples, size=generator.config.image_size, crop=crop, pose=pose,
+            batch_size=batch_size, workers=workers, device=device, limit=limit, strict=strict, progress=progress,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InputError("--dataset", str(error), "check --root, --split and data.KEY=VALUE") from None
+    stage = f"final ({generator.config.refinement} refinement)" if pose == "final" else "prior (hand model alone)"
+    source = {
+        "weights": str(weights),
+        "model": str(card.get("name", weights)),
+        "pose": stage,
+        "crop": crop.describe(),
+        "camera": crop.describe_camera(),
+        "side": "as labelled",
+    }
+    return Predictions(records, skipped, source)
+
+
+def open_evaluation_set(
+    name: str, root: Path | None, split: str | None = None, options: Sequence[str] = ()
+) -> HandDataset:
+    """A data set by name, by default the split that results are reported on.
+
+    Args:
+        name: of :func:`open_dataset`, ``annotated-crops``, or ``rendered``.
+        root: its folder; None for ``rendered``, which has none.
+        split: one of its splits.
+        options: ``KEY=VALUE``, the data set's own choices; see :func:`dataset_options`.
+
+    Raises:
+        InputError: unknown name, split or option; files are missing or malformed.
+    """
+    chosen = dataset_options(options, "data")
+    if name == "rendered":
+        if chosen or root is not None:
+            raise InputError(name, "is rendered, not read", "omit --root and data.KEY=VALUE")
+        return RenderedBenchmark(split or RenderedBenchmark.info.test_split)
+    if root is None:
+        raise InputError(
+            "--dataset and --root", "belong together", "give both, or --dataset rendered, which needs no folder"
+        )
+    if name == "annotated-crops":
+        if chosen or split is not None:
+            raise InputError(name, "has neither splits nor options", "omit them")
+        return AnnotatedCrops(root)
+    info: DatasetInfo = dataset_class(name, "--dataset", NOT_ON_DISK).info
+    return open_dataset(name, root, split or info.test_split or None, **chosen)
 
 
 def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, list[Skipped]]:

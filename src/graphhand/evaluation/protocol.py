@@ -1,21 +1,24 @@
-"""Named protocols: what published evaluations computed, read off their code where it is public.
+"""Evaluation protocols: every choice between a set of predictions and a number, in one value.
 
-``docs/evaluation.md`` has the table with sources. A ``note`` says what a protocol cannot know about its namesake, or
-where a metric prediction makes the same recipe mean something slightly different.
-
-The evaluation protocol: every choice between a set of predictions and a number, in one value.
-
-Two numbers compare only where their protocols agree, so no result leaves this package without one.
+Two numbers compare only where their protocols agree, so no result leaves this package without one. ``PRESETS`` holds
+what published evaluations computed, read off their code where it is public; ``docs/evaluation.md`` has the sources.
+A preset's ``note`` says where it differs from the code it is named after.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from graphhand.config import StrictModel, read_settings, validate
+from graphhand.errors import InputError
 from graphhand.metrics import MIDDLE_PROXIMAL_BONE, THRESHOLD_GRIDS, WRIST_MIDDLE_BONE, Average
 from graphhand.skeleton import JOINT_NAMES, NUM_JOINTS, Joint
 from graphhand.types import FloatArray
@@ -25,7 +28,7 @@ AlignmentKind = Literal["none", "root", "procrustes"]
 ScaleKind = Literal["none", "bone", "least_squares"]
 
 _GRID = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)x(\d+)")
-_LARGEST_MM, _MOST_POINTS = 10_000.0, 100_000
+_MAX_THRESHOLD_MM, _MAX_POINTS = 10_000.0, 100_000
 _JOINT_ZERO = {
     "wrist": "joint 0 is the wrist",
     "palm_middle": "joint 0 is the palm (midpoint of wrist and middle_mcp, both hands)",
@@ -49,28 +52,60 @@ def thresholds_mm(name: str) -> FloatArray:
     match = _GRID.fullmatch(name)
     if match:
         low, high, points = float(match[1]), float(match[2]), int(match[3])
-        if low < high <= _LARGEST_MM and 2 <= points <= _MOST_POINTS:
+        if low < high <= _MAX_THRESHOLD_MM and 2 <= points <= _MAX_POINTS:
             return np.linspace(low, high, points)
     raise ValueError(f"no thresholds {name!r}; use one of {', '.join(THRESHOLD_GRIDS)}, or LOW-HIGHxPOINTS in mm")
 
 
-class Protocol(BaseModel):
-    """How errors are taken. Immutable; unknown keys and contradictions are refused by name."""
+def _joint_index(value: Any) -> Any:
+    """A joint's index from its name; anything else is left to pydantic."""
+    if isinstance(value, str) and value in JOINT_NAMES:
+        return JOINT_NAMES.index(value)
+    if isinstance(value, str) and not value.strip().isdigit():
+        raise ValueError(f"no joint {value!r}; choose from {', '.join(JOINT_NAMES)}")
+    return value
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = "custom"
-    joint_zero: JointZero = Field(default="wrist", description="what joint 0 is, in prediction and truth alike")
-    alignment: AlignmentKind = Field(default="root", description="what of the true pose the prediction is moved onto")
-    root: int = Field(default=0, ge=0, lt=NUM_JOINTS, description="joint that a root alignment makes coincide")
-    scale: ScaleKind = Field(default="none", description="what of the true size the prediction is given")
-    bone: tuple[int, int] = Field(default=MIDDLE_PROXIMAL_BONE, description="bone whose true length sets the scale")
-    reflection: bool = Field(default=False, description="whether Procrustes may mirror the prediction")
+class Protocol(StrictModel):
+    """How errors are taken. Immutable; unknown keys and contradictions are refused by name.
+
+    Joints are given by name or index.
+    """
+
+    name: str = Field(default="custom", description="what reports call it")
+    joint_zero: JointZero = Field(
+        default="wrist", description="joint 0 of both hands: wrist, or midpoint with a knuckle: palm_middle, palm_ring"
+    )
+    alignment: AlignmentKind = Field(default="root", description="none (camera frame), root or procrustes")
+    root: int = Field(default=0, ge=0, lt=NUM_JOINTS, description="joint that alignment root makes coincide")
+    scale: ScaleKind = Field(
+        default="none", description="none, bone (the true length of bone) or least_squares; all fit the prediction"
+    )
+    bone: tuple[int, int] = Field(default=MIDDLE_PROXIMAL_BONE, description="two joints; their bone sets scale bone")
+    reflection: bool = Field(default=False, description="whether procrustes may mirror the prediction")
     excluded: tuple[int, ...] = Field(default=(), description="joints that do not count")
-    visibility: Literal["all", "visible"] = Field(default="all", description="whether hidden joints count")
-    average: Average = Field(default="joints", description="order of averaging")
-    thresholds: str = Field(default="20-50x20", description="grid of the PCK curve and range of the AUC, mm")
-    note: str = Field(default="", description="where this differs from the code it is named after")
+    visibility: Literal["all", "visible"] = Field(default="all", description="joints that count: all or visible")
+    average: Average = Field(
+        default="joints", description="joints (over samples, then joints), samples (joints, then samples) or pooled"
+    )
+    thresholds: str = Field(
+        default="20-50x20", description="PCK grid and AUC range in mm: LOW-HIGHxPOINTS, zb-20-50x12 or zb-0-50x20"
+    )
+    note: str = Field(default="", description="a remark that reports repeat")
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _root_by_name(cls, value: Any) -> Any:
+        return _joint_index(value)
+
+    @field_validator("bone", "excluded", mode="before")
+    @classmethod
+    def _joints_by_name(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if info.field_name == "bone" and isinstance(value, (list, tuple)) and len(value) != 2:
+            raise ValueError("a bone is two joints, such as wrist,middle_mcp")
+        return tuple(map(_joint_index, value)) if isinstance(value, (list, tuple)) else value
 
     @field_validator("thresholds")
     @classmethod
@@ -109,13 +144,19 @@ class Protocol(BaseModel):
         """Joints that count, in order."""
         return tuple(joint for joint in range(NUM_JOINTS) if joint not in self.excluded)
 
-    def changed(self, **changes: object) -> Protocol:
-        """This protocol with some choices changed, renamed so that nobody takes it for the original."""
-        changes = {key: value for key, value in changes.items() if value is not None and value != getattr(self, key)}
-        if not changes:
+    def changed(self, **changes: Any) -> Protocol:
+        """This protocol with some fields changed, and with a name that says which: ``ge+excluded``.
+
+        Raises:
+            pydantic.ValidationError: the changes are unknown, impossible or contradict each other.
+        """
+        changed = Protocol.model_validate({**self.model_dump(), **changes})
+        if "name" in changes:
+            return changed
+        differing = sorted(key for key, value in changed.model_dump().items() if value != getattr(self, key))
+        if not differing:
             return self
-        name = f"{self.name}+{'+'.join(sorted(changes))}"
-        return Protocol(**{**self.model_dump(), **changes, "name": name})
+        return changed.model_copy(update={"name": f"{self.name}+{'+'.join(differing)}"})
 
     def describe(self) -> str:
         """Every choice in one line, in words."""
@@ -143,6 +184,24 @@ class Protocol(BaseModel):
         return "; ".join(
             (alignment, scale, _JOINT_ZERO[self.joint_zero], counted, visibility, _AVERAGE[self.average], auc)
         )
+
+    def to_yaml(self) -> str:
+        """A file for :func:`load_protocol`, each field with its description."""
+        values: dict[str, Any] = self.model_dump()
+        values["root"] = JOINT_NAMES[self.root]
+        values["bone"], values["excluded"] = (
+            [JOINT_NAMES[joint] for joint in joints] for joints in (self.bone, self.excluded)
+        )
+        lines = []
+        for key, field in type(self).model_fields.items():
+            entry = yaml.safe_dump(
+                {key: values[key]},
+                default_flow_style=None if isinstance(values[key], list) else False,
+                width=10_000,
+                allow_unicode=True,
+            )
+            lines.append(f"{entry.strip()}  # {field.description}")
+        return "\n".join([f"# {self.describe()}", *lines]) + "\n"
 
 
 _UNITS = (
@@ -220,7 +279,7 @@ _ALL = (
 PRESETS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 DEFAULT_PRESETS = ("procrustes", "root-scale", "root")
-"""What ``graphhand evaluate`` prints when nobody asks for anything else."""
+"""What ``graphhand evaluate`` reports where no protocol is chosen."""
 
 
 def preset(name: str) -> Protocol:
@@ -233,3 +292,65 @@ def preset(name: str) -> Protocol:
         return PRESETS[name]
     except KeyError:
         raise ValueError(f"no protocol {name!r}; choose from {', '.join(PRESETS)}") from None
+
+
+def load_protocol(path: str | PathLike[str]) -> Protocol:
+    """A protocol from a YAML or JSON file; a field that the file leaves out has its default.
+
+    Without a ``name`` the file's own name serves. A preset's name is refused where the file differs from the preset.
+
+    Raises:
+        InputError: the file is unreadable, or a key or value is not valid.
+    """
+    data = read_settings(path, "a file that --print-protocol wrote")
+    protocol = validate(Protocol, {"name": Path(path).stem, **data}, path)
+    _refuse_borrowed_name(protocol, str(path))
+    return protocol
+
+
+def choose_protocols(
+    presets: Sequence[str] = (), files: Sequence[str | PathLike[str]] = (), changes: Mapping[str, Any] | None = None
+) -> list[Protocol]:
+    """The protocols of a report: presets, then files, with changes to each of them.
+
+    Args:
+        presets: names. Without presets and files it is :data:`DEFAULT_PRESETS`, or, with changes, one protocol of
+            defaults with these changes.
+        files: for :func:`load_protocol`.
+        changes: fields of :class:`Protocol`.
+
+    Raises:
+        InputError: an unknown name, an unusable file, changes that contradict each other or have no effect on the
+            number, or a name that comes twice.
+    """
+    try:
+        chosen = [preset(name) for name in presets]
+    except ValueError as error:
+        raise InputError("--preset", str(error), "--list-presets explains them") from None
+    chosen += [load_protocol(path) for path in files]
+    if not chosen:
+        chosen = [Protocol()] if changes else [preset(name) for name in DEFAULT_PRESETS]
+    if changes:
+        chosen = [_changed(protocol, changes) for protocol in chosen]
+    names = [protocol.name for protocol in chosen]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError("protocol", f"{', '.join(repeated)} chosen twice", "choose each protocol once")
+    return chosen
+
+
+def _changed(protocol: Protocol, changes: Mapping[str, Any]) -> Protocol:
+    validate(Protocol, {**protocol.model_dump(), **changes}, "protocol")
+    changed = protocol.changed(**changes)
+    if "bone" in changes and changed.scale != "bone":
+        raise InputError("protocol.bone", f"is not read by {changed.name}", "add protocol.scale=bone")
+    if "root" in changes and changed.alignment != "root":
+        raise InputError("protocol.root", f"is not read by {changed.name}", "add protocol.alignment=root")
+    _refuse_borrowed_name(changed, "protocol")
+    return changed
+
+
+def _refuse_borrowed_name(protocol: Protocol, source: str) -> None:
+    """No changed protocol passes for the preset it came from."""
+    if PRESETS.get(protocol.name, protocol) != protocol:
+        raise InputError(source, f"differs from the preset {protocol.name!r}", "give it another name")

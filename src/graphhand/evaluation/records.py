@@ -1,18 +1,31 @@
-"""Predictions beside their ground truth, for a whole data set: what is kept before any protocol is chosen."""
+"""Predictions beside their labels, for a whole data set: what is kept before any protocol is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.errors import InputError
-from graphhand.types import FloatArray
+from graphhand.data.sample import HandDataset, HandSample
+from graphhand.errors import InputError, NoHandError
+from graphhand.io.files import read_mat, read_npz
+from graphhand.skeleton import Joint
+from graphhand.types import FloatArray, Side
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+Unit = Literal["m", "cm", "mm"]
+METRES: dict[Unit, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+
+_MAT_PAIRS = (("est_pose_xyz", "gt_pose_xyz"), ("est", "gt"), ("pred", "gt"), ("pose_est", "pose_gt"))
+_HAND_LENGTH_M = (0.03, 0.3)
+"""Plausible median distance from wrist to middle knuckle; what lies outside is in another unit."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Skipped:
         name: the sample's, as far as it is known.
         reason: one line.
         unreadable: a file is at fault.
-        exempt: the data set leaves it out itself: there is nothing to predict.
+        exempt: the data set leaves the sample out itself: there is nothing to predict.
     """
 
     index: int
@@ -32,6 +45,72 @@ class Skipped:
     reason: str
     unreadable: bool = False
     exempt: bool = False
+
+    @classmethod
+    def by_error(cls, index: int, error: InputError, strict: bool = False) -> Skipped:
+        """A sample that could not be read.
+
+        Raises:
+            InputError: the error itself, where ``strict`` is set and the data set does not leave the sample out.
+        """
+        exempt = isinstance(error, NoHandError)
+        if strict and not exempt:
+            raise error
+        return cls(index, "", str(error), unreadable=not exempt, exempt=exempt)
+
+
+@dataclass(frozen=True)
+class SampleLabels:
+    """The labels of one sample, and the image by which predictions are matched to it.
+
+    Attributes:
+        index: place in the data set.
+        name, side, image_path: see :class:`graphhand.data.HandSample`.
+        joints_m: ``(21, 3)`` metres, camera frame; NaN where not labelled.
+        joints_px: ``(21, 2)`` pixels of the image; NaN where not labelled.
+        visible: ``(21,)``.
+    """
+
+    index: int
+    name: str
+    side: Side
+    joints_m: FloatArray
+    joints_px: FloatArray
+    visible: npt.NDArray[np.bool_]
+    image_path: str = ""
+
+    @classmethod
+    def of(cls, sample: HandSample, index: int) -> SampleLabels:
+        """The labels of a sample."""
+        joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
+        joints_px = sample.joints_px.astype(np.float64)
+        return cls(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.image_path)
+
+
+def read_labels(
+    samples: HandDataset, limit: int | None = None, progress: Progress | None = None, *, strict: bool = False
+) -> tuple[list[SampleLabels], list[Skipped]]:
+    """The labels of a whole data set, for predictions that come from a file.
+
+    Args:
+        samples: the data set.
+        limit: read the first N samples.
+        progress: called after each sample.
+        strict: raise on the first unreadable sample.
+
+    Raises:
+        InputError: a sample is unreadable and ``strict`` is set.
+    """
+    count = len(samples) if limit is None else min(limit, len(samples))
+    labels, skipped = [], []
+    for index in range(count):
+        try:
+            labels.append(SampleLabels.of(samples[index], index))
+        except InputError as error:
+            skipped.append(Skipped.by_error(index, error, strict))
+        if progress:
+            progress(index + 1, count)
+    return labels, skipped
 
 
 @dataclass(frozen=True)
@@ -105,6 +184,24 @@ class PoseRecords:
         )
 
     @classmethod
+    def pair(
+        cls, labels: Sequence[SampleLabels], predicted_m: Any, predicted_px: Any = None, absolute: Any = True
+    ) -> PoseRecords:
+        """Records of samples and what was predicted for them, row by row."""
+        if not labels:
+            return cls.empty()
+        return cls.build(
+            index=[one.index for one in labels],
+            names=[one.name for one in labels],
+            predicted_m=predicted_m,
+            absolute=absolute,
+            predicted_px=predicted_px,
+            truth_m=np.stack([one.joints_m for one in labels]),
+            truth_px=np.stack([one.joints_px for one in labels]),
+            visible=np.stack([one.visible for one in labels]),
+        )
+
+    @classmethod
     def empty(cls) -> PoseRecords:
         """No record."""
         return cls.build(predicted_m=np.zeros((0, 21, 3)), truth_m=np.zeros((0, 21, 3)))
@@ -137,22 +234,79 @@ class PoseRecords:
         return np.asarray(np.isfinite(self.truth_px).all(axis=-1))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a ``.npz`` that :func:`graphhand.evaluation.match.read_npz` and NumPy read."""
+        """Write a ``.npz`` that :meth:`load` and NumPy read."""
         with Path(path).open("wb") as file:  # a file object: NumPy would add a suffix to a path
             np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
+    @classmethod
+    def load(cls, path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
+        """Read predictions with their labels from a ``.npz`` or ``.mat`` file.
+
+        A ``.npz`` holds ``predicted_m`` and ``truth_m`` ``(N, 21, 3)``, and optionally the other attributes of this
+        class. A ``.mat`` holds an estimate and a ground truth ``(N, 21, 3)``: ``est_pose_xyz`` and ``gt_pose_xyz``
+        (as Ge et al.'s code writes), ``est``/``gt``, ``pred``/``gt`` or ``pose_est``/``pose_gt``.
+
+        Args:
+            path: the file.
+            unit: of its 3D joints.
+
+        Raises:
+            InputError: the file is unreadable, or arrays are missing or do not fit.
+        """
+        path = Path(path)
+        arrays = read_mat(path) if path.suffix == ".mat" else read_npz(path)
+        if path.suffix == ".mat":
+            pair = next((pair for pair in _MAT_PAIRS if arrays.keys() >= set(pair)), None)
+            if pair is None:
+                found = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
+                known = ", ".join("/".join(names) for names in _MAT_PAIRS)
+                raise InputError(
+                    path, f"no pair of estimate and truth among {found}", f"name the two arrays one of {known}"
+                )
+            arrays = {name: arrays[name] for name in pair}
+        else:
+            pair = ("predicted_m", "truth_m")
+            missing = set(pair) - arrays.keys()
+            if missing:
+                remedy = "store predictions and ground truth as predicted_m and truth_m, (N, 21, 3)"
+                raise InputError(path, f"no array {', '.join(sorted(missing))}", remedy)
+        remedy = "store N hands of 21 joints, x y z"
+        for name in pair:
+            if arrays[name].dtype.kind not in "fiu":
+                raise InputError(path, f"{name} is not numbers but {arrays[name].dtype}", remedy)
+        predicted, truth = (arrays[name] * METRES[unit] for name in pair)
+        others = {f.name: arrays[f.name] for f in fields(cls) if f.name in arrays and f.name not in pair}
+        try:
+            return cls.build(predicted_m=predicted, truth_m=truth, **others)
+        except (ValueError, TypeError) as error:
+            raise InputError(path, str(error), remedy) from None
+
     def require_metres(self, source: str | PathLike[str]) -> None:
-        """Refuse hands of impossible size, which betray another unit.
+        """Refuse hands of impossible size, which are in another unit.
 
         Raises:
             InputError: the median distance from wrist to middle knuckle is not within 3-30 cm.
         """
         for what, joints in (("predicted", self.predicted_m), ("true", self.truth_m)):
-            lengths = np.linalg.norm(joints[:, 9] - joints[:, 0], axis=-1)
+            lengths = np.linalg.norm(joints[:, Joint.MIDDLE_MCP] - joints[:, Joint.WRIST], axis=-1)
             lengths = lengths[np.isfinite(lengths)]
-            if len(lengths) and not 0.03 <= np.median(lengths) <= 0.3:
-                raise InputError(
-                    source,
-                    f"the {what} hands measure {np.median(lengths):.3g} m from wrist to middle knuckle",
-                    "say the file's unit with --unit mm, cm or m",
-                )
+            if len(lengths) and not _HAND_LENGTH_M[0] <= np.median(lengths) <= _HAND_LENGTH_M[1]:
+                problem = f"the {what} hands measure {np.median(lengths):.3g} m from wrist to middle knuckle"
+                raise InputError(source, problem, "give the file's unit: unit=mm, unit=cm or unit=m")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one run or file, ready to be scored.
+
+    Attributes:
+        records: predictions and labels.
+        skipped: samples without a prediction, in data set order.
+        source: what made the predictions, and how: model, weights, crop, or file.
+        notes: remarks for the reader.
+    """
+
+    records: PoseRecords
+    skipped: Sequence[Skipped]
+    source: dict[str, str]
+    notes: Sequence[str] = ()

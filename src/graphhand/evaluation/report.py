@@ -1,4 +1,4 @@
-"""One evaluation as a whole, printed for people and as JSON: never a number without its protocol."""
+"""The report of an evaluation, as text and as JSON. Every number comes with its protocol."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphhand._version import __version__
+from graphhand.errors import InputError
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.published import published_numbers
-from graphhand.evaluation.records import PoseRecords, Skipped
+from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
 from graphhand.evaluation.regressor import JointRegressor
 from graphhand.evaluation.scoring import (
     BoneScores,
@@ -30,13 +31,13 @@ from graphhand.skeleton import FINGERS
 from graphhand.types import FloatArray
 
 _SHOWN_SKIPPED = 5
-_SAME_DEFINITION = 0.05
-"""Relative difference of mean bone lengths up to which we do not warn of different joint definitions."""
+_MAX_LENGTH_DIFFERENCE = 0.05
+"""Relative difference of mean bone lengths above which the report warns of different joint definitions."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything one run of the evaluation found.
+    """What one run of the evaluation found.
 
     Attributes:
         source: what made the predictions, and how: model, weights, crop, or file.
@@ -87,33 +88,45 @@ class Evaluation:
         }
 
 
-def evaluate_records(
-    records: PoseRecords,
-    skipped: Sequence[Skipped],
+def evaluate(
+    predictions: Predictions,
     protocols: Sequence[Protocol],
     *,
-    source: Mapping[str, str],
-    data: Mapping[str, str],
+    data: Mapping[str, str] | None = None,
     regressor: JointRegressor | None = None,
-    notes: Sequence[str] = (),
 ) -> Evaluation:
-    """Score records under several protocols.
+    """Score predictions under several protocols.
+
+    Args:
+        predictions: what a network or a file predicted.
+        protocols: at least one.
+        data: the data set's own choices, for the report.
+        regressor: applied to the predicted joints first.
 
     Raises:
-        ValueError: the data set has 3D labels and a protocol cannot score any sample.
+        InputError: no sample has a prediction, or the data set has 3D labels and a protocol cannot score any sample.
     """
+    records, skipped, notes = predictions.records, predictions.skipped, predictions.notes
+    if not len(records):
+        reason = f"; the first: {skipped[0].reason}" if skipped else ""
+        source = predictions.source.get("file", "data set")
+        raise InputError(source, f"no sample has a prediction{reason}", "check the paths")
     lengths = definition_lengths_mm(records)
     if regressor is not None:
         records = regressor.apply(records)
     has_3d = bool(records.labelled_3d.any())
     if not has_3d:
         notes = [*notes, "no sample has a 3D label: only errors in the image can be given"]
+    try:
+        scores = [score(records, protocol) for protocol in protocols] if has_3d else []
+    except ValueError as error:
+        raise InputError("protocol", str(error), "choose another protocol") from None
     return Evaluation(
-        source=source,
-        data=data,
+        source=predictions.source,
+        data=data or {},
         records=records,
         skipped=skipped,
-        scores=[score(records, protocol) for protocol in protocols] if has_3d else [],
+        scores=scores,
         pixels=score_pixels(records),
         bones=score_bones(records),
         lengths_mm=lengths,
@@ -143,8 +156,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
         _line(
             console,
             "bones",
-            f"lengths off by {evaluation.bones.length_mm:.2f} mm, directions by {evaluation.bones.direction_deg:.1f} "
-            "degrees, mean over all labelled ones; no scale, no turn",
+            f"mean error of lengths {evaluation.bones.length_mm:.2f} mm, of directions "
+            f"{evaluation.bones.direction_deg:.1f} degrees; no scale or rotation is removed",
         )
     if evaluation.pixels is not None:
         pixels = evaluation.pixels
@@ -163,15 +176,15 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
         console.print(table)
     for note in evaluation.notes:
         _line(console, "note", note)
-    telling = sorted(evaluation.skipped, key=lambda sample: sample.exempt)  # what can be mended comes first
-    for sample in telling[:_SHOWN_SKIPPED]:
+    shown = sorted(evaluation.skipped, key=lambda sample: sample.exempt)  # what can be repaired comes first
+    for sample in shown[:_SHOWN_SKIPPED]:
         _line(console, "skipped", f"{sample.index} {sample.name}: {sample.reason}")
     if len(evaluation.skipped) > _SHOWN_SKIPPED:
-        _line(console, "skipped", f"... and {len(evaluation.skipped) - _SHOWN_SKIPPED} more (all of them with --json)")
+        _line(console, "skipped", f"... and {len(evaluation.skipped) - _SHOWN_SKIPPED} more (--json lists all)")
 
 
 def published_table(evaluation: Evaluation) -> Table | None:
-    """Published numbers of the same data set beside ours; None where we know none."""
+    """Published numbers of the same data set beside ours; None where there are none."""
     rows = published_numbers(evaluation.data.get("dataset", ""))
     if not rows or not evaluation.scores:
         return None
@@ -227,12 +240,12 @@ def _definition_note(evaluation: Evaluation) -> str:
     parts, differ = [], False
     for bone, (predicted, true) in evaluation.lengths_mm.items():
         parts.append(f"{bone} {predicted:.1f} mm predicted, {true:.1f} mm labelled")
-        differ |= abs(predicted - true) > _SAME_DEFINITION * true
+        differ |= abs(predicted - true) > _MAX_LENGTH_DIFFERENCE * true
     note = "; ".join(parts)
     if evaluation.regressor:
         return f"{note} (before the joint regressor)"
     if differ:
-        return f"{note}: the two sides may not mean the same points of the hand; no joint regressor was used"
+        return f"{note}: the joint definitions may differ; no joint regressor was used"
     return f"{note}; no joint regressor was used"
 
 
@@ -246,7 +259,7 @@ def _sample_counts(evaluation: Evaluation) -> str:
 
 
 def _auc_20_50(scores: Scores) -> str:
-    """Our AUC where its range is the published tables' one."""
+    """Our AUC where its range is that of the published tables."""
     low, high = scores.thresholds_mm[[0, -1]]
     return f"{scores.auc:.3f}" if 20 <= low < 22 and high == 50 else ""
 

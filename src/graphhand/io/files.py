@@ -117,13 +117,13 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_mat(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-    """Named variables of a MATLAB file.
+    """Named variables of a MATLAB file; without names, all it holds.
 
     Raises:
         InputError: it is unreadable, cut short, of version 7.3, or lacks a variable.
     """
     try:
-        content = scipy.io.loadmat(path, variable_names=list(names))
+        content = scipy.io.loadmat(path, variable_names=list(names) or None)
     except NotImplementedError:
         raise InputError(path, "a MATLAB 7.3 file", "save it with -v7") from None
     except Exception as error:  # scipy raises whatever its parser stumbles on
@@ -135,14 +135,14 @@ def read_mat(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
-    """Named arrays of an .npz file; object arrays are refused.
+    """Named arrays of an .npz file; without names, all of them. Object arrays are refused.
 
     Raises:
         InputError: it is unreadable, cut short, or lacks an array.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in names}
+            return {name: content[name] for name in names or content.files}
     except KeyError as error:
         raise InputError(path, f"no array {error}", "check that this is the right file") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own
