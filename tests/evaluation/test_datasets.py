@@ -87,7 +87,7 @@ def test_the_wrist_rule_of_stb_moves_the_numbers_and_is_named(tmp_path, dataset,
     means = {}
     for rule in ("ge", "bihand"):
         arguments = ["--weights", tiny_weights, "--dataset", "stb", "--root", root, "--json", tmp_path / "r.json"]
-        result = CliRunner().invoke(app, [*map(str, arguments), "--data-option", f"wrist_rule={rule}"])
+        result = CliRunner().invoke(app, [*map(str, arguments), f"data.wrist_rule={rule}"])
         assert result.exit_code == 0, result.output
         content = json.loads((tmp_path / "r.json").read_text())
         assert rule in content["data"]["wrist_rule"]

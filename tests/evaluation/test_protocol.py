@@ -71,7 +71,7 @@ def test_a_changed_choice_shows_in_the_line_and_in_the_name(changes, fragment):
 
 
 def test_changing_nothing_keeps_the_name():
-    assert preset("paper").changed(alignment="root", root=None) is preset("paper")
+    assert preset("paper").changed(alignment="root", root="wrist") is preset("paper")
 
 
 @pytest.mark.parametrize(

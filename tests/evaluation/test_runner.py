@@ -152,8 +152,8 @@ def test_two_processes_give_the_numbers_of_one_exactly(crops_dir, tiny_weights, 
     script = "from graphhand.cli.evaluate import evaluate; import typer; typer.run(evaluate)"
 
     def start(name, rank=0, world_size=1):
-        arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir, "--batch-size", 2,
-                     "--device", "cpu", "--json", tmp_path / f"{name}.json",
+        arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir, "batch_size=2",
+                     "device=cpu", "--json", tmp_path / f"{name}.json",
                      "--save-predictions", tmp_path / f"{name}.npz"]  # fmt: skip
         environment = {
             **os.environ,

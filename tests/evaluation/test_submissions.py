@@ -96,7 +96,7 @@ def test_ho3ds_evaluation_split_ships_boxes_alone_and_can_be_submitted(tmp_path,
         meta = {"camMat": K, "handJoints3D": np.zeros(3), "handBoundingBox": [100, 90, 220, 230]}
         (folder / "meta" / f"{number:04d}.pkl").write_bytes(pickle.dumps(meta, protocol=2))
     (tmp_path / "evaluation.txt").write_text("".join(f"SM1/{number:04d}\n" for number in range(3)))
-    result, file = submit(tmp_path, tiny_weights, "--dataset", "ho3d", "--strict")
+    result, file = submit(tmp_path, tiny_weights, "--dataset", "ho3d", "strict=true")
     assert result.exit_code == 0, result.output
     assert np.shape(json.loads(file.read_text())[0]) == (3, 21, 3)
     assert "no sample has a 3D label" in result.output
@@ -118,7 +118,7 @@ def test_dexycbs_frames_without_a_hand_are_left_out_as_its_own_evaluation_does(t
         if frame == 1:
             labels = {name: np.full_like(values, -1) for name, values in labels.items()}
         np.savez(sequence / "111" / f"labels_{frame:06d}.npz", **labels)
-    result, file = submit(tmp_path, tiny_weights, "--dataset", "dexycb", "--split", "val", "--strict", "--workers", "1")
+    result, file = submit(tmp_path, tiny_weights, "--dataset", "dexycb", "--split", "val", "strict=true", "workers=1")
     assert result.exit_code == 0, result.output
     assert [line.split(",")[0] for line in file.read_text().splitlines()] == ["0", "2"]
     assert "2 predicted, 1 skipped (0 unreadable, 1 with nothing to predict)" in result.output

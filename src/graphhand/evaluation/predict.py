@@ -118,7 +118,7 @@ class _Cut(NamedTuple):
     """An example with its labels in the image."""
 
     example: HandExample
-    truth: SampleLabels
+    labels: SampleLabels
 
 
 class _Fault(NamedTuple):
@@ -296,15 +296,10 @@ def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device,
     joints_crop_m = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()
     crops = [cut.example.crop for cut in cuts]
-    return PoseRecords.build(
-        index=[cut.truth.index for cut in cuts],
-        names=[cut.truth.name for cut in cuts],
+    return PoseRecords.pair(
+        [cut.labels for cut in cuts],
         predicted_m=np.stack([crop.uncrop_joints(joints) for crop, joints in zip(crops, joints_crop_m)]),
-        absolute=True,
         predicted_px=np.stack([crop.uncrop_points(points) for crop, points in zip(crops, joints_crop_px)]),
-        truth_m=np.stack([cut.truth.joints_m for cut in cuts]),
-        truth_px=np.stack([cut.truth.joints_px for cut in cuts]),
-        visible=np.stack([cut.truth.visible for cut in cuts]),
     )
 
 

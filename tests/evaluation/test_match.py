@@ -1,4 +1,4 @@
-"""Readers of predictions: each format reaches the same records, and bad files are refused in one line."""
+"""Predictions from files: each format gives the same records, and bad files are refused in one line."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import scipy.io
 
 from graphhand.errors import InputError
-from graphhand.evaluation import match as readers
-from graphhand.evaluation import preset, score
-from graphhand.evaluation.match import TruthSample
+from graphhand.evaluation import PoseRecords, preset, score
+from graphhand.evaluation.match import detect_format, read_freihand_json, read_json_lines, read_predictions
+from graphhand.evaluation.records import SampleLabels
 
 HUGE_HAND = json.dumps(
     {"image": "a", "hands": [{"side": "left", "joints_rel_m": [[10**400] * 3] * 21, "joints_px": [[1, 1]] * 21}]}
@@ -20,9 +20,9 @@ HUGE_HAND = json.dumps(
 
 
 @pytest.fixture
-def truth(records):
+def labels(records):
     return [
-        TruthSample(i, name, "left" if i % 2 else "right", records.truth_m[i], records.truth_px[i], records.visible[i])
+        SampleLabels(i, name, "left" if i % 2 else "right", records.truth_m[i], records.truth_px[i], records.visible[i])
         for i, name in enumerate(records.names)
     ]
 
@@ -51,19 +51,17 @@ def write_lines(path, lines):
     return path
 
 
-def read(path, truth):
+def read(path, labels):
     """By whichever reader the file asks for."""
-    kind = readers.sniff(path)
-    if kind == "with truth":
-        return readers.read_with_truth(path)
-    if kind == "freihand":
-        return readers.read_freihand_json(path, truth)
-    return readers.read_json_lines(path, truth)
+    kind = detect_format(path)
+    if kind == "arrays":
+        return read_predictions(path)
+    return read_freihand_json(path, labels) if kind == "freihand" else read_json_lines(path, labels)
 
 
 def test_npz_round_trip(records, tmp_path):
     records.save(tmp_path / "p.npz")
-    again = readers.read_with_truth(tmp_path / "p.npz")
+    again = PoseRecords.load(tmp_path / "p.npz")
     for name in type(records).__dataclass_fields__:
         np.testing.assert_array_equal(getattr(records, name), getattr(again, name))
 
@@ -76,31 +74,31 @@ def test_npz_and_mat_in_any_unit(records, tmp_path, unit, factor):
     )
     expected = score(records, preset("root")).mean_mm
     for file in ("p.npz", "p.mat"):
-        assert readers.sniff(tmp_path / file) == "with truth"
-        got = score(readers.read_with_truth(tmp_path / file, unit), preset("root")).mean_mm
+        assert detect_format(tmp_path / file) == "arrays"
+        got = score(PoseRecords.load(tmp_path / file, unit), preset("root")).mean_mm
         assert got == pytest.approx(expected)
 
 
-def test_a_wrong_unit_is_noticed(records, tmp_path):
+def test_a_wrong_unit_is_refused(records, tmp_path):
     np.savez(tmp_path / "p.npz", predicted_m=records.predicted_m * 1000, truth_m=records.truth_m * 1000)
-    with pytest.raises(InputError, match="--unit"):
-        readers.read_with_truth(tmp_path / "p.npz")
+    with pytest.raises(InputError, match="unit=mm"):
+        read_predictions(tmp_path / "p.npz")
 
 
-def test_freihand_style_json(records, truth, tmp_path):
+def test_freihand_style_json(records, labels, tmp_path):
     path = tmp_path / "pred.json"
     path.write_text(json.dumps([records.predicted_m.tolist(), []]))
-    assert readers.sniff(path) == "freihand"
-    again = readers.read_freihand_json(path, truth)
+    assert detect_format(path) == "freihand"
+    again = read_freihand_json(path, labels)
     assert score(again, preset("freihand-unaligned")).mean_mm == score(records, preset("freihand-unaligned")).mean_mm
     with pytest.raises(InputError, match="30 hands for a data set of 29"):
-        readers.read_freihand_json(path, truth[:29])
+        read_freihand_json(path, labels[:29])
 
 
-def test_json_lines_are_tied_by_image_in_any_order(records, truth, tmp_path):
+def test_json_lines_are_matched_by_image_in_any_order(records, labels, tmp_path):
     path = write_lines(tmp_path / "p.jsonl", [line(records, i) for i in reversed(range(30))])
-    assert readers.sniff(path) == "json lines"
-    again, skipped, counts = readers.read_json_lines(path, truth)
+    assert detect_format(path) == "json lines"
+    again, skipped, counts = read_json_lines(path, labels)
     assert not skipped
     assert counts == {"wrong_side": 0, "error_lines": 0}
     np.testing.assert_allclose(again.predicted_m, records.predicted_m)
@@ -108,14 +106,14 @@ def test_json_lines_are_tied_by_image_in_any_order(records, truth, tmp_path):
     assert again.absolute.all()
 
 
-def test_missed_images_failed_lines_and_wrong_sides_are_counted(records, truth, tmp_path):
+def test_missed_images_failed_lines_and_wrong_sides_are_counted(records, labels, tmp_path):
     lines = [line(records, i) for i in range(1, 28)]
     lines[0] = line(records, 1, side="right", absolute=False)
     lines += [
         {"image": f"x/{records.names[28]}", "error": "unreadable"},
         {"image": f"x/{records.names[29]}", "hands": []},
     ]
-    again, skipped, counts = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), truth)
+    again, skipped, counts = read_json_lines(write_lines(tmp_path / "p.jsonl", lines), labels)
     assert len(again) == 27
     assert [(s.index, s.reason) for s in skipped] == [
         (0, "no line for its image"),
@@ -128,12 +126,12 @@ def test_missed_images_failed_lines_and_wrong_sides_are_counted(records, truth, 
     np.testing.assert_allclose(again.predicted_m[0, 0], 0)
 
 
-def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth, tmp_path):
+def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, labels, tmp_path):
     one = line(records, 0)
     one["hands"] += line(records, 0, side="left")["hands"]  # exact, but another side
     one["hands"] += line(records, 0, shift_px=40)["hands"]
     one["hands"][0]["joints_px"] = (records.predicted_px[0] + 5).tolist()
-    again, _, counts = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", [one]), truth[:1])
+    again, _, counts = read_json_lines(write_lines(tmp_path / "p.jsonl", [one]), labels[:1])
     np.testing.assert_allclose(again.predicted_px[0], records.predicted_px[0] + 5)
     assert counts["wrong_side"] == 0
 
@@ -153,37 +151,37 @@ def test_of_several_hands_the_nearest_of_the_right_side_is_taken(records, truth,
         ("b/1.png", "a/1.png", False),
     ],
 )
-def test_images_match_by_the_end_of_their_path(records, truth, tmp_path, sample, image, same):
-    renamed = TruthSample(0, sample, "right", truth[0].joints_m, truth[0].joints_px, truth[0].visible)
-    other = TruthSample(1, "other", "right", truth[1].joints_m, truth[1].joints_px, truth[1].visible)
+def test_images_match_by_the_end_of_their_path(records, labels, tmp_path, sample, image, same):
+    renamed = SampleLabels(0, sample, "right", labels[0].joints_m, labels[0].joints_px, labels[0].visible)
+    other = SampleLabels(1, "other", "right", labels[1].joints_m, labels[1].joints_px, labels[1].visible)
     lines = [line(records, 0, name=image), line(records, 1, name="other.png")]
-    got, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), [renamed, other])
+    got, skipped, _ = read_json_lines(write_lines(tmp_path / "p.jsonl", lines), [renamed, other])
     assert len(got) == (2 if same else 1)
     assert len(skipped) == (0 if same else 1)
 
 
-def test_two_images_of_one_name_are_not_guessed_between(records, truth, tmp_path):
+def test_an_ambiguous_image_name_matches_nothing(records, labels, tmp_path):
     lines = [line(records, 0, name=f"{d}/1.png") for d in "ab"] + [line(records, 1, name="other.png")]
     samples = [
-        TruthSample(0, "1.png", "right", *(getattr(truth[0], n) for n in ("joints_m", "joints_px", "visible"))),
-        TruthSample(1, "other", "right", *(getattr(truth[1], n) for n in ("joints_m", "joints_px", "visible"))),
+        SampleLabels(0, "1.png", "right", *(getattr(labels[0], n) for n in ("joints_m", "joints_px", "visible"))),
+        SampleLabels(1, "other", "right", *(getattr(labels[1], n) for n in ("joints_m", "joints_px", "visible"))),
     ]
-    _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
+    _, skipped, _ = read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
     assert [s.index for s in skipped] == [0]
 
 
-def test_lines_from_inside_a_folder_are_not_guessed_between_folders(records, truth, tmp_path):
+def test_a_line_that_fits_two_folders_matches_neither(records, labels, tmp_path):
     """SK_color_0.png says no more than that, and two sequences have one."""
-    samples = [replace(truth[k], name=name, image_path="") for k, name in enumerate(("a/1", "b/1", "b/2"))]
+    samples = [replace(labels[k], name=name, image_path="") for k, name in enumerate(("a/1", "b/1", "b/2"))]
     lines = [line(records, 0, name="1.png"), line(records, 2, name="2.png")]
-    _, skipped, _ = readers.read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
+    _, skipped, _ = read_json_lines(write_lines(tmp_path / "p.jsonl", lines), samples)
     assert [s.index for s in skipped] == [0, 1]
 
 
-def test_a_sample_is_tied_by_its_image_whatever_it_is_called(records, truth, tmp_path):
-    samples = [replace(truth[0], name="Anna, 3rd try", image_path="images/0003.jpg")]
+def test_a_sample_is_matched_by_its_image_whatever_its_name(records, labels, tmp_path):
+    samples = [replace(labels[0], name="Anna, 3rd try", image_path="images/0003.jpg")]
     path = write_lines(tmp_path / "p.jsonl", [line(records, 0, name="/data/images/0003.jpg")])
-    got, skipped, _ = readers.read_json_lines(path, samples)
+    got, skipped, _ = read_json_lines(path, samples)
     assert not skipped
     assert got.names.tolist() == ["Anna, 3rd try"]
 
@@ -208,16 +206,16 @@ def test_a_sample_is_tied_by_its_image_whatever_it_is_called(records, truth, tmp
         ("p.json", "[[], []]".encode("utf-16"), "not text in UTF-8"),
         ("p.jsonl", b'{"image": "a", "hands": []}\n{"image": "\xe9"}', "not text in UTF-8"),
         ("p.json", b'[["\xe9"], []]', "not text in UTF-8"),
-        ("p.npz", b"PK\x03\x04 cut short", "not a readable .npz"),
-        ("p.npz", b"", "not a readable .npz"),
-        ("p.mat", b"MATLAB 5.0 but not really", "not a readable .mat"),
+        ("p.npz", b"PK\x03\x04 cut short", "not readable as .npz"),
+        ("p.npz", b"", "not readable as .npz"),
+        ("p.mat", b"MATLAB 5.0 but not really", "not readable as a MATLAB file"),
     ],
 )
-def test_bad_files_are_refused_in_one_line(truth, tmp_path, name, content, problem):
+def test_bad_files_are_refused_in_one_line(labels, tmp_path, name, content, problem):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match=problem) as caught:
-        read(path, truth)
+        read(path, labels)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -243,29 +241,29 @@ def test_a_damaged_npz_is_refused_in_one_line_or_read(records, tmp_path, seed):
 def test_missing_arrays_and_wrong_shapes_are_named(records, tmp_path):
     np.savez(tmp_path / "a.npz", predicted_m=records.predicted_m)
     with pytest.raises(InputError, match="truth_m"):
-        readers.read_with_truth(tmp_path / "a.npz")
+        PoseRecords.load(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", predicted_m=records.predicted_m[:, :5], truth_m=records.truth_m)
     with pytest.raises(InputError, match="predicted_m must have shape"):
-        readers.read_with_truth(tmp_path / "b.npz")
+        PoseRecords.load(tmp_path / "b.npz")
     scipy.io.savemat(tmp_path / "c.mat", {"something": records.truth_m})
     with pytest.raises(InputError, match="among something"):
-        readers.read_with_truth(tmp_path / "c.mat")
+        PoseRecords.load(tmp_path / "c.mat")
 
 
 @pytest.mark.parametrize("values", [np.array(["a", "b"]), np.zeros((2, 21, 3), complex), np.zeros((2, 21, 3), bool)])
 def test_arrays_of_anything_but_numbers_are_refused(records, tmp_path, values):
     np.savez(tmp_path / "p.npz", predicted_m=values, truth_m=records.truth_m)
     with pytest.raises(InputError, match="predicted_m is not numbers"):
-        readers.read_with_truth(tmp_path / "p.npz")
+        PoseRecords.load(tmp_path / "p.npz")
 
 
 def test_a_matlab_struct_is_refused(records, tmp_path):
     scipy.io.savemat(tmp_path / "p.mat", {"est": {"poses": records.predicted_m}, "gt": records.truth_m})
     with pytest.raises(InputError, match="est is not numbers"):
-        readers.read_with_truth(tmp_path / "p.mat")
+        PoseRecords.load(tmp_path / "p.mat")
 
 
 def test_a_pickled_npz_is_not_executed(tmp_path):
     np.savez(tmp_path / "p.npz", predicted_m=np.array([print], dtype=object), truth_m=np.zeros(1))
-    with pytest.raises(InputError, match="not a readable"):
-        readers.read_with_truth(tmp_path / "p.npz")
+    with pytest.raises(InputError, match="not readable as"):
+        PoseRecords.load(tmp_path / "p.npz")
