@@ -13,7 +13,7 @@ from graphhand._version import __version__
 if TYPE_CHECKING:
     from graphhand.data import HandSample, open_dataset
     from graphhand.errors import GraphHandError, InputError
-    from graphhand.evaluation import evaluate_records, predict_dataset
+    from graphhand.evaluation import evaluate, predict_dataset
     from graphhand.hand_model import HandModel
     from graphhand.inference import HandPoseEstimator, HandTracker
     from graphhand.io import LiveCamera, Video, read_image, write_image
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NAMES_OF_MODULES = {
     "data": ("HandSample", "open_dataset"),
     "errors": ("GraphHandError", "InputError"),
-    "evaluation": ("evaluate_records", "predict_dataset"),
+    "evaluation": ("evaluate", "predict_dataset"),
     "hand_model": ("HandModel",),
     "inference": ("HandPoseEstimator", "HandTracker"),
     "io": ("LiveCamera", "Video", "read_image", "write_image"),
@@ -63,7 +63,7 @@ __all__ = [
     "__version__",
     "draw_hands",
     "draw_result",
-    "evaluate_records",
+    "evaluate",
     "load_config",
     "load_generator",
     "open_dataset",
