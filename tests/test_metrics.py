@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from graphhand import metrics
+from graphhand.geometry import root_relative
 from graphhand.skeleton import BONES
 
 
@@ -132,8 +133,8 @@ def test_bones_without_a_labelled_end_or_a_length_do_not_count(rng):
 def test_root_alignment_forgets_translation(rng, root):
     joints = hands(rng, 5)
     moved = joints + rng.normal(size=(5, 1, 3))
-    np.testing.assert_allclose(metrics.root_relative(joints, root), metrics.root_relative(moved, root), atol=1e-15)
-    assert not metrics.root_relative(joints, root)[:, root].any()
+    np.testing.assert_allclose(root_relative(joints, root), root_relative(moved, root), atol=1e-15)
+    assert not root_relative(joints, root)[:, root].any()
 
 
 @pytest.mark.parametrize("bone", [metrics.MIDDLE_PROXIMAL_BONE, metrics.WRIST_MIDDLE_BONE])
@@ -222,7 +223,7 @@ def test_procrustes_never_does_worse_than_root_and_scale(rng):
     predicted, truth = hands(rng, 20), hands(rng, 20)
     squared = {}
     squared["pa"] = metrics.joint_errors_mm(metrics.procrustes_align(predicted, truth), truth)
-    p, g = metrics.root_relative(predicted), metrics.root_relative(truth)
+    p, g = root_relative(predicted), root_relative(truth)
     squared["scale"] = metrics.joint_errors_mm(p * metrics.scale_least_squares(p, g)[:, None, None], g)
     squared["root"] = metrics.joint_errors_mm(p, g)
     sums = {name: (e**2).sum(-1) for name, e in squared.items()}
@@ -322,7 +323,7 @@ def test_area_above_the_curve_is_the_truncated_mean_error(rng):
 
 def test_counting_a_perfect_root_scales_the_mean_by_twenty_twentyfirsts(rng):
     predicted, truth = hands(rng, 30), hands(rng, 30)
-    errors = metrics.joint_errors_mm(metrics.root_relative(predicted), metrics.root_relative(truth))
+    errors = metrics.joint_errors_mm(root_relative(predicted), root_relative(truth))
     assert metrics.average_error(errors[:, 1:]) == pytest.approx(metrics.average_error(errors) * 21 / 20)
     # and it starts the curve at 1/21, the mark by which a root-counting curve is recognised
     assert metrics.pck(errors, [0.0, 1e-9])[0] == pytest.approx(1 / 21)

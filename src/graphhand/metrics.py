@@ -13,7 +13,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
+from graphhand.geometry import alignment
 from graphhand.skeleton import BONES, bone_vectors
 from graphhand.types import BoolArray, FloatArray
 
@@ -143,12 +145,6 @@ def bone_errors(
 # ---------------------------------------------------------------- alignments
 
 
-def root_relative(joints_m: ArrayLike, root: int = 0) -> FloatArray:
-    """``(..., 21, 3)`` minus its own joint ``root``."""
-    joints = _array(joints_m, "joints", 3)
-    return joints - joints[..., root : root + 1, :]
-
-
 def bone_length_m(joints_m: ArrayLike, bone: tuple[int, int] = MIDDLE_PROXIMAL_BONE) -> FloatArray:
     """Length of the segment between two joints, ``(..., 21, 3)`` -> ``(...)`` metres."""
     joints = _array(joints_m, "joints", 3)
@@ -192,7 +188,7 @@ def similarity_transform(
     scale: bool = True,
     reflection: bool = False,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Least-squares similarity ``target ~ s R source + t`` (Umeyama 1991; generalised Procrustes).
+    """Least-squares similarity ``target ~ s R source + t`` (:func:`graphhand.geometry.similarity_transform`).
 
     Args:
         source_m, target_m: ``(..., N, 3)``, N >= 3.
@@ -207,28 +203,9 @@ def similarity_transform(
     Raises:
         ValueError: fewer than three valid points, or all of them in one point.
     """
-    source, target, mask = _pair(source_m, target_m, valid, 3)
-    weight = mask[..., None].astype(np.float64)
-    count = weight.sum(axis=-2, keepdims=True)
-    if np.any(count < 3):
-        raise ValueError(f"Procrustes needs at least 3 labelled joints, a sample has {int(count.min())}")
-    source, target = np.where(mask[..., None], source, 0.0), np.where(mask[..., None], target, 0.0)
-    source_mean = source.sum(axis=-2, keepdims=True) / count
-    target_mean = target.sum(axis=-2, keepdims=True) / count
-    centred_source, centred_target = (source - source_mean) * weight, (target - target_mean) * weight
-    power = (centred_source**2).sum(axis=(-2, -1))
-    if not np.all(power > 0):
-        raise ValueError("Procrustes of a hand with all joints in one point")
-
-    covariance = np.einsum("...ni,...nj->...ij", centred_target, centred_source)
-    U, singular, Vt = np.linalg.svd(covariance)
-    signs = np.ones_like(singular)
-    if not reflection:
-        signs[..., 2] = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
-    R = (U * signs[..., None, :]) @ Vt
-    s = (singular * signs).sum(axis=-1) / power if scale else np.ones_like(power)
-    t = target_mean[..., 0, :] - s[..., None] * np.einsum("...ij,...j->...i", R, source_mean[..., 0, :])
-    return np.asarray(s), R, t
+    pair = _procrustes_input(source_m, target_m, valid)
+    s, R, t = alignment.similarity_transform(*pair, scale=scale, reflection=reflection)
+    return s.numpy(), R.numpy(), t.numpy()
 
 
 def apply_similarity(points_m: ArrayLike, s: FloatArray, R: FloatArray, t: FloatArray) -> FloatArray:
@@ -246,9 +223,22 @@ def procrustes_align(
     reflection: bool = False,
 ) -> FloatArray:
     """The prediction moved onto the truth by :func:`similarity_transform`, ``(..., 21, 3)`` metres."""
-    return apply_similarity(
-        predicted_m, *similarity_transform(predicted_m, truth_m, valid, scale=scale, reflection=reflection)
-    )
+    pair = _procrustes_input(predicted_m, truth_m, valid)
+    return np.asarray(alignment.procrustes_align(*pair, scale=scale, reflection=reflection).numpy())
+
+
+def _procrustes_input(
+    source_m: ArrayLike, target_m: ArrayLike, valid: ArrayLike | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Both hands and the mask as tensors, once a fit is possible."""
+    source, target, mask = _pair(source_m, target_m, valid, 3)
+    count = mask.sum(axis=-1)
+    if np.any(count < 3):
+        raise ValueError(f"Procrustes needs at least 3 labelled joints, a sample has {int(count.min())}")
+    points = np.where(mask[..., None], source, np.nan)
+    if not (np.nanmax(points, axis=-2) > np.nanmin(points, axis=-2)).any(axis=-1).all():
+        raise ValueError("Procrustes of a hand with all joints in one point")
+    return torch.from_numpy(source), torch.from_numpy(target), torch.from_numpy(mask.copy())
 
 
 # ---------------------------------------------------------------- summaries

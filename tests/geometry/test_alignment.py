@@ -57,7 +57,6 @@ def test_agrees_with_the_metric_of_the_same_name(scale, mirrored):
         target = source * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
     expected = metrics.procrustes_align(source, target, scale=scale)
     torch.testing.assert_close(procrustes_align(source, target, scale=scale), torch.from_numpy(expected))
-    torch.testing.assert_close(root_relative(source, 9), torch.from_numpy(metrics.root_relative(source, 9)))
 
 
 def test_the_best_rotation_turns_column_vectors():

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from graphhand import metrics
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.records import PoseRecords
+from graphhand.geometry import root_relative
 from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
 from graphhand.types import FloatArray
 
@@ -165,7 +166,7 @@ def score(records: PoseRecords, protocol: Protocol) -> Scores:
         raise ValueError(f"no sample can be scored under protocol {protocol.name}: {listed}")
 
     aligned = np.full_like(predicted, np.nan)
-    truth = truth - truth[:, protocol.root : protocol.root + 1] if protocol.alignment == "root" else truth
+    truth = root_relative(truth, protocol.root) if protocol.alignment == "root" else truth
     aligned[usable] = _align(predicted[usable], truth[usable], valid[usable], protocol)
     errors = np.full(valid.shape, np.nan)
     errors[usable] = metrics.joint_errors_mm(aligned[usable], truth[usable], valid[usable])
@@ -304,7 +305,7 @@ def _align(predicted: FloatArray, truth: FloatArray, valid: npt.NDArray[np.bool_
         return metrics.procrustes_align(
             predicted, truth, valid, scale=protocol.scale != "none", reflection=protocol.reflection
         )
-    moved = metrics.root_relative(predicted, protocol.root)
+    moved = root_relative(predicted, protocol.root)
     if protocol.scale == "bone":
         moved = moved * metrics.scale_to_bone(moved, truth, protocol.bone)[:, None, None]
     elif protocol.scale == "least_squares":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         best_rotation,
         procrustes_align,
         root_relative,
+        similarity_transform,
     )
     from graphhand.geometry.cameras import (
         fit_translation,
@@ -56,6 +57,7 @@ __all__ = [
     "project_weak_perspective",
     "root_relative",
     "rotation_6d_to_matrix",
+    "similarity_transform",
     "skew_matrix",
     "square_box",
     "unproject",
