@@ -23,7 +23,7 @@ def _seeded() -> None:
 @pytest.fixture(scope="session")
 def tiny_generator() -> Generator:
     """A network of every part, tiny and untrained, made once."""
-    return factories.tiny_generator(image_size=64, shared_backbone=True)
+    return factories.tiny_generator(image_size=64, backbone={"shared": True})
 
 
 @pytest.fixture(scope="session")

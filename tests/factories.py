@@ -26,10 +26,8 @@ Weights = dict[str, torch.Tensor]
 
 TINY_GENERATOR: dict[str, Any] = {
     "image_size": 32,
-    "backbone": "resnet18",
-    "backbone_width": 8,
-    "refinement_blocks": 1,
-    "refinement_width": 8,
+    "backbone": {"name": "resnet18", "width": 8},
+    "refinement": {"blocks": 1, "width": 8},
 }
 TINY_DISCRIMINATOR: dict[str, Any] = {
     "image_size": 16,
@@ -46,12 +44,12 @@ TINY_RECIPE: dict[str, Any] = {
     "discriminator": TINY_DISCRIMINATOR,
     "batch_size": 4,
     "epoch_samples": 12,
-    "mirror": 0.0,
+    "left_hand_negatives": 0.0,
     "stage1": {"epochs": 1},
     "stage2": {"epochs": 1},
     "stage3": {"epochs": 1},
     "log_every": 1,
-    "images": 0,
+    "validation_images": 0,
 }
 
 

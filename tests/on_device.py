@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import pretended_device
+from factories import merge, tiny_generator_config
 from graphhand.data import HandBatch
 from graphhand.data.datasets.synthetic import records
 from graphhand.data.loader import HandLoader
@@ -23,10 +24,10 @@ from graphhand.evaluation import predict as runner
 from graphhand.evaluation.predict import predict_dataset
 from graphhand.inference import HandPoseEstimator
 from graphhand.io import write_image
-from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.models import Generator, MultiSourceConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
 from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import CriticConfig, LossWeights, RenderedSource, parse_config
+from graphhand.training.config import CriticConfig, LossWeights, SyntheticSource, parse_config
 from graphhand.training.sources import RenderedBatches, drawn_batch
 from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
 from graphhand.training.validation import validate
@@ -112,12 +113,13 @@ def same(there: RenderedBatch, here: RenderedBatch, device: torch.device) -> Non
 
 
 GENERATORS: dict[str, dict[str, Any]] = {
-    "the paper's": {"shared_backbone": False},
-    "FC": {"refinement": "fc", "projection": "weak", "refinement_norm": "layer"},
-    "learned graph": {"edge_weights": "edges", "joint_weights": "own", "refinement_features": "sampled"},
+    "the paper's": {"backbone": {"shared": False}},
+    "FC": {"refinement": {"kind": "fc", "width": 64, "norm": "layer"}, "projection": "weak"},
+    "learned graph": {"refinement": {"edges": "tree", "weights": "per_joint", "features": "sampled"}},
     "heatmaps": {
-        "keypoints": True, "refinement_features": "lifted", "edge_weights": "free", "latent_layers": 1,
-        "rotation": "rotation_6d", "pose": "rotation_6d", "backbone": "efficientnet_lite0", "backbone_width": 32,
+        "heatmaps": {}, "refinement": {"features": "lifted", "edges": "free"},
+        "hand_model": {"hidden_layers": 1, "rotation": "rotation_6d", "pose": "rotation_6d"},
+        "backbone": {"name": "efficientnet_lite0", "width": 32},
     },
 }  # fmt: skip
 
@@ -125,14 +127,17 @@ GENERATORS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("options", GENERATORS.values(), ids=GENERATORS)
 def test_the_stages_train_on_the_device(device: torch.device, options: dict[str, Any]) -> None:
     """A step of each, on a batch drawn there: weights end where they do on the CPU, and nobody waits for a result."""
-    config = GeneratorConfig.model_validate(
-        {"image_size": 64, "backbone": "resnet18", "backbone_width": 8, "shared_backbone": True}
-        | {"refinement_blocks": 1, "refinement_width": 8}
-        | options
-    )
+    config = tiny_generator_config(**merge({"image_size": 64, "backbone": {"shared": True}}, options))
     torch.manual_seed(1)
-    networks = (Generator(config), build_discriminator(DiscriminatorConfig(image_size=32)))
-    weights = LossWeights(adversarial=0.01, prior=0.5, keypoints=1.0, heatmaps=60.0, keypoint_depths=1.0, absence=5.0)
+    networks = (Generator(config), build_discriminator(MultiSourceConfig(image_size=32)))
+    weights = LossWeights(
+        adversarial=0.01,
+        intermediate_pose=0.5,
+        heatmap_joints=1.0,
+        heatmaps=60.0,
+        heatmap_depths=1.0,
+        heatmap_background=5.0,
+    )
     ended = []
     for where in (torch.device("cpu"), device):
         torch.manual_seed(2)
@@ -161,10 +166,15 @@ def test_batches_drawn_together_are_those_drawn_one_by_one(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the device several are drawn at once; what is left over at an epoch's end too, and after a resume."""
-    settings = {"batch_size": 2, "epoch_samples": 10, "mirror": 0.5, "train": [{"kind": "rendered", "samples": None}]}
-    config = parse_config(settings | {"generator": {"image_size": 32, "backbone": "resnet18"}}, "test")
+    settings = {
+        "batch_size": 2,
+        "epoch_samples": 10,
+        "left_hand_negatives": 0.5,
+        "train": [{"kind": "synthetic", "samples": None}],
+    }
+    config = parse_config(settings | {"generator": {"image_size": 32, "backbone": {"name": "resnet18"}}}, "test")
     source = config.train[0]
-    assert isinstance(source, RenderedSource)
+    assert isinstance(source, SyntheticSource)
     drawn: list[int] = []
     monkeypatch.setattr(RenderEngine, "at_once", property(lambda self: 5))
     render = RenderEngine.render

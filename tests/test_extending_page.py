@@ -163,7 +163,9 @@ def test_every_way_to_a_data_set_takes_it(my_hands):
 
 
 def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path, monkeypatch):
-    config = GeneratorConfig(image_size=64, backbone="plain-convolutions", backbone_width=8, refinement_width=16)
+    config = GeneratorConfig(
+        image_size=64, backbone={"name": "plain-convolutions", "width": 8}, refinement={"width": 16}
+    )
     generator = Generator(config).eval()
     folder = save_generator(tmp_path / "weights", generator)
     lean = fuse_conv_bn(generator)  # whose layers nobody knows: nothing is folded
@@ -182,8 +184,8 @@ def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path
 def test_what_is_built_in_looks_nothing_up(monkeypatch, tmp_path):
     monkeypatch.setattr(plugins, "entry_points", lambda **group: pytest.fail("looked up"))
     build_backbone("resnet18", 8)
-    GeneratorConfig(backbone="timm/anything")
-    save_generator(tmp_path, Generator(GeneratorConfig(backbone="resnet18", backbone_width=8, refinement="none")))
+    GeneratorConfig(backbone={"name": "timm/anything"})
+    save_generator(tmp_path, Generator(GeneratorConfig(backbone={"name": "resnet18", "width": 8}, refinement=None)))
     load_generator(tmp_path)
     (tmp_path / "hands.jsonl").write_text("", "utf-8")
     open_dataset("plain", tmp_path)
@@ -266,7 +268,7 @@ def test_a_backbone_is_tried_in_the_size_it_will_see_and_left_as_it_was(install)
     net = NET + "class net(Base):\n    def pyramid(self, x):\n        assert x.shape[-1] == 96\n"
     net += "        assert not self.training\n        return super().pyramid(x)"
     install("nets", {"nets.py": net}, {"graphhand.backbones": {"net": "nets:net"}})
-    assert Generator(GeneratorConfig(image_size=96, backbone="net", refinement="none")).backbone.training
+    assert Generator(GeneratorConfig(image_size=96, backbone={"name": "net"}, refinement=None)).backbone.training
 
 
 def test_built_in_names_win_and_clashes_are_named(install, tmp_path):

@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 from graphhand.losses import pose_loss
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import FCRefinementConfig, GCNRefinementConfig
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import Joint
 
-NETWORKS: Mapping[str, Mapping[str, str]] = {
-    "GCN, the paper's": {},
-    "GCN, a part of f for each joint": {"refinement_features": "split"},
-    "GCN, edges learned on the tree": {"edge_weights": "edges"},
-    "GCN, edges learned anywhere": {"edge_weights": "free"},
-    "GCN, weights of its own for each joint": {"joint_weights": "own"},
-    "FC": {"refinement": "fc"},
+NETWORKS: Mapping[str, GCNRefinementConfig | FCRefinementConfig] = {
+    "GCN, the paper's": GCNRefinementConfig(),
+    "GCN, a part of f for each joint": GCNRefinementConfig(features="split"),
+    "GCN, edges learned on the tree": GCNRefinementConfig(edges="tree"),
+    "GCN, edges learned anywhere": GCNRefinementConfig(edges="free"),
+    "GCN, weights of its own for each joint": GCNRefinementConfig(weights="per_joint"),
+    "FC": FCRefinementConfig(kind="fc"),
 }
 BATCH, LEARNING_RATE = 64, 1e-3  # as stage II of configs/ablation_features.yaml
 SHOWN = (Joint.THUMB_CMC, Joint.INDEX_MCP, Joint.LITTLE_MCP, Joint.INDEX_TIP)
@@ -86,10 +86,13 @@ def main() -> None:
     print(f"{platform.machine()}, torch {torch.__version__}, {options.steps} steps; millimetres on {len(unseen)} poses")
     print(f"{'':38} {'mean':>6} " + " ".join(f"{joint.name.lower():>10}" for joint in SHOWN))
     show("the prior", unseen, wanted)
-    for name, changes in NETWORKS.items():
+    for name, config in NETWORKS.items():
         torch.manual_seed(options.seed)
-        config = GeneratorConfig.model_validate(dict(changes))
-        network = (FCRefinement if config.refinement == "fc" else GCNRefinement)(config, options.features)
+        network: GCNRefinement | FCRefinement
+        if isinstance(config, FCRefinementConfig):
+            network = FCRefinement(config, options.features)
+        else:
+            network = GCNRefinement(config, options.features)
         train(network, prior, target, features, options.steps, options.seed)
         with torch.no_grad():
             show(name, refine(network, unseen, others), wanted)

@@ -1,6 +1,6 @@
 """Give weights another configuration that adds to theirs: what is new starts as a new network does, new inputs at zero.
 
-python research/weights/widen.py OLD NEW KEY=VALUE...      KEY=VALUE: of the generator, refinement_features=lifted
+python research/weights/widen.py OLD NEW KEY=VALUE...      KEY=VALUE: of the generator, refinement.features=lifted
 
 OLD is a folder or a bundled name; NEW serves as initial_weights of a training run.
 """
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import torch
-import yaml
 
+from graphhand.config import apply_overrides, validate
 from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.models.checkpoint import load_generator
 
@@ -21,10 +21,10 @@ CODE = "hand_model_module.fc."
 
 def main(old: str, new: Path, changes: list[str]) -> None:
     source, _ = load_generator(old)
-    settings = dict(change.split("=", 1) for change in changes)
-    config = source.config.model_dump() | {key: yaml.safe_load(value) for key, value in settings.items()}
+    config = source.config.model_dump(mode="json")
+    apply_overrides(config, changes, "refinement.features=lifted")
     torch.manual_seed(0)
-    wider = Generator(GeneratorConfig.model_validate(config))
+    wider = Generator(validate(GeneratorConfig, config, "configuration"))
     given, tensors = source.state_dict(), wider.state_dict()
     for name, value in tensors.items():
         if name not in given:

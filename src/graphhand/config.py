@@ -10,19 +10,32 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
 from graphhand.errors import InputError, fault_message
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_NOT_A_SECTION = ("model_type", "dataclass_type")
 
 
 class StrictModel(BaseModel):
     """A section of settings: unknown keys are errors, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def tagged(key: str, default: str) -> Discriminator:
+    """Selects a section of a union by the value of its ``key``; ``default`` where the key is left out.
+
+    ``key`` is the first field of every section in the union, and has one value.
+    """
+
+    def tag(section: Any) -> str:
+        return str(section.get(key, default) if isinstance(section, dict) else getattr(section, key, default))
+
+    return Discriminator(tag)
 
 
 def read_settings(path: str | PathLike[str], example: str) -> dict[str, Any]:
@@ -72,7 +85,9 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str], example: str
         *sections, last = key.split(".")
         node: Any = data
         for section in sections:
-            node = node.setdefault(section, {}) if isinstance(node, dict) else None
+            if isinstance(node, dict) and node.get(section) is None:  # absent, or null in the file
+                node[section] = {}
+            node = node[section] if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise InputError(override, f"{key} is not inside a section", "check the dots in its name")
         node[last] = value
@@ -98,20 +113,29 @@ def validate(model: type[Model], data: dict[str, Any], source: str | PathLike[st
     keys, section = _resolve(model, fault["loc"])
     where = ".".join(keys)
     if fault["type"] in _UNKNOWN_KEY:
-        valid = list(section.model_fields if hasattr(section, "model_fields") else section.__dataclass_fields__)
-        (nearest,) = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.0)
-        remedy = f"did you mean {nearest}? (valid here: {', '.join(valid)})"
-        raise InputError(source, f"unknown key {where}", remedy)
+        raise InputError(source, f"unknown key {where}", did_you_mean(keys[-1], _fields(section)))
+    if fault["type"] == "union_tag_invalid":
+        raise InputError(source, f"{where}: no kind {fault['ctx']['tag']!r}", f"choose {fault['ctx']['expected_tags']}")
+    if fault["type"] in _NOT_A_SECTION:
+        remedy = f"write keys and values below it (valid here: {', '.join(_fields(section))})"
+        raise InputError(source, f"{where}: not a section", remedy)
     problem = f"{where}: {fault_message(fault)}" if where else fault_message(fault)
     raise InputError(source, problem, "correct that value")
 
 
+def did_you_mean(key: str, valid: Iterable[str]) -> str:
+    """The remedy for an unknown key: the nearest valid one, and all of them."""
+    valid = list(valid)
+    (nearest,) = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
+    return f"did you mean {nearest}? (valid here: {', '.join(valid)})"
+
+
 def _resolve(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], Any]:
-    """The keys of a fault's location, without the tags that pydantic adds for unions, and the section they are in."""
+    """The keys of a fault's location, without the tags that pydantic adds for unions, and the section at fault."""
     keys: list[str] = []
     section: Any = model
     candidates = [model]
-    for place, part in enumerate(location):
+    for part in location:
         tagged = [c for c in candidates if len(candidates) > 1 and _tag(c) == part]
         if tagged:
             section, candidates = tagged[0], tagged
@@ -122,16 +146,19 @@ def _resolve(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[l
         keys.append(part)
         if candidates:
             section = candidates[0]
-        if place < len(location) - 1:
-            fields = getattr(section, "model_fields", {})
-            candidates = _sections(fields[part].annotation) if part in fields else []
-    return keys, section
+        fields = getattr(section, "model_fields", {})
+        candidates = _sections(fields[part].annotation) if part in fields else []
+    return keys, candidates[0] if candidates else section
 
 
 def _tag(section: Any) -> Any:
-    """What tells a section of a union from the others: the value of its ``kind``."""
-    field = getattr(section, "model_fields", {}).get("kind")
-    return get_args(field.annotation)[0] if field is not None else None
+    """What tells a section of a union from the others: the value of its first field."""
+    field = next(iter(getattr(section, "model_fields", {}).values()), None)
+    return next(iter(get_args(field.annotation)), None) if field is not None else None
+
+
+def _fields(section: Any) -> list[str]:
+    return list(section.model_fields if hasattr(section, "model_fields") else section.__dataclass_fields__)
 
 
 def _sections(annotation: Any) -> list[Any]:
@@ -139,4 +166,4 @@ def _sections(annotation: Any) -> list[Any]:
     if get_origin(annotation) in (Annotated, Union, UnionType, tuple, list, dict):
         return [section for argument in get_args(annotation) for section in _sections(argument)]
     is_section = hasattr(annotation, "model_fields") or hasattr(annotation, "__dataclass_fields__")
-    return [annotation] if is_section else []
+    return [annotation] if is_section and isinstance(annotation, type) else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from factories import tiny_generator, tiny_generator_config
 from graphhand.ablation.grid import (
     CELLS,
     OPTIONS,
@@ -19,7 +20,7 @@ from graphhand.ablation.grid import (
 from graphhand.ablation.orderings import ORDERINGS
 from graphhand.ablation.tables import PAPER
 from graphhand.errors import InputError
-from graphhand.models import Generator, GeneratorConfig, save_generator
+from graphhand.models import Generator, save_generator
 from graphhand.models.checkpoint import load_initial_state
 from graphhand.training.config import parse_config
 
@@ -91,7 +92,7 @@ def test_the_control_of_stage_two_has_its_schedule_and_seed_but_no_refinement():
     ours, theirs = recipe("I-long-full"), recipe("II-gcn-full")
     assert ours.stage1.model_dump() == theirs.stage2.model_dump()
     assert ours.seed == theirs.seed
-    assert (ours.generator.refinement, theirs.generator.refinement) == ("none", "gcn")
+    assert (ours.generator.refinement, theirs.generator.refinement.kind) == (None, "gcn")
     assert CELLS["I-long-full"].parent == CELLS["II-gcn-full"].parent
 
 
@@ -125,12 +126,30 @@ def test_settings_of_one_stage_do_not_touch_the_cells_of_others():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"edge_weights": "edges"}, {"joint_weights": "own"}, {"refinement_features": "sampled"}, {"pose": "pca"}],
+    [
+        {"refinement": {"edges": "tree"}},
+        {"refinement": {"weights": "per_joint"}},
+        {"refinement": {"features": "sampled"}},
+        {"refinement": {"kind": "fc"}},
+        {"refinement": None},
+        {"hand_model": {"pose": "pca"}},
+    ],
 )
 def test_options_of_the_generator_fit_every_cell(setting):
-    base = parse_config({"generator": setting}, "test")
+    skipped = {"stage2": {"epochs": 0}, "stage3": {"epochs": 0}} if setting == {"refinement": None} else {}
+    base = parse_config({"generator": setting} | skipped, "test")
     for name, cell in CELLS.items():
-        assert recipe(name, base=base).generator.refinement == cell.refinement
+        refinement = recipe(name, base=base).generator.refinement
+        assert ("none" if refinement is None else refinement.kind) == cell.refinement
+
+
+def test_the_fully_connected_refinement_and_the_single_source_discriminator_are_as_wide_as_the_recipes_own():
+    base = parse_config(
+        {"generator": {"refinement": {"width": 32, "blocks": 2}}, "discriminator": {"pose_width": 16}}, "test"
+    )
+    fully_connected, single = recipe("II-fc-full", base=base), recipe("III-gcn-single-full", base=base)
+    assert (fully_connected.generator.refinement.width, fully_connected.generator.refinement.blocks) == (256, 2)
+    assert single.discriminator.width == 64
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -174,8 +193,8 @@ def test_recipes_under_which_cells_would_not_differ_are_refused(setting, match):
 def test_weights_of_stage_one_fill_the_hand_model_and_leave_the_refinement_random(tmp_path, refinement, shared):
     def make(kind, seed):
         torch.manual_seed(seed)
-        small = {"backbone": "resnet18", "backbone_width": 8, "image_size": 32, "refinement_blocks": 1}
-        return Generator(GeneratorConfig(refinement=kind, shared_backbone=shared, refinement_width=4, **small))
+        section = None if kind == "none" else {"kind": kind, "width": 4, "blocks": 1}
+        return Generator(tiny_generator_config(backbone={"shared": shared}, refinement=section))
 
     parent = make("none", 0)
     child, untouched = make(refinement, 1), make(refinement, 1).state_dict()
@@ -186,7 +205,6 @@ def test_weights_of_stage_one_fill_the_hand_model_and_leave_the_refinement_rando
 
 
 def test_weights_with_another_refinement_are_refused(tmp_path):
-    small = {"backbone": "resnet18", "backbone_width": 8, "image_size": 32}
-    save_generator(tmp_path, Generator(GeneratorConfig(refinement="gcn", refinement_width=4, **small)))
+    save_generator(tmp_path, tiny_generator())
     with pytest.raises(InputError, match="does not fit"):
-        load_initial_state(Generator(GeneratorConfig(refinement="fc", refinement_width=4, **small)), tmp_path)
+        load_initial_state(tiny_generator(refinement={"kind": "fc"}), tmp_path)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from factories import merge
 from graphhand.cli import app
 from graphhand.errors import InputError
 from graphhand.inference.benchmark import NETWORK_PARTS, PARTS
@@ -20,11 +21,11 @@ from graphhand.training.config import parse_config
 
 TINY = {
     "device": "cpu",
-    "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
+    "generator": {"image_size": 32, "backbone": {"name": "resnet18", "width": 8}, "refinement": {"width": 8}},
     "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4},
     "batch_size": 4,
     "epoch_samples": 8,
-    "mirror": 0.0,
+    "left_hand_negatives": 0.0,
 }
 runner = CliRunner()
 
@@ -129,13 +130,13 @@ def test_training_times_have_every_stage_and_their_ratio(recipe, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"generator": TINY["generator"] | {"shared_backbone": True}, "accumulate": 2},
+        {"generator": {"backbone": {"shared": True}}, "accumulate": 2},
         {"precision": "bf16-mixed", "channels_last": True, "ema": 0.9},
     ],
 )
 def test_the_recipes_options_are_timed_too(changes):
     calls = []
-    config = parse_config(TINY | changes, "test")
+    config = parse_config(merge(TINY, changes), "test")
     times = time_training(config, repeats=1, warm_up=0, progress=lambda: calls.append(1))
     assert len(calls) == number_of_calls(config, repeats=1, warm_up=0) == 7
     assert times.precision == config.precision
@@ -144,14 +145,14 @@ def test_the_recipes_options_are_timed_too(changes):
 
 def test_without_a_refinement_there_is_stage_one_alone():
     stage = {"epochs": 0}
-    generator = TINY["generator"] | {"refinement": "none"}
+    generator = TINY["generator"] | {"refinement": None}
     config = parse_config(TINY | {"generator": generator, "stage2": stage, "stage3": stage}, "test")
     assert list(time_training(config, repeats=1, warm_up=0).stages) == ["I"]
 
 
 def test_batch_without_two_poses_is_refused():
     with pytest.raises(InputError, match="at least two poses"):
-        time_training(parse_config(TINY | {"mirror": 0.99}, "test"), repeats=1, warm_up=0)
+        time_training(parse_config(TINY | {"left_hand_negatives": 0.99}, "test"), repeats=1, warm_up=0)
 
 
 def test_processor_time_of_several_threads_is_refused(recipe):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from factories import merge
 from graphhand.cli import app
 from graphhand.errors import InputError
 from graphhand.models import Generator, load_generator, save_generator
@@ -17,7 +18,7 @@ from graphhand.training.config import parse_config
 from graphhand.training.validation import WeightAverage
 
 SMALL = {
-    "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
+    "generator": {"image_size": 32, "backbone": {"name": "resnet18", "width": 8}, "refinement": {"width": 8}},
     "epoch_samples": 8,
     "batch_size": 4,
 }
@@ -127,7 +128,7 @@ def test_where_no_file_can_be_written_is_said_before_the_work(tmp_path, monkeypa
 
 def test_a_checkpoint_of_another_network_is_refused(stopped, tmp_path):
     path, states = stopped(None)
-    config = parse_config(SMALL | {"generator": SMALL["generator"] | {"refinement_width": 16}}, "test")
+    config = parse_config(merge(SMALL, {"generator": {"refinement": {"width": 16}}}), "test")
     save_checkpoint(path, Position(), config.model_dump(mode="json"), states)
     with pytest.raises(InputError, match="does not fit its configuration"):
         run("--weights", path, "--format", "safetensors", "--out", tmp_path / "taken")

@@ -52,7 +52,7 @@ def test_beyond_the_edge_the_image_goes_on_reflected(textured):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "breadth", "mirror", "occlusion"})
+    "name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "breadth", "left_hand_negatives", "occlusion"})
 )
 def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
     plain = make_example(textured, SIZE)
@@ -101,7 +101,7 @@ def test_an_image_larger_than_the_table_of_noise_gets_noise_all_over():
 
 
 def test_the_same_rng_gives_the_same_example_and_another_gives_another(textured):
-    everything = Augmentation(blur=0.5, noise=0.5, occlusion=0.5, mirror=0.3)
+    everything = Augmentation(blur=0.5, noise=0.5, occlusion=0.5, left_hand_negatives=0.3)
     for seed in range(20):
         a, b, c = (make_example(textured, SIZE, everything, np.random.default_rng(s)) for s in (seed, seed, seed + 100))
         np.testing.assert_array_equal(a.image, b.image)
@@ -198,7 +198,9 @@ def test_a_sample_whose_joints_are_unlabelled_can_be_occluded(dotted_sample):
     assert not example.labelled.any()
 
 
-@pytest.mark.parametrize(("name", "value"), [("scale", -0.1), ("rotation_deg", 181), ("blur", 1.5), ("mirror", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", -0.1), ("rotation_deg", 181), ("blur", 1.5), ("left_hand_negatives", -1)]
+)
 def test_senseless_settings_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         Augmentation(**{name: value})

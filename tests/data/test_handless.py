@@ -42,7 +42,7 @@ def test_folders_without_images_and_broken_images_are_named(folder, tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, mirror, seed):
     """The whole image's box, with every change that training makes, of which some aim at joints."""
-    everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5, mirror=mirror)
+    everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5, left_hand_negatives=mirror)
     box = np.array([0, 0, 640, 480])
     nothing = dotted_sample(
         seed, is_negative=True, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, visible=np.zeros(21), box_px=box

@@ -26,7 +26,13 @@ class Dotted:
         return self.samples[index]
 
 
-OPTIONS = {"size": 32, "batch_size": 4, "training": True, "augmentation": Augmentation(mirror=0.2), "seed": 7}
+OPTIONS = {
+    "size": 32,
+    "batch_size": 4,
+    "training": True,
+    "augmentation": Augmentation(left_hand_negatives=0.2),
+    "seed": 7,
+}
 
 
 def same(a, b):
@@ -140,7 +146,9 @@ def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample)
 @pytest.mark.parametrize("held", [1, 120 * 160 * 3 * 2, 1 << 30])
 def test_a_batch_is_its_examples_however_many_images_are_read_ahead(dotted_sample, monkeypatch, held):
     data = Dotted(dotted_sample, corrupt=(1, 4))
-    examples = Examples(data, 32, Augmentation(mirror=0.2, occlusion=0.5), seed=3, margin=1.4, replace=True)
+    examples = Examples(
+        data, 32, Augmentation(left_hand_negatives=0.2, occlusion=0.5), seed=3, margin=1.4, replace=True
+    )
     keys = [SampleKey(2, position, index) for position, index in enumerate((5, 1, 0, 4, 7))]
     one_by_one = [examples[key] for key in keys]
     monkeypatch.setattr(loading, "_READ_AHEAD_BYTES", held)

@@ -102,5 +102,5 @@ def tiny_weights(tmp_path_factory):
     from graphhand.models.generator import Generator
 
     torch.manual_seed(0)
-    config = GeneratorConfig(image_size=32, backbone="resnet18", backbone_width=8, refinement_width=16)
+    config = GeneratorConfig(image_size=32, backbone={"name": "resnet18", "width": 8}, refinement={"width": 16})
     return save_generator(tmp_path_factory.mktemp("weights"), Generator(config), {"name": "tiny"})

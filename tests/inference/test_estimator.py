@@ -209,7 +209,7 @@ def test_looking_closer_stops_when_the_crop_settles(
 @pytest.mark.parametrize("margin", [1.4, 2.5])
 def test_crops_have_the_margin_of_the_training(tmp_path: Path, margin: float) -> None:
     config = GeneratorConfig(
-        image_size=32, backbone="resnet18", backbone_width=8, refinement="none", crop_margin=margin
+        image_size=32, backbone={"name": "resnet18", "width": 8}, refinement=None, crop_margin=margin
     )
     folder = save_generator(tmp_path / "net", Generator(config))
     estimator = HandPoseEstimator(folder)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from factories import merge
 from graphhand import HandPoseEstimator
 from graphhand.errors import GraphHandError, InputError
 from graphhand.export.onnx import export_onnx
@@ -26,33 +27,36 @@ onnx = pytest.importorskip("onnx", reason="pip install 'graphhand[onnx]'")
 pytest.importorskip("onnxscript", reason="pip install 'graphhand[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'graphhand[onnx]'")
 
-SMALL = {"image_size": 64, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8, "refinement_blocks": 1}
+SMALL = {"image_size": 64, "backbone": {"name": "resnet18", "width": 8}, "refinement": {"width": 8, "blocks": 1}}
 LIKE_BUNDLED = {
-    **{"backbone": "efficientnet_lite0", "shared_backbone": True, "keypoints": True, "keypoint_width": 16},
-    **{"rotation": "rotation_6d", "pose": "rotation_6d", "refinement_features": "lifted", "latent_layers": 1},
-    **{"keypoint_stride": 4, "edge_weights": "free", "crop_margin": 1.3},
+    "backbone": {"name": "efficientnet_lite0", "shared": True},
+    "heatmaps": {"width": 16, "stride": 4},
+    "hand_model": {"rotation": "rotation_6d", "pose": "rotation_6d", "hidden_layers": 1},
+    "refinement": {"features": "lifted", "edges": "free"},
+    "crop_margin": 1.3,
 }
 NETWORKS = {
     "the paper's": {},
-    "weak perspective, FC": {"projection": "weak", "refinement": "fc", "pose": "pca"},
+    "weak perspective, FC": {
+        "projection": "weak",
+        "refinement": {"kind": "fc", "width": 64},
+        "hand_model": {"pose": "pca"},
+    },
 }
 OTHERS = {
     "sampled features": {
-        "refinement_features": "sampled",
-        "refinement_norm": "layer",
-        "edge_weights": "edges",
-        "joint_weights": "own",
+        "refinement": {"features": "sampled", "norm": "layer", "edges": "tree", "weights": "per_joint"}
     },
-    "split features": {"refinement_features": "split"},
-    "hand model alone": {"refinement": "none", "keypoints": True},
-    "regnet": {"backbone": "regnetx_400mf", "backbone_width": 16, "shared_backbone": True},
+    "split features": {"refinement": {"features": "split"}},
+    "hand model alone": {"refinement": None, "heatmaps": {}},
+    "regnet": {"backbone": {"name": "regnetx_400mf", "width": 16, "shared": True}},
 }
 
 
 def make(changes: dict) -> Generator:
     """A network all of whose parts matter: what training begins at zero is not."""
     torch.manual_seed(0)
-    generator = Generator(GeneratorConfig.model_validate(SMALL | changes))
+    generator = Generator(GeneratorConfig.model_validate(merge(SMALL, changes)))
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -73,7 +77,7 @@ def bundled_alike(tmp_path_factory):
 
 
 def assert_same(exported: OnnxNetwork, generator: Generator) -> None:
-    assert exported.outputs == ([*OUTPUTS, SPREAD] if generator.config.keypoints else [*OUTPUTS])
+    assert exported.outputs == ([*OUTPUTS] if generator.config.heatmaps is None else [*OUTPUTS, SPREAD])
     for rows in (1, 5):
         image, K, known = crops(rows)
         with torch.inference_mode():
@@ -83,7 +87,7 @@ def assert_same(exported: OnnxNetwork, generator: Generator) -> None:
         for name in exported.outputs:
             torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-3, msg=name)
         torch.testing.assert_close(found.joints_m, expected.joints_m, rtol=0, atol=1e-5)
-        assert (found.spread is None) == (not generator.config.keypoints)
+        assert (found.spread is None) == (generator.config.heatmaps is None)
 
 
 def test_every_output_is_torchs_for_any_number_of_crops(bundled_alike):

@@ -274,6 +274,6 @@ def test_missing_timm_is_one_line_with_the_command(monkeypatch):
 
 def test_configuration_names_the_backbones_it_knows():
     with pytest.raises(ValueError, match=r"'resnet1': there are resnet18.*regnetx_400mf.*timm/NAME"):
-        GeneratorConfig(backbone="resnet1")
-    with pytest.raises(ValueError, match="backbone_width is not read"):
-        GeneratorConfig(backbone="timm/mobilenetv3_large_100", backbone_width=32)
+        GeneratorConfig(backbone={"name": "resnet1"})
+    with pytest.raises(ValueError, match="width is not read"):
+        GeneratorConfig(backbone={"name": "timm/mobilenetv3_large_100", "width": 32})

@@ -15,9 +15,10 @@ from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays, write_npz
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.models.checkpoint import CARD_FILE, WEIGHTS_FILE
+from graphhand.models.config import HandModelConfig
 
 CONFIG = GeneratorConfig(
-    backbone="resnet18", backbone_width=8, image_size=64, refinement_width=16, refinement_blocks=1, shared_backbone=True
+    backbone={"name": "resnet18", "width": 8, "shared": True}, image_size=64, refinement={"width": 16, "blocks": 1}
 )
 
 
@@ -49,7 +50,7 @@ def test_the_file_itself_may_be_named(folder):
 
 def test_a_hand_file_that_became_another_is_refused(tmp_path):
     write_npz(tmp_path / "hand.npz", default_arrays())
-    config = CONFIG.model_copy(update={"hand_model": str(tmp_path / "hand.npz")})
+    config = CONFIG.model_copy(update={"hand_model": HandModelConfig(file=str(tmp_path / "hand.npz"))})
     folder = save_generator(tmp_path / "weights", Generator(config))
     load_generator(folder)
     write_npz(tmp_path / "hand.npz", replace(default_arrays(), hands_mean=np.ones(45)))
@@ -107,7 +108,7 @@ def _edit_header(change):
         (lambda folder: (folder / CARD_FILE).write_text("{"), "not JSON"),
         (lambda folder: (folder / CARD_FILE).write_bytes(b"\xff\xfe\x00"), "not JSON"),
         (_edit_header(lambda h: h.update(format="other")), "graphhand-generator"),
-        (_edit_header(lambda h: h["generator"].update(backbone="vgg")), "generator.backbone"),
+        (_edit_header(lambda h: h["generator"]["backbone"].update(name="vgg")), "generator.backbone.name"),
         (_edit_header(lambda h: h.pop("generator")), "generator"),
     ],
 )

@@ -6,22 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from factories import merge
 from graphhand.models import Generator, GeneratorConfig
 from graphhand.models.checkpoint import folded, fuse_conv_bn
 
-SMALL = {"image_size": 64, "refinement_width": 16, "refinement_blocks": 1, "keypoint_width": 16}
+SMALL = {"image_size": 64, "refinement": {"width": 16, "blocks": 1}, "heatmaps": {"width": 16}}
 NETWORKS = {
-    "resnet": {"backbone": "resnet18", "backbone_width": 8},
-    "bottlenecks": {"backbone": "resnet50", "backbone_width": 8, "shared_backbone": True},
-    "regnet": {"backbone": "regnetx_400mf", "backbone_width": 16, "shared_backbone": True},
-    "squeeze and excitation": {"backbone": "regnety_400mf", "backbone_width": 16, "shared_backbone": True},
+    "resnet": {"backbone": {"name": "resnet18", "width": 8}},
+    "bottlenecks": {"backbone": {"name": "resnet50", "width": 8, "shared": True}},
+    "regnet": {"backbone": {"name": "regnetx_400mf", "width": 16, "shared": True}},
+    "squeeze and excitation": {"backbone": {"name": "regnety_400mf", "width": 16, "shared": True}},
     "far-side padding": {
-        "backbone": "efficientnet_lite0",
-        "backbone_width": 16,
-        "shared_backbone": True,
-        "keypoints": True,
-        "keypoint_stride": 4,
-        "refinement_features": "lifted",
+        "backbone": {"name": "efficientnet_lite0", "width": 16, "shared": True},
+        "heatmaps": {"stride": 4},
+        "refinement": {"features": "lifted"},
     },
 }
 
@@ -43,7 +41,7 @@ def _settle(network: nn.Module) -> None:
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def test_a_folded_network_computes_the_same(options):
     torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(**SMALL, **options)).eval()
+    generator = Generator(GeneratorConfig(**merge(SMALL, options))).eval()
     _settle(generator)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     crops = torch.rand(3, 3, 64, 64)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from factories import merge
 from graphhand.errors import InputError
 from graphhand.geometry import matrix_to_axis_angle, project_perspective
 from graphhand.hand_model import HandModel
@@ -16,12 +17,12 @@ from graphhand.models import Generator, GeneratorConfig
 from graphhand.models.heatmaps import POSE_UNIT_M, sample_features
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 
-SMALL = {"backbone": "resnet18", "backbone_width": 8, "image_size": 64, "refinement_width": 16, "refinement_blocks": 2}
+SMALL = {"backbone": {"name": "resnet18", "width": 8}, "image_size": 64, "refinement": {"width": 16, "blocks": 2}}
 K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])
 
 
 def _generator(**options) -> Generator:
-    return Generator(GeneratorConfig(**(SMALL | options)))
+    return Generator(GeneratorConfig(**merge(SMALL, options)))
 
 
 def _randomise(generator: Generator, scale: float = 0.02) -> Generator:
@@ -34,14 +35,16 @@ def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
     with pytest.raises(
         InputError, match=r"'default' has no principal components to leave out; give generator\.hand_model"
     ):
-        _generator(pose="pca", pca_components=6)
+        _generator(hand_model={"pose": "pca", "pca_components": 6})
     components = torch.linalg.qr(torch.randn(45, 45, generator=torch.Generator().manual_seed(0)).double()).Q
     mean = 0.1 * torch.arange(45).double() / 45
     write_npz(
         tmp_path / "hand.npz",
         replace(default_arrays(), hands_components=components.numpy(), hands_mean=mean.numpy()),
     )
-    generator = _randomise(_generator(pose="pca", pca_components=6, hand_model=str(tmp_path / "hand.npz"))).eval()
+    generator = _randomise(
+        _generator(hand_model={"pose": "pca", "pca_components": 6, "file": str(tmp_path / "hand.npz")})
+    ).eval()
     theta = matrix_to_axis_angle(generator(torch.rand(3, 3, 64, 64)).code.theta).flatten(1) - mean.float()
     coefficients = theta @ components.float().T
     assert coefficients[:, :6].abs().max() > 0.01
@@ -51,7 +54,7 @@ def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
 @pytest.mark.parametrize("rotation", ["axis_angle", "rotation_6d"])
 @pytest.mark.parametrize("pose", ["axis_angle", "rotation_6d", "pca"])
 def test_prior_pose_is_equation_1(pose, rotation):
-    generator = _randomise(_generator(pose=pose, rotation=rotation), 0.2).eval()
+    generator = _randomise(_generator(hand_model={"pose": pose, "rotation": rotation}), 0.2).eval()
     output = generator(torch.rand(3, 3, 64, 64), K.expand(3, 3, 3))
     code, hand = output.code, HandModel.default()
     for b in range(3):
@@ -73,13 +76,14 @@ def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
 
 
 @pytest.mark.parametrize(
-    ("refinement", "features"), [("gcn", "pooled"), ("gcn", "split"), ("gcn", "sampled"), ("fc", "pooled")]
+    "features", ["pooled", "split", "sampled", None], ids=["pooled", "split", "sampled", "fully connected"]
 )
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("keypoints", [True, False])
-def test_refinement_starts_as_the_identity(refinement, shared, features, keypoints):
-    options = {"shared_backbone": shared, "refinement_features": features, "keypoints": keypoints}
-    generator = _generator(refinement=refinement, **options).eval()
+@pytest.mark.parametrize("has_heatmaps", [True, False])
+def test_refinement_starts_as_the_identity(shared, features, has_heatmaps):
+    refinement = {"kind": "fc"} if features is None else {"features": features}
+    heatmaps = {} if has_heatmaps else None
+    generator = _generator(backbone={"shared": shared}, refinement=refinement, heatmaps=heatmaps).eval()
     output = generator(torch.rand(2, 3, 64, 64), K.expand(2, 3, 3))
     torch.testing.assert_close(output.refined_m, output.prior_m)
 
@@ -87,7 +91,7 @@ def test_refinement_starts_as_the_identity(refinement, shared, features, keypoin
 @pytest.mark.parametrize("refinement", ["gcn", "fc"])
 def test_refined_pose_is_prior_plus_deformation(refinement):
     # Eq. 2 with f one vector for all joints.
-    generator = _randomise(_generator(refinement=refinement)).eval()
+    generator = _randomise(_generator(refinement={"kind": refinement})).eval()
     image = torch.rand(2, 3, 64, 64)
     output = generator(image, K.expand(2, 3, 3))
     f = generator.refinement_backbone(image).mean((2, 3))
@@ -104,7 +108,7 @@ def test_refined_pose_is_prior_plus_deformation(refinement):
 
 @pytest.mark.parametrize("features", ["pooled", "split", "sampled"])
 def test_every_joint_sees_pose_then_features_then_its_own(features):
-    generator = _randomise(_generator(refinement_features=features)).eval()
+    generator = _randomise(_generator(refinement={"features": features})).eval()
     assert isinstance(generator.refinement, GCNRefinement)
     common, prior = torch.randn(2, generator.backbone.num_features), torch.randn(2, 21, 3) * 0.1
     local = torch.randn(2, 21, generator.backbone.num_features) if features == "sampled" else None
@@ -119,7 +123,7 @@ def test_every_joint_sees_pose_then_features_then_its_own(features):
 
 
 def test_without_refinement_stops_at_the_prior():
-    for generator, options in ((_generator(), {"refine": False}), (_generator(refinement="none"), {})):
+    for generator, options in ((_generator(), {"refine": False}), (_generator(refinement=None), {})):
         output = generator.eval()(torch.rand(1, 3, 64, 64), K[None], **options)
         assert output.refined_m is None
         assert output.pose_m is output.prior_m
@@ -127,8 +131,8 @@ def test_without_refinement_stops_at_the_prior():
 
 def test_two_backbones_unless_shared():
     assert _generator().refinement_backbone is not None
-    assert _generator(shared_backbone=True).refinement_backbone is None
-    assert _generator(refinement="none").refinement_backbone is None
+    assert _generator(backbone={"shared": True}).refinement_backbone is None
+    assert _generator(refinement=None).refinement_backbone is None
 
 
 def test_stage_one_parameters_exclude_the_refinement():
@@ -184,7 +188,7 @@ def test_batch_equals_items():
 
 @pytest.mark.parametrize("features", ["pooled", "split"])
 def test_every_parameter_receives_a_gradient_in_stage_two(features):
-    generator = _randomise(_generator(keypoints=True, refinement_features=features))
+    generator = _randomise(_generator(heatmaps={}, refinement={"features": features}))
     output = generator(torch.rand(4, 3, 64, 64), K.expand(4, 3, 3))
     (output.pose_m.square().sum() + output.joints_px.sum() + output.handedness_logit.sum()).backward()
     assert not [name for name, p in generator.named_parameters() if p.grad is None]
@@ -209,10 +213,10 @@ def test_wrong_crop_size_is_refused():
 
 def test_contradictory_configuration_is_refused():
     with pytest.raises(ValidationError, match="pca"):
-        GeneratorConfig(pca_components=10)
-    unread = {"edge_weights": "free", "joint_weights": "own", "adjacency": "row", "refinement_features": "sampled"}
-    for option in ({name: value} for name, value in unread.items()):
-        with pytest.raises(ValidationError, match=f"{next(iter(option))} is read only when refinement is 'gcn'"):
-            GeneratorConfig(refinement="fc", **option)
+        GeneratorConfig(hand_model={"pca_components": 10})
+    unread = {"edges": "free", "weights": "per_joint", "adjacency": "row", "features": "sampled"}
+    for name, value in unread.items():
+        with pytest.raises(ValidationError, match=rf"refinement\.fc\.{name}\n *Extra"):
+            GeneratorConfig(refinement={"kind": "fc", name: value})
     with pytest.raises(ValidationError, match="extra"):
         GeneratorConfig(backbone_depth=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphhand.models import GeneratorConfig
+from graphhand.models.config import GCNRefinementConfig
 from graphhand.models.graph import GraphConv, GraphResBlock, bones_to_features
 from graphhand.models.refinement import GCNRefinement
 from graphhand.skeleton import BONES, adjacency, incidence_matrix
@@ -29,21 +29,21 @@ def test_graph_conv_is_a_sum_over_neighbours(normalization):
 
 
 @pytest.mark.parametrize("normalization", ["symmetric", "row"])
-@pytest.mark.parametrize("edge_weights", ["edges", "free"])
-def test_learned_adjacency_starts_as_the_fixed_one(normalization, edge_weights):
-    fixed, learned = GraphConv(4, 5, normalization), GraphConv(4, 5, normalization, edge_weights)
+@pytest.mark.parametrize("edges", ["tree", "free"])
+def test_learned_adjacency_starts_as_the_fixed_one(normalization, edges):
+    fixed, learned = GraphConv(4, 5, normalization), GraphConv(4, 5, normalization, edges)
     learned.load_state_dict(fixed.state_dict(), strict=False)
     x = torch.randn(2, 21, 4)
     torch.testing.assert_close(learned(x), fixed(x))
 
 
 @pytest.mark.parametrize(
-    ("edge_weights", "leaves_the_tree", "parameters"), [("edges", False, 21 + 2 * 20), ("free", True, 21 * 21)]
+    ("edges", "leaves_the_tree", "parameters"), [("tree", False, 21 + 2 * 20), ("free", True, 21 * 21)]
 )
-def test_learned_adjacency_moves_where_it_may(edge_weights, leaves_the_tree, parameters):
-    layer = GraphConv(4, 5, "symmetric", edge_weights)
-    (weights,) = (p for name, p in layer.named_parameters() if not name.startswith("linear"))
-    assert weights.numel() == parameters
+def test_learned_adjacency_moves_where_it_may(edges, leaves_the_tree, parameters):
+    layer = GraphConv(4, 5, "symmetric", edges)
+    (learned,) = (p for name, p in layer.named_parameters() if not name.startswith("linear"))
+    assert learned.numel() == parameters
     before = layer.matrix().detach().clone()
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
     for _ in range(3):
@@ -53,13 +53,13 @@ def test_learned_adjacency_moves_where_it_may(edge_weights, leaves_the_tree, par
     after = layer.matrix().detach()
     assert (after - before)[adjacency() > 0].abs().max() > 0.01
     assert bool((after[adjacency() == 0] != 0).any()) == leaves_the_tree
-    if edge_weights == "edges":
+    if edges == "tree":
         assert (after[adjacency() > 0] > 0).all()
         torch.testing.assert_close(after.sum(1), adjacency().sum(1))
 
 
 def test_with_weights_of_its_own_each_joint_is_multiplied_before_it_is_passed_on():
-    layer = GraphConv(4, 5, joint_weights="own")
+    layer = GraphConv(4, 5, weights="per_joint")
     torch.nn.init.normal_(layer.linear.weight)
     torch.nn.init.normal_(layer.linear.bias)
     x, a = torch.randn(2, 21, 4), adjacency()
@@ -72,7 +72,7 @@ def test_with_weights_of_its_own_each_joint_is_multiplied_before_it_is_passed_on
 
 
 def test_weights_of_its_own_begin_as_shared_ones_and_part_in_training():
-    layer = GraphConv(4, 5, joint_weights="own")
+    layer = GraphConv(4, 5, weights="per_joint")
     x = torch.randn(8, 21, 4)
     expected = adjacency() @ (x @ layer.linear.weight[0].T) + layer.linear.bias[0]
     torch.testing.assert_close(layer(x), expected)
@@ -81,9 +81,9 @@ def test_weights_of_its_own_begin_as_shared_ones_and_part_in_training():
         assert parameter.grad.std(dim=0).min() > 0
 
 
-@pytest.mark.parametrize("edge_weights", ["edges", "free"])
-def test_every_layer_of_a_block_learns_its_own_adjacency(edge_weights):
-    block = GraphResBlock(6, 8, edge_weights=edge_weights)
+@pytest.mark.parametrize("edges", ["tree", "free"])
+def test_every_layer_of_a_block_learns_its_own_adjacency(edges):
+    block = GraphResBlock(6, 8, edges=edges)
     block(torch.randn(4, 21, 6)).square().sum().backward()
     learned = [p for name, p in block.named_parameters() if "edge_logits" in name or "extra_adjacency" in name]
     assert len(learned) == 3
@@ -127,12 +127,12 @@ def test_res_block_is_equation_3(norm, training):
 
 
 @pytest.mark.parametrize("at", [0, 3, 7])
-@pytest.mark.parametrize("joint_weights", ["shared", "own"])
-@pytest.mark.parametrize("edge_weights", ["fixed", "edges", "free"])
+@pytest.mark.parametrize("weights", ["shared", "per_joint"])
+@pytest.mark.parametrize("edges", ["fixed", "tree", "free"])
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edge_weights, joint_weights, at):
+def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edges, weights, at):
     torch.manual_seed(0)
-    block = GraphResBlock(12, 8, norm=norm, edge_weights=edge_weights, joint_weights=joint_weights).double()
+    block = GraphResBlock(12, 8, norm=norm, edges=edges, weights=weights).double()
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter)
     x, common = torch.randn(4, 21, 7).double(), torch.randn(4, 5).double().requires_grad_()
@@ -164,9 +164,9 @@ def _fingers_exchanged(joints: torch.Tensor) -> torch.Tensor:
     ("options", "alike"),
     [
         ({}, True),
-        ({"edge_weights": "free"}, False),
-        ({"joint_weights": "own"}, False),
-        ({"refinement_features": "split"}, False),
+        ({"edges": "free"}, False),
+        ({"weights": "per_joint"}, False),
+        ({"features": "split"}, False),
     ],
     ids=str,
 )
@@ -174,7 +174,7 @@ def test_fingers_are_alike_to_the_graph_unless_an_option_tells_joints_apart(opti
     """The tree has five equal branches and every joint is given the same f: what moves a joint is which level of a
     finger it is on and where the prior pose has it, not which finger it is."""
     torch.manual_seed(0)
-    config = GeneratorConfig(refinement_blocks=2, refinement_width=16, **options)
+    config = GCNRefinementConfig(blocks=2, width=16, **options)
     refinement = GCNRefinement(config, 8).double().eval()
     for parameter in refinement.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -144,12 +144,10 @@ def test_each_joint_reads_the_map_at_its_own_pixel():
 @pytest.mark.parametrize("features", ["pooled", "sampled", "lifted"])
 def test_positions_reach_both_poses_and_are_trained(features, stride):
     config = GeneratorConfig(
-        backbone="resnet18",
-        backbone_width=8,
+        backbone={"name": "resnet18", "width": 8},
         image_size=64,
-        keypoints=True,
-        keypoint_stride=stride,
-        refinement_features=features,
+        heatmaps={"stride": stride},
+        refinement={"features": features},
     )
     generator = Generator(config)
     output = generator(torch.rand(2, 3, 64, 64))
@@ -170,7 +168,7 @@ def test_lifting_undoes_projection(perspective):
 
 def test_refinement_is_told_how_far_the_heatmaps_joints_lie_from_the_prior():
     config = GeneratorConfig(
-        backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features="lifted"
+        backbone={"name": "resnet18", "width": 8}, image_size=64, heatmaps={}, refinement={"features": "lifted"}
     )
     generator = Generator(config).eval()
     prior_m = 0.03 * torch.randn(2, 21, 3) * torch.tensor([1.0, 1.0, 0.3])
@@ -189,7 +187,7 @@ def test_refinement_starts_between_the_prior_and_the_lifted_joints():
     torch.manual_seed(0)
     generator = Generator(
         GeneratorConfig(
-            backbone="resnet18", backbone_width=8, image_size=64, keypoints=True, refinement_features="lifted"
+            backbone={"name": "resnet18", "width": 8}, image_size=64, heatmaps={}, refinement={"features": "lifted"}
         )
     ).eval()
     image, intrinsics = torch.rand(2, 3, 64, 64), K.expand(2, 3, 3)
@@ -200,27 +198,17 @@ def test_refinement_starts_between_the_prior_and_the_lifted_joints():
     assert (generator.refinement_lift.grad != 0).any(-1).sum() >= 20  # the wrist's may be zero
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"keypoints": False}, "lifted reads the heatmaps' joints"),
-        ({"keypoints": True, "refinement": "fc"}, "refinement_features is read only when refinement is 'gcn'"),
-    ],
-)
-def test_lifted_features_need_heatmaps_and_a_graph(options, message):
-    with pytest.raises(ValidationError, match=message):
-        GeneratorConfig(refinement_features="lifted", **options)
-
-
-def test_a_stride_of_heatmaps_needs_heatmaps():
-    with pytest.raises(ValidationError, match="keypoint_stride is read only with keypoints"):
-        GeneratorConfig(keypoint_stride=4)
+def test_lifted_features_need_heatmaps():
+    with pytest.raises(ValidationError, match="lifted reads the joints of heatmaps"):
+        GeneratorConfig(refinement={"features": "lifted"})
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_hidden_layers_stand_between_features_and_code(layers):
     config = GeneratorConfig(
-        backbone="resnet18", backbone_width=8, image_size=64, latent_layers=layers, latent_width=24
+        backbone={"name": "resnet18", "width": 8},
+        image_size=64,
+        hand_model={"hidden_layers": layers, "hidden_width": 24},
     )
     module = Generator(config).hand_model_module
     assert sum(isinstance(layer, torch.nn.Linear) for layer in module.hidden) == layers

@@ -157,7 +157,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, spoil, message):
 
 def test_file_of_another_network_or_width_is_refused(tmp_path):
     path = write(classifier_state("resnet18"), tmp_path / "imagenet.pth")
-    with pytest.raises(InputError, match=r"conv1.weight is \(16, 3, 7, 7\), not \(32, 3, 7, 7\).*backbone_width"):
+    with pytest.raises(InputError, match=r"conv1.weight is \(16, 3, 7, 7\), not \(32, 3, 7, 7\).*backbone\.width"):
         load_pretrained(build_backbone("resnet18", 32), path)
     with pytest.raises(InputError, match=r"lacks layer1\.0\.conv3\.weight"):
         load_pretrained(build_backbone("resnet50", WIDTH), path)
@@ -207,7 +207,7 @@ def test_anything_but_a_state_dict_is_refused(tmp_path, contents):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_generators_checkpoint_does_not_need_the_file_again(tmp_path, shared):
-    config = GeneratorConfig(image_size=64, backbone="resnet18", backbone_width=WIDTH, shared_backbone=shared)
+    config = GeneratorConfig(image_size=64, backbone={"name": "resnet18", "width": WIDTH, "shared": shared})
     generator = Generator(config).eval()
     path = write(classifier_state("resnet18"), tmp_path / "imagenet.pth")
     generator.load_pretrained_backbones(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from factories import merge
 from graphhand.errors import InputError
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.models.backbones import build_backbone
@@ -13,13 +14,13 @@ from graphhand.training.trainer import Trainer
 
 TINY = {
     "device": "cpu",
-    "generator": {"image_size": 32, "backbone": "resnet18", "backbone_width": 8, "refinement_width": 8},
+    "generator": {"image_size": 32, "backbone": {"name": "resnet18", "width": 8}, "refinement": {"width": 8}},
     "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4},
-    "train": [{"kind": "rendered", "samples": 4}],
-    "validation": {"kind": "rendered", "seed": 1, "samples": 2},
+    "train": [{"kind": "synthetic", "samples": 4}],
+    "validation": {"kind": "synthetic", "seed": 1, "samples": 2},
     "batch_size": 4,
     "epoch_samples": 4,
-    "images": 0,
+    "validation_images": 0,
     "stage1": {"epochs": 1},
     "stage2": {"epochs": 0},
     "stage3": {"epochs": 0},
@@ -55,8 +56,8 @@ def test_both_backbones_start_from_the_file_and_a_resumed_run_does_without_it(im
 
 @pytest.mark.parametrize("named", ["", "model.safetensors"])
 def test_both_backbones_start_from_a_trained_networks_own_whatever_its_heads(named, tmp_path):
-    heads = {"keypoints": True, "rotation": "rotation_6d", "shared_backbone": True}
-    trained = Generator(GeneratorConfig.model_validate(TINY["generator"] | heads))
+    heads = {"heatmaps": {}, "hand_model": {"rotation": "rotation_6d"}, "backbone": {"shared": True}}
+    trained = Generator(GeneratorConfig.model_validate(merge(TINY["generator"], heads)))
     folder = save_generator(tmp_path / "trained", trained)
     config = parse_config(TINY | {"backbone_weights": str(folder / named)}, "test")
     trainer = Trainer(config, tmp_path / "run", quiet=True)
@@ -72,7 +73,7 @@ def test_a_file_of_imagenet_weights_beside_a_network_of_ours_is_still_one(imagen
 
 
 def test_bundled_weights_lend_their_backbone_by_name(tmp_path):
-    generator = TINY["generator"] | {"backbone": "efficientnet_lite0", "backbone_width": 64}
+    generator = TINY["generator"] | {"backbone": {"name": "efficientnet_lite0", "width": 64}}
     trainer = Trainer(
         parse_config(TINY | {"generator": generator, "backbone_weights": "fast"}, "test"), tmp_path / "run", quiet=True
     )
@@ -87,7 +88,7 @@ def test_another_backbone_is_one_line_that_names_a_tensor(tmp_path):
 
 
 def test_initial_weights_go_over_the_file(imagenet, tmp_path):
-    generator = TINY["generator"] | {"refinement": "none"}
+    generator = TINY["generator"] | {"refinement": None}
     assert Trainer(parse_config(TINY | {"generator": generator}, "test"), tmp_path / "run", quiet=True).run((1,))
     start = {"initial_weights": str(tmp_path / "run" / "stage1"), "backbone_weights": str(imagenet)}
     trainer = Trainer(parse_config(TINY | start, "test"), tmp_path / "next", quiet=True)

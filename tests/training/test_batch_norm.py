@@ -45,7 +45,7 @@ def test_half_precision_stays_half_precision():
 
 
 def test_state_dict_and_parameters_are_the_networks_own():
-    config = GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=32, refinement_width=8)
+    config = GeneratorConfig(backbone={"name": "resnet18", "width": 8}, image_size=32, refinement={"width": 8})
     network = Generator(config)
     names, parameters = list(network.state_dict()), {id(p) for p in network.parameters()}
     synchronise_batch_norm(network, CPU)

@@ -21,8 +21,8 @@ def test_recipe_is_valid(path):
 
 def test_paper_recipe_has_the_papers_numbers():
     config = load_config(next(p for p in CONFIGS if p.name == "paper.yaml"))
-    assert (config.generator.backbone, config.generator.image_size) == ("resnet50", 224)
-    assert not config.generator.shared_backbone
+    assert (config.generator.backbone.name, config.generator.image_size) == ("resnet50", 224)
+    assert not config.generator.backbone.shared
     assert [config.stage(s).learning_rate for s in (1, 2, 3)] == [1e-3, 1e-4, 1e-4]
     assert [config.stage(s).epochs for s in (1, 2, 3)] == [100, 100, 100]
     weights = config.losses
@@ -34,31 +34,44 @@ def test_paper_recipe_has_the_papers_numbers():
     ("override", "message"),
     [
         ("stage1.epoch=3", r"unknown key stage1.epoch; did you mean epochs\?"),
-        ("generator.bakbone=resnet18", r"generator.bakbone; did you mean backbone\?"),
+        ("generator.bakbone.name=resnet18", r"generator.bakbone; did you mean backbone\?"),
+        ("generator.refinement.bloks=2", r"generator.refinement.bloks; did you mean blocks\?"),
+        (
+            "generator.refinement={kind: fc, edges: free}",
+            r"unknown key generator.refinement.edges; .*kind, blocks, width, norm",
+        ),
+        ("discriminator={sources: single, bones: gram}", r"unknown key discriminator.bones; .*sources, width"),
+        ("generator.refinement.kind=mlp", "generator.refinement: no kind 'mlp'; choose 'gcn', 'fc'"),
+        ("generator.backbone=resnet18", "generator.backbone: not a section; .*name, width, shared"),
+        ("generator.refinement=none", "generator.refinement: not a section"),
+        ("train=[{kind: synthetic, render: {sleves: 1}}]", r"unknown key sleves; did you mean sleeves\?"),
         ("bach_size=3", r"did you mean batch_size\?"),
-        ("train=[{kind: rendered, sede: 1}]", r"train.0.sede; did you mean seed\?"),
+        ("train=[{kind: synthetic, sede: 1}]", r"train.0.sede; did you mean seed\?"),
         ("train=[{kind: dataset, name: rhd, rot: /x}]", r"train.0.rot; did you mean root\?"),
         ("augmentation.scal=1", r"augmentation.scal; did you mean scale\?"),
         ("critic.step=2", r"did you mean steps\?"),
-        ("generator.backbone=vgg", "generator.backbone"),
+        ("generator.backbone.name=vgg", "generator.backbone.name"),
         ("batch_size=one", "batch_size"),
         ("seed=99999999999999999999", "seed"),
         ("losses.pose=-1", "losses.pose"),
         ("epoch_samples=3", "epoch_samples is smaller than batch_size"),
-        ("generator.refinement=none", "stages 2 and 3"),
+        ("generator.refinement=null", "stages 2 and 3"),
+        ("generator.refinement.features=lifted", "set heatmaps"),
+        ("generator.heatmaps.stride=4", "losses.heatmap_joints"),
+        ("generator.image_size=100", "multiple of 32"),
         ("augmentation.blur=0.5", "augmentation is not read"),
         ("generator.crop_margin=1.2", "crop_margin is not read"),
-        ("train=[{kind: rendered, switches: {side: left}}]", "switches.side"),
-        ("train=[{kind: rendered, switches: {image_size: 48}}]", "switches.image_size"),
+        ("train=[{kind: synthetic, render: {side: left}}]", "render.side"),
+        ("train=[{kind: synthetic, render: {image_size: 48}}]", "render.image_size"),
         ("frozen_stride=4", "frozen_stride would keep random layers"),
-        ("generator.pca_components=5", "pca_components"),
-        ("augmentation.mirror=0.5", "top level"),
+        ("generator.hand_model.pca_components=5", "pca_components"),
+        ("augmentation.left_hand_negatives=0.5", "top level"),
         ("augmentation.scale=9", "augmentation.scale"),
         ("validation={kind: film}", "film"),
-        ("validation={kind: handless, root: /x}", "validation"),
-        ("train=[{kind: handless, root: /x}]", "handless sources alone"),
-        ("train=[{kind: handless, rot: /x}]", r"train.0.rot; did you mean root\?"),
-        ("losses.absence=1", "handless source"),
+        ("validation={kind: negatives, root: /x}", "validation"),
+        ("train=[{kind: negatives, root: /x}]", "negatives alone"),
+        ("train=[{kind: negatives, rot: /x}]", r"train.0.rot; did you mean root\?"),
+        ("losses.heatmap_background=1", "kind negatives"),
         ("seed", "key=value"),
         ("=3", "key=value"),
         ("seed.more=3", "section"),
@@ -112,7 +125,7 @@ def test_empty_recipe_is_the_default(tmp_path):
 
 
 def test_overrides_reach_into_sections():
-    config = load_config(None, ["stage2.epochs=0.5", "generator.backbone=resnet18", "seed=9", "batch_size=32"])
-    assert (config.stage2.epochs, config.generator.backbone, config.seed) == (0.5, "resnet18", 9)
+    config = load_config(None, ["stage2.epochs=0.5", "generator.backbone.name=resnet18", "seed=9", "batch_size=32"])
+    assert (config.stage2.epochs, config.generator.backbone.name, config.seed) == (0.5, "resnet18", 9)
     assert config.stage2.learning_rate == 1e-4
     assert config.stage_steps(2) == round(0.5 * (config.epoch_samples // 32))

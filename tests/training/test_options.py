@@ -25,11 +25,8 @@ TINY = {
     "threads": 1,
     "generator": {
         "image_size": 32,
-        "backbone": "resnet18",
-        "backbone_width": 8,
-        "shared_backbone": True,
-        "refinement_blocks": 1,
-        "refinement_width": 8,
+        "backbone": {"name": "resnet18", "width": 8, "shared": True},
+        "refinement": {"blocks": 1, "width": 8},
     },
     "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
     "batch_size": 4,
@@ -38,7 +35,7 @@ TINY = {
     "stage2": {"epochs": 1},
     "stage3": {"epochs": 1},
     "log_every": 1,
-    "images": 0,
+    "validation_images": 0,
 }
 
 
@@ -180,11 +177,17 @@ def test_a_run_learns_to_tell_images_without_hands(tmp_path, write_hands):
     (tmp_path / "dark").mkdir()
     for k in range(4):
         write_image(tmp_path / "dark" / f"{k}.png", np.full((40, 40, 3), 10 + 3 * k, np.uint8))
-    handless = {"kind": "handless", "root": str(tmp_path / "dark")}
-    generator = TINY["generator"] | {"keypoints": True}
-    losses = {"keypoints": 1.0, "heatmaps": 120.0, "absence": 20.0, "handedness": 10.0}
+    handless = {"kind": "negatives", "root": str(tmp_path / "dark")}
+    generator = TINY["generator"] | {"heatmaps": {}}
+    losses = {"heatmap_joints": 1.0, "heatmaps": 120.0, "heatmap_background": 20.0, "handedness": 10.0}
     stages = {"stage1": {"epochs": 16, "learning_rate": 5e-3}, "stage2": {"epochs": 0}, "stage3": {"epochs": 0}}
-    options = {"train": [source, handless], "validation": source, "generator": generator, "losses": losses, "mirror": 0}
+    options = {
+        "train": [source, handless],
+        "validation": source,
+        "generator": generator,
+        "losses": losses,
+        "left_hand_negatives": 0,
+    }
     trainer = train(TINY | options | stages, tmp_path / "run")
     images = torch.stack([torch.full((3, 32, 32), 0.05), torch.rand(3, 32, 32)])
     K = torch.tensor([[80.0, 0, 15.5], [0, 80.0, 15.5], [0, 0, 1]]).expand(2, 3, 3)

@@ -21,15 +21,14 @@ from graphhand.training.trainer import Trainer
 RECIPE = {
     "device": "cpu",
     "generator": {
-        "image_size": 96,  # at 64, batch norm's sample of the last map is so small that evaluation differs by 2 mm
-        "backbone": "resnet18",
-        "backbone_width": 32,
-        "rotation": "rotation_6d",
-        "refinement_width": 64,
+        "image_size": 96,
+        "backbone": {"name": "resnet18", "width": 32},
+        "hand_model": {"rotation": "rotation_6d"},
+        "refinement": {"width": 64},
     },
     "discriminator": {"image_size": 32, "image_width": 8},
     "augmentation": dict.fromkeys((field.name for field in fields(Augmentation)), 0.0),
-    "mirror": 0.0,
+    "left_hand_negatives": 0.0,
     "batch_size": 8,
     "epoch_samples": 8,  # every step sees the same eight
     "validation_epochs": 100,
@@ -38,7 +37,7 @@ RECIPE = {
     "stage3": {"epochs": 200, "learning_rate": 3e-4, "schedule": "cosine"},
     "log_every": 50,
     "checkpoint_minutes": 60,
-    "images": 0,
+    "validation_images": 0,
 }
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from factories import hand_batch
 from graphhand.data import HandBatch
 from graphhand.losses import background_heatmap_loss, pose_loss, projection_loss
-from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.models import Generator, GeneratorConfig, MultiSourceConfig, build_discriminator
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.microbatch import freeze_bn_stats, split_batch, triples
 from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
@@ -20,9 +20,9 @@ from graphhand.training.steps import Player, stage_one_step, stage_three_step, s
 SIZE = 32
 ROWS = 8
 GENERATOR = GeneratorConfig(
-    backbone="resnet18", backbone_width=8, image_size=SIZE, refinement_width=8, refinement_blocks=1
+    backbone={"name": "resnet18", "width": 8}, image_size=SIZE, refinement={"width": 8, "blocks": 1}
 )
-DISCRIMINATOR = DiscriminatorConfig(image_size=16, image_width=4, pose_width=4, bone_width=4, fusion_width=4)
+DISCRIMINATOR = MultiSourceConfig(image_size=16, image_width=4, pose_width=4, bone_width=4, fusion_width=4)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import HandModelConfig
 from graphhand.models.generator import CropCameras, Placement
 from graphhand.models.hand_model_module import HandModelModule
 from graphhand.training.distributed import make_fabric
@@ -71,7 +71,7 @@ def test_any_device_that_there_is_can_be_left_to_fabric(precision):
 @pytest.mark.parametrize("known", [True, False], ids=["perspective", "weak"])
 def test_autocast_leaves_geometry_exact(pose, known):
     # What Eq. 1 and the camera make of a given code; bfloat16 would be off by 0.2 mm and 0.2 px on average.
-    module = HandModelModule(GeneratorConfig(pose=pose, rotation="rotation_6d" if pose == "pca" else pose), 1)
+    module = HandModelModule(HandModelConfig(pose=pose, rotation="rotation_6d" if pose == "pca" else pose), 224, 1)
     torch.manual_seed(0)
     z = torch.randn(3, module.fc.out_features)
     module.fc = nn.Identity()  # type: ignore[assignment]

@@ -25,22 +25,20 @@ RECIPE = {
     "threads": 1,
     "generator": {
         "image_size": 64,
-        "backbone": "resnet18",
-        "backbone_width": 8,
-        "refinement_blocks": 1,
-        "refinement_width": 16,
+        "backbone": {"name": "resnet18", "width": 8},
+        "refinement": {"blocks": 1, "width": 16},
     },
     "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
     "batch_size": 8,
     "epoch_samples": 16,
-    "mirror": 0.3,  # processes hold different numbers of rows with a pose
+    "left_hand_negatives": 0.3,  # processes hold different numbers of rows with a pose
     "ema": 0.9,
     "stage1": {"epochs": 1, "learning_rate": 1e-3},
     "stage2": {"epochs": 1, "learning_rate": 1e-4},
     "stage3": {"epochs": 1, "learning_rate": 1e-4, "clip_norm": 10.0},
     "losses": {"adversarial": 1.0},
     "log_every": 1,
-    "images": 0,
+    "validation_images": 0,
 }
 
 

@@ -17,7 +17,7 @@ from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.models import Generator, GeneratorConfig
 from graphhand.training import run_folder
-from graphhand.training.config import RenderedSource, TrainConfig, load_config, parse_config
+from graphhand.training.config import SyntheticSource, TrainConfig, load_config, parse_config
 from graphhand.training.logging import RunLogger, ValidationImages, draw_curves
 from graphhand.training.run_folder import CsvLog, RunFolder, data_record, environment_record, folder_record
 
@@ -85,9 +85,9 @@ def test_what_cannot_be_read_is_noted_by_name(folder, monkeypatch):
     json.dumps(record)
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 11}, {"first": 5}, {"switches": {"antialiasing": 1}}])
+@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 11}, {"first": 5}, {"render": {"antialiasing": 1}}])
 def test_drawn_hands_have_a_checksum_too(change):
-    source = RenderedSource(seed=3, samples=10)
+    source = SyntheticSource(seed=3, samples=10)
     base = {"validation": source.model_dump()}
     record = data_record(parse_config(base | {"train": [source.model_dump()]}, "test"))
     other = data_record(parse_config(base | {"train": [source.model_dump() | change]}, "test"))
@@ -97,7 +97,7 @@ def test_drawn_hands_have_a_checksum_too(change):
 
 def test_a_background_image_counts_as_a_folder_of_them_does(folder):
     def checksum() -> str:
-        source = {"kind": "rendered", "samples": 10, "switches": {"backgrounds": [str(folder / "images" / "a.png")]}}
+        source = {"kind": "synthetic", "samples": 10, "render": {"backgrounds": [str(folder / "images" / "a.png")]}}
         return data_record(parse_config({"train": [source]}, "test"))["train"][0]["sha256"]
 
     before = checksum()
@@ -199,8 +199,8 @@ class Hands:
 
 
 def test_sheet_shows_the_chosen_crops_with_truth_and_prediction(tmp_path):
-    generator = GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=64, refinement="none")
-    config = TrainConfig(generator=generator, stage2={"epochs": 0}, stage3={"epochs": 0}, images=5)
+    generator = GeneratorConfig(backbone={"name": "resnet18", "width": 8}, image_size=64, refinement=None)
+    config = TrainConfig(generator=generator, stage2={"epochs": 0}, stage3={"epochs": 0}, validation_images=5)
     images = ValidationImages(Hands(), config)
     network = Generator(generator).eval()
     path = tmp_path / "validation" / "stage1-step0000001.png"

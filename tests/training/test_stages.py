@@ -12,13 +12,14 @@ from torch import nn
 from factories import change_batch, hand_batch
 from graphhand.data import HandBatch
 from graphhand.losses import pose_loss, pose_prior_loss, shape_prior_loss
-from graphhand.models import DiscriminatorConfig, Generator, GeneratorConfig, build_discriminator
+from graphhand.models import Generator, GeneratorConfig, MultiSourceConfig, build_discriminator
+from graphhand.models.config import HeatmapConfig
 from graphhand.training.config import CriticConfig, LossWeights
 from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step, supervised_loss
 
 SIZE = 64
 CONFIG = GeneratorConfig(
-    backbone="resnet18", backbone_width=8, image_size=SIZE, refinement_width=16, refinement_blocks=1
+    backbone={"name": "resnet18", "width": 8}, image_size=SIZE, refinement={"width": 16, "blocks": 1}
 )
 
 
@@ -69,19 +70,19 @@ def test_the_prior_pose_is_judged_after_stage_one_where_its_weight_says_so():
     torch.manual_seed(0)
     generator, batch = Generator(CONFIG).eval(), make_batch()
     refined = generator(batch.image, batch.K)
-    totals = {weight: supervised_loss(refined, batch, LossWeights(prior=weight)) for weight in (0.0, 2.0)}
+    totals = {weight: supervised_loss(refined, batch, LossWeights(intermediate_pose=weight)) for weight in (0.0, 2.0)}
     prior = pose_loss(refined.prior_m, batch.joints_m, batch.masks.has_3d)
     torch.testing.assert_close(totals[2.0][0] - totals[0.0][0], 2 * prior, rtol=1e-4, atol=1e-3)
-    assert totals[0.0][1]["prior"] == prior
+    assert totals[0.0][1]["intermediate_pose"] == prior
     # in stage I the prior pose is the prediction, which L_pose judges already
     alone = generator(batch.image, batch.K, refine=False)
-    loss, terms = supervised_loss(alone, batch, LossWeights(prior=2.0))
+    loss, terms = supervised_loss(alone, batch, LossWeights(intermediate_pose=2.0))
     assert loss == supervised_loss(alone, batch, LossWeights())[0]
-    assert "prior" not in terms
+    assert "intermediate_pose" not in terms
 
 
 def test_stage_three_moves_both_players_and_reports_both_losses():
-    generator, discriminator = Generator(CONFIG), build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    generator, discriminator = Generator(CONFIG), build_discriminator(MultiSourceConfig(image_size=32, image_width=4))
     before = snapshot(generator), snapshot(discriminator)
     terms = stage_three_step(
         make_player(generator), make_player(discriminator), make_batch(), LossWeights(), CriticConfig()
@@ -92,7 +93,7 @@ def test_stage_three_moves_both_players_and_reports_both_losses():
 
 
 def test_generator_update_leaves_the_discriminator_as_its_own_update_left_it():
-    generator, discriminator = Generator(CONFIG), build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    generator, discriminator = Generator(CONFIG), build_discriminator(MultiSourceConfig(image_size=32, image_width=4))
     discriminator_player = make_player(discriminator)
     after_own_update = {}
 
@@ -107,7 +108,7 @@ def test_generator_update_leaves_the_discriminator_as_its_own_update_left_it():
 
 
 def test_both_kinds_of_triples_meet_the_same_weights():
-    discriminator = build_discriminator(DiscriminatorConfig(image_size=32, image_width=4))
+    discriminator = build_discriminator(MultiSourceConfig(image_size=32, image_width=4))
     other = copy.deepcopy(discriminator)
     batch, weights = make_batch(), LossWeights(adversarial=0.0)
     stage_three_step(make_player(Generator(CONFIG)), make_player(discriminator, 0.0), batch, weights, CriticConfig())
@@ -205,16 +206,18 @@ def test_mirrored_negatives_teach_the_handedness_head_only():
 
 
 def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
-    generator = Generator(CONFIG.model_copy(update={"keypoints": True}))
+    generator = Generator(CONFIG.model_copy(update={"heatmaps": HeatmapConfig()}))
     batch = make_batch()
     no = torch.zeros(6, dtype=torch.bool)
     handless = change_batch(batch, is_negative=~no, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
-    weights = LossWeights(keypoints=1.0, heatmaps=120.0, keypoint_depths=1.0, prior=1.0, absence=5.0)
+    weights = LossWeights(
+        heatmap_joints=1.0, heatmaps=120.0, heatmap_depths=1.0, intermediate_pose=1.0, heatmap_background=5.0
+    )
     total, terms = supervised_loss(generator(batch.image, batch.K), handless, weights)
-    assert float(terms["absence"]) > 0
-    assert total.item() == pytest.approx(float(terms["handedness"] + 5 * terms["absence"]), rel=1e-5)
+    assert float(terms["heatmap_background"]) > 0
+    assert total.item() == pytest.approx(float(terms["handedness"] + 5 * terms["heatmap_background"]), rel=1e-5)
     _, of_hands = supervised_loss(generator(batch.image, batch.K), batch, weights)
-    assert float(of_hands["absence"]) == 0
+    assert float(of_hands["heatmap_background"]) == 0
 
 
 @pytest.mark.parametrize("name", ["is_right", "is_negative"])

@@ -33,22 +33,19 @@ TINY = {
     "threads": 1,
     "generator": {
         "image_size": 32,
-        "backbone": "resnet18",
-        "backbone_width": 8,
-        "shared_backbone": True,
-        "refinement_blocks": 1,
-        "refinement_width": 8,
+        "backbone": {"name": "resnet18", "width": 8, "shared": True},
+        "refinement": {"blocks": 1, "width": 8},
     },
     "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
     "batch_size": 4,
     "epoch_samples": 12,
-    "mirror": 0.2,
+    "left_hand_negatives": 0.2,
     "stage1": {"epochs": 2, "learning_rate": 1e-3},
     "stage2": {"epochs": 2, "learning_rate": 1e-4, "schedule": "cosine"},
     "stage3": {"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
     "log_every": 1,
     "checkpoint_minutes": 0,
-    "images": 0,
+    "validation_images": 0,
 }
 
 
@@ -182,7 +179,7 @@ def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_pa
     assert_same(dict(generator.state_dict()), weights(uninterrupted / "stage3"))
     other = parse_config(
         fine_tuning.model_dump(mode="json")
-        | {"generator": TINY["generator"] | {"keypoints": True}, "losses": {"keypoints": 1.0}},
+        | {"generator": TINY["generator"] | {"heatmaps": {}}, "losses": {"heatmap_joints": 1.0}},
         "test",
     )
     with pytest.raises(InputError, match=r"lacks .*; give the recipe the generator section of the model\.json"):
@@ -378,7 +375,7 @@ def test_the_fine_tuning_recipe_goes_on_from_the_bundled_weights(hands, tmp_path
     (root / "hands.jsonl").write_text("\n".join(told) + "\n", "utf-8")
     recipe = yaml.safe_load((Path(__file__).parents[2] / "configs" / "finetune.yaml").read_text("utf-8"))
     recipe["train"][0]["root"] = recipe["validation"]["root"] = str(root)
-    short = {"device": "cpu", "threads": 1, "batch_size": 4, "epoch_samples": 8, "images": 0, "log_every": 1}
+    short = {"device": "cpu", "threads": 1, "batch_size": 4, "epoch_samples": 8, "validation_images": 0, "log_every": 1}
     recipe |= short | {"stage2": recipe["stage2"] | {"epochs": 1, "warmup_steps": 0}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
     out = tmp_path / "run"

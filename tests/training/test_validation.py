@@ -18,7 +18,9 @@ SIZE, CPU = 32, torch.device("cpu")
 def generator() -> nn.Module:
     torch.manual_seed(0)
     return Generator(
-        GeneratorConfig(backbone="resnet18", backbone_width=8, image_size=SIZE, refinement_blocks=1, refinement_width=8)
+        GeneratorConfig(
+            backbone={"name": "resnet18", "width": 8}, image_size=SIZE, refinement={"blocks": 1, "width": 8}
+        )
     )
 
 

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graphhand.errors import InputError
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import (
+    FCRefinementConfig,
+    GCNRefinementConfig,
+    GeneratorConfig,
+    HeatmapConfig,
+    MultiSourceConfig,
+    SingleSourceConfig,
+)
 from graphhand.training.config import TrainConfig, parse_config
 
 
@@ -41,25 +48,29 @@ class Option:
     rival: str | None = None
 
 
+FC_WIDTH = 8
+"""Channels of the fully connected refinement per channel of the GCN's joints, so that neither is starved."""
+SINGLE_SOURCE_WIDTH = 4
+"""Channels of the single-source discriminator per channel of the multi-source one's pose GCN."""
+
 _HEATMAPS = {
-    "generator.keypoints": True,
-    "losses.keypoints": 1.0,
+    "generator.heatmaps": HeatmapConfig().model_dump(),
+    "losses.heatmap_joints": 1.0,
     "losses.heatmaps": 200.0,
-    "losses.keypoint_depths": 0.5,
+    "losses.heatmap_depths": 0.5,
 }
-_FEATURES = "generator.refinement_features"
+_FEATURES = "generator.refinement.features"
+_POSE, _ROTATION = "generator.hand_model.pose", "generator.hand_model.rotation"
 
 OPTIONS: dict[str, Option] = {
     "split": Option("a part of the features for each joint", {_FEATURES: "split"}),
     "sampled": Option("features sampled where each joint projects", {_FEATURES: "sampled"}),
-    "edges": Option("edge weights learned on the tree", {"generator.edge_weights": "edges"}),
-    "free": Option("edge weights learned anywhere", {"generator.edge_weights": "free"}),
-    "own": Option("weights of its own for each joint", {"generator.joint_weights": "own"}),
-    "turn-6d": Option("6D c_r", {"generator.rotation": "rotation_6d"}, "turn-6d"),
-    "all-6d": Option(
-        "6D c_r and theta", {"generator.rotation": "rotation_6d", "generator.pose": "rotation_6d"}, "all-6d"
-    ),
-    "hidden": Option("two hidden layers before z", {"generator.latent_layers": 2}, "hidden"),
+    "edges": Option("edge weights learned on the tree", {"generator.refinement.edges": "tree"}),
+    "free": Option("edge weights learned anywhere", {"generator.refinement.edges": "free"}),
+    "own": Option("weights of its own for each joint", {"generator.refinement.weights": "per_joint"}),
+    "turn-6d": Option("6D c_r", {_ROTATION: "rotation_6d"}, "turn-6d"),
+    "all-6d": Option("6D c_r and theta", {_ROTATION: "rotation_6d", _POSE: "rotation_6d"}, "all-6d"),
+    "hidden": Option("two hidden layers before z", {"generator.hand_model.hidden_layers": 2}, "hidden"),
     "heatmaps": Option("heatmaps and depths find the joints first", _HEATMAPS, "heatmaps"),
     "heatmaps-sampled": Option(
         "heatmaps, and features sampled where they found the joint",
@@ -75,7 +86,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "heatmaps-fine": Option(
         "lifted likewise from heatmaps of half the stride",
-        {**_HEATMAPS, _FEATURES: "lifted", "generator.keypoint_stride": 4},
+        {**_HEATMAPS, _FEATURES: "lifted", "generator.heatmaps": HeatmapConfig(stride=4).model_dump()},
         "heatmaps-fine",
         rival="heatmaps-lifted",
     ),
@@ -237,12 +248,15 @@ def cell_config(base: TrainConfig, cell: Cell, seed: int, start: Path | None) ->
     data: dict[str, Any] = base.model_dump(mode="json")
     data["seed"] = 3 * seed + cell.schedule - 1
     data["initial_weights"] = None if start is None else str(start)
-    data["generator"]["refinement"] = cell.refinement
-    data["discriminator"]["sources"] = cell.sources
-    if cell.sources == "single":  # which feels neither bones nor how sources are joined
-        data["discriminator"] = {k: v for k, v in data["discriminator"].items() if k not in ("bones", "fusion")}
+    data["generator"]["refinement"] = _gcn(base.generator).model_dump()
     if cell.option is not None:
         change(data, OPTIONS[cell.option].settings)
+    if cell.refinement == "none":
+        data["generator"]["refinement"] = None
+        data["generator"]["backbone"]["shared"] = False  # which it does not feel
+    elif cell.refinement == "fc":
+        data["generator"]["refinement"] = _fc(base.generator).model_dump()
+    data["discriminator"] = _discriminator(base, cell.sources).model_dump()
     if cell.variant in ("base", "dir"):
         data["losses"]["bone_length"] = 0.0
     if cell.variant in ("base", "len"):
@@ -250,15 +264,36 @@ def cell_config(base: TrainConfig, cell: Cell, seed: int, start: Path | None) ->
     settings = data[f"stage{cell.schedule}"]
     for stage in (1, 2, 3):
         data[f"stage{stage}"] = settings if stage == cell.stage else {"epochs": 0}
-    if cell.refinement != "gcn":
-        unfelt = {"adjacency", "edge_weights", "joint_weights", "refinement_features"}
-        if cell.refinement == "none":
-            unfelt |= {"shared_backbone", *(key for key in GeneratorConfig.model_fields if "refinement_" in key)}
-        data["generator"] = {key: value for key, value in data["generator"].items() if key not in unfelt}
     if cell.stage < 3:
         data["losses"]["adversarial"] = 0.0
         del data["critic"], data["discriminator"]
     return parse_config(data, f"recipe of cell {cell.name}")
+
+
+def _gcn(generator: GeneratorConfig) -> GCNRefinementConfig:
+    """The recipe's GCN, or one with an eighth of the width of its fully connected refinement."""
+    refinement = generator.refinement or GCNRefinementConfig()
+    if isinstance(refinement, GCNRefinementConfig):
+        return refinement
+    return GCNRefinementConfig(blocks=refinement.blocks, width=refinement.width // FC_WIDTH, norm=refinement.norm)
+
+
+def _fc(generator: GeneratorConfig) -> FCRefinementConfig:
+    """The recipe's fully connected refinement, or the counterpart of its GCN: ``FC_WIDTH`` times as wide."""
+    if isinstance(generator.refinement, FCRefinementConfig):
+        return generator.refinement
+    gcn = _gcn(generator)
+    return FCRefinementConfig(kind="fc", blocks=gcn.blocks, width=FC_WIDTH * gcn.width, norm=gcn.norm)
+
+
+def _discriminator(base: TrainConfig, sources: str) -> MultiSourceConfig | SingleSourceConfig:
+    """The recipe's discriminator, or its counterpart with other sources."""
+    discriminator = base.discriminator
+    if discriminator.sources == sources:
+        return discriminator
+    if isinstance(discriminator, MultiSourceConfig):
+        return SingleSourceConfig(sources="single", width=SINGLE_SOURCE_WIDTH * discriminator.pose_width)
+    return MultiSourceConfig()
 
 
 def cell_steps(base: TrainConfig, cell: Cell) -> int:

@@ -177,7 +177,7 @@ def _preamble(results: Sequence[Result]) -> list[str]:
 
 def _test_set(result: Result) -> str:
     test = result["test_set"]
-    if test["kind"] == "rendered":
+    if test["kind"] == "synthetic":
         return f"rendered, seed {test['seed']}"
     options = ", ".join(f"{key} {value}" for key, value in test["options"].items())
     return test["name"] + (f", {options}" if options else "")

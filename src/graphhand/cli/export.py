@@ -75,7 +75,7 @@ def export(
         raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
     size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
-    if file_format == "onnx" and generator.config.hand_model != DEFAULT_HAND:
+    if file_format == "onnx" and generator.config.hand_model.file != DEFAULT_HAND:
         typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
 
 

@@ -37,7 +37,7 @@ def make_example(
     """
     if augmentation is not None and rng is None:
         raise ValueError("augmentation needs an rng")
-    negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.mirror)
+    negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.left_hand_negatives)
     flip = (sample.side == "left") != negative
     height, width = sample.image.shape[:2]
     K = Camera.of_image(width, height).K if sample.K is None else sample.K

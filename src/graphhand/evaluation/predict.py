@@ -236,7 +236,9 @@ def predict_with_weights(
         )  # fmt: skip
     except ValueError as error:
         raise InputError("--dataset", str(error), "check --root, --split and data.KEY=VALUE") from None
-    stage = f"final ({generator.config.refinement} refinement)" if pose == "final" else "prior (hand model alone)"
+    refinement = generator.config.refinement
+    kind = "none" if refinement is None else refinement.kind
+    stage = f"final ({kind} refinement)" if pose == "final" else "prior (hand model alone)"
     source = {
         "weights": str(weights),
         "model": str(card.get("name", weights)),

@@ -121,8 +121,8 @@ def time_prediction(
     return PredictionTimes(
         model=estimator.model,
         network={
-            "backbone": config.backbone,
-            "width": config.backbone_width,
+            "backbone": config.backbone.name,
+            "width": config.backbone.width,
             "backbones": 2 if generator.refinement_backbone is not None else 1,
             "image_size": config.image_size,
             "parameters": sum(p.numel() for p in generator.parameters()),

@@ -2,7 +2,7 @@
 
 from graphhand.models.backbones import Backbone, build_backbone
 from graphhand.models.checkpoint import bundled_weights, load_generator, save_generator
-from graphhand.models.config import DiscriminatorConfig, GeneratorConfig
+from graphhand.models.config import GeneratorConfig, MultiSourceConfig, SingleSourceConfig
 from graphhand.models.discriminator import MultiSourceDiscriminator, SingleSourceDiscriminator, build_discriminator
 from graphhand.models.generator import Generator, GeneratorOutput
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
@@ -10,7 +10,6 @@ from graphhand.models.refinement import FCRefinement, GCNRefinement
 
 __all__ = [
     "Backbone",
-    "DiscriminatorConfig",
     "FCRefinement",
     "GCNRefinement",
     "Generator",
@@ -18,7 +17,9 @@ __all__ = [
     "GeneratorOutput",
     "HandModelModule",
     "LatentCode",
+    "MultiSourceConfig",
     "MultiSourceDiscriminator",
+    "SingleSourceConfig",
     "SingleSourceDiscriminator",
     "build_backbone",
     "build_discriminator",

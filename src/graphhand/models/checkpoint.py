@@ -42,7 +42,7 @@ def fuse_conv_bn(generator: Generator) -> Generator:
     Args:
         generator: in evaluation mode; left as it is.
     """
-    if generator.config.backbone not in BACKBONES:  # whose convolutions may feed more than their normalisation
+    if generator.config.backbone.name not in BACKBONES:  # whose convolutions may feed more than their normalisation
         lean = copy.deepcopy(generator)
     else:
         size, device = generator.config.image_size, next(generator.parameters()).device
@@ -110,7 +110,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     )
 
 
-FORMAT = "graphhand-generator-1"
+FORMAT = "graphhand-generator-2"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _REFINEMENT = "refinement"
@@ -156,7 +156,7 @@ def save_generator(
         "hand_model": generator.hand_model_module.hand_model.fingerprint,
         "card": card or {},
     }
-    package = backbone_package(generator.config.backbone)
+    package = backbone_package(generator.config.backbone.name)
     if package is not None:
         header[_PACKAGE] = package
     write_text_atomically(folder / CARD_FILE, json.dumps(header, indent=2) + "\n")
@@ -187,7 +187,7 @@ def load_generator(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "generator"
         remedy = "was it written by another version of GraphHand?"
-        if where == "backbone" and _PACKAGE in header:  # the file's own words, so no more than a hint
+        if where == "backbone.name" and _PACKAGE in header:  # the file's own words, so no more than a hint
             remedy = f"it says that its backbone is of the package {str(header[_PACKAGE])[:80]!r}, not installed here"
         raise InputError(folder / CARD_FILE, f"generator.{where}: {fault_message(first)}", remedy) from None
     generator = Generator(config)
@@ -195,7 +195,7 @@ def load_generator(
     if trained_with not in (None, hand.fingerprint):
         raise InputError(
             folder / CARD_FILE,
-            f"trained with another hand than {config.hand_model!r} is here",
+            f"trained with another hand than {config.hand_model.file!r} is here",
             f"put back the one whose fingerprint is {trained_with} (`graphhand hand show` tells a file's)",
         )
     path = folder / WEIGHTS_FILE

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from graphhand.devices import full_precision
-from graphhand.models.config import DiscriminatorConfig
+from graphhand.models.config import MultiSourceConfig, SingleSourceConfig
 from graphhand.models.graph import GraphConv, bones_to_features
 from graphhand.models.heatmaps import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS, incidence_matrix
@@ -75,13 +75,13 @@ class MultiSourceDiscriminator(nn.Module):
 
     The paper puts one fully connected layer on the concatenation. Taken literally that is a sum of three scores, one
     per source: its gradient with respect to the pose does not depend on the image, so it cannot tell whether the two
-    belong together, the very reason given for the image's presence. ``fusion="mlp"`` (the default) has one hidden
-    layer there; ``fusion="linear"`` is the literal reading.
+    belong together, the very reason given for the image's presence. A ``fusion_width`` (the default) puts a
+    hidden layer there; ``fusion_width=None`` is the literal reading.
     """
 
     incidence: Tensor
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: MultiSourceConfig) -> None:
         super().__init__()
         self.config = config
         self.image_encoder = ImageEncoder(config.image_size, config.image_width)
@@ -92,7 +92,7 @@ class MultiSourceDiscriminator(nn.Module):
         self.bone_encoder = spectral_norm(nn.Linear(bone_features, config.bone_width))
         features = self.image_encoder.num_features + self.pose_encoder.num_features + config.bone_width
         self.fusion: nn.Module | None = None
-        if config.fusion == "mlp":
+        if config.fusion_width is not None:
             self.fusion = spectral_norm(nn.Linear(features, config.fusion_width))
             features = config.fusion_width
         self.score = spectral_norm(nn.Linear(features, 1))
@@ -117,9 +117,9 @@ class MultiSourceDiscriminator(nn.Module):
 class SingleSourceDiscriminator(nn.Module):
     """Table III's comparison: a fully connected network that sees the pose alone."""
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: SingleSourceConfig) -> None:
         super().__init__()
-        width = 4 * config.pose_width
+        width = config.width
         self.layers = nn.ModuleList(
             spectral_norm(nn.Linear(a, b)) for a, b in ((3 * NUM_JOINTS, width), (width, width), (width, width))
         )
@@ -134,6 +134,10 @@ class SingleSourceDiscriminator(nn.Module):
             return self.score(x).squeeze(1)
 
 
-def build_discriminator(config: DiscriminatorConfig) -> MultiSourceDiscriminator | SingleSourceDiscriminator:
-    """The discriminator that a configuration names."""
-    return MultiSourceDiscriminator(config) if config.sources == "multi" else SingleSourceDiscriminator(config)
+def build_discriminator(
+    config: MultiSourceConfig | SingleSourceConfig,
+) -> MultiSourceDiscriminator | SingleSourceDiscriminator:
+    """The discriminator of a configuration."""
+    if isinstance(config, SingleSourceConfig):
+        return SingleSourceDiscriminator(config)
+    return MultiSourceDiscriminator(config)

@@ -23,7 +23,7 @@ from graphhand.geometry import (
     unproject,
 )
 from graphhand.models.backbones import Backbone, build_backbone, load_pretrained
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import GCNRefinementConfig, GeneratorConfig
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
 from graphhand.models.heatmaps import (
     NUM_JOINT_FEATURES,
@@ -125,7 +125,7 @@ class Placement:
 
 
 READ_FROM_MAP = ("sampled", "lifted")
-"""``refinement_features`` for which each joint reads the feature map at its own pixel."""
+"""``refinement.features`` for which each joint reads the feature map at its own pixel."""
 NUM_LIFTED = 3
 MAX_LIFTED_M = 0.3
 """Joints of the heatmaps further than this from the prior pose are not where a joint can be."""
@@ -184,35 +184,38 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = GeneratorConfig() if config is None else config
-        self.backbone = build_backbone(config.backbone, config.backbone_width, config.image_size)
+        self.backbone = self._build_backbone()
         num_features = self.backbone.num_features
         self.heatmap_head: KeypointHead | None = None
-        if config.keypoints:
+        if config.heatmaps is not None:
             self.heatmap_head = KeypointHead(
-                self.backbone.pyramid_features, config.keypoint_width, config.keypoint_stride
+                self.backbone.pyramid_features, config.heatmaps.width, config.heatmaps.stride
             )
             num_features += NUM_POSITION_FEATURES
-        self.hand_model_module = HandModelModule(config, num_features)
+        self.hand_model_module = HandModelModule(config.hand_model, config.image_size, num_features)
         self.handedness_head = nn.Linear(num_features, 1)
         self.refinement_backbone: Backbone | None = None
         self.refinement: GCNRefinement | FCRefinement | None = None
         self.refinement_lift: nn.Parameter | None = None
-        if config.refinement != "none":
-            if not config.shared_backbone:
-                self.refinement_backbone = build_backbone(config.backbone, config.backbone_width, config.image_size)
-            if config.refinement == "gcn":
-                local = 0
-                if config.refinement_features in READ_FROM_MAP:
-                    # With heatmaps: their own map, read where they found the joint, and what they say of it.
-                    local = (
-                        config.keypoint_width + NUM_JOINT_FEATURES if config.keypoints else self.backbone.num_features
-                    )
-                if config.refinement_features == "lifted":
-                    local += NUM_LIFTED
-                    self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, NUM_LIFTED), 0.5))
-                self.refinement = GCNRefinement(config, num_features, local)
-            else:
-                self.refinement = FCRefinement(config, num_features)
+        if config.refinement is not None and not config.backbone.shared:
+            self.refinement_backbone = self._build_backbone()
+        if isinstance(config.refinement, GCNRefinementConfig):
+            num_local = 0
+            if config.refinement.features in READ_FROM_MAP:
+                # With heatmaps: their own map, read where they found the joint, and what they say of it.
+                num_local = self.backbone.num_features
+                if config.heatmaps is not None:
+                    num_local = config.heatmaps.width + NUM_JOINT_FEATURES
+            if config.refinement.features == "lifted":
+                num_local += NUM_LIFTED
+                self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, NUM_LIFTED), 0.5))
+            self.refinement = GCNRefinement(config.refinement, num_features, num_local)
+        elif config.refinement is not None:
+            self.refinement = FCRefinement(config.refinement, num_features)
+
+    def _build_backbone(self) -> Backbone:
+        backbone = self.config.backbone
+        return build_backbone(backbone.name, backbone.width, self.config.image_size)
 
     def hand_model_parameters(self) -> list[nn.Parameter]:
         """The parameters that stage I trains."""
@@ -271,7 +274,10 @@ class Generator(nn.Module):
                 if keypoints is not None:
                     features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
             start, local = prior, None
-            if isinstance(self.refinement, GCNRefinement) and self.config.refinement_features in READ_FROM_MAP:
+            if (
+                isinstance(self.config.refinement, GCNRefinementConfig)
+                and self.config.refinement.features in READ_FROM_MAP
+            ):
                 local = self._local_features(feature_map, prior, keypoints, placement)
             if self.refinement_lift is not None and keypoints is not None and local is not None:
                 offset = self._lifted(prior, keypoints, cameras)

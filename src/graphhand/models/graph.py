@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from graphhand.skeleton import NUM_JOINTS, adjacency
 
-EdgeWeights = Literal["fixed", "edges", "free"]
-JointWeights = Literal["shared", "own"]
+Edges = Literal["fixed", "tree", "free"]
+Weights = Literal["shared", "per_joint"]
 
 
 class JointLinear(nn.Module):
@@ -41,21 +41,21 @@ class GraphConv(nn.Module):
 
     A is a constant in the paper. As an option each layer learns its own, which starts as that constant:
 
-    - ``"edges"`` weighs the edges of the tree: a softmax over each joint's neighbours and itself, as in SemGCN (Zhao
+    - ``"tree"`` weighs the edges of the tree: a softmax over each joint's neighbours and itself, as in SemGCN (Zhao
       et al., CVPR 2019), scaled so that each row keeps the sum it has in the constant;
     - ``"free"`` adds any 21x21 matrix, so that joints without a common bone may listen to each other, as in 2s-AGCN
       (Shi et al., CVPR 2019) and HOPE-Net (Doosti et al., CVPR 2020).
 
-    W and b are the same for all joints in the paper. As an option (``"own"``) each joint has its own, W_j by which it
-    is multiplied before A takes it to its neighbours: pre-aggregation, the best way of not sharing for bodies (Liu et
-    al., ECCV 2020).
+    W and b are the same for all joints in the paper. As an option (``"per_joint"``) each joint has its own, W_j by
+    which it is multiplied before A takes it to its neighbours: pre-aggregation, the best way of not sharing for bodies
+    (Liu et al., ECCV 2020).
 
     Args:
         in_channels: channels per joint coming in.
         out_channels: channels per joint going out.
         normalization: see :func:`graphhand.skeleton.adjacency`.
-        edge_weights: ``"fixed"``, ``"edges"`` or ``"free"``.
-        joint_weights: ``"shared"`` or ``"own"``.
+        edges: ``"fixed"``, ``"tree"`` or ``"free"``.
+        weights: ``"shared"`` or ``"per_joint"``.
 
     Shapes:
         ``(B, 21, in_channels)`` -> ``(B, 21, out_channels)``.
@@ -68,26 +68,26 @@ class GraphConv(nn.Module):
         in_channels: int,
         out_channels: int,
         normalization: Literal["symmetric", "row"] = "symmetric",
-        edge_weights: EdgeWeights = "fixed",
-        joint_weights: JointWeights = "shared",
+        edges: Edges = "fixed",
+        weights: Weights = "shared",
     ) -> None:
         super().__init__()
-        self.linear = (nn.Linear if joint_weights == "shared" else JointLinear)(in_channels, out_channels)
+        self.linear = (nn.Linear if weights == "shared" else JointLinear)(in_channels, out_channels)
         a = adjacency(normalization)
         self.register_buffer("adjacency", a, persistent=False)
-        self.edge_weights = edge_weights
-        if edge_weights == "edges":
+        self.edges = edges
+        if edges == "tree":
             self.edge_logits = nn.Parameter(a[a > 0].log())
-        elif edge_weights == "free":
+        elif edges == "free":
             self.extra_adjacency = nn.Parameter(torch.zeros_like(a))
 
     def matrix(self) -> Tensor:
         """A, ``(21, 21)``."""
         a = self.adjacency
-        if self.edge_weights == "edges":
+        if self.edges == "tree":
             logits = torch.full_like(a, -torch.inf).masked_scatter(a > 0, self.edge_logits)
             return a.sum(1, keepdim=True) * logits.softmax(1)
-        return a + self.extra_adjacency if self.edge_weights == "free" else a
+        return a + self.extra_adjacency if self.edges == "free" else a
 
     def forward(self, x: Tensor, common: Tensor | None = None, at: int = 0) -> Tensor:
         """The layer on ``x``; with ``common``, on ``x`` whose joints all have those channels too.
@@ -137,15 +137,15 @@ class GraphResBlock(nn.Module):
         out_channels: int,
         normalization: Literal["symmetric", "row"] = "symmetric",
         norm: Literal["batch", "layer"] = "batch",
-        edge_weights: EdgeWeights = "fixed",
-        joint_weights: JointWeights = "shared",
+        edges: Edges = "fixed",
+        weights: Weights = "shared",
     ) -> None:
         super().__init__()
-        self.conv1 = GraphConv(in_channels, out_channels, normalization, edge_weights, joint_weights)
+        self.conv1 = GraphConv(in_channels, out_channels, normalization, edges, weights)
         self.norm1 = JointNorm(out_channels, norm)
-        self.conv2 = GraphConv(out_channels, out_channels, normalization, edge_weights, joint_weights)
+        self.conv2 = GraphConv(out_channels, out_channels, normalization, edges, weights)
         self.norm2 = JointNorm(out_channels, norm)
-        self.skip = GraphConv(in_channels, out_channels, normalization, edge_weights, joint_weights)
+        self.skip = GraphConv(in_channels, out_channels, normalization, edges, weights)
 
     def forward(self, x: Tensor, common: Tensor | None = None, at: int = 0) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x, common, at)))

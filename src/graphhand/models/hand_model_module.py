@@ -11,7 +11,7 @@ from graphhand.devices import full_precision
 from graphhand.errors import InputError
 from graphhand.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from graphhand.hand_model import HandModel
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import NUM_PCA_COMPONENTS, HandModelConfig
 
 NUM_POSE_JOINTS = 15
 SCALE_RANGE = 0.3
@@ -52,34 +52,36 @@ class HandModelModule(nn.Module):
     camera too: where the wrist is in the crop and how many pixels a metre spans there, three more numbers of the code.
 
     Args:
-        config: the generator's configuration.
+        config: of the hand model and its latent code.
+        image_size: side of the crop, pixels.
         num_features: length of the feature vector.
 
     Raises:
         InputError: the hand cannot be read, is a left one, or has no principal components of which to take some.
     """
 
-    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+    def __init__(self, config: HandModelConfig, image_size: int, num_features: int) -> None:
         super().__init__()
-        self.config = config
-        self.hand_model = HandModel.load(config.hand_model)
+        self.config, self.image_size = config, image_size
+        self.hand_model = HandModel.load(config.file)
         if self.hand_model.side != "right":
             raise InputError(
-                f"generator.hand_model {config.hand_model}",
+                f"generator.hand_model.file {config.file}",
                 "is a left hand",
                 "give the right one: left hands are mirrored",
             )
         components = self.hand_model.hands_components
-        if config.pca_components < len(components) and torch.equal(components, torch.eye(len(components))):
+        num_components = config.pca_components or NUM_PCA_COMPONENTS
+        if num_components < len(components) and torch.equal(components, torch.eye(len(components))):
             raise InputError(
-                "generator.pca_components",
-                f"the hand {config.hand_model!r} has no principal components to leave out",
-                "give generator.hand_model a file that has: MANO's, or one of research/benchmarks/principal_poses.py",
+                "generator.hand_model.pca_components",
+                f"the hand {config.file!r} has no principal components to leave out",
+                "give generator.hand_model.file one that has: MANO's, or one of research/benchmarks/principal_poses.py",
             )
         self.hand_model.requires_grad_(False)
         per_joint = 6 if config.pose == "rotation_6d" else 3
         sizes = {
-            "theta": config.pca_components if config.pose == "pca" else NUM_POSE_JOINTS * per_joint,
+            "theta": num_components if config.pose == "pca" else NUM_POSE_JOINTS * per_joint,
             "beta": self.hand_model.num_shape,
             "rotation": 6 if config.rotation == "rotation_6d" else 3,
             "translation": 3,
@@ -89,9 +91,9 @@ class HandModelModule(nn.Module):
         }
         self.sizes = sizes
         self.hidden = nn.Sequential()
-        for _ in range(config.latent_layers):
-            self.hidden.extend((nn.Linear(num_features, config.latent_width), nn.ReLU(inplace=True)))
-            num_features = config.latent_width
+        for _ in range(config.hidden_layers):
+            self.hidden.extend((nn.Linear(num_features, config.hidden_width), nn.ReLU(inplace=True)))
+            num_features = config.hidden_width
         self.fc = nn.Linear(num_features, sum(sizes.values()))
         # Start near the rest pose: a random code is a crumpled hand, and its gradients are wild.
         nn.init.normal_(self.fc.weight, std=1e-3)
@@ -107,7 +109,7 @@ class HandModelModule(nn.Module):
         """Predict the latent code z from pooled features ``(B, C)``."""
         z = self.fc(self.hidden(features)).float()
         theta, beta, rotation, translation, scale, wrist, px_per_m = z.split(list(self.sizes.values()), dim=1)
-        size = self.config.image_size
+        size = self.image_size
         with full_precision(z.device):
             local, turn = self._local_rotations(theta), _to_matrix(rotation)
         return LatentCode(

@@ -7,36 +7,36 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from graphhand.models.config import GeneratorConfig
+from graphhand.models.config import FCRefinementConfig, GCNRefinementConfig
 from graphhand.models.graph import GraphConv, GraphResBlock, JointLinear
 from graphhand.models.heatmaps import POSE_UNIT_M
 from graphhand.skeleton import NUM_JOINTS
 
 SPLIT_WIDTH = 32
-"""Channels of f that are each joint's own where ``refinement_features`` is ``"split"``."""
+"""Channels of f that are each joint's own where ``features`` is ``"split"``."""
 
 
 class GCNRefinement(nn.Module):
     """Graph Res-blocks that predict the deformation of the prior pose.
 
-    With ``refinement_features: split`` each joint is also given a linear map of f of its own, by which the graph, whose
+    With ``features: split`` each joint is also given a linear map of f of its own, by which the graph, whose
     five branches are equal, can tell one finger from another.
 
     Args:
-        config: the generator's configuration.
+        config: the refinement's configuration.
         num_features: channels of f, which every joint is given.
         num_local: channels that are each joint's own.
     """
 
-    def __init__(self, config: GeneratorConfig, num_features: int, num_local: int = 0) -> None:
+    def __init__(self, config: GCNRefinementConfig, num_features: int, num_local: int = 0) -> None:
         super().__init__()
         self.split: nn.Linear | None = None
-        if config.refinement_features == "split":
+        if config.features == "split":
             self.split = nn.Linear(num_features, NUM_JOINTS * SPLIT_WIDTH)
             num_local += SPLIT_WIDTH
-        width, kind, norm = config.refinement_width, config.adjacency, config.refinement_norm
-        widths = [3 + num_features + num_local] + [width] * config.refinement_blocks
-        edges, weights = config.edge_weights, config.joint_weights
+        width, kind, norm = config.width, config.adjacency, config.norm
+        widths = [3 + num_features + num_local] + [width] * config.blocks
+        edges, weights = config.edges, config.weights
         blocks = [GraphResBlock(a, b, kind, norm, edges, weights) for a, b in itertools.pairwise(widths)]
         for layer in (blocks[0].conv1, blocks[0].skip):
             _start_balanced(layer.linear, (3, num_features, num_local))
@@ -70,14 +70,14 @@ class GCNRefinement(nn.Module):
 class FCRefinement(nn.Module):
     """The same role with fully connected layers only: the joints are one flat vector, their graph unknown.
 
-    It has as many residual blocks as the GCN, eight times as wide as one of its joints, so that neither is starved.
+    By default it has as many residual blocks as the GCN, eight times as wide as one of its joints.
     """
 
-    def __init__(self, config: GeneratorConfig, num_features: int) -> None:
+    def __init__(self, config: FCRefinementConfig, num_features: int) -> None:
         super().__init__()
-        width = 8 * config.refinement_width
-        norm = nn.BatchNorm1d if config.refinement_norm == "batch" else nn.LayerNorm
-        widths = [NUM_JOINTS * 3 + num_features] + [width] * config.refinement_blocks
+        width = config.width
+        norm = nn.BatchNorm1d if config.norm == "batch" else nn.LayerNorm
+        widths = [NUM_JOINTS * 3 + num_features] + [width] * config.blocks
         self.blocks = nn.ModuleList()
         self.skips = nn.ModuleList()
         for place, (a, b) in enumerate(itertools.pairwise(widths)):

@@ -14,7 +14,7 @@ from graphhand.errors import InputError
 from graphhand.models.discriminator import build_discriminator
 from graphhand.models.generator import Generator
 from graphhand.timing import PeakMemory, Quartiles, check_processor_time, interleaved
-from graphhand.training.config import RenderedSource, TrainConfig
+from graphhand.training.config import SyntheticSource, TrainConfig
 from graphhand.training.distributed import make_fabric
 from graphhand.training.sources import RenderedBatches
 from graphhand.training.steps import make_players, stage_one_step, stage_three_step, stage_two_step
@@ -139,12 +139,12 @@ def number_of_calls(config: TrainConfig, repeats: int, warm_up: int = 1) -> int:
 
 
 def _stages_of(config: TrainConfig) -> tuple[int, ...]:
-    return (1,) if config.generator.refinement == "none" else (1, 2, 3)
+    return (1,) if config.generator.refinement is None else (1, 2, 3)
 
 
 def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Quartiles, HandBatch]:
     """Time of drawing a batch in this process, and the last one drawn."""
-    source = next((s for s in config.train if isinstance(s, RenderedSource)), RenderedSource())
+    source = next((s for s in config.train if isinstance(s, SyntheticSource)), SyntheticSource())
     source = source.model_copy(update={"samples": None})
     batches = RenderedBatches(config.model_copy(update={"workers": 0}), source, config.batch_size, device, 0, 1)
     ahead = batches.ahead

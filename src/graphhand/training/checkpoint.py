@@ -28,7 +28,7 @@ from graphhand.training.config import TrainConfig, parse_config
 from graphhand.training.distributed import Processes
 from graphhand.training.run_folder import RunFolder
 
-FORMAT = "graphhand-training-1"
+FORMAT = "graphhand-training-2"
 HEADER_KEY = "graphhand"
 
 
@@ -162,7 +162,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], source:
 # A resumed run may differ in these: they change how it runs, not what it computes (on one kind of machine).
 MAY_DIFFER = (
     *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes"),
-    *("validation", "validation_epochs", "images"),
+    *("validation", "validation_epochs", "validation_images"),
     *("channels_last", "fused_optimizer", "compile"),
 )
 

@@ -1,205 +1,197 @@
-"""The training configuration: validated, every unknown key refused with the nearest valid name."""
+"""The training configuration: nested and typed. Unknown keys are refused with the nearest valid one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from graphhand.config import StrictModel, apply_overrides, read_settings, validate
+from graphhand.config import StrictModel, apply_overrides, did_you_mean, read_settings, validate
 from graphhand.data.augmentation import Augmentation
 from graphhand.geometry import CROP_MARGIN
-from graphhand.models.config import DiscriminatorConfig, GeneratorConfig
+from graphhand.models.config import DiscriminatorConfig, GeneratorConfig, MultiSourceConfig
+from graphhand.synthesis.config import RenderConfig
 
 
-class RenderedSource(StrictModel):
-    """Hands drawn while training runs; nothing touches the disk."""
+class SyntheticSource(StrictModel):
+    """Synthetic hands, rendered while training runs."""
 
-    kind: Literal["rendered"] = "rendered"
-    seed: int = Field(0, ge=0, description="seed of the drawn set")
-    samples: int | None = Field(
-        None, ge=1, description="size of the set, drawn anew each epoch; null never shows an image twice"
-    )
-    first: int = Field(0, ge=0, description="index of the first sample: disjoint ranges are disjoint sets")
-    switches: dict[str, Any] = Field(default_factory=dict, description="fields of RenderConfig to change")
+    kind: Literal["synthetic"] = Field("synthetic", description="rendered hands")
+    seed: int = Field(0, ge=0, description="seed of the set")
+    samples: int | None = Field(None, ge=1, description="number of samples; null never repeats one")
+    first: int = Field(0, ge=0, description="index of the first sample; disjoint ranges are disjoint sets")
+    render: dict[str, Any] = Field(default_factory=dict, description="settings of RenderConfig (docs/rendering.md)")
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
+
+    @field_validator("render")
+    @classmethod
+    def _known_settings(cls, render: dict[str, Any]) -> dict[str, Any]:
+        for key in render:
+            if key not in RenderConfig.model_fields:
+                raise ValueError(f"unknown key {key}; {did_you_mean(key, RenderConfig.model_fields)}")
+        return render
 
 
 class DatasetSource(StrictModel):
-    """A data set on disk."""
+    """A dataset on disk."""
 
-    kind: Literal["dataset"] = "dataset"
-    name: str = Field(description="plain, rhd, stb, freihand, ...")
-    root: Path = Field(description="its folder")
+    kind: Literal["dataset"] = Field("dataset", description="labelled images on disk")
+    name: str = Field(description="name of the dataset: plain, rhd, stb, freihand, ...")
+    root: Path = Field(description="folder of the dataset")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of its loader, such as split")
-    whole_image: bool = Field(
-        False, description="see each image whole, not cut around its hand: for images that are crops already"
-    )
+    whole_image: bool = Field(False, description="the crop is the whole image, not cut around the hand")
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
 class NegativesSource(StrictModel):
-    """Images of anything but hands: the handedness head and the heatmaps learn to say so, everything else nothing."""
+    """Images without hands. They train the handedness head and the heatmaps, and nothing else."""
 
-    kind: Literal["handless"]
-    root: Path = Field(description="folder of images, each seen whole")
+    kind: Literal["negatives"] = Field("negatives", description="images without hands")
+    root: Path = Field(description="folder of images; each is seen whole")
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
 
-Source = Annotated[RenderedSource | DatasetSource, Field(discriminator="kind")]
-TrainSource = Annotated[RenderedSource | DatasetSource | NegativesSource, Field(discriminator="kind")]
+Source = Annotated[SyntheticSource | DatasetSource, Field(discriminator="kind")]
+TrainSource = Annotated[SyntheticSource | DatasetSource | NegativesSource, Field(discriminator="kind")]
 
 
 class LossWeights(StrictModel):
-    """The weights of Eq. 7, for poses in millimetres and projections in pixels of a 224-pixel crop. 0 switches off."""
+    """The weight of each loss in Eq. 7. 0 switches a loss off.
 
-    pose: float = Field(1.0, ge=0)
-    projection: float = Field(0.1, ge=0)
-    bone_length: float = Field(0.01, ge=0)
-    bone_direction: float = Field(0.1, ge=0)
-    adversarial: float = Field(0.01, ge=0, description="lambda_Wass, stage III")
-    prior: float = Field(0.0, ge=0, description="L_pose of the prior pose after stage I too; not in the paper")
-    keypoints: float = Field(0.0, ge=0, description="as L_proj, of the heatmaps' joints; not in the paper")
-    heatmaps: float = Field(0.0, ge=0, description="divergence of the heatmaps from Gaussians; not in the paper")
-    absence: float = Field(
-        0.0, ge=0, description="divergence of the heatmaps of handless sources from even ones; not in the paper"
-    )
-    keypoint_depths: float = Field(0.0, ge=0, description="of the heatmaps' joints, millimetres; not in the paper")
-    handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head; not in the paper")
-    pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles; not in the paper")
-    shape_prior: float = Field(0.0, ge=0, description="mean square of beta; not in the paper")
+    Poses are in millimetres, projections in pixels of a 224-pixel crop; the units below are those of the losses.
+    """
+
+    pose: float = Field(1.0, ge=0, description="L_pose, mm")
+    projection: float = Field(0.1, ge=0, description="L_proj, pixels of a 224-pixel crop")
+    bone_length: float = Field(0.01, ge=0, description="L_len (Eq. 5), mm summed over 20 bones")
+    bone_direction: float = Field(0.1, ge=0, description="L_dir (Eq. 6), unit vectors summed over 20 bones")
+    adversarial: float = Field(0.01, ge=0, description="L_Wass of stage III, score of the discriminator")
+    intermediate_pose: float = Field(0.0, ge=0, description="L_pose of the prior pose in stages II and III, mm")
+    heatmap_joints: float = Field(0.0, ge=0, description="L_proj of the heatmaps' joints, pixels of a 224-pixel crop")
+    heatmaps: float = Field(0.0, ge=0, description="divergence of heatmaps from Gaussians, nats")
+    heatmap_background: float = Field(0.0, ge=0, description="divergence of negatives' heatmaps from uniform, nats")
+    heatmap_depths: float = Field(0.0, ge=0, description="depth of the heatmaps' joints behind the wrist, mm")
+    handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head, nats")
+    pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles, no unit")
+    shape_prior: float = Field(0.0, ge=0, description="mean square of beta, squared standard deviations")
 
 
 class StageConfig(StrictModel):
     """One of the three stages."""
 
     epochs: float = Field(100, ge=0, description="passes over epoch_samples; may be fractional; 0 skips the stage")
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="the paper's rate is constant")
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from nothing")
-    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; null does not clip")
+    learning_rate: float = Field(1e-4, gt=0, description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="constant (the paper), or cosine to zero")
+    warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises from zero")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
 
 
 class HandModelStageConfig(StageConfig):
-    """Stage I, whose rate in the paper is ten times the others'."""
+    """Stage I, whose learning rate in the paper is ten times that of the others."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
 
 
 class CriticConfig(StrictModel):
-    """How the discriminator is trained in stage III."""
+    """How stage III trains the discriminator."""
 
-    loss: Literal["wasserstein", "hinge"] = "wasserstein"
+    loss: Literal["wasserstein", "hinge"] = Field("wasserstein", description="Wasserstein (the paper), or hinge")
     steps: int = Field(1, ge=1, description="discriminator steps per generator step")
-    betas: tuple[float, float] = Field((0.0, 0.9), description="Adam's, as in SNGAN")
-    drift: float = Field(0.0, ge=0, description="penalty on the square of real scores, against their drift")
+    betas: tuple[float, float] = Field((0.0, 0.9), description="betas of Adam, as in SNGAN")
+    drift: float = Field(0.0, ge=0, description="weight of the mean square of real scores")
 
 
 class TrainConfig(StrictModel):
     """Everything that a training run depends on."""
 
-    seed: int = Field(0, ge=0, le=2**63 - 1)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, order and augmentation")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train; auto takes a GPU")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="bf16-mixed: autocast to bfloat16")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = Field(GeneratorConfig(), description="the generator's network")
     initial_weights: Path | None = Field(
-        None,
-        description="bundled weights' name, or folder of a generator of the same make, to start from (fine-tuning); "
-        "null starts at random",
+        None, description="weights of an equal generator to start from: bundled name or folder; null: random"
     )
     backbone_weights: Path | None = Field(
         None,
-        description="where the backbones start, before initial_weights: file of ImageNet weights (.pth, .safetensors), "
-        "bundled weights' name, or folder of a generator with the same backbone",
+        description="weights the backbones start from: ImageNet file (.pth, .safetensors), bundled name or folder",
     )
     frozen_stride: Literal[4, 8, 16, 32] | None = Field(
-        None, description="backbone layers up to this stride stay as they began; null trains all of them"
+        None, description="backbone layers up to this stride are frozen; null trains all"
     )
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    train: tuple[TrainSource, ...] = Field((RenderedSource(samples=41258),), min_length=1)
-    validation: Source = RenderedSource(seed=1, samples=512)
-    augmentation: Augmentation = Augmentation()
-    mirror: float = Field(
-        0.1, ge=0, lt=1, description="share of crops shown as left hands, for the handedness head alone"
+    discriminator: DiscriminatorConfig = Field(MultiSourceConfig(), description="the discriminator's network")
+    train: tuple[TrainSource, ...] = Field(
+        (SyntheticSource(samples=41258),), min_length=1, description="training sources, mixed by weight"
     )
-    batch_size: int = Field(64, ge=2, description="crops a step, over all processes and pieces")
-    accumulate: int = Field(
-        1, ge=1, description="pieces in which a process sees its share of a batch, gradients adding up: saves memory"
+    validation: Source = Field(SyntheticSource(seed=1, samples=512), description="validation source")
+    augmentation: Augmentation = Field(Augmentation(), description="random changes of crops (docs/training.md)")
+    left_hand_negatives: float = Field(
+        0.1, ge=0, lt=1, description="share of crops mirrored to left hands, for the handedness head alone"
     )
+    batch_size: int = Field(64, ge=2, description="crops a step, over all processes and micro-batches")
+    accumulate: int = Field(1, ge=1, description="micro-batches a step, whose gradients add up; saves memory")
     sync_batch_norm: bool = Field(
-        True, description="batch normalisation over all processes; false: each normalises by its own rows, faster"
+        True, description="batch statistics over all processes; false: of each process, faster"
     )
     epoch_samples: int = Field(41258, ge=1, description="crops an epoch")
     workers: int = Field(0, ge=0, description="processes that load data")
-    strict: bool = Field(
-        False,
-        description="stop at the first corrupt sample; else another takes its place, and the weights' card says so",
-    )
-    losses: LossWeights = LossWeights()
-    critic: CriticConfig = CriticConfig()
-    stage1: HandModelStageConfig = HandModelStageConfig()
-    stage2: StageConfig = StageConfig()
-    stage3: StageConfig = StageConfig()
+    strict: bool = Field(False, description="stop at the first corrupt sample; false replaces it and records it")
+    losses: LossWeights = Field(LossWeights(), description="weights of the losses")
+    critic: CriticConfig = Field(CriticConfig(), description="training of the discriminator")
+    stage1: HandModelStageConfig = Field(HandModelStageConfig(), description="stage I: hand model module")
+    stage2: StageConfig = Field(StageConfig(), description="stage II: with refinement")
+    stage3: StageConfig = Field(StageConfig(), description="stage III: with discriminator")
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of the generator's moving average, which is then what a stage leaves"
+        None, gt=0, lt=1, description="decay of the moving average of the weights, which a stage then saves; null: none"
     )
-    channels_last: bool = Field(False, description="keep images and feature maps channel by channel last in memory")
+    channels_last: bool = Field(False, description="memory format of images and feature maps: NHWC")
     fused_optimizer: bool | None = Field(None, description="Adam in one kernel; null uses it on CUDA and CPU")
-    compile: bool = Field(False, description="torch.compile of the generator; needs a C++ compiler")
+    compile: bool = Field(False, description="torch.compile the generator; needs a C++ compiler")
     validation_epochs: int = Field(1, ge=1, description="epochs between validations")
-    images: int = Field(
-        8, ge=0, description="validation crops drawn at each validation, beside curves.png; 0 draws neither"
-    )
-    log: Literal["csv", "tensorboard"] = Field("csv", description="tensorboard writes both")
+    validation_images: int = Field(8, ge=0, description="crops drawn at each validation; 0 draws no curves either")
+    log: Literal["csv", "tensorboard"] = Field("csv", description="log format; tensorboard writes both")
     log_every: int = Field(20, ge=1, description="steps between lines of the log")
-    checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0 checkpoints every step")
+    checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0: after every step")
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> TrainConfig:
-        if self.generator.refinement == "none" and (self.stage2.epochs or self.stage3.epochs):
-            raise ValueError(
-                "generator.refinement is 'none': stages 2 and 3 have nothing to train, set their epochs to 0"
-            )
-        if bool(self.losses.keypoints) != self.generator.keypoints:
-            raise ValueError("losses.keypoints trains the heatmaps of generator.keypoints: set both or neither")
-        if (self.losses.heatmaps or self.losses.keypoint_depths) and not self.generator.keypoints:
-            raise ValueError("losses.heatmaps and losses.keypoint_depths need generator.keypoints")
-        handless = [isinstance(source, NegativesSource) for source in self.train]
-        if all(handless):
-            raise ValueError("train has handless sources alone: name images of hands too")
-        if self.losses.absence and not (self.generator.keypoints and any(handless)):
-            raise ValueError("losses.absence needs generator.keypoints and a handless source in train")
-        if self.epoch_samples < self.batch_size:
-            raise ValueError("epoch_samples is smaller than batch_size: an epoch would have no step")
-        if self.batch_size % self.accumulate:
-            raise ValueError("batch_size is no multiple of accumulate")
-        if self.frozen_stride is not None and self.backbone_weights is None and self.initial_weights is None:
-            raise ValueError("frozen_stride would keep random layers: give backbone_weights or initial_weights")
-        if self.augmentation.mirror:
-            raise ValueError("set mirror at the top level, not augmentation.mirror: it holds for every source")
-        if len(self.train) == 1 and isinstance(self.train[0], RenderedSource):
-            self._drawn_whole(self.train[0])
+        for problem in self._contradictions():
+            raise ValueError(problem)
         return self
 
-    def _drawn_whole(self, source: RenderedSource) -> None:
-        """Hands drawn in the very image that the network sees are right hands, cut and lit by the engine."""
-        if self.augmentation != Augmentation():
-            raise ValueError(
-                "augmentation is not read where all hands are drawn on the spot: set switches, or draw files"
-            )
-        if self.generator.crop_margin != CROP_MARGIN:
-            raise ValueError(
-                "generator.crop_margin is not read where all hands are drawn on the spot: draw files first"
-            )
-        for name in ("image_size", "image_height", "side"):
-            if name in source.switches:
-                raise ValueError(
-                    f"switches.{name}: the network sees right hands in its own size; for left ones see mirror"
-                )
+    def _contradictions(self) -> Iterator[str]:
+        losses, heatmaps = self.losses, self.generator.heatmaps
+        if self.generator.refinement is None and (self.stage2.epochs or self.stage3.epochs):
+            yield "generator.refinement is null: stages 2 and 3 have nothing to train, set their epochs to 0"
+        if bool(losses.heatmap_joints) != (heatmaps is not None):
+            yield "losses.heatmap_joints trains the joints of generator.heatmaps: set both or neither"
+        if heatmaps is None and (losses.heatmaps or losses.heatmap_depths):
+            yield "losses.heatmaps and losses.heatmap_depths need generator.heatmaps"
+        negatives = [isinstance(source, NegativesSource) for source in self.train]
+        if all(negatives):
+            yield "train has no source of hands: negatives alone cannot be trained on"
+        if losses.heatmap_background and (heatmaps is None or not any(negatives)):
+            yield "losses.heatmap_background needs generator.heatmaps and a source of kind negatives in train"
+        if self.epoch_samples < self.batch_size:
+            yield "epoch_samples is smaller than batch_size: an epoch would have no step"
+        if self.batch_size % self.accumulate:
+            yield "batch_size is no multiple of accumulate"
+        if self.frozen_stride is not None and self.backbone_weights is None and self.initial_weights is None:
+            yield "frozen_stride would keep random layers: give backbone_weights or initial_weights"
+        if self.augmentation.left_hand_negatives:
+            yield "set left_hand_negatives at the top level, not in augmentation: it holds for every source"
+        if len(self.train) == 1 and isinstance(self.train[0], SyntheticSource):
+            # A lone synthetic source renders right hands as the crops themselves.
+            if self.augmentation != Augmentation():
+                yield "augmentation is not read with one synthetic source alone: set render, or render files first"
+            if self.generator.crop_margin != CROP_MARGIN:
+                yield "generator.crop_margin is not read with one synthetic source alone: render files first"
+            for name in ("image_size", "image_height", "side"):
+                if name in self.train[0].render:
+                    yield f"render.{name} is not read with one synthetic source alone; see left_hand_negatives"
 
     def stage(self, number: int) -> StageConfig:
         """Stage 1, 2 or 3."""
@@ -215,7 +207,7 @@ def load_config(path: str | PathLike[str] | None, overrides: Sequence[str] = ())
 
     Args:
         path: the recipe; None for the defaults, which are the paper's.
-        overrides: values are YAML: ``stage1.epochs=2``, ``generator.backbone=resnet18``.
+        overrides: values are YAML: ``stage1.epochs=2``, ``generator.refinement.blocks=2``, ``generator.heatmaps=null``.
 
     Raises:
         InputError: unreadable, an unknown key (with the nearest valid one), a bad value or a contradiction.

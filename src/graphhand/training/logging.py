@@ -84,7 +84,7 @@ _LOSSES = {  # drawn if they were ever anything but zero
     "projection": "projection, px",
     "bone_length": "bone length, mm",
     "bone_direction": "bone direction",
-    "keypoints": "keypoints, px",
+    "heatmap_joints": "heatmap joints, px",
     "handedness": "handedness",
     "critic": "critic",
 }
@@ -150,11 +150,11 @@ class ValidationImages:
 
     Args:
         samples: the validation set.
-        config: the recipe; ``config.images`` crops are taken, spread evenly over the set.
+        config: the recipe; ``config.validation_images`` crops are taken, spread evenly over the set.
     """
 
     def __init__(self, samples: HandDataset, config: TrainConfig) -> None:
-        chosen = _Chosen(samples, config.images)
+        chosen = _Chosen(samples, config.validation_images)
         loader = HandLoader(
             chosen,
             size=config.generator.image_size,
@@ -215,7 +215,8 @@ class _Chosen:
 
 TERMS = (
     *("total", "pose", "projection", "bone_length", "bone_direction", "adversarial", "critic"),
-    *("prior", "keypoints", "heatmaps", "absence", "keypoint_depths", "handedness", "pose_prior", "shape_prior"),
+    *("intermediate_pose", "heatmap_joints", "heatmaps", "heatmap_background", "heatmap_depths"),
+    *("handedness", "pose_prior", "shape_prior"),
 )
 _PLACE = ("stage", "step", "epoch", "seconds")
 TRAIN_COLUMNS = (*_PLACE, "learning_rate", *TERMS, "samples_per_second", "waiting")
@@ -268,7 +269,7 @@ class RunLogger:
             samples: the validation set.
             device: where the network is.
         """
-        if not self.writes or not self.config.images:
+        if not self.writes or not self.config.validation_images:
             return
         draw_curves(self.train_log.read(), self.validation_log.read(), self.folder.root / "curves.png")
         if self._images is None:

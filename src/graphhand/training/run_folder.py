@@ -39,7 +39,7 @@ from graphhand.errors import GraphHandError, InputError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
 from graphhand.io.files import replacing, write_text_atomically
-from graphhand.training.config import RenderedSource, TrainConfig, TrainSource
+from graphhand.training.config import SyntheticSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 
 _READ_LIMIT = 1 << 30
@@ -63,7 +63,7 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
 
 def _source_record(source: TrainSource, image_size: int) -> dict[str, Any]:
     record = {"name": source_name(source), "kind": source.kind}
-    if isinstance(source, RenderedSource):
+    if isinstance(source, SyntheticSource):
         return record | _drawn_record(source, image_size)
     return record | folder_record(source.root)
 
@@ -112,7 +112,7 @@ def _files(path: Path) -> Iterator[tuple[Path, int | None]]:
         yield from _files(entry)
 
 
-def _drawn_record(source: RenderedSource, image_size: int) -> dict[str, Any]:
+def _drawn_record(source: SyntheticSource, image_size: int) -> dict[str, Any]:
     config = render_config(source, image_size)
     settings = config.model_dump(mode="json")
     covered = {

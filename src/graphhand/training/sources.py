@@ -29,7 +29,7 @@ from graphhand.devices import copies_ahead
 from graphhand.errors import InputError
 from graphhand.geometry import flip_intrinsics, whole_image_box
 from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import DatasetSource, NegativesSource, RenderedSource, TrainConfig, TrainSource
+from graphhand.training.config import DatasetSource, NegativesSource, SyntheticSource, TrainConfig, TrainSource
 
 
 class BatchSource(Protocol):
@@ -49,11 +49,11 @@ class BatchSource(Protocol):
 def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, world_size: int = 1) -> BatchSource:
     """The batches that a configuration asks for.
 
-    A single rendered source is drawn on the spot (where there is a GPU, on it and several batches at once); a mixture
+    A single synthetic source is drawn on the spot (where there is a GPU, on it and several batches at once); a mixture
     goes through the data loader sample by sample.
     """
     local_batch = config.batch_size // world_size
-    if len(config.train) == 1 and isinstance(config.train[0], RenderedSource):
+    if len(config.train) == 1 and isinstance(config.train[0], SyntheticSource):
         return RenderedBatches(config, config.train[0], local_batch, device, rank, world_size)
     sets = [WeightedSet(open_source(source, config), source.weight, source_name(source)) for source in config.train]
     return HandLoader(
@@ -61,7 +61,7 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
         size=config.generator.image_size,
         batch_size=local_batch,
         training=True,
-        augmentation=replace(config.augmentation, mirror=config.mirror),
+        augmentation=replace(config.augmentation, left_hand_negatives=config.left_hand_negatives),
         seed=config.seed,
         margin=config.generator.crop_margin,
         workers=config.workers,
@@ -74,7 +74,7 @@ def training_batches(config: TrainConfig, device: torch.device, rank: int = 0, w
 
 def validation_batches(config: TrainConfig, rank: int = 0, world_size: int = 1) -> HandLoader:
     """The validation set, in order, without augmentation."""
-    if isinstance(config.validation, RenderedSource) and config.validation.samples is None:
+    if isinstance(config.validation, SyntheticSource) and config.validation.samples is None:
         raise InputError("validation.samples", "null, an endless set", "give the number of samples to validate on")
     return HandLoader(
         open_source(config.validation, config),
@@ -95,7 +95,7 @@ def open_source(source: TrainSource, config: TrainConfig) -> HandDataset:
     Raises:
         InputError: no such data set, or an option its loader does not have.
     """
-    if isinstance(source, RenderedSource):
+    if isinstance(source, SyntheticSource):
         return RenderedHands(source, config.generator.image_size)
     if isinstance(source, NegativesSource):
         return WholeImages(NegativeImages(source.root), config.generator.crop_margin)
@@ -123,22 +123,22 @@ class WholeImages:
 
 def source_name(source: TrainSource) -> str:
     """What to call a source in messages."""
-    if isinstance(source, RenderedSource):
-        return f"rendered (seed {source.seed})"
+    if isinstance(source, SyntheticSource):
+        return f"synthetic (seed {source.seed})"
     return f"{source.name if isinstance(source, DatasetSource) else source.kind} ({source.root})"
 
 
-def render_config(source: RenderedSource, image_size: int) -> RenderConfig:
+def render_config(source: SyntheticSource, image_size: int) -> RenderConfig:
     """The engine's configuration for a source.
 
     Raises:
-        InputError: ``switches`` names something the engine does not have.
+        InputError: ``render`` names something the engine does not have.
     """
     try:
-        return RenderConfig(**{"seed": source.seed, "image_size": image_size, **source.switches})
+        return RenderConfig(**{"seed": source.seed, "image_size": image_size, **source.render})
     except (TypeError, ValueError) as error:
         raise InputError(
-            "switches of a rendered source", " ".join(str(error).split()), "see docs/synthetic_data.md"
+            "render of a synthetic source", " ".join(str(error).split()), "see docs/synthetic_data.md"
         ) from None
 
 
@@ -148,9 +148,9 @@ class RenderedHands:
     Images are drawn half as large again as the network's crop, which the loader then cuts around the hand.
     """
 
-    def __init__(self, source: RenderedSource, image_size: int) -> None:
+    def __init__(self, source: SyntheticSource, image_size: int) -> None:
         if source.samples is None:
-            raise InputError("samples of a rendered source", "null in a mixture", "give it a size")
+            raise InputError("samples of a synthetic source", "null in a mixture", "give it a size")
         self.first, self.samples = source.first, source.samples
         self.engine = RenderEngine(render_config(source, image_size * 3 // 2))
 
@@ -174,7 +174,7 @@ class RenderedBatches:
     def __init__(
         self,
         config: TrainConfig,
-        source: RenderedSource,
+        source: SyntheticSource,
         batch_size: int,
         device: torch.device,
         rank: int,
@@ -186,7 +186,7 @@ class RenderedBatches:
         self._on_gpu = device.type not in ("cpu", "mps")  # the renderer was never tried on MPS
         self._drawer = _BatchDrawer(
             render_config(source, config.generator.image_size),
-            config.mirror,
+            config.left_hand_negatives,
             config.seed,
             device if self._on_gpu else torch.device("cpu"),
         )
@@ -226,8 +226,9 @@ class RenderedBatches:
 
 
 class _BatchDrawer(Dataset[HandBatch]):
-    def __init__(self, config: RenderConfig, mirror: float, seed: int, device: torch.device) -> None:
-        self.config, self.mirror, self.seed, self.device = config, mirror, seed, device
+    def __init__(self, config: RenderConfig, left_hand_negatives: float, seed: int, device: torch.device) -> None:
+        self.config, self.seed, self.device = config, seed, device
+        self.left_hand_negatives = left_hand_negatives
         self._engine: RenderEngine | None = None
 
     @property
@@ -256,7 +257,7 @@ class _BatchDrawer(Dataset[HandBatch]):
 
     def _mirrored(self, epoch: int, start: int, mine: slice) -> npt.NDArray[np.bool_]:
         # Drawn for the whole batch, so that it does not matter how many processes share it.
-        return np.random.default_rng((self.seed, epoch, start)).random(mine.stop)[mine] < self.mirror
+        return np.random.default_rng((self.seed, epoch, start)).random(mine.stop)[mine] < self.left_hand_negatives
 
 
 class _Keys:

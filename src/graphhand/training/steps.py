@@ -193,15 +193,23 @@ def supervised_loss(
     ]
     if output.refined_m is not None:
         prior = pose_loss(output.prior_m, batch.joints_m, masks.has_3d)
-        weighted.append((weights.prior, "prior", share.posed * prior))
+        weighted.append((weights.intermediate_pose, "intermediate_pose", share.posed * prior))
     if output.keypoints is not None:
         found = output.keypoints
         away = depth_loss(found.depths_m, batch.joints_m, masks.has_3d)
         weighted += [
-            (weights.keypoints, "keypoints", share.labelled * projection_loss(found.pixels(crop_size), *pixels)),
+            (
+                weights.heatmap_joints,
+                "heatmap_joints",
+                share.labelled * projection_loss(found.pixels(crop_size), *pixels),
+            ),
             (weights.heatmaps, "heatmaps", share.labelled * heatmap_loss(found.heatmaps, *pixels)),
-            (weights.absence, "absence", share.handless * background_heatmap_loss(found.heatmaps, masks.is_negative)),
-            (weights.keypoint_depths, "keypoint_depths", share.posed * away),
+            (
+                weights.heatmap_background,
+                "heatmap_background",
+                share.handless * background_heatmap_loss(found.heatmaps, masks.is_negative),
+            ),
+            (weights.heatmap_depths, "heatmap_depths", share.posed * away),
         ]
     # A term switched off takes no part at all: zero times an infinity would not be zero.
     total = torch.stack([weight * term for weight, _, term in weighted if weight]).sum()

@@ -57,7 +57,7 @@ def load_pretrained(backbone: Backbone, path: str | PathLike[str]) -> None:
         raise InputError(
             path,
             f"does not fit the backbone: {faults[0]}{more}",
-            "give the file of the same network, and leave generator.backbone_width at 64",
+            "give the file of the same network, and leave generator.backbone.width at 64",
         )
     with torch.no_grad():
         for name, value in ours.items():
