@@ -5,8 +5,8 @@
     python benchmarks/hand_layer.py --mano MANO_RIGHT.pkl
     python benchmarks/hand_layer.py --threads 2 --json hand_layer.json
 
-The two are called in turn, many times; shown is each one's fastest call, which other programs disturb least. smplx
-always computes the mesh, also for joints alone.
+The two are called in turn. The fastest call of each is shown, which other programs disturb least. smplx always
+computes the mesh, also for joints alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import pickle
 import platform
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays
+from graphhand.timing import interleaved
 
 MANO_VERTICES = 778
 
@@ -53,27 +52,12 @@ def synthetic_mano(folder: Path) -> Path:
     return path
 
 
-def interleaved(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Milliseconds of the fastest run of each call, all of them called in turn for `seconds`."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        for _ in range(3):
-            call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: min(values) for name, values in times.items()}
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mano", type=Path, help="a MANO_RIGHT.pkl; without one a synthetic file of its size")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 64, 256])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=3.0, help="per batch size")
+    parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     options = parser.parse_args()
     try:
@@ -89,7 +73,7 @@ def main() -> int:
             reference = smplx.create(
                 str(path), "mano", is_rhand=True, use_pca=False, flat_hand_mean=True, batch_size=batch
             )
-            rows.append(compare(hand, reference, batch, options.seconds))
+            rows.append(compare(hand, reference, batch, options.repeats))
     machine = f"{platform.machine()}, torch {torch.__version__}, {options.threads} thread(s)"
     print(f"\n{machine}, {hand.num_vertices} vertices, best of many calls")
     print(f"{'':>6} |{'joints only, ms':^30}|{'joints and mesh, ms':^30}| largest")
@@ -104,22 +88,25 @@ def main() -> int:
 
 
 @torch.no_grad()
-def compare(hand: HandModel, reference: torch.nn.Module, batch: int, seconds: float) -> dict[str, float]:
+def compare(hand: HandModel, reference: torch.nn.Module, batch: int, repeats: int) -> dict[str, float]:
     pose, shape = 0.5 * torch.randn(batch, 16, 3), torch.randn(batch, 10)
 
     def theirs(mesh: bool) -> tuple[Tensor, Tensor]:
         out = reference(betas=shape, global_orient=pose[:, 0], hand_pose=pose[:, 1:].flatten(1), return_verts=mesh)
         return out.joints, out.vertices
 
-    times = interleaved(
+    seconds = interleaved(
         {
             "smplx_joints_ms": lambda: theirs(False),
             "joints_ms": lambda: hand(pose, shape),
             "smplx_mesh_ms": lambda: theirs(True),
             "mesh_ms": lambda: hand(pose, shape, return_vertices=True),
         },
-        seconds,
+        repeats,
+        torch.device("cpu"),
+        warm_up=3,
     )
+    times = {name: 1e3 * min(values) for name, values in seconds.items()}
     difference = (theirs(True)[1] - hand(pose, shape, return_vertices=True).vertices_m).abs().max().item()
     return {
         "batch": batch,

@@ -1,11 +1,11 @@
-"""Predict hands with MediaPipe Hands and write them as `graphhand predict --json` does, so that they can be scored alike.
+"""Predict hands with MediaPipe Hands and write them in the format of `graphhand predict --json`.
 
     pip install mediapipe==0.10.14                       # in an environment beside GraphHand
     python research/benchmarks/mediapipe_hands.py DIR/images mediapipe.jsonl
     graphhand evaluate --predictions mediapipe.jsonl --dataset annotated-crops --root DIR
 
-MediaPipe gives joints in the image with a relative depth (2.5D), and metric joints of a generic hand ("world"). The 2.5D
-joints are scored by default. They are brought to metres by the factor that fits them to the world joints.
+MediaPipe gives joints in the image with a relative depth (2.5D), and metric joints of a generic hand ("world"). The
+2.5D joints are written by default, brought to metres by the factor that fits them to the world joints.
 """
 
 from __future__ import annotations
