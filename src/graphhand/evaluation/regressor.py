@@ -61,7 +61,7 @@ class JointRegressor:
         Raises:
             InputError: missing, or not such a file.
         """
-        remedy = "fit one with graphhand evaluate --fit-regressor FILE"
+        remedy = "fit one with graphhand evaluate fit_regressor=FILE"
         try:
             content = json.loads(Path(path).read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
