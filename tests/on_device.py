@@ -176,7 +176,7 @@ def test_batches_drawn_together_are_those_drawn_one_by_one(
     source = config.train[0]
     assert isinstance(source, SyntheticSource)
     drawn: list[int] = []
-    monkeypatch.setattr(RenderEngine, "at_once", property(lambda self: 5))
+    monkeypatch.setattr(RenderEngine, "images_per_pass", property(lambda self: 5))
     render = RenderEngine.render
     monkeypatch.setattr(RenderEngine, "render", lambda self, index: drawn.append(len(index)) or render(self, index))
     here, there = (

@@ -74,7 +74,7 @@ class Twins:
         size = max(height, width)
         if size not in self._engines:
             self._engines[size] = RenderEngine(self.config.model_copy(update={"image_size": size}))
-        (twin,) = drawn_records(self._engines[size].render([index], self.hands.part(slice(row, row + 1))))
+        (twin,) = drawn_records(self._engines[size].render([index], self.hands.select(slice(row, row + 1))))
         # the square it is drawn in begins at the image's top left corner
         twin = replace(twin, image=np.ascontiguousarray(twin.image[:height, :width]))
         return (twin if sample.side == "right" else twin.mirrored()).sample(f"{sample.name} {index}")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from graphhand.cli import render
 from graphhand.data import PlainHands
 from graphhand.errors import InputError
-from graphhand.synthesis import benchmark, views
+from graphhand.synthesis import benchmark, scene
 
 APP = typer.Typer()
 APP.command()(render.render)
@@ -100,7 +100,7 @@ def test_checksum_is_printed_and_compared_with_the_record(monkeypatch):
 def test_an_engine_with_other_labels_is_refused(tmp_path, monkeypatch):
     arguments = ("--out", tmp_path / "hands", "--count", 1, "--size", 32, "--device", "cpu")
     assert run(*arguments).exit_code == 0
-    monkeypatch.setattr(views, "DISTANCE_M", (0.3, 1.5))  # as a later release might
+    monkeypatch.setattr(scene, "DISTANCE_M", (0.3, 1.5))  # as a later release might
     result = run(*arguments)
     assert isinstance(result.exception, InputError)
     assert "another labels" in str(result.exception)

@@ -1,4 +1,4 @@
-"""Engines are costly to set up (the skin is baked), so each is made once for all tests of the renderer."""
+"""Engines are costly to set up (the skin is baked), so one is shared by all tests of the renderer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def images(engine: RenderEngine) -> RenderedBatch:
 
 @pytest.fixture(scope="session")
 def composer() -> SceneComposer:
-    """Poses and cameras alone, without any drawing."""
+    """Poses and cameras without images."""
     with torch.no_grad():
         return SceneComposer(RenderConfig(image_size=96, seed=7), HandModel.default())

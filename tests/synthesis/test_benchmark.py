@@ -31,8 +31,8 @@ def test_no_training_hand_is_in_a_test_hands_cell(shape_size):
     assert not cells["training"] & cells["evaluation"]
 
 
-def test_passing_over_shared_cells_does_something(shape_size, monkeypatch):
-    """With coarse cells many training indices are passed over, and still none is shared."""
+def test_training_indices_of_shared_cells_are_skipped(shape_size, monkeypatch):
+    """With coarse cells many training indices are skipped, and none is shared."""
     monkeypatch.setattr(benchmark, "_CELL", 3.0)
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 300, "evaluation": 3})
     chosen = benchmark.indices("training", shape_size)
@@ -41,7 +41,7 @@ def test_passing_over_shared_cells_does_something(shape_size, monkeypatch):
     assert not test_cells & set(benchmark._cells("training", chosen, shape_size))
 
 
-def test_cells_come_from_the_shapes_the_engine_draws(shape_size, compose):
+def test_cells_come_from_the_shapes_of_the_engine(shape_size, compose):
     numbers = torch.tensor([0, 7, 40000])
     settings = benchmark.config("evaluation")
     expected = compose(CounterRandom(settings.seed, numbers)).shape
@@ -56,7 +56,7 @@ def test_the_splits_share_no_pose_and_no_camera(monkeypatch, compose):
         assert distance.min() > 1e-4
 
 
-def test_the_checksum_is_repeatable_and_tells_splits_apart(monkeypatch, compose):
+def test_the_checksum_is_repeatable_and_differs_between_splits(monkeypatch, compose):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 40, "evaluation": 40})
     first, again = benchmark.checksum("training", compose), benchmark.checksum("training", compose)
     assert first == again
@@ -67,7 +67,7 @@ def test_the_checksum_is_repeatable_and_tells_splits_apart(monkeypatch, compose)
     assert 200 < first["mean_mm"][2] < 1400
 
 
-def test_labels_without_images_are_those_of_the_images(monkeypatch, shape_size, compose):
+def test_labels_without_images_equal_rendered_labels(monkeypatch, shape_size, compose):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 2, "evaluation": 2})
     ((joints, K),) = benchmark.labels("evaluation", compose)
     batch = RenderEngine(benchmark.config("evaluation")).render(benchmark.indices("evaluation", shape_size))
@@ -76,7 +76,7 @@ def test_labels_without_images_are_those_of_the_images(monkeypatch, shape_size, 
 
 
 @pytest.mark.parametrize("split", ["training", "evaluation"])
-def test_the_engine_still_draws_the_labels_on_record(split):
+def test_the_engine_reproduces_the_recorded_labels(split):
     """A change here is a new benchmark: name it v2 (research/record_rendered_benchmark.py)."""
     known = benchmark.recorded(split)["sample"]
     found = benchmark.sample_labels(split, RenderEngine(benchmark.config(split)), count=len(known["visible"]))
@@ -112,5 +112,5 @@ def test_checksums_are_compared_with_the_record(changes, verdict):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["training", "evaluation"])
-def test_every_label_is_the_one_on_record(split, compose):
+def test_all_labels_equal_the_record(split, compose):
     assert benchmark.agrees(benchmark.checksum(split, compose)) != "no"

@@ -1,4 +1,4 @@
-"""Images and labels agree, depend on (seed, index) alone, and every switch does what it says."""
+"""Images and labels agree, depend on (seed, index) alone, and follow each field of RenderConfig."""
 
 from __future__ import annotations
 
@@ -133,32 +133,32 @@ def test_joint_angles_recovered_from_the_labels_are_anatomical(engine: RenderEng
     assert (flexion - images.angles_deg[:, 1:, 0]).abs().max() < 12
 
 
-def given_of(engine: RenderEngine, batch: RenderedBatch) -> FixedHands:
-    """What was drawn by lot, to be drawn again."""
+def fixed_hands(engine: RenderEngine, batch: RenderedBatch) -> FixedHands:
+    """The random hands and cameras of a batch, as fixed ones."""
     pose = engine.composer.poser.model_pose(batch.angles_deg)
     pose[:, 0] = batch.rotation_cam_hand
     return FixedHands(pose, batch.shape, batch.joints_cam_m[:, 0], batch.K)
 
 
-def test_hands_that_are_given_are_drawn_as_they_are(engine: RenderEngine, images: RenderedBatch) -> None:
-    """The same hand before the same camera is the same image; the rest is still drawn by lot."""
-    again = engine.render(range(48), given_of(engine, images))
+def test_fixed_hands_are_rendered_as_they_are(engine: RenderEngine, images: RenderedBatch) -> None:
+    """The same hand and camera give the same image; the rest is still random."""
+    again = engine.render(range(48), fixed_hands(engine, images))
     assert bool(again.angles_deg.isnan().all())
     assert bool(again.overlap_m.isnan().all())
     same(dataclasses.replace(again, angles_deg=images.angles_deg, overlap_m=images.overlap_m), images)
 
 
-def test_given_hands_of_other_precision_or_fewer_coefficients_are_the_same(
+def test_fixed_hands_may_have_another_precision_or_fewer_coefficients(
     engine: RenderEngine, images: RenderedBatch
 ) -> None:
-    given = given_of(engine, rows(images, [5, 6]))
-    same_as = engine.render([5, 6], given)
-    double = FixedHands(*(value.double() for value in given))
+    fixed = fixed_hands(engine, rows(images, [5, 6]))
+    same_as = engine.render([5, 6], fixed)
+    double = FixedHands(*(value.double() for value in fixed))
     assert torch.equal(engine.render([5, 6], double).image, same_as.image)
-    given.shape[:, 3:] = 0
+    fixed.shape[:, 3:] = 0
     assert torch.equal(
-        engine.render([5, 6], given._replace(shape=given.shape[:, :3])).joints_px,
-        engine.render([5, 6], given).joints_px,
+        engine.render([5, 6], fixed._replace(shape=fixed.shape[:, :3])).joints_px,
+        engine.render([5, 6], fixed).joints_px,
     )
 
 
@@ -173,15 +173,15 @@ def test_given_hands_of_other_precision_or_fewer_coefficients_are_the_same(
         ("K", torch.eye(3)),
     ],
 )
-def test_given_hands_of_other_sizes_are_refused_by_name(
+def test_fixed_hands_of_other_sizes_are_refused_by_name(
     engine: RenderEngine, images: RenderedBatch, name: str, wrong: torch.Tensor
 ) -> None:
-    given = given_of(engine, rows(images, [5, 6]))
+    fixed = fixed_hands(engine, rows(images, [5, 6]))
     with pytest.raises(ValueError, match=f"{name} of hands for 2 images"):
-        engine.render([5, 6], given._replace(**{name: wrong}))
+        engine.render([5, 6], fixed._replace(**{name: wrong}))
 
 
-def test_no_images_are_a_batch_of_none(engine: RenderEngine, images: RenderedBatch) -> None:
+def test_no_indices_give_an_empty_batch(engine: RenderEngine, images: RenderedBatch) -> None:
     none, one = engine.render([]), rows(images, [0])
     assert len(none) == 0
     for f in dataclasses.fields(RenderedBatch):
@@ -189,25 +189,25 @@ def test_no_images_are_a_batch_of_none(engine: RenderEngine, images: RenderedBat
         assert (empty.shape, empty.dtype) == ((0, *full.shape[1:]), full.dtype)
 
 
-def test_the_callers_hand_stays_as_it_was() -> None:
+def test_the_callers_hand_model_is_not_changed() -> None:
     hand = HandModel.default(torch.float64)
     RenderEngine(RenderConfig(image_size=32), hand=hand)
     assert hand(torch.zeros(16, 3)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("rest", [{}, {"occluders": 0.0, "wrist_articulation": False}], ids=str)
-def test_another_index_draws_a_given_hand_in_another_place(
+def test_fixed_hands_look_different_for_each_index(
     engine: RenderEngine, images: RenderedBatch, rest: dict[str, Any]
 ) -> None:
-    """More than are composed at once, cameras whose principal point is off the middle."""
-    given = given_of(engine, rows(images, [5] * 70))
-    given.K[:, 0, 2] += torch.linspace(-20, 20, 70)
-    twins = RenderEngine(engine.config.model_copy(update=rest)).render(range(100, 170), given)
+    """With more hands than are composed together, and cameras whose principal point is off the centre."""
+    fixed = fixed_hands(engine, rows(images, [5] * 70))
+    fixed.K[:, 0, 2] += torch.linspace(-20, 20, 70)
+    twins = RenderEngine(engine.config.model_copy(update=rest)).render(range(100, 170), fixed)
     torch.testing.assert_close(twins.joints_cam_m, images.joints_cam_m[[5] * 70], atol=2e-5, rtol=1e-5)
-    torch.testing.assert_close(twins.K, given.K)
+    torch.testing.assert_close(twins.K, fixed.K)
     moved = twins.joints_px - images.joints_px[[5] * 70]
     torch.testing.assert_close(
-        moved[:, :, 0], (given.K[:, 0, 2] - images.K[5, 0, 2])[:, None].expand(-1, 21), atol=2e-3, rtol=0
+        moved[:, :, 0], (fixed.K[:, 0, 2] - images.K[5, 0, 2])[:, None].expand(-1, 21), atol=2e-3, rtol=0
     )
     flat = twins.image.flatten(1)
     assert torch.cdist(flat, flat).add(torch.eye(70) * 1e3).min() > 3
@@ -244,7 +244,7 @@ def plain() -> RenderedBatch:
 
 
 @pytest.mark.parametrize(
-    "switch",
+    "setting",
     [
         {"noise": 1.0}, {"blur": 1.0}, {"motion_blur": 1.0}, {"low_resolution": 1.0}, {"jpeg": 1.0},
         {"exposure_variation": True}, {"background_variation": True}, {"light_variation": True}, {"skin_tones": True},
@@ -253,14 +253,14 @@ def plain() -> RenderedBatch:
     ],
     ids=lambda s: next(iter(s)),
 )  # fmt: skip
-def test_appearance_switches_change_the_image_but_no_joint(plain: RenderedBatch, switch: dict[str, float]) -> None:
-    batch = RenderEngine(RenderConfig(**{**PLAIN, **switch})).render(range(8))
+def test_appearance_fields_change_the_image_but_no_joint(plain: RenderedBatch, setting: dict[str, float]) -> None:
+    batch = RenderEngine(RenderConfig(**{**PLAIN, **setting})).render(range(8))
     assert (batch.image - plain.image).abs().amax((1, 2, 3)).max() > 0.03
     assert torch.allclose(batch.joints_cam_m, plain.joints_cam_m, atol=1e-6)
     assert torch.allclose(batch.K, plain.K)
 
 
-def test_nail_polish_is_seen_on_nails(plain: RenderedBatch) -> None:
+def test_nail_polish_changes_the_nails_alone(plain: RenderedBatch) -> None:
     detailed = {**PLAIN, "skin_detail": True, "image_size": 64}
     bare = RenderEngine(RenderConfig(**detailed)).render(range(12))
     polished = RenderEngine(RenderConfig(**{**detailed, "nail_polish": 1.0})).render(range(12))
@@ -270,7 +270,7 @@ def test_nail_polish_is_seen_on_nails(plain: RenderedBatch) -> None:
     assert float(torch.isin(bare.part[changed], tips).float().mean()) > 0.9
 
 
-def test_flesh_is_seen_on_the_skin_and_nowhere_else(plain: RenderedBatch) -> None:
+def test_flesh_changes_the_skin_alone(plain: RenderedBatch) -> None:
     detailed = {**PLAIN, "skin_detail": True}
     smooth, fleshy = (RenderEngine(RenderConfig(**detailed, flesh=flesh)).render(range(12)) for flesh in (0.0, 2.0))
     changed = (smooth.image - fleshy.image).abs().amax(1)
@@ -281,15 +281,15 @@ def test_flesh_is_seen_on_the_skin_and_nowhere_else(plain: RenderedBatch) -> Non
     assert torch.equal(smooth.joints_cam_m, fleshy.joints_cam_m)
 
 
-@pytest.mark.parametrize("switch", [{"occluders": 1.0}, {"objects": 1.0}])
-def test_things_hide_hand_and_joints(plain: RenderedBatch, switch: dict[str, float]) -> None:
-    batch = RenderEngine(RenderConfig(**{**PLAIN, **switch})).render(range(8))
+@pytest.mark.parametrize("setting", [{"occluders": 1.0}, {"objects": 1.0}])
+def test_occluders_and_objects_hide_hand_and_joints(plain: RenderedBatch, setting: dict[str, float]) -> None:
+    batch = RenderEngine(RenderConfig(**{**PLAIN, **setting})).render(range(8))
     assert int((batch.mask == 1).sum()) < int((plain.mask == 1).sum())
     assert int(batch.visible.sum()) < int(plain.visible.sum())
     assert torch.allclose(batch.joints_cam_m, plain.joints_cam_m, atol=1e-6)
 
 
-def test_geometry_switches() -> None:
+def test_geometry_can_be_fixed() -> None:
     still = dict(PLAIN, pose_mixture=False, shape_variation=0.0, wrist_articulation=False, view_variation=False)
     batch = RenderEngine(RenderConfig(**still)).render(range(6))
     local = (batch.joints_cam_m - batch.joints_cam_m[:, :1]) @ batch.rotation_cam_hand
@@ -299,7 +299,7 @@ def test_geometry_switches() -> None:
     assert float(batch.shape.abs().max()) == 0
 
 
-def test_low_images_are_the_middle_of_the_square_and_their_labels_move_along() -> None:
+def test_images_of_less_height_keep_labels_and_pixels_aligned() -> None:
     camera = (90.0, 91.0, 30.0, 20.0)
     settings = {**PLAIN, "image_size": 64, "image_height": 48, "camera": camera}
     batch = RenderEngine(RenderConfig(**settings)).render(range(8))
@@ -338,7 +338,7 @@ def test_left_models_are_refused() -> None:
         RenderEngine(RenderConfig(image_size=32), hand=HandModel.default().mirrored())
 
 
-def test_place_of_the_model_does_not_matter(images: RenderedBatch) -> None:
+def test_the_origin_of_the_hand_model_does_not_matter(images: RenderedBatch) -> None:
     # MANO's wrist lies 96 mm from its origin
     arrays = HandModel.default().arrays
     moved = dataclasses.replace(arrays, v_template=arrays.v_template + np.array([0.0957, 0.0064, 0.0062]))
@@ -364,7 +364,7 @@ def test_hands_without_forearm_get_an_arm() -> None:
 
 
 @pytest.mark.gpu
-def test_gpu_draws_the_same(images: RenderedBatch) -> None:
+def test_gpu_equals_cpu(images: RenderedBatch) -> None:
     gpu = RenderEngine(RenderConfig(image_size=SIZE, seed=7), device="cuda").render(range(48)).to("cpu")
     assert (gpu.joints_px - images.joints_px).abs().max() < 0.01
     assert float((gpu.mask == images.mask).float().mean()) > 0.998

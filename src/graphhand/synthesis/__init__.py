@@ -1,8 +1,7 @@
-"""Draws labelled images of hands: any number of them, each determined by a seed and an index."""
+"""Renders labelled images of hands. Each is determined by a seed and an index."""
 
-from graphhand.synthesis.batch import RenderedBatch, mirror
 from graphhand.synthesis.config import RenderConfig
-from graphhand.synthesis.engine import RenderEngine
+from graphhand.synthesis.engine import RenderedBatch, RenderEngine, mirror
 from graphhand.synthesis.scene import FixedHands
 
 __all__ = ["FixedHands", "RenderConfig", "RenderEngine", "RenderedBatch", "mirror"]

@@ -1,4 +1,4 @@
-"""What lies behind the hand: procedural scenes, or the user's own images."""
+"""What lies behind and in front of the hand: procedural scenes, the user's images, and flat occluders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _coordinates(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def random_colours(random: CounterRandom, name: str, count: int) -> Tensor:
-    """(B, count, 3) linear colours: mostly muted, as indoors, with some strong ones."""
+    """(B, count, 3) linear colours, mostly muted as in rooms, some saturated."""
     grey = random.triangular(f"{name}/grey", count, low=0.0, mode=0.25, high=1.0)[..., None].square()
     hue = random.uniform(f"{name}/hue", count, 3)
     strength = random.uniform(f"{name}/strength", count)[..., None].pow(3)
@@ -54,7 +54,7 @@ def octave_noise(random: CounterRandom, name: str, size: int, channels: int, cel
 
 
 class Shapes(NamedTuple):
-    """Flat shapes of a batch, in painter's order; places and sizes in half images.
+    """Flat shapes of a batch, back to front; positions and sizes in half images.
 
     Attributes:
         colour: (B, SHAPES, 3) linear; place, half: (B, SHAPES, 2) centre and half axes; tilt: (B, SHAPES) radians.
@@ -72,8 +72,8 @@ class Shapes(NamedTuple):
     shade: Tensor
 
 
-def painted(scene: Tensor, shapes: Shapes) -> Tensor:
-    """Shapes over scenes (B, 3, S, S), one after the other; each touches the pixels of its bounding box alone."""
+def paint_shapes(scene: Tensor, shapes: Shapes) -> Tensor:
+    """Paint shapes over scenes (B, 3, S, S), one after the other, within the bounding box of each."""
     B, _, size, _ = scene.shape
     device = scene.device
     flat = scene.permute(0, 2, 3, 1).reshape(B * size * size, 3).contiguous()
@@ -116,12 +116,12 @@ def painted(scene: Tensor, shapes: Shapes) -> Tensor:
 
 
 def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
-    """Scenes of a base gradient, shelves or stripes, boxes and blobs, people-like patches, and texture.
+    """Scenes of a gradient, stripes, boxes and blobs, patches like people, and texture.
 
     Args:
         random: the batch's random numbers.
         size: side in pixels.
-        skin: (B, 3) linear colour of the sample's skin: some blobs have it, so colour alone does not find the hand.
+        skin: (B, 3) linear colour of the sample's skin. Some blobs have it: colour alone does not locate the hand.
     Returns:
         (B, 3, S, S) linear RGB in [0, 1].
     """
@@ -185,7 +185,7 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
     shapes[:, p] = torch.where(chosen, face, shapes[:, p])
 
     shade = random.normal("shapes/shade", SHAPES, 2, std=0.35)
-    scene = painted(scene, Shapes(shapes, place, half, tilt, round_, edge_width, used, shade))
+    scene = paint_shapes(scene, Shapes(shapes, place, half, tilt, round_, edge_width, used, shade))
 
     strength = random.uniform("texture/strength").square() * 0.6
     scene = scene * (1 + per(strength)[:, None] * texture)
@@ -194,12 +194,52 @@ def procedural(random: CounterRandom, size: int, skin: Tensor) -> Tensor:
     return scene.clamp_(0, 1)
 
 
+def sample_occluders(random: CounterRandom, size: int, share: float, box_px: Tensor) -> tuple[Tensor, Tensor]:
+    """A bar or a rounded patch in front of part of the hand, for a share of the images.
+
+    Args:
+        random: the batch's random numbers.
+        size: side of the image, pixels.
+        share: of images with an occluder.
+        box_px: (B, 4) x, y, width, height of the hand.
+    Returns:
+        (B, S, S) opacity and (B, 3, S, S) linear colour.
+    """
+    device = box_px.device
+    line = torch.arange(size, device=device, dtype=torch.float32)
+
+    def per(value: Tensor) -> Tensor:
+        return value[:, None, None]
+
+    reach = box_px[:, 2:].amax(1)
+    # its centre lies near the edge of the hand's box, so most of the hand stays in view
+    bearing = random.uniform("occluder/bearing", low=0, high=6.2832)
+    away = random.uniform("occluder/away", low=0.22, high=0.6) * reach
+    cx = box_px[:, 0] + 0.5 * box_px[:, 2] + away * bearing.cos()
+    cy = box_px[:, 1] + 0.5 * box_px[:, 3] + away * bearing.sin()
+    bar = random.chance("occluder/bar", 0.5)
+    wide = random.uniform("occluder/width", low=0.04, high=0.16) * reach
+    long = torch.where(bar, 3.0 * reach, random.uniform("occluder/length", low=0.06, high=0.24) * reach)
+    # a bar runs across the bearing, so it stays beside the middle of the hand
+    tilt = torch.where(bar, bearing + 1.5708, bearing) + random.normal("occluder/tilt", std=0.4)
+    dx, dy = line[None, None, :] - per(cx), line[None, :, None] - per(cy)
+    u = (dx * per(tilt.cos()) + dy * per(tilt.sin())) / per(long)
+    v = (dy * per(tilt.cos()) - dx * per(tilt.sin())) / per(wide)
+    power = per(random.uniform("occluder/power", low=2.0, high=6.0))
+    distance = (u.abs().clamp(max=4).pow(power) + v.abs().clamp(max=4).pow(power)).pow(1 / power)
+    cover = ((1 - distance) * per(wide) + 0.5).clamp(0, 1) * per(random.chance("occluder", share))
+    colour = random_colours(random, "occluder", 1)[:, 0, :, None, None]
+    light = 1 - 0.5 * v.clamp(-1, 1).square() + 0.3 * v.clamp(-1, 1)
+    texture = octave_noise(random, "occluder texture", size, 1, (5, 17))
+    return cover, (colour * light[:, None] * (1 + 0.3 * texture)).clamp(0, 1)
+
+
 class ImageStore:
-    """The user's background images, decoded once and kept as squares of 256 pixels.
+    """The user's background images, decoded once and stored as squares of 256 pixels.
 
     Args:
         sources: image files and folders of them.
-        limit: at most this many are kept, evenly chosen.
+        limit: at most this many are stored, evenly chosen.
     Raises:
         InputError: nothing readable was found.
     """
@@ -240,8 +280,8 @@ class ImageStore:
         self.images = self.images.to(device)
         return self
 
-    def draw(self, random: CounterRandom, size: int) -> Tensor:
-        """A random square of a random image each, maybe flipped: (B, 3, S, S) linear RGB."""
+    def sample(self, random: CounterRandom, size: int) -> Tensor:
+        """A random square of a random image for each sample, flipped or not: (B, 3, S, S) linear RGB."""
         which = (random.uniform("picture") * len(self.images)).long().clamp(max=len(self.images) - 1)
         rgb = self.images[which].float() / 255
         zoom = random.uniform("picture/zoom", low=0.35, high=1.0)

@@ -1,8 +1,8 @@
-"""GraphHand-Rendered v1: our stand-in for RHD, of its size, that anyone can draw again.
+"""GraphHand-Rendered v1: a benchmark of RHD's size that anyone can render again.
 
-The test split has a seed of its own, so its poses, cameras, backgrounds and lights come from other random streams
-than the training split's. Identities are kept apart by construction as well: a hand's shape coefficients, rounded to
-half a standard deviation, name a cell, and training indices whose cell a test hand occupies are passed over.
+The splits have different seeds, so their poses, cameras, backgrounds and lights come from different random streams.
+Identities are disjoint by construction: a hand's shape coefficients, rounded to half a standard deviation, name a cell,
+and training indices whose cell a test hand occupies are skipped.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from graphhand.synthesis.scene import SceneComposer
 
 NAME = "GraphHand-Rendered v1"
 RECORD = Path(__file__).with_name("rendered_v1.json")
-"""What :func:`checksum` and :func:`sample_labels` gave when v1 was fixed; an engine with other labels needs a v2."""
+"""Results of :func:`checksum` and :func:`sample_labels` when v1 was fixed. An engine with other labels needs a v2."""
 COUNTS = {"training": 41258, "evaluation": 2728}
 SEEDS = {"training": 20260101, "evaluation": 20260202}
-_CELL = 0.5
+_CELL = 0.5  # of the grid over the shape coefficients
 _BATCH = 256
 
 
 def config(split: str) -> RenderConfig:
-    """The engine's settings for a split: 320x320 images, the split's seed, and its defaults when v1 was fixed."""
+    """The engine's settings for a split: 320x320 images, the split's seed, and the defaults of when v1 was fixed."""
     return RenderConfig(image_size=320, seed=SEEDS[split], bent=0.0, flesh=0.0)
 
 
@@ -42,7 +42,7 @@ def indices(split: str, shape_size: int) -> npt.NDArray[np.int64]:
 
     Args:
         split: "training" or "evaluation".
-        shape_size: number of shape coefficients of the hand drawn.
+        shape_size: number of shape coefficients of the hand.
     """
     count = COUNTS[split]
     if split == "evaluation":
@@ -60,41 +60,40 @@ def _cells(split: str, numbers: npt.NDArray[np.int64], shape_size: int) -> list[
 
 
 def shapes(settings: RenderConfig, numbers: torch.Tensor, shape_size: int) -> torch.Tensor:
-    """(B, shape_size) shape coefficients that the engine draws for these indices."""
+    """(B, shape_size) shape coefficients that the engine samples for these indices."""
     normal = CounterRandom(settings.seed, numbers).normal("shape", shape_size)
     return settings.shape_variation * normal.clamp(-2.5, 2.5)
 
 
 def composer() -> SceneComposer:
-    """Poses hands before cameras as the engine does; it serves both splits, which differ by their seeds."""
+    """Composes scenes as the engine does. It serves both splits, which differ by their seeds."""
     return SceneComposer(config("training"), HandModel.default().float())
 
 
 def labels(
     split: str, compose: SceneComposer | None = None
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """The joints (B, 21, 3) and cameras (B, 3, 3) of a split, batch by batch, without drawing images.
+    """The joints (B, 21, 3) and cameras (B, 3, 3) of a split, batch by batch, without rendering images.
 
-    Right hands, as drawn; the RHD layout mirrors every second one.
+    Right hands, as rendered; the RHD layout mirrors every second one.
 
     Args:
         split: "training" or "evaluation".
-        compose: a :func:`composer`, to spare making another.
+        compose: a :func:`composer`, which is made where it is None.
     """
     compose = compose or composer()
     chosen = torch.from_numpy(indices(split, compose.hand.num_shape))
     with torch.no_grad():
-        for piece in chosen.split(_BATCH):
-            scene = compose(CounterRandom(SEEDS[split], piece))
+        for batch in chosen.split(_BATCH):
+            scene = compose(CounterRandom(SEEDS[split], batch))
             yield scene.joints_cam_m.numpy(), scene.view.K.numpy()
 
 
 def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]:
-    """What identifies a split's labels.
+    """The checksum of a split's labels.
 
-    ``sha256`` is over the float32 joints and cameras: equal on equal machines. Another processor may round
-    differently in the last digit; ``mean_mm`` and ``spread_mm``, over all joints and images, then still agree to
-    the digits given.
+    ``sha256`` is over the float32 joints and cameras. Another processor may round the last digit differently;
+    ``mean_mm`` and ``std_mm``, over all joints and images, then still agree to the digits given.
     """
     digest = hashlib.sha256()
     sums = np.zeros((2, 3))
@@ -106,26 +105,26 @@ def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]
         sums += [points.sum(0), (points**2).sum(0)]
         count += len(points)
     mean = sums[0] / count
-    spread = np.sqrt(sums[1] / count - mean**2)
+    std = np.sqrt(sums[1] / count - mean**2)
     return {
         "benchmark": NAME,
         "split": split,
         "hands": count // 21,
         "sha256": digest.hexdigest(),
         "mean_mm": [round(float(v), 2) for v in mean],
-        "spread_mm": [round(float(v), 2) for v in spread],
+        "std_mm": [round(float(v), 2) for v in std],
     }
 
 
 def sample_labels(split: str, engine: RenderEngine, count: int = 4) -> dict[str, Any]:
-    """Labels of a split's first images, as drawn: what the record keeps to be compared with.
+    """Labels of a split's first rendered images, for comparison with the record.
 
     Joints in tenths of a millimetre, cameras in tenths of a pixel (fx, cx, cy), visibility as 21 digits, and the pixels
     of hand and forearm.
 
     Args:
         split: "training" or "evaluation".
-        engine: of :func:`config` for this split.
+        engine: made with :func:`config` of this split.
         count: how many images.
     """
     batch = engine.render(indices(split, engine.hand.num_shape)[:count].tolist()).to("cpu")
@@ -145,10 +144,10 @@ def recorded(split: str) -> dict[str, Any]:
 
 
 def agrees(found: dict[str, Any]) -> str:
-    """How a :func:`checksum` compares with the record: "bit for bit", "to rounding" or "no"."""
+    """How a :func:`checksum` agrees with the record: "bit for bit", "to rounding" or "no"."""
     known = recorded(found["split"])["checksum"]
     if found["sha256"] == known["sha256"]:
         return "bit for bit"
-    numbers = [(found[k][axis], known[k][axis]) for k in ("mean_mm", "spread_mm") for axis in range(3)]
+    numbers = [(found[k][axis], known[k][axis]) for k in ("mean_mm", "std_mm") for axis in range(3)]
     close = found["hands"] == known["hands"] and all(abs(a - b) < 0.015 for a, b in numbers)
     return "to rounding" if close else "no"

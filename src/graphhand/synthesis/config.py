@@ -1,109 +1,86 @@
-"""What the engine varies, and how often. Every kind of variation can be switched off by name."""
+"""Settings of the rendering engine: what varies between images, and how often."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Share = Field(ge=0.0, le=1.0)
+
+def _share(default: float, description: str) -> Any:
+    return Field(default, ge=0.0, le=1.0, description=f"share of images {description}")
 
 
 class RenderConfig(BaseModel):
-    """Settings of a RenderEngine. Shares are probabilities per image; 0 switches a variation off.
+    """Settings of a RenderEngine. Together with an index they determine an image completely.
 
-    Together with an index they determine an image completely: equal settings, equal images.
+    Shares are probabilities per image; 0 disables a variation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    image_size: int = Field(default=224, ge=16, le=2048)
-    """width of the images, pixels, and their height unless `image_height` says otherwise"""
-    image_height: int | None = Field(default=None, ge=16, le=2048)
-    """None: square; at most image_size"""
-    camera: tuple[float, float, float, float] | None = None
-    """fx, fy, cx, cy in pixels of one camera that takes every image, hands anywhere in it; None: cameras vary. Left
-    hands are mirrored with their camera: for those cx is W - 1 - cx"""
-    seed: int = 0
-    antialiasing: int = Field(default=2, ge=1, le=4)
-    """samples per pixel and axis"""
-    side: Literal["right", "left", "both"] = "right"
-    """which hands; left ones are mirrored right ones"""
+    image_size: int = Field(224, ge=16, le=2048, description="width, and height unless image_height is given, pixels")
+    image_height: int | None = Field(None, ge=16, le=2048, description="at most image_size, pixels; null: square")
+    camera: tuple[float, float, float, float] | None = Field(
+        None,
+        description="fx, fy, cx, cy in pixels of one camera for all images, with hands anywhere in them; null: cameras "
+        "vary. Left hands are mirrored together with it, so their cx is W - 1 - cx",
+    )
+    seed: int = Field(0, description="of all random numbers")
+    antialiasing: int = Field(2, ge=1, le=4, description="samples per pixel and axis")
+    side: Literal["right", "left", "both"] = Field("right", description="left hands are mirror images")
 
-    pose_mixture: bool = True
-    """False: one relaxed pose"""
-    pose_blend: float = Field(default=0.15, ge=0.0, le=1.0)
-    """share of poses between two others"""
-    bent: float = Field(default=0.12, ge=0.0, le=1.0)
-    """share of poses with straight fingers bent at the knuckles"""
-    collision_rejection: bool = True
-    """take the first of several candidate poses without self-penetration; False: the first"""
-    wrist_articulation: bool = True
-    """False: the forearm continues the hand straight"""
-    shape_variation: float = Field(default=0.9, ge=0.0, le=2.0)
-    """standard deviation of the shape coefficients; 0: the mean hand"""
-    view_variation: bool = True
-    """False: palm to the camera, fingers up"""
-    upright: float = Field(default=0.25, ge=0.0, le=1.0)
-    """share of hands held up to the camera, palm or back first; the rest are uniform over the sphere of views"""
-    cropped: float = Field(default=0.0, ge=0.0, le=1.0)
-    """share of images framed as a network's crop around the hand: large and in the middle"""
-    perspective_variation: bool = True
-    """False: every hand far away, as with a long lens"""
+    pose_mixture: bool = Field(True, description="false: one relaxed pose")
+    pose_blend: float = _share(0.15, "with a pose between two others")
+    bent: float = _share(0.12, "with straight fingers bent at the knuckles")
+    collision_rejection: bool = Field(True, description="first of 8 poses without self-penetration; false: the first")
+    wrist_articulation: bool = Field(True, description="false: a straight wrist")
+    shape_variation: float = Field(0.9, ge=0.0, le=2.0, description="standard deviation of the shape coefficients")
+    view_variation: bool = Field(True, description="false: palm to the camera, fingers up")
+    upright: float = _share(0.25, "with fingers up and palm or back to the camera; other views are uniform")
+    cropped: float = _share(0.0, "framed as a network's crop: the hand large and in the middle")
+    perspective_variation: bool = Field(True, description="false: every hand at the greatest distance")
 
-    skin_tones: bool = True
-    """False: one medium skin"""
-    skin_detail: bool = True
-    """creases, lines, nails, veins, mottling; False: plain skin"""
-    flesh: float = Field(default=1.0, ge=0.0, le=2.0)
-    """mean height of the pads of palm and fingers, with the hollows between; read with skin_detail"""
-    light_variation: bool = True
-    """False: one white light over the camera's shoulder"""
-    shadows: bool = True
-    """shadows that the hand casts on itself"""
-    ambient_occlusion: bool = True
-    """darkened crevices"""
-    sleeves: float = Field(default=0.4, ge=0.0, le=1.0)
-    gloves: float = Field(default=0.03, ge=0.0, le=1.0)
-    wristbands: float = Field(default=0.12, ge=0.0, le=1.0)
-    rings: float = Field(default=0.12, ge=0.0, le=1.0)
-    nail_polish: float = Field(default=0.08, ge=0.0, le=1.0)
-    occluders: float = Field(default=0.1, ge=0.0, le=1.0)
-    """flat things in front of the hand"""
-    objects: float = Field(default=0.15, ge=0.0, le=1.0)
-    """solid things in the hand or beside it"""
-    second_hand: float = Field(default=0.06, ge=0.0, le=1.0)
-    """the other hand of the same person, unlabelled"""
+    skin_tones: bool = Field(True, description="false: one medium tone")
+    skin_detail: bool = Field(True, description="creases, lines, nails, veins and mottling; false: plain skin")
+    flesh: float = Field(1.0, ge=0.0, le=2.0, description="mean height of the pads; read with skin_detail")
+    light_variation: bool = Field(True, description="false: one white light from behind the camera")
+    shadows: bool = Field(True, description="cast shadows")
+    ambient_occlusion: bool = Field(True, description="darker crevices")
+    sleeves: float = _share(0.4, "with a sleeve")
+    gloves: float = _share(0.03, "with a glove")
+    wristbands: float = _share(0.12, "with a wristband")
+    rings: float = _share(0.12, "with a ring")
+    nail_polish: float = _share(0.08, "with nail polish")
+    occluders: float = _share(0.1, "with a flat occluder in front of the hand")
+    objects: float = _share(0.15, "with an object in the hand or beside it")
+    second_hand: float = _share(0.06, "with the person's other hand, unlabelled")
 
-    background_variation: bool = True
-    """False: plain grey"""
-    backgrounds: tuple[str, ...] = ()
-    """image files and folders of the user's, beside the procedural scenes"""
-    background_images: float = Field(default=0.7, ge=0.0, le=1.0)
-    """share of images with one of `backgrounds`, where there are any"""
+    background_variation: bool = Field(True, description="false: plain grey")
+    backgrounds: tuple[str, ...] = Field((), description="image files and folders, used beside the procedural scenes")
+    background_images: float = _share(0.7, "with one of `backgrounds`, if there are any")
 
-    exposure_variation: bool = True
-    """exposure, white balance, contrast, saturation, gamma"""
-    noise: float = Field(default=0.7, ge=0.0, le=1.0)
-    blur: float = Field(default=0.5, ge=0.0, le=1.0)
-    motion_blur: float = Field(default=0.08, ge=0.0, le=1.0)
-    low_resolution: float = Field(default=0.12, ge=0.0, le=1.0)
-    jpeg: float = Field(default=0.5, ge=0.0, le=1.0)
+    exposure_variation: bool = Field(True, description="exposure, white balance, contrast, saturation and gamma")
+    noise: float = _share(0.7, "with sensor noise")
+    blur: float = _share(0.5, "with defocus")
+    motion_blur: float = _share(0.08, "with motion blur")
+    low_resolution: float = _share(0.12, "of lower resolution, enlarged")
+    jpeg: float = _share(0.5, "with JPEG compression")
 
     @property
     def height(self) -> int:
-        """Of the images, pixels."""
+        """Height of the images, pixels."""
         return self.image_height or self.image_size
 
     @property
     def top(self) -> int:
-        """Rows of the square, in which everything is drawn, above the image."""
+        """Rows of the square render above the image."""
         return (self.image_size - self.height) // 2
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> RenderConfig:
         if self.height > self.image_size:
-            raise ValueError("image_height is larger than image_size, the width: draw a wider image")
+            raise ValueError("image_height is larger than image_size, the width: render a wider image")
         if self.camera is not None and min(self.camera[:2]) <= 0:
             raise ValueError("camera: focal lengths are positive")
         if self.camera is not None and self.cropped:

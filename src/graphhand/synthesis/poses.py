@@ -1,12 +1,9 @@
-"""Joint limits of the hand and a broad mixture of poses within them.
+"""Joint limits of the hand, and a mixture of poses within them.
 
-Angles are laid out as in `graphhand.hand_model.posing`. The limits, couplings and resting angles are the ones with
-which hands of the default model look right (docs/synthetic_data.md).
-
-Poses that people make on purpose: gestures, grips and pinches, to be varied by `graphhand.rendering.poses`.
-
-Angles as in `graphhand.hand_model.posing`, degrees. Those with contact were solved for on the default hand: least
-distance between the pads that touch, within the joint limits and without self-collision.
+Angles are laid out as in `graphhand.hand_model.posing`, degrees. Prototypes are gestures, grips and pinches that are
+varied; those with contact were solved for on the default hand: least distance between the pads that touch, within the
+joint limits and without self-collision. Limits, couplings and resting angles are those with which hands of the default
+model look right (docs/synthetic_data.md).
 """
 
 from __future__ import annotations
@@ -31,18 +28,25 @@ _FIST = [[87, 103, 55, 2, 5], [79, 84, 55, 1, 0], [85, 96, 58, -2, -6], [87, 95,
 _HOOK = [[-1, 100, 62, 4, 0], [-9, 96, 64, -1, 0], [-5, 100, 64, -2, 0], [-5, 96, 62, -5, 0]]
 
 
-# what a hand does when nothing is asked of it
+# a hand at rest
 RELAXED_POSE = torch.tensor(
     [[6, 0, 7, 14, 18], [20, 28, 14, 9, 1], [24, 32, 16, 0, 0], [28, 34, 17, -5, -2], [32, 34, 17, -12, -4]]
 ).float()
 
 
 class Prototype(NamedTuple):
-    """A pose to vary: angles, the spread of the variation (degrees), and the finger whose pad the thumb's touches."""
+    """A pose to vary.
+
+    Attributes:
+        angles: degrees.
+        std_deg: standard deviation of the variation.
+        touches: the finger whose pad touches the thumb's; 0 is none.
+        weight: in the mixture.
+    """
 
     angles: Fingers
-    spread: float
-    touches: int  # 0: none
+    std_deg: float
+    touches: int
     weight: float
 
 
@@ -122,17 +126,17 @@ UPPER = torch.tensor(
         [95.0, 108.0, 84.0, 4.0, 4.0],
     ]
 )
-# abduction at rest, with closed fingers, and spread (index to little)
-RELAXED = torch.tensor([9.0, 0.0, -5.0, -12.0])
-CLOSED = torch.tensor([2.0, 0.0, -2.0, -5.0])
-SPREAD = torch.tensor([24.0, 3.0, -13.0, -28.0])
+# abduction of index to little finger: relaxed, closed, and at its limit
+RELAXED_ABDUCTION = torch.tensor([9.0, 0.0, -5.0, -12.0])
+CLOSED_ABDUCTION = torch.tensor([2.0, 0.0, -2.0, -5.0])
+MAX_ABDUCTION = torch.tensor([24.0, 3.0, -13.0, -28.0])
 # a curled finger turns about its own axis, so that all tips point at the scaphoid bone
 CURL_TWIST = torch.tensor([5.0, 0.0, -6.0, -13.0])
 MAX_NEIGHBOUR_GAP = 55.0  # degrees between knuckles of ring and middle or little, softly held: they share tendons
 
-# free families beside the prototypes, and their share of all samples
+# share of each family of poses; "prototype" varies a prototype, the others sample the angles directly
 FAMILIES = {"synergy": 0.24, "gesture": 0.26, "flat": 0.10, "independent": 0.10, "prototype": 0.30}
-# fingers bent at the knuckles and straight beyond; their share is a setting, and they take it from all families alike
+# one more family: straight fingers bent at the knuckles. Its share is RenderConfig.bent, taken from all others alike
 BENT = len(FAMILIES)
 
 
@@ -151,12 +155,12 @@ class PoseSample(NamedTuple):
 
 
 class PoseSampler:
-    """Draws poses within the limits and, of several candidates, takes the first that does not run into itself.
+    """Samples poses within the limits. Of several candidates it takes the first without self-penetration.
 
     Args:
         poser, collider: of the hand that is posed.
-        candidates: draws per sample; the kind of pose is drawn once, so rejection does not skew the mixture.
-        tolerance_m: overlap of the capsules that flesh gives way to.
+        candidates: poses per sample. Their family is sampled once, so rejection does not change the mixture.
+        tolerance_m: overlap of the capsules that is accepted, as flesh is soft.
     """
 
     def __init__(
@@ -166,11 +170,12 @@ class PoseSampler:
         self.poser, self.collider = poser, collider
         self.candidates, self.tolerance_m = candidates, tolerance_m
         self.lower, self.upper = LOWER.to(device), UPPER.to(device)
-        self.relaxed, self.closed, self.spread = RELAXED.to(device), CLOSED.to(device), SPREAD.to(device)
+        self.relaxed, self.closed = RELAXED_ABDUCTION.to(device), CLOSED_ABDUCTION.to(device)
+        self.widest = MAX_ABDUCTION.to(device)
         self.curl_twist = CURL_TWIST.to(device)
         table = list(PROTOTYPES.values())
         self.prototype_angles = torch.tensor([p.angles for p in table], dtype=torch.float32, device=device)
-        self.prototype_spread = torch.tensor([p.spread for p in table], dtype=torch.float32, device=device)
+        self.prototype_std = torch.tensor([p.std_deg for p in table], dtype=torch.float32, device=device)
         self.prototype_touch = torch.tensor([p.touches for p in table], device=device)
         self.prototype_weight = torch.tensor([p.weight for p in table])
         # thumb CMC angles move the tip most, and a finger's twist and abduction vary less than its flexion
@@ -191,8 +196,8 @@ class PoseSampler:
             bent: share of the poses with straight fingers bent at the knuckles.
         """
         n = self.candidates
-        angles, touch = self._draw(random, "pose", n, bent)
-        other, _ = self._draw(random, "other pose", n, bent)
+        angles, touch = self._candidates(random, "pose", n, bent)
+        other, _ = self._candidates(random, "other pose", n, bent)
         mixed = random.chance("blend", blend)
         share = random.uniform("blend share", n)[..., None, None]
         angles = torch.where(mixed[:, None, None, None], torch.lerp(angles, other, share), angles)
@@ -220,7 +225,7 @@ class PoseSampler:
         gap = torch.linalg.vector_norm(pad.gather(2, finger)[:, :, 0] - pad[:, :, THUMB], dim=-1)
         return torch.where(touch[:, None] > 0, gap, torch.zeros_like(gap))
 
-    def _draw(self, random: CounterRandom, name: str, n: int, bent: float) -> tuple[Tensor, Tensor]:
+    def _candidates(self, random: CounterRandom, name: str, n: int, bent: float) -> tuple[Tensor, Tensor]:
         """Angles (B, n, 5, 5), not yet clipped, and the finger (B,) that touches the thumb (0: none)."""
         family = random.choice(f"{name}/family", torch.tensor(list(FAMILIES.values())))
         family = torch.where(random.chance(f"{name}/bent", bent), BENT, family)
@@ -229,9 +234,9 @@ class PoseSampler:
         free = torch.cat([thumb[:, :, None], free], 2)
 
         kind = random.choice(f"{name}/prototype", self.prototype_weight)
-        spread = self.prototype_spread[kind][:, None, None, None] * self.jitter
+        std = self.prototype_std[kind][:, None, None, None] * self.jitter
         looseness = random.triangular(f"{name}/looseness", n, low=0.2, mode=0.8, high=1.6)[..., None, None]
-        varied = self.prototype_angles[kind][:, None] + spread * looseness * random.normal(f"{name}/jitter", n, 5, 5)
+        varied = self.prototype_angles[kind][:, None] + std * looseness * random.normal(f"{name}/jitter", n, 5, 5)
         is_prototype = family == list(FAMILIES).index("prototype")
         angles = torch.where(is_prototype[:, None, None, None], varied, free)
         touch = torch.where(is_prototype, self.prototype_touch[kind], torch.zeros_like(kind))
@@ -239,36 +244,36 @@ class PoseSampler:
 
     def _free_fingers(self, random: CounterRandom, name: str, n: int, family: Tensor) -> Tensor:
         """(B, n, 4, 5) of the families without prototype."""
-        draw = f"{name}/"
+        stream = f"{name}/"
         # one closure for all fingers, with a slope across the hand
         rank = torch.arange(4, device=family.device) - 1.5
-        base = random.triangular(draw + "closure", low=-0.1, mode=0.35, high=1.05)[:, None, None]
-        slope = 0.08 * random.normal(draw + "slope")[:, None, None] * rank
-        closure = (base + slope + 0.10 * random.normal(draw + "closure of each", n, 4)).clamp(-0.1, 1.0)
-        synergy_mcp = closure * 85 + 10 * random.normal(draw + "synergy MCP", n, 4)
-        synergy_pip = closure * 88 + 8 + 12 * random.normal(draw + "synergy PIP", n, 4)
+        base = random.triangular(stream + "closure", low=-0.1, mode=0.35, high=1.05)[:, None, None]
+        slope = 0.08 * random.normal(stream + "slope")[:, None, None] * rank
+        closure = (base + slope + 0.10 * random.normal(stream + "closure of each", n, 4)).clamp(-0.1, 1.0)
+        synergy_mcp = closure * 85 + 10 * random.normal(stream + "synergy MCP", n, 4)
+        synergy_pip = closure * 88 + 8 + 12 * random.normal(stream + "synergy PIP", n, 4)
         # each finger out or in
-        out = random.chance(draw + "out", 0.5, 4)[:, None]
+        out = random.chance(stream + "out", 0.5, 4)[:, None]
         gesture_mcp = torch.where(
             out,
-            random.triangular(draw + "out MCP", n, 4, low=-14, mode=0, high=30),
-            random.triangular(draw + "in MCP", n, 4, low=40, mode=80, high=92),
+            random.triangular(stream + "out MCP", n, 4, low=-14, mode=0, high=30),
+            random.triangular(stream + "in MCP", n, 4, low=40, mode=80, high=92),
         )
         gesture_pip = torch.where(
             out,
-            random.triangular(draw + "out PIP", n, 4, low=0, mode=5, high=35),
-            random.triangular(draw + "in PIP", n, 4, low=60, mode=97, high=110),
+            random.triangular(stream + "out PIP", n, 4, low=0, mode=5, high=35),
+            random.triangular(stream + "in PIP", n, 4, low=60, mode=97, high=110),
         )
-        flat_mcp = random.triangular(draw + "flat MCP", n, 4, low=-20, mode=0, high=25)
-        flat_pip = random.triangular(draw + "flat PIP", n, 4, low=0, mode=4, high=20)
-        free_mcp = random.uniform(draw + "free MCP", n, 4, low=-18, high=88)
-        free_pip = random.uniform(draw + "free PIP", n, 4, low=0, high=105)
+        flat_mcp = random.triangular(stream + "flat MCP", n, 4, low=-20, mode=0, high=25)
+        flat_pip = random.triangular(stream + "flat PIP", n, 4, low=0, mode=4, high=20)
+        free_mcp = random.uniform(stream + "free MCP", n, 4, low=-18, high=88)
+        free_pip = random.uniform(stream + "free PIP", n, 4, low=0, high=105)
         # all knuckles bent about alike, as when beckoning, scooping or holding something flat
-        bend = random.triangular(draw + "bent knuckles", low=0, mode=30, high=88)[:, None, None]
-        bend_slope = 6 * random.normal(draw + "bent slope")[:, None, None] * rank
-        bent_mcp = bend + bend_slope + 5 * random.normal(draw + "bent MCP", n, 4)
-        bent_pip = random.triangular(draw + "bent middle joints", low=0, mode=4, high=32)[:, None, None]
-        bent_pip = bent_pip + 5 * random.normal(draw + "bent PIP", n, 4)
+        bend = random.triangular(stream + "bent knuckles", low=0, mode=30, high=88)[:, None, None]
+        bend_slope = 6 * random.normal(stream + "bent slope")[:, None, None] * rank
+        bent_mcp = bend + bend_slope + 5 * random.normal(stream + "bent MCP", n, 4)
+        bent_pip = random.triangular(stream + "bent middle joints", low=0, mode=4, high=32)[:, None, None]
+        bent_pip = bent_pip + 5 * random.normal(stream + "bent PIP", n, 4)
         which = family[:, None, None]
         mcp, pip = synergy_mcp, synergy_pip
         for i, a, b in (
@@ -288,31 +293,31 @@ class PoseSampler:
         mcp = torch.stack([mcp[..., 0], mcp[..., 1], ring, mcp[..., 3]], -1)
 
         # the last joint cannot bend without the middle one, nor stay straight with it
-        coupled = pip * random.uniform(draw + "DIP share", n, 4, low=0.4, high=0.75)
-        dip = coupled + 5 * random.normal(draw + "DIP", n, 4)
+        coupled = pip * random.uniform(stream + "DIP share", n, 4, low=0.4, high=0.75)
+        dip = coupled + 5 * random.normal(stream + "DIP", n, 4)
 
-        # spread: 1 fans the fingers, negative closes them; vanishes as the finger curls
-        fan = random.uniform(draw + "fan", low=-0.35, high=1.0)[:, None, None]
-        fan = fan + 0.22 * random.normal(draw + "fan of each", n, 4)
-        abduction = self.relaxed + (self.spread - self.relaxed) * fan.clamp(min=0)
+        # abduction: fan = 1 is the limit, negative values close the fingers; it vanishes as the finger curls
+        fan = random.uniform(stream + "fan", low=-0.35, high=1.0)[:, None, None]
+        fan = fan + 0.22 * random.normal(stream + "fan of each", n, 4)
+        abduction = self.relaxed + (self.widest - self.relaxed) * fan.clamp(min=0)
         abduction = abduction + 3 * (self.closed - self.relaxed) * (-fan).clamp(min=0)
         curl = torch.maximum(mcp / 75, pip / 105).clamp(0, 1)
         abduction = torch.lerp(abduction, self.closed.expand_as(abduction), curl)
-        abduction = abduction + 1.5 * random.normal(draw + "abduction", n, 4)
-        twist = curl * self.curl_twist + 2 * random.normal(draw + "twist", n, 4)
+        abduction = abduction + 1.5 * random.normal(stream + "abduction", n, 4)
+        twist = curl * self.curl_twist + 2 * random.normal(stream + "twist", n, 4)
         return torch.stack([mcp, pip, dip, abduction, twist], -1)
 
     def _free_thumb(self, random: CounterRandom, name: str, n: int) -> Tensor:
         """(B, n, 5): from stretched away (opposition -1) to across the palm (1)."""
-        draw = f"{name}/thumb "
-        opposition = random.uniform(draw + "opposition", low=-1.0, high=1.15)[:, None]
-        opposition = opposition + 0.12 * random.normal(draw + "opposition of each", n)
-        flexion = 10 + 24 * opposition + 7 * random.normal(draw + "flexion", n)
-        abduction = 2 + 6 * opposition + 11 * random.normal(draw + "abduction", n)
+        stream = f"{name}/thumb "
+        opposition = random.uniform(stream + "opposition", low=-1.0, high=1.15)[:, None]
+        opposition = opposition + 0.12 * random.normal(stream + "opposition of each", n)
+        flexion = 10 + 24 * opposition + 7 * random.normal(stream + "flexion", n)
+        abduction = 2 + 6 * opposition + 11 * random.normal(stream + "abduction", n)
         # turning towards the fingers comes with flexion
-        twist = 5 + 0.35 * flexion + 4 * random.normal(draw + "twist", n)
-        mcp = random.triangular(draw + "MCP", n, low=-10, mode=10, high=45) + 10 * opposition.clamp(min=0)
-        ip = random.triangular(draw + "IP", n, low=-20, mode=12, high=68)
+        twist = 5 + 0.35 * flexion + 4 * random.normal(stream + "twist", n)
+        mcp = random.triangular(stream + "MCP", n, low=-10, mode=10, high=45) + 10 * opposition.clamp(min=0)
+        ip = random.triangular(stream + "IP", n, low=-20, mode=12, high=68)
         return torch.stack([flexion, abduction, twist, mcp, ip], -1)
 
 

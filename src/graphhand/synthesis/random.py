@@ -1,9 +1,9 @@
-"""Random numbers that depend on (seed, index, stream name, draw number) alone.
+"""Counter-based random numbers: each depends on (seed, index, stream name, position in the stream) alone.
 
-Every number is a hash of its coordinates (a counter-based generator in the sense of Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", 2011, here with the SplitMix64 finaliser of Steele et al. 2014). So the sample of an index
-is the same in every batch, worker and device, and a new stream disturbs no other. Uniform numbers are equal bit for bit
-everywhere; normal ones to the rounding of log and cos.
+Every number is a hash of these coordinates (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011; here
+with the SplitMix64 finaliser of Steele et al. 2014). So the sample of an index is the same in every batch, process and
+device, and a new stream does not change the others. Renaming a stream changes the images. Uniform numbers are equal bit
+for bit everywhere, normal ones up to the rounding of log and cos.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ def _name_key(seed: int, stream: str) -> int:
 
 
 class StreamCache:
-    """Which streams one batch after another asks for: the next batch's numbers are then made all at once.
+    """Remembers which streams a batch used, so that the next batch's numbers are computed all at once.
 
-    The numbers are the same, but three hundred small draws of two dozen steps each become one; on a GPU, where each
-    step is a kernel of its own, they would be most of the time of a batch.
+    The numbers are the same. About 300 small draws of two dozen kernels each become one; on a GPU they would otherwise
+    take most of the time of a batch.
     """
 
-    _LARGEST = 512  # numbers of a stream; larger draws are worth their kernels
+    _MAX_COUNT = 512  # numbers of a stream; larger ones are computed on their own
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[str, int], None] = {}
+        self._streams: dict[tuple[str, int], None] = {}
         self._table: tuple[int, Tensor, Tensor, Tensor] | None = None
 
     def note(self, stream: str, count: int) -> None:
-        """A batch asked for this stream."""
-        if count <= self._LARGEST:
-            self._asked[stream, count] = None
+        """Record that a batch used this stream."""
+        if count <= self._MAX_COUNT:
+            self._streams[stream, count] = None
             self._table = None
 
     def draw(self, seed: int, base: Tensor) -> dict[tuple[str, int], Tensor]:
-        """The numbers in (0, 1) of all streams that were ever asked for, for the indices hashed to ``base (B,)``."""
-        if not self._asked:
+        """The numbers in (0, 1) of all recorded streams, for the indices hashed to ``base`` (B,)."""
+        if not self._streams:
             return {}
-        counts = [count for _, count in self._asked]
+        counts = [count for _, count in self._streams]
         if self._table is None or self._table[0] != seed:
-            keys = torch.tensor([_name_key(seed, stream) for stream, _ in self._asked])
+            keys = torch.tensor([_name_key(seed, stream) for stream, _ in self._streams])
             stream = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
             draw = torch.cat([torch.arange(1, count + 1) for count in counts])
             self._table = (seed, keys.to(base.device), stream.to(base.device), draw.to(base.device))
         _, keys, stream, draw = self._table
         unit = _unit(_mix(_mix(base[:, None] ^ keys)[:, stream] + draw * _GAMMA))
-        return dict(zip(self._asked, unit.split(counts, dim=1)))
+        return dict(zip(self._streams, unit.split(counts, dim=1)))
 
 
 def _unit(bits: Tensor) -> Tensor:
@@ -85,27 +85,28 @@ class CounterRandom:
 
     Args:
         seed: any integer.
-        indices: (B,) int64, one per sample; the device of the numbers is theirs.
-        habits: of the batches before this one; they change nothing but how fast numbers come.
+        indices: (B,) int64, one per sample. The numbers are on their device.
+        cache: shared by consecutive batches; it changes speed alone.
     """
 
-    def __init__(self, seed: int, indices: Tensor, habits: StreamCache | None = None) -> None:
+    def __init__(self, seed: int, indices: Tensor, cache: StreamCache | None = None) -> None:
         self.seed = int(seed)
         self.indices = indices.long()
         self._base = _mix(self.indices * _GAMMA + 1)
         self._whole: CounterRandom | None = None
         self._rows = slice(None)
-        self._habits = habits or StreamCache()
-        self._drawn = self._habits.draw(self.seed, self._base)
+        self._cache = cache or StreamCache()
+        self._drawn = self._cache.draw(self.seed, self._base)
 
-    def part(self, rows: slice) -> CounterRandom:
-        """The same streams for some of the samples. Parts share one draw of each stream for the whole batch."""
-        part = CounterRandom(self.seed, self.indices[rows])
-        part._whole, part._rows = self, rows
-        return part
+    def select(self, rows: slice) -> CounterRandom:
+        """The same streams for some of the samples. Each stream is computed once, for the whole batch."""
+        selected = CounterRandom(self.seed, self.indices[rows])
+        selected._whole, selected._rows = self, rows
+        return selected
 
     @property
     def batch(self) -> int:
+        """Number of samples."""
         return self.indices.shape[0]
 
     def bits(self, stream: str, count: int) -> Tensor:
@@ -127,7 +128,7 @@ class CounterRandom:
         key = (stream, count)
         if key not in self._drawn:
             self._drawn[key] = _unit(self.bits(stream, count))
-            self._habits.note(stream, count)
+            self._cache.note(stream, count)
         return self._drawn[key]
 
     def normal(self, stream: str, *shape: int, mean: float = 0.0, std: float = 1.0) -> Tensor:

@@ -1,10 +1,9 @@
-"""A batched z-buffer in torch alone, the same code on CPU and GPU.
+"""A batched z-buffer in torch, the same code on CPU and GPU.
 
-Each triangle lists the rows of samples that it reaches, each row the samples between the triangle's edges, and all
+Each triangle lists the rows of samples that it reaches, each row the samples between the triangle's edges. The
 fragments of all images compete for their samples in one scatter-minimum over (depth, face) keys. The minimum does not
-depend on order, so neither does the image. Exact where triangles do not interpenetrate within a pixel.
-
-From samples to pixels: what to shade, once per pixel and surface, and how much of the pixel each shade covers.
+depend on order, so neither does the image. It is exact where triangles do not intersect within a pixel.
+`shaded_samples` then selects what to shade, once per pixel and surface, and its share of the pixel.
 """
 
 from __future__ import annotations
@@ -14,69 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# samples of one pixel nearer together than this are lit as one
-_SAME_SURFACE_M = 0.004
-
-
-class ShadedSamples(NamedTuple):
-    """Which samples of a supersampled z-buffer are shaded, and how much each counts in its pixel.
-
-    Attributes:
-        identity, column, row: (N,) of the samples, the nearest of each pixel first; pixel: (N,) flat pixel index.
-        share: (N,) of the pixel's area; nearest_count: how many are the nearest of their pixel.
-        depth_m: (B, S, S) of the nearest sample, infinite where nothing is; cover: (B, S, S) area covered, in [0, 1].
-    """
-
-    identity: Tensor
-    column: Tensor
-    row: Tensor
-    pixel: Tensor
-    share: Tensor
-    nearest_count: int
-    depth_m: Tensor
-    cover: Tensor
-
-
-def shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
-    """Shade once per pixel and surface: samples within `_SAME_SURFACE_M` of the pixel's nearest share its colour."""
-    batch, size = buffer.key.shape[0], buffer.key.shape[1] // s
-    # (s * s, B * S * S): sample 0 of all pixels, then sample 1, ...
-    keys = [buffer.key[:, a::s, b::s].flatten() for a in range(s) for b in range(s)]
-    nearest = keys[0]
-    for key in keys[1:]:
-        nearest = torch.minimum(nearest, key)
-    # from here on the pixels where something is
-    pixel = (nearest != EMPTY_KEY).nonzero().squeeze(1)
-    mine = torch.stack([key.index_select(0, pixel) for key in keys])
-    near, which = mine.min(0)
-    covered = mine != EMPTY_KEY
-    same = mine <= deeper(near, _SAME_SURFACE_M)
-    other_cell, other = (covered & ~same).nonzero().unbind(1)
-    cell = torch.cat([which, other_cell])
-    every = torch.cat([pixel, pixel.index_select(0, other)])
-    image = torch.div(every, size * size, rounding_mode="floor")
-    place = every - image * (size * size)
-    row = torch.div(place, size, rounding_mode="floor")
-    column = (place - row * size) * s
-    row = row * s
-    if s > 1:
-        down = torch.div(cell, s, rounding_mode="floor")
-        row, column = row + down, column + cell - down * s
-    found = key_identity(torch.cat([near, mine[other_cell, other]]))
-    share = torch.cat([same.sum(0), torch.ones_like(other)]).to(torch.float32) / (s * s)
-    depth_m = torch.full((batch * size * size,), torch.inf, device=pixel.device)
-    depth_m[pixel] = key_depth_m(near)
-    cover = torch.zeros_like(depth_m)
-    cover[pixel] = covered.sum(0).to(torch.float32) / (s * s)
-    shape = (batch, size, size)
-    return ShadedSamples(found, column, row, every, share, len(pixel), depth_m.view(shape), cover.view(shape))
-
-
 EMPTY_KEY = torch.iinfo(torch.int64).max
 _ID_BITS = 24
 _DEPTH_STEPS = 1e7  # keys resolve a tenth of a micrometre
 NEAREST_M = 1e-2  # triangles that reach nearer to the camera are dropped
-# triangles are drawn this much wider, samples, so that rounding opens no crack between two
+# samples of one pixel whose depths differ by less than this are shaded once
+_SAME_SURFACE_M = 0.004
+# triangles are widened by this many samples, so that rounding opens no crack between two
 _CRACK = 1e-4
 
 
@@ -119,7 +62,7 @@ class Fragments(NamedTuple):
     """The visible surface at some samples.
 
     Attributes:
-        instance: (N,) drawn mesh.
+        instance: (N,) mesh.
         face: (N,) triangle of that mesh.
         weights: (N, 3) perspective-correct barycentric weights of the triangle's corners.
         depth_m: (N,).
@@ -146,7 +89,7 @@ def rasterize(
         points: (M, V, 3) column, row, depth in metres; a sample's centre lies at its index + 0.5.
         faces: (F, 3) int64; outward triangles, anticlockwise seen from outside.
         images, height, width: size of the buffer.
-        image_of: (M,) which image each mesh is drawn in; None: mesh i in image i.
+        image_of: (M,) the image of each mesh; None: mesh i in image i.
         mirrored: (M,) bool, meshes whose triangles are turned inside out by a reflection.
     """
     meshes, count = points.shape[0], faces.shape[0]
@@ -271,3 +214,57 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
     index = (faces.index_select(0, fragments.face) + (fragments.instance * vertices)[:, None]).reshape(-1)
     corner = attributes.reshape(-1, channels).index_select(0, index).view(-1, 3, channels)
     return torch.bmm(fragments.weights[:, None], corner)[:, 0]
+
+
+class ShadedSamples(NamedTuple):
+    """The samples of a supersampled z-buffer that are shaded, and the share of each in its pixel.
+
+    Attributes:
+        identity, column, row: (N,) of the samples, the nearest of each pixel first; pixel: (N,) flat pixel index.
+        share: (N,) of the pixel's area; nearest_count: how many are the nearest of their pixel.
+        depth_m: (B, S, S) of the nearest sample, infinite where nothing is; cover: (B, S, S) area covered, in [0, 1].
+    """
+
+    identity: Tensor
+    column: Tensor
+    row: Tensor
+    pixel: Tensor
+    share: Tensor
+    nearest_count: int
+    depth_m: Tensor
+    cover: Tensor
+
+
+def shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
+    """One sample per pixel and surface: samples within `_SAME_SURFACE_M` of the pixel's nearest share its colour."""
+    batch, size = buffer.key.shape[0], buffer.key.shape[1] // s
+    # (s * s, B * S * S): sample 0 of all pixels, then sample 1, ...
+    keys = [buffer.key[:, a::s, b::s].flatten() for a in range(s) for b in range(s)]
+    nearest = keys[0]
+    for key in keys[1:]:
+        nearest = torch.minimum(nearest, key)
+    # from here on the pixels where something is
+    pixel = (nearest != EMPTY_KEY).nonzero().squeeze(1)
+    mine = torch.stack([key.index_select(0, pixel) for key in keys])
+    near, which = mine.min(0)
+    covered = mine != EMPTY_KEY
+    same = mine <= deeper(near, _SAME_SURFACE_M)
+    other_cell, other = (covered & ~same).nonzero().unbind(1)
+    cell = torch.cat([which, other_cell])
+    every = torch.cat([pixel, pixel.index_select(0, other)])
+    image = torch.div(every, size * size, rounding_mode="floor")
+    place = every - image * (size * size)
+    row = torch.div(place, size, rounding_mode="floor")
+    column = (place - row * size) * s
+    row = row * s
+    if s > 1:
+        down = torch.div(cell, s, rounding_mode="floor")
+        row, column = row + down, column + cell - down * s
+    found = key_identity(torch.cat([near, mine[other_cell, other]]))
+    share = torch.cat([same.sum(0), torch.ones_like(other)]).to(torch.float32) / (s * s)
+    depth_m = torch.full((batch * size * size,), torch.inf, device=pixel.device)
+    depth_m[pixel] = key_depth_m(near)
+    cover = torch.zeros_like(depth_m)
+    cover[pixel] = covered.sum(0).to(torch.float32) / (s * s)
+    shape = (batch, size, size)
+    return ShadedSamples(found, column, row, every, share, len(pixel), depth_m.view(shape), cover.view(shape))

@@ -1,4 +1,4 @@
-"""Colour of skin, sleeves, gloves, bands and polish at each drawn sample."""
+"""Appearance of a hand: colour of skin, sleeves, gloves, bands, rings and nails at each rendered sample."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def tone_colour(tone: Tensor) -> Tensor:
 
 
 def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
-    """Draw appearances."""
+    """Sample the appearance of each hand of a batch."""
     B, device = random.batch, random.indices.device
     tone = random.triangular("tone", low=0.0, mode=0.3, high=1.0)
     tint = random.normal("tint", 3, std=0.04) + random.normal("tint all", 1, std=0.06)
@@ -133,13 +133,13 @@ def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
 
 
 def reflectance(skin: Skin, texel: Tensor, sample: Tensor, arm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear reflectance and gloss at N drawn points.
+    """Linear reflectance, gloss and relief at N rendered points.
 
     Args:
         skin: of the batch.
         texel: (N, CHANNELS) texture of each point.
         sample: (N,) which of the batch.
-        arm: (N,) bool, the drawn-out part of the arm.
+        arm: (N,) bool, on the extended part of the arm.
     Returns:
         (N, 3) reflectance, (N,) factor of the highlight, (N,) factor of the relief.
     """

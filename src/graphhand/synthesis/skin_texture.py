@@ -1,11 +1,8 @@
-"""Creases, palm lines, nails, veins and mottling, computed once on the rest hand.
+"""The texture of the skin: creases, palm lines, nails, veins, mottling and the pads of palm and fingers.
 
-Each triangle carries a grid of texels over its barycentric coordinates (after Burley and Lacewell's Ptex, 2008), so no
-texture atlas is needed and any hand in MANO's layout gets its skin. A bake holds several variants; a sample picks one.
-
-Flesh that the hand model is too smooth for: pads of fingers and palm, the hollow between, valleys along the creases.
-
-Heights on the rest hand, which the renderer shades as relief. They are given for the mean hand and follow its size.
+It is computed once on the rest hand. Each triangle has a grid of texels over its barycentric coordinates (after Burley
+and Lacewell's Ptex, 2008), so no texture atlas is needed and any hand in MANO's layout gets a skin. A bake holds
+several variants; each sample uses one. Pads, hollows and creases are heights that the renderer shades as relief.
 """
 
 from __future__ import annotations
@@ -21,7 +18,22 @@ from graphhand.skeleton import Joint
 from graphhand.synthesis.mesh import RenderMesh
 from graphhand.synthesis.random import CounterRandom
 
-# places on the palm: shares of the way from wrist to middle knuckle (along), and from there of the width between little
+GRID = 8
+VARIANTS = 4
+# channels of a texel
+CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U, PAD_0, PAD_1 = range(14)
+CHANNELS = 14
+# cells (i, j) of the grid that lie in the triangle, row by row
+_CELLS = torch.tensor([(i, j) for i in range(GRID) for j in range(GRID - i)])
+TEXELS = len(_CELLS)
+
+# palm lines as polylines (x, z) in metres on the default hand: heart, head, life
+_PALM_LINES = (
+    ((-0.057, -0.037), (-0.064, -0.020), (-0.069, -0.003), (-0.079, 0.012)),
+    ((-0.066, 0.031), (-0.060, 0.014), (-0.052, -0.004), (-0.040, -0.021)),
+    ((-0.067, 0.031), (-0.057, 0.017), (-0.042, 0.009), (-0.025, 0.006), (-0.008, 0.009)),
+)
+# pads of the palm: shares of the way from wrist to middle knuckle (along), and from there of the width between little
 # and index knuckle (across); height and radii, metres
 _PALM = (
     (0.45, 0.45, 0.0016, 0.015, 0.012),  # ball of the thumb
@@ -31,25 +43,25 @@ _PALM = (
 )
 _MOUND_M, _MOUND_RADIUS_M = 0.0011, 0.0065  # at each finger's base
 _PAD_M, _VALLEY_M, _VALLEY_RADIUS_M = 0.0010, -0.0006, 0.0028  # of a phalanx; at the joints between
-_STRENGTH = 2.5  # the renderer scales relief down to between a tenth and two thirds
+_RELIEF_SCALE = 2.5  # the renderer multiplies relief by 0.1 to 0.65
 
 
 def hand_scale(joints_m: Tensor) -> float:
-    """Size of a rest hand (21, 3) against the one that lengths on the skin are given for: wrist to middle knuckle."""
+    """Wrist to middle knuckle of a rest hand (21, 3), relative to the hand that lengths on the skin are given for."""
     return float(torch.linalg.vector_norm(joints_m[Joint.MIDDLE_MCP] - joints_m[Joint.WRIST])) / 0.0844
 
 
 def pad_heights(
     points: Tensor, normals: Tensor, weights: Tensor, joints_m: Tensor, poser: HandPoser, seed: int
 ) -> Tensor:
-    """Height outwards in metres, before the strength of a sample's relief.
+    """Height of the skin in metres outwards, before the strength of a sample's relief.
 
     Args:
         points, normals: (N, 3) on the rest hand, whose palm faces -y.
         weights: (N, 16) of skinning.
         joints_m: (21, 3) of the rest hand.
-        poser: knows in which direction each finger bends.
-        seed: of the differences between hands: each height is its usual one by a factor between 0.2 and 1.8.
+        poser: gives the bending axis of each finger.
+        seed: each height is multiplied by a random factor between 0.2 and 1.8.
     """
     random = CounterRandom(seed, torch.zeros(1, dtype=torch.int64, device=points.device))
     wrist, middle = joints_m[Joint.WRIST], joints_m[Joint.MIDDLE_MCP]
@@ -95,24 +107,7 @@ def pad_heights(
                 at = 0.48 * length if k == 0 else 0.0
                 valley = torch.exp(-0.5 * ((t - at) / (_VALLEY_RADIUS_M * scale)).square())
                 height += vary(f"valley {finger} {k}") * _VALLEY_M * front * valley
-    return _STRENGTH * scale * height
-
-
-GRID = 8
-VARIANTS = 4
-# channels of a texel
-CREASE, PALM, RED, NAIL, NAIL_EDGE, VEIN, MOTTLE, FINE, SLOPE_0, SLOPE_1, ARM_X, FINGER_U, PAD_0, PAD_1 = range(14)
-CHANNELS = 14
-# cells (i, j) of the grid that lie in the triangle, row by row
-_CELLS = torch.tensor([(i, j) for i in range(GRID) for j in range(GRID - i)])
-TEXELS = len(_CELLS)
-
-# palm lines as polylines (x, z) in metres on the default hand: heart, head, life
-_PALM_LINES = (
-    ((-0.057, -0.037), (-0.064, -0.020), (-0.069, -0.003), (-0.079, 0.012)),
-    ((-0.066, 0.031), (-0.060, 0.014), (-0.052, -0.004), (-0.040, -0.021)),
-    ((-0.067, 0.031), (-0.057, 0.017), (-0.042, 0.009), (-0.025, 0.006), (-0.008, 0.009)),
-)
+    return _RELIEF_SCALE * scale * height
 
 
 def value_noise(points: Tensor, scale_m: float, seed: int) -> Tensor:
@@ -146,7 +141,7 @@ def _line(distance: Tensor, width_m: float) -> Tensor:
 
 
 class SkinAnatomy:
-    """Where on the rest hand things lie: functions of points (N, 3), normals (N, 3), skinning weights (N, 16)."""
+    """Features of the skin: functions of points (N, 3), normals (N, 3) and skinning weights (N, 16) at rest."""
 
     def __init__(self, mesh: RenderMesh, poser: HandPoser) -> None:
         self.joints = mesh.rest_joints_m
@@ -211,7 +206,7 @@ class SkinAnatomy:
         facing = (-normals[:, 1] * 2 - 0.3).clamp(0, 1)
         total = torch.zeros(len(points), device=points.device)
         lines = [torch.tensor(line, device=points.device) for line in _PALM_LINES]
-        for i in range(9):  # short lines of no fixed place
+        for i in range(9):  # short lines at random positions
             start = random.uniform(f"minor {i}", 2)[0] * torch.tensor([0.055, 0.055], device=points.device)
             start = start + torch.tensor([-0.075, -0.028], device=points.device)
             step = random.normal(f"minor step {i}", 2)[0] * 0.010
@@ -266,7 +261,7 @@ class SkinAnatomy:
         return plate, pale
 
     def redness(self, points: Tensor, normals: Tensor, weights: Tensor) -> Tensor:
-        """Where blood shows: tips, knuckles, the edge of the palm; 0 to about 1."""
+        """Redness of tips, knuckles and the edge of the palm, 0 to about 1."""
         red = torch.zeros(len(points), device=points.device)
         for f in range(len(FINGER_NAMES)):
             last, tip = self.joints[3 + 4 * f], self.joints[4 + 4 * f]
@@ -357,8 +352,8 @@ def bake(mesh: RenderMesh, poser: HandPoser, variants: int = VARIANTS) -> Tensor
 _BAKED: dict[tuple[str, str], Tensor] = {}
 
 
-def baked(mesh: RenderMesh, poser: HandPoser) -> Tensor:
-    """`bake`, done once per process, hand and device: it takes a second or two, and nothing writes to the result."""
+def baked_texels(mesh: RenderMesh, poser: HandPoser) -> Tensor:
+    """The result of `bake`, computed once per process, hand and device (a second or two). Do not write to it."""
     key = (mesh.hand.fingerprint, str(mesh.faces.device))
     if key not in _BAKED:
         _BAKED[key] = bake(mesh, poser)

@@ -208,7 +208,7 @@ class RenderedBatches:
     @property
     def ahead(self) -> int:
         """How many batches are drawn together: on a GPU, which takes as long over a few images as over many."""
-        return max(1, self._drawer.engine.at_once // self.batch_size) if self._on_gpu else 1
+        return max(1, self._drawer.engine.images_per_pass // self.batch_size) if self._on_gpu else 1
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[HandBatch]:
         count = self.config.epoch_samples

@@ -1,4 +1,4 @@
-"""Where hands stand in the image, and from which side they are seen."""
+"""Position, orientation and size of hands in the image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from graphhand.geometry import project_perspective
 from graphhand.synthesis import RenderConfig
 from graphhand.synthesis.poses import palm_normal
 from graphhand.synthesis.random import CounterRandom
-from graphhand.synthesis.scene import Scene, SceneComposer
-from graphhand.synthesis.views import ELBOW_FURTHEST, ELBOW_NEAREST, MAX_FIELD_OF_VIEW_DEG, PALM_VIEW
+from graphhand.synthesis.scene import (
+    ELBOW_FURTHEST,
+    ELBOW_NEAREST,
+    MAX_FIELD_OF_VIEW_DEG,
+    PALM_VIEW,
+    Scene,
+    SceneComposer,
+)
 
 COUNT = 2000
 SIZE = 96
@@ -83,7 +89,7 @@ def test_arms_keep_clear_of_the_camera(scene: Scene, composer: SceneComposer) ->
     assert float(((z > ELBOW_NEAREST - 0.15) & (z < ELBOW_FURTHEST + 0.07)).float().mean()) > 0.99
 
 
-def test_perspective_can_be_switched_off(composer: SceneComposer) -> None:
+def test_perspective_can_be_disabled(composer: SceneComposer) -> None:
     flat = SceneComposer(RenderConfig(image_size=SIZE, perspective_variation=False), composer.hand)
     with torch.no_grad():
         scene = flat(CounterRandom(7, torch.arange(50)))
@@ -123,7 +129,7 @@ def test_one_given_camera_sees_every_hand_somewhere_in_its_image(composer: Scene
     assert float(side.max()) < 480
 
 
-def test_low_images_hold_their_hands(composer: SceneComposer) -> None:
+def test_images_of_less_height_contain_their_hands(composer: SceneComposer) -> None:
     config = RenderConfig(image_size=160, image_height=96)
     with torch.no_grad():
         scene = SceneComposer(config, composer.hand)(CounterRandom(7, torch.arange(400)))

@@ -18,9 +18,9 @@ def test_order_and_company_of_indices_do_not_matter() -> None:
     assert torch.equal(CounterRandom(3, some).uniform("a", 5), whole[some])
 
 
-def test_part_draws_what_the_whole_draws() -> None:
+def test_selected_rows_get_the_same_numbers() -> None:
     random = CounterRandom(3, INDICES)
-    assert torch.equal(random.part(slice(10, 20)).normal("a", 4), CounterRandom(3, INDICES).normal("a", 4)[10:20])
+    assert torch.equal(random.select(slice(10, 20)).normal("a", 4), CounterRandom(3, INDICES).normal("a", 4)[10:20])
 
 
 @pytest.mark.parametrize("other", [CounterRandom(4, INDICES), CounterRandom(3, INDICES + 4000)])
@@ -91,20 +91,20 @@ def test_pixel_noise_is_white_and_repeatable() -> None:
     assert abs(float((noise[0] * noise[1]).mean())) < 0.03
 
 
-def test_what_batches_before_asked_for_changes_no_number() -> None:
-    """Other indices, another seed, a stream of two lengths, new streams, large ones, parts: all as without habits."""
-    habits = StreamCache()
+def test_the_stream_cache_changes_no_number() -> None:
+    """Other indices, another seed, a stream of two lengths, new streams, large ones and selections give the same."""
+    cache = StreamCache()
 
     def ask(random: CounterRandom, late: bool) -> list[torch.Tensor]:
-        asked = [random.uniform("a", 3), random.normal("b", 2, 2), random.uniform("a"), random.bits("c", 4)]
-        asked += [random.uniform("large", 600), random.chance("d", 0.4), random.choice("e", torch.ones(3), 5)]
-        asked += [random.part(slice(1, 3)).uniform("a", 3)]
-        return [*asked, random.rotation("late")] if late else asked
+        numbers = [random.uniform("a", 3), random.normal("b", 2, 2), random.uniform("a"), random.bits("c", 4)]
+        numbers += [random.uniform("large", 600), random.chance("d", 0.4), random.choice("e", torch.ones(3), 5)]
+        numbers += [random.select(slice(1, 3)).uniform("a", 3)]
+        return [*numbers, random.rotation("late")] if late else numbers
 
     for number, (seed, count) in enumerate([(3, 4), (3, 7), (4, 7), (3, 7)]):
         indices = torch.arange(count) * 5 + number
         late = number >= 2
-        for with_habits, without in zip(
-            ask(CounterRandom(seed, indices, habits), late), ask(CounterRandom(seed, indices), late), strict=True
+        for cached, without in zip(
+            ask(CounterRandom(seed, indices, cache), late), ask(CounterRandom(seed, indices), late), strict=True
         ):
-            assert torch.equal(with_habits, without)
+            assert torch.equal(cached, without)
