@@ -1,4 +1,4 @@
-"""Shared fixtures: seeds, one small network, and the optional folder of real images."""
+"""Shared fixtures: seeds, one small network, small data for evaluation, and the optional folder of real images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import factories
+from graphhand.data.datasets.ge_real import AnnotatedCrops
+from graphhand.evaluation import PoseRecords
 from graphhand.models import Generator
 
 
@@ -45,3 +47,28 @@ def write_hands() -> Callable[..., Path]:
 def assert_same_training() -> Callable[..., None]:
     """:func:`factories.assert_same_training`."""
     return factories.assert_same_training
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+@pytest.fixture
+def records(rng: np.random.Generator) -> PoseRecords:
+    return factories.pose_records(rng)
+
+
+@pytest.fixture
+def crops_dir(tmp_path: Path, rng: np.random.Generator) -> Path:
+    return factories.write_annotated_crops(tmp_path / "crops", rng)
+
+
+@pytest.fixture
+def crops(crops_dir: Path) -> AnnotatedCrops:
+    return AnnotatedCrops(crops_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factories.write_tiny_weights(tmp_path_factory.mktemp("weights"))

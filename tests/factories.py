@@ -19,8 +19,10 @@ from scipy.spatial.transform import Rotation
 from graphhand.data import HandBatch
 from graphhand.data.datasets.synthetic import HandRecord
 from graphhand.data.sample import RowMasks
+from graphhand.evaluation import PoseRecords
 from graphhand.hand_model import HandModel
-from graphhand.models import Generator, GeneratorConfig
+from graphhand.models import Generator, GeneratorConfig, save_generator
+from graphhand.skeleton import FINGERS
 
 Weights = dict[str, torch.Tensor]
 
@@ -203,3 +205,60 @@ def assert_same_training(a: Weights, b: Weights, rtol: float, atol: float) -> No
         off += int((difference > atol + rtol * expected.double().abs()).sum())
         count += expected.numel()
     assert off <= count / 1000, f"{off} of {count} elements differ"
+
+
+SMALL_IMAGE_K = np.array([[500.0, 0.0, 63.5], [0.0, 500.0, 63.5], [0.0, 0.0, 1.0]])
+"""Intrinsics of the 128x128 images that :func:`random_hands_m` project into."""
+
+
+def random_hands_m(rng: np.random.Generator, count: int, noise_m: float = 0.006) -> np.ndarray:
+    """``(count, 21, 3)`` right hands a metre in front of the camera, each turned at random and bent a little."""
+    flat = np.zeros((21, 3))
+    for k, finger in enumerate(FINGERS.values()):
+        direction = np.array([np.sin(np.radians(-40 + 20 * k)), -np.cos(np.radians(-40 + 20 * k)), 0.05 * k])
+        for reach, joint in zip((0.08, 0.12, 0.145, 0.165), finger):
+            flat[joint] = direction * reach
+    R = Rotation.random(count, random_state=int(rng.integers(1 << 30))).as_matrix()
+    hands = np.einsum("bij,nj->bni", R, flat) + rng.normal(scale=noise_m, size=(count, 21, 3))
+    hands -= hands.mean(axis=1, keepdims=True)
+    return hands + np.array([0.0, 0.0, 1.0])
+
+
+def project(points_m: np.ndarray, K: np.ndarray = SMALL_IMAGE_K) -> np.ndarray:
+    """Camera points ``(..., 3)`` to pixels ``(..., 2)``."""
+    uv = points_m @ K.T
+    return uv[..., :2] / uv[..., 2:]
+
+
+def pose_records(rng: np.random.Generator, count: int = 30) -> PoseRecords:
+    """Predictions with errors of about a centimetre, beside their labels."""
+    truth = random_hands_m(rng, count)
+    predicted = truth + rng.normal(scale=0.008, size=truth.shape)
+    return PoseRecords.build(
+        predicted_m=predicted,
+        truth_m=truth,
+        absolute=True,
+        predicted_px=project(predicted),
+        truth_px=project(truth),
+        visible=rng.random((count, 21)) < 0.8,
+        names=[f"images/{i:05d}.png" for i in range(count)],
+    )
+
+
+def write_annotated_crops(root: Path, rng: np.random.Generator, count: int = 7) -> Path:
+    """A folder for ``AnnotatedCrops``: 128x128 images of noise, right and left hands in turn."""
+    (root / "images").mkdir(parents=True)
+    samples = []
+    for i, joints in enumerate(random_hands_m(rng, count)):
+        image = rng.integers(0, 256, size=(128, 128, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "images" / f"{i:05d}.png"), image)
+        side = "left" if i % 2 else "right"
+        labels = {"K_crop": SMALL_IMAGE_K.tolist(), "joints_cam_m": joints.tolist()}
+        samples.append({"image": f"images/{i:05d}.png", "side": side, **labels})
+    (root / "annotations.json").write_text(json.dumps({"samples": samples}))
+    return root
+
+
+def write_tiny_weights(folder: Path) -> Path:
+    """A folder of weights of an untrained network that sees 32x32 crops."""
+    return save_generator(folder, tiny_generator(seed=0, refinement={"blocks": 4, "width": 16}), {"name": "tiny"})

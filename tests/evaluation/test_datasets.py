@@ -11,6 +11,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from factories import random_hands_m
 from graphhand.cli.evaluate import evaluate
 from graphhand.data import collate
 from graphhand.data.datasets.synthetic import HandRecord
@@ -23,12 +24,12 @@ SIZE = 48
 
 
 @pytest.fixture(params=["rhd", "stb", "freihand", "plain"])
-def dataset(request, tmp_path, rng, make_hands):
+def dataset(request, tmp_path, rng):
     """The name, folder and test split of a small data set in its official layout."""
     name = request.param
     writer = LAYOUTS[name](tmp_path / name, split := LAYOUTS[name].splits[-1])
     prepared = []
-    for number, joints in enumerate(make_hands(rng, COUNT, 0.003)):
+    for number, joints in enumerate(random_hands_m(rng, COUNT, 0.003)):
         image = rng.integers(0, 256, (320, 320, 3)).astype(np.uint8)
         K = np.array([[350.0, 0.0, 162.0], [0.0, 350.0, 158.0], [0.0, 0.0, 1.0]])
         pixels = joints @ K.T

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from factories import random_hands_m
 from graphhand.errors import InputError
 from graphhand.evaluation import JointRegressor, PoseRecords, fit_joint_regressor, preset, score
 
@@ -21,15 +22,15 @@ def redefine(joints):
 
 
 @pytest.fixture
-def pair(rng, make_hands):
-    hands = make_hands(rng, 300)
+def pair(rng):
+    hands = random_hands_m(rng, 300)
     noise = rng.normal(scale=0.002, size=hands.shape)
     return PoseRecords.build(predicted_m=hands + noise, truth_m=1.05 * redefine(hands), absolute=True)
 
 
-def test_it_learns_another_definition_and_generalises(pair, rng, make_hands):
+def test_it_learns_another_definition_and_generalises(pair, rng):
     regressor = fit_joint_regressor(pair, {"dataset": "toy"})
-    fresh = make_hands(rng, 50)
+    fresh = random_hands_m(rng, 50)
     test = PoseRecords.build(predicted_m=fresh, truth_m=1.05 * redefine(fresh), absolute=True)
     before, after = (score(r, preset("procrustes")).mean_mm for r in (test, regressor.apply(test)))
     assert before > 3
@@ -37,8 +38,8 @@ def test_it_learns_another_definition_and_generalises(pair, rng, make_hands):
     np.testing.assert_allclose(regressor.W.sum(axis=1), 1)
 
 
-def test_equal_definitions_give_the_identity(rng, make_hands):
-    hands = make_hands(rng, 300)
+def test_equal_definitions_give_the_identity(rng):
+    hands = random_hands_m(rng, 300)
     records = PoseRecords.build(predicted_m=hands, truth_m=hands)
     np.testing.assert_allclose(fit_joint_regressor(records, {}).W, np.eye(21), atol=1e-6)
 

@@ -12,6 +12,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from factories import random_hands_m
 from graphhand.cli.evaluate import evaluate
 from graphhand.errors import InputError
 from graphhand.evaluation import Skipped
@@ -102,7 +103,7 @@ def test_ho3ds_evaluation_split_ships_boxes_alone_and_can_be_submitted(tmp_path,
     assert "no sample has a 3D label" in result.output
 
 
-def test_dexycbs_frames_without_a_hand_are_left_out_as_its_own_evaluation_does(tmp_path, rng, make_hands, tiny_weights):
+def test_dexycbs_frames_without_a_hand_are_left_out_as_its_own_evaluation_does(tmp_path, rng, tiny_weights):
     intrinsics = tmp_path / "calibration" / "intrinsics"
     intrinsics.mkdir(parents=True)
     color = dict(zip(("fx", "fy", "ppx", "ppy"), map(float, (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))))
@@ -111,7 +112,7 @@ def test_dexycbs_frames_without_a_hand_are_left_out_as_its_own_evaluation_does(t
         sequence = tmp_path / "20200709-subject-01" / f"20200709_14{number}"
         (sequence / "111").mkdir(parents=True)
         (sequence / "meta.yml").write_text(yaml.safe_dump({"num_frames": 3, "mano_sides": ["right"]}))
-    for frame, joints in enumerate(make_hands(rng, 3, 0.003)):
+    for frame, joints in enumerate(random_hands_m(rng, 3, 0.003)):
         pixels = joints @ K.T
         write_image(sequence / "111" / f"color_{frame:06d}.jpg", rng.integers(0, 256, (320, 320, 3)).astype(np.uint8))
         labels = {"joint_3d": joints[None], "joint_2d": (pixels[:, :2] / pixels[:, 2:])[None]}

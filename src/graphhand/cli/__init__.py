@@ -30,7 +30,7 @@ app.command("export")(export.export)
 app.command("rig")(rig.rig)
 app.command("serve")(serve.serve)
 app.add_typer(bench.app, name="bench")
-app.add_typer(data.app, name="data", help="CropView at data sets before using them.")
+app.add_typer(data.app, name="data", help="List and verify data sets.")
 app.add_typer(hand.app, name="hand", help="Hand model files.")
 
 
@@ -48,11 +48,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit status 1, SIGTERM is like Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is put in order
+    """Run the command line. A GraphHandError is one line on stderr and exit status 1; SIGTERM acts like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # commands clean up as after Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A file's name that the encoding lacks is no reason to stop.
+            # A file name that the encoding lacks must not stop a command.
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

@@ -1,7 +1,4 @@
-"""Where commands write: folders, file names that do not collide, JSON whole or in lines.
-
-The progress bar of long commands: on stderr, and only where that is a terminal.
-"""
+"""Output of commands: checks before long work, file names that do not collide, JSON, and the progress bar."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def progress_bar() -> Progress:
-    """A bar with counts and the time left; it disappears when its work is done."""
+    """A bar with counts and the time left, on stderr where that is a terminal; it disappears when its work is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,7 +38,7 @@ def progress_bar() -> Progress:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if there is none.
+    """Make a folder if it does not exist.
 
     Raises:
         InputError: it cannot be made.
@@ -53,26 +50,26 @@ def make_folder(folder: Path) -> None:
 
 
 def require_writable(folder: Path | None, option: str = "--out") -> None:
-    """Refuse a folder that could not be made or written into after long work.
+    """Refuse, before long work, a folder that cannot be made or written to.
 
     Args:
-        folder: the folder, which need not exist; None is none.
-        option: which option names it.
+        folder: need not exist; None is accepted.
+        option: the option that names it.
 
     Raises:
-        InputError: it, or what of its path there is, is no folder or cannot be written to.
+        InputError: the folder, or the part of its path that exists, is not a folder or cannot be written to.
     """
     if folder is None:
         return
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
-    if not there.is_dir():
-        raise InputError(there, "is not a folder", f"choose another {option}")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(there, "cannot be written to", f"choose another {option}")
+    existing = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    if not existing.is_dir():
+        raise InputError(existing, "is not a folder", f"choose another {option}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(existing, "cannot be written to", f"choose another {option}")
 
 
 def resolved(path: str | Path) -> Path:
-    """The absolute path without links; of one that cannot be looked up, as it is written."""
+    """The absolute path without links; as it is written where it cannot be looked up."""
     try:
         return Path(path).resolve()
     except (OSError, ValueError, RuntimeError):  # no permission or too long, a NUL, a loop of links
@@ -80,20 +77,20 @@ def resolved(path: str | Path) -> Path:
 
 
 def distinct_names(
-    paths: Sequence[Path], spoken_for: Callable[[int, str], bool] = lambda place, name: False
+    paths: Sequence[Path], is_taken: Callable[[int, str], bool] = lambda place, name: False
 ) -> list[str]:
-    """A name for each file, after it: its stem, and where need be its folder, suffix and a number.
+    """A different name for each file: its stem, where needed with its folder, suffix and a number.
 
     Args:
         paths: the files.
-        spoken_for: whether the file of a place in the list must not have a name.
+        is_taken: called with a position in the list and a name; True where that file must not have that name.
     """
     spellings: list[Callable[[Path], str]] = [
         lambda path: path.stem,
         lambda path: f"{resolved(path).parent.name}_{path.stem}",
         lambda path: f"{resolved(path).parent.name}_{path.stem}_{path.suffix[1:]}",
     ]
-    spelt = {path: spellings[0](path) for path in paths}  # the same file twice differs by its number alone
+    spelt = {path: spellings[0](path) for path in paths}  # a repeated file differs by its number alone
     for spelling in spellings[1:]:
         counts = Counter(name.lower() for name in spelt.values())  # some file systems fold case
         spelt = {path: spelling(path) if counts[name.lower()] > 1 else name for path, name in spelt.items()}
@@ -101,7 +98,7 @@ def distinct_names(
     taken: set[str] = set()
     for place, path in enumerate(paths):
         number, candidate = 1, spelt[path]
-        while candidate.lower() in taken or spoken_for(place, candidate):
+        while candidate.lower() in taken or is_taken(place, candidate):
             number += 1
             candidate = f"{spelt[path]}_{number}"
         taken.add(candidate.lower())
@@ -110,26 +107,26 @@ def distinct_names(
 
 
 def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> None:
-    """Refuse to write over what a command reads.
+    """Refuse to overwrite what a command reads.
 
     Args:
         target: the file that would be written.
-        option: which option names it.
+        option: the option that names it.
         inputs: files that the command reads.
 
     Raises:
-        InputError: it is one of the inputs, under whatever name.
+        InputError: the target is one of the inputs, perhaps by another path.
     """
     if resolved(target) in {resolved(path) for path in inputs}:
         raise InputError(target, "is one of the inputs", f"choose another {option}")
 
 
 def require_folder_of(target: Path | None, option: str = "--json") -> None:
-    """Refuse a file that could not be written after long work.
+    """Refuse, before long work, a file that cannot be written.
 
     Args:
-        target: the file that will be written; None, and with ``--json`` ``-``, are no file.
-        option: which option names it.
+        target: the file; None, and ``-`` with ``--json``, are accepted.
+        option: the option that names it.
 
     Raises:
         InputError: its folder does not exist or cannot be written to, or it is a folder itself.
@@ -147,27 +144,27 @@ def require_folder_of(target: Path | None, option: str = "--json") -> None:
 
 @contextmanager
 def writing(target: str | Path, option: str) -> Iterator[None]:
-    """Turn what the system says against writing into one line.
+    """Turn the system's errors of writing into one line.
 
     Args:
-        target: the file or folder that is written; errors may name a temporary file instead.
-        option: which option names it.
+        target: the file or folder that is written; the system's error may name a temporary file instead.
+        option: the option that names it.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the target cannot be written.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(target, f"cannot be written ({reason})", f"mend that, or choose another {option}") from None
+        raise InputError(target, f"cannot be written ({reason})", f"correct that, or choose another {option}") from None
 
 
 def write_json(target: Path | None, content: object) -> bool:
-    """JSON for ``--json``: into a file, or for ``-`` on standard output.
+    """Write JSON for ``--json``: to a file, or to standard output for ``-``.
 
     Returns:
-        Whether standard output is taken, so that nothing else may be printed there.
+        Whether it went to standard output, where nothing else may be printed then.
 
     Raises:
         InputError: the file cannot be written.
@@ -191,9 +188,9 @@ def text_lines(
     """A function that writes a line at once, so that an interrupted run keeps what it has.
 
     Args:
-        target: what the option was given: a file, ``-`` for standard output, or None for nowhere.
-        option: its name.
-        inputs: files that the command reads, which are not written over.
+        target: the option's value: a file, ``-`` for standard output, or None, which discards lines.
+        option: the option's name.
+        inputs: files that the command reads, which are not overwritten.
 
     Raises:
         InputError: the file cannot be written, or is one of the inputs; also when a line cannot be written.
@@ -208,7 +205,7 @@ def text_lines(
             try:
                 stream.write(line + "\n")
                 stream.flush()
-            except BrokenPipeError:  # whoever read standard output has enough: typer ends quietly
+            except BrokenPipeError:  # the reader of standard output has closed it: typer ends quietly
                 raise
             except OSError as error:
                 raise refused(error) from error
@@ -223,14 +220,14 @@ def text_lines(
         refuse_inputs(target, option, inputs)
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            # Not every file's name is UTF-8.
+            # Not every file name is UTF-8.
             stream = Path(target).open("w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
         except OSError as error:
             raise refused(error) from error
         try:
             yield to(stream)
         except BaseException:
-            with suppress(OSError):  # the first error tells
+            with suppress(OSError):  # the first error is raised
                 stream.close()
             raise
         try:

@@ -251,7 +251,7 @@ def test_a_disk_that_refuses_at_the_end_is_one_line(npz, crops_dir, tiny_weights
         arguments = ["--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir]
     result = run(*arguments, "submission_format=freihand", *output(option, tmp_path / "x"))
     what = "cannot be written (No space left on device)"
-    assert problem(result) == f"{tmp_path / 'x'}: {what}; mend that, or choose another {option}"
+    assert problem(result) == f"{tmp_path / 'x'}: {what}; correct that, or choose another {option}"
 
 
 @pytest.mark.parametrize(
