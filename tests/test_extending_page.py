@@ -174,8 +174,8 @@ def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path
     with pytest.raises(InputError, match=r"'plain-convolutions'.*of the package 'my-hands 0\.1'") as caught:
         load_generator(folder)
     one_line(caught)
-    with pytest.raises(InputError, match=r"generator\.backbone: no installed package has a backbone") as caught:
-        load_config(None, ["generator.backbone=plain-convolutions"])
+    with pytest.raises(InputError, match=r"generator\.backbone\.name: no installed package has a backbone") as caught:
+        load_config(None, ["generator.backbone.name=plain-convolutions"])
     one_line(caught)
     with pytest.raises(ValueError, match="there are resnet18, "):
         build_backbone("plain-convolutions")
@@ -284,7 +284,7 @@ def test_built_in_names_win_and_clashes_are_named(install, tmp_path):
         open_dataset("twice", tmp_path)
     one_line(caught)
     with pytest.raises(InputError, match=r"first 0\.1 and second 0\.1 both register this name") as caught:
-        load_config(None, ["generator.backbone=twice"])
+        load_config(None, ["generator.backbone.name=twice"])
     one_line(caught)
     listed = CliRunner().invoke(data_command.app, ["list"]).output
     unusable = [line for line in listed.splitlines() if line.startswith("unusable")]
@@ -298,7 +298,7 @@ def test_a_name_in_a_file_imports_nothing_that_is_not_registered(tmp_path, insta
         with pytest.raises(InputError, match="no data set"):
             open_dataset(name, tmp_path)
         with pytest.raises(InputError, match="no installed package has a backbone"):
-            load_config(None, [f"generator.backbone={name}"])
+            load_config(None, [f"generator.backbone.name={name}"])
     assert "quiet" not in sys.modules
 
 
