@@ -1,4 +1,4 @@
-"""Imports run one way: CONTRIBUTING.md's table of the house is the order, and the code keeps to it."""
+"""Imports run one way, in the order of the table in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ OUTSIDE = {"__init__", "__main__"}  # the package's own names, and the command l
 
 def layers() -> dict[str, int]:
     """Row of the table by name; the first may be imported by all."""
-    rows = re.findall(r"^\| (`[^|]*`) \|", (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8"), flags=re.MULTILINE)
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8")
+    (table,) = re.findall(r"^\| folder \| content \|\n(.*?)\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| (`[^|]*`) \|", table, flags=re.MULTILINE)
     named = [re.findall(r"`([^`]+?)(?:\.py|/)`", row) for row in rows]
     return {name: row for row, names in enumerate(named) for name in names}
 
@@ -44,7 +46,7 @@ def imports(file: Path) -> Iterator[tuple[str, int]]:
             yield layer_of(tuple((node.module or "").split(".")[1:])), node.lineno
 
 
-def test_every_part_stands_in_the_table():
+def test_every_folder_is_in_the_table():
     parts = {
         file.stem if file.suffix else file.name for file in PACKAGE.iterdir() if file.is_dir() or file.suffix == ".py"
     }
@@ -52,7 +54,7 @@ def test_every_part_stands_in_the_table():
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_run_from_the_bottom_to_the_top(file):
+def test_a_file_imports_from_rows_above_its_own(file):
     order, parts = layers(), file.relative_to(PACKAGE).with_suffix("").parts
     own = layer_of(parts)
     if own in OUTSIDE:
@@ -61,7 +63,7 @@ def test_imports_run_from_the_bottom_to_the_top(file):
         assert order[imported] < order[own] or imported == own, f"{file}:{line}: {own} imports {imported}"
 
 
-def test_training_and_inference_know_nothing_of_each_other():
+def test_training_and_inference_do_not_import_each_other():
     for one, other in (("training", "inference"), ("inference", "training")):
         assert not [f for f in (PACKAGE / one).rglob("*.py") if other in {name for name, _ in imports(f)}]
 
@@ -71,7 +73,7 @@ def test_training_and_inference_know_nothing_of_each_other():
     sorted(file for folder in ("benchmarks", "examples", "research") for file in (REPOSITORY / folder).rglob("*.py")),
     ids=lambda file: str(file.relative_to(REPOSITORY)),
 )
-def test_scripts_import_what_there_is(file):
+def test_scripts_import_existing_names(file):
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "graphhand":
             module = importlib.import_module(node.module or "")

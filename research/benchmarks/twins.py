@@ -1,16 +1,16 @@
-"""Of what errors on photographs are made: draw each labelled hand anew, and score the same weights on the drawing.
+"""Separate errors on photos into those of labels, of the network, and of the domain, with renderings of the same hands.
 
-    python research/benchmarks/twins.py --dataset annotated-crops --root DIR --crop image --camera assumed
+    python research/benchmarks/twins.py --dataset annotated-crops --root DIR --whole-image --camera assumed
 
-The hand model is fitted to each hand's labels and drawn before the photo's camera in the fitted pose, with skin, light,
-arm and background by lot and nothing before it: its twin. Four comparisons:
+The hand model is fitted to the labels of each photo's hand. The fitted hand is rendered before the photo's camera, with
+random skin, light, arm and background and nothing in front of it (its twin). Four comparisons are printed:
 
-- photos, labels: what ``graphhand evaluate`` says;
-- fitted hands, labels: what no pose of the hand model mends, for labels mean other points of the hand, or are wrong;
-- photos, fitted hands: the error without the larger part of that;
-- twins, their own labels: the error in these poses where neither image nor labels are foreign to the network.
+- photos, labels: what ``graphhand evaluate`` prints;
+- fitted hands, labels: the error that no pose of the hand model can remove, because the labels mark other points;
+- photos, fitted hands: the error of the network without most of that;
+- twins, their own labels: the error in the same poses on the network's own kind of images and labels.
 
-``--one-person`` fits one shape to the bones of all hands; ``--sheet FILE.png`` shows photos beside their twins: look.
+``--one-person`` fits one shape to the bones of all hands. ``--sheet FILE.png`` writes photos beside their twins.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ALONE = {"occluders": 0.0, "objects": 0.0, "second_hand": 0.0}
 
 
 class Twins:
-    """A data set of drawn twins: one of every hand, then another of every hand, and so on.
+    """A data set of rendered twins: one of every hand, then a second of every hand, and so on.
 
     Args:
         samples: whose hands they are.
@@ -81,7 +81,7 @@ class Twins:
 
 
 def labelled(samples: HandDataset, limit: int | None) -> list[HandSample]:
-    """Those whose joints all have 3D labels, and whose camera is known."""
+    """Samples with a camera and 3D labels of all joints."""
     first = (samples[index] for index in range(min(len(samples), limit or len(samples))))
     whole = [s for s in first if s.joints_cam_m is not None and s.K is not None and np.isfinite(s.joints_cam_m).all()]
     if not whole:
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--split")
-    parser.add_argument("--crop", choices=("truth", "image"), default="truth")
+    parser.add_argument("--whole-image", action="store_true", help="predict on whole images, not on crops")
     parser.add_argument("--camera", choices=("truth", "assumed"), default="truth")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--each", type=int, default=4, help="twins of a hand")
@@ -174,7 +174,7 @@ def main() -> None:
     twins = Twins(samples, hands, RenderConfig(seed=options.seed, backgrounds=images, **ALONE), options.each)
 
     def predicted(hands: HandDataset) -> PoseRecords:
-        crop = CropChoice(options.crop, camera=options.camera)
+        crop = CropChoice("image" if options.whole_image else "truth", camera=options.camera)
         return predict_with_weights(options.weights, hands, crop=crop, strict=True).records
 
     print(f"{'':28} {'hands':>6} " + " ".join(f"{key:>10}" for key in PROTOCOLS) + f" {'px':>8} {'% of box':>8}")
