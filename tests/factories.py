@@ -13,8 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
+from torch import nn
 
 from graphhand.data import HandBatch
 from graphhand.data.datasets.synthetic import HandRecord
@@ -23,6 +25,8 @@ from graphhand.evaluation import PoseRecords
 from graphhand.hand_model import HandModel
 from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.skeleton import FINGERS
+from graphhand.training.steps import TrainableModel
+from graphhand.training.trainer import StopRequest
 
 Weights = dict[str, torch.Tensor]
 
@@ -115,6 +119,25 @@ def change_batch(batch: HandBatch, **changes: Any) -> HandBatch:
     if "labelled" in changes:
         masks.setdefault("has_2d", changes["labelled"].any(-1))
     return replace(batch, **changes, masks=batch.masks._replace(**masks), cpu_masks=None)
+
+
+def trainable(network: nn.Module, rate: float = 1e-3, optimizer: torch.optim.Optimizer | None = None) -> TrainableModel:
+    """A network set up for training steps where it is, by default with Adam at a ``rate``."""
+    if optimizer is None:
+        optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], rate)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return TrainableModel(fabric, *fabric.setup(network, optimizer, move_to_device=False))
+
+
+class StopWhen(StopRequest):
+    """Asks a run to stop when a condition holds, which is checked after every step."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        super().__init__()
+        self.condition = condition
+
+    def __bool__(self) -> bool:
+        return self.condition()
 
 
 def noise_image(seed: int, width: int = 96, height: int = 72, block: int = 1) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import pretended_device
-from factories import merge, tiny_generator_config
+from factories import merge, tiny_generator_config, trainable
 from graphhand.data import HandBatch
 from graphhand.data.datasets.synthetic import records
 from graphhand.data.loader import HandLoader
@@ -27,9 +27,10 @@ from graphhand.io import write_image
 from graphhand.models import Generator, MultiSourceConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
 from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import CriticConfig, LossWeights, SyntheticSource, parse_config
+from graphhand.training.config import CriticConfig, SyntheticSource, parse_config
+from graphhand.training.objective import LossWeights
 from graphhand.training.sources import RenderedBatches, drawn_batch
-from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import stage_one_step, stage_three_step, stage_two_step
 from graphhand.training.validation import validate
 
 pytestmark = pytest.mark.skipif(not pretended_device.available, reason="needs torch 2.10 or later")
@@ -144,7 +145,8 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
         drawn = RenderEngine(RenderConfig(image_size=64, seed=3), device=where).render(range(6))
         batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True]))
         generator, discriminator = (copy.deepcopy(network).to(where) for network in networks)
-        one, two = player(generator), player(discriminator)
+        optimizers = (torch.optim.SGD(network.parameters(), 1e-6) for network in (generator, discriminator))
+        one, two = map(trainable, (generator, discriminator), (0.0, 0.0), optimizers)
         bone_vectors(batch.joints_m)  # copies its indices there once and for all
         with pretended_device.watched() as work:
             terms = stage_one_step(one, batch, weights)
@@ -191,10 +193,6 @@ def test_batches_drawn_together_are_those_drawn_one_by_one(
             if isinstance(value, torch.Tensor):
                 assert value.device == device
                 torch.testing.assert_close(value.cpu(), getattr(one, field.name), atol=1e-5, rtol=1e-5)
-
-
-def player(network: torch.nn.Module) -> Player:
-    return Player(network, torch.optim.SGD(network.parameters(), 1e-6), torch.Tensor.backward)
 
 
 def outside_inference_mode(function: Any) -> Any:

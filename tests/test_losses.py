@@ -20,7 +20,7 @@ from graphhand.losses import (
     handedness_loss,
     heatmap_loss,
     pose_loss,
-    pose_terms,
+    pose_prior_loss,
     projection_loss,
 )
 from graphhand.skeleton import BONES, Joint, bone_vectors
@@ -127,7 +127,7 @@ def test_heatmap_loss_forgets_joints_outside_the_crop_and_unlabelled_ones():
     assert logits.grad.isfinite().all()
 
 
-def test_absence_loss_is_zero_for_even_heatmaps_and_where_there_is_a_hand():
+def test_background_heatmap_loss_is_zero_for_even_heatmaps_and_where_there_is_a_hand():
     is_negative = torch.tensor([False, True, True])
     logits = torch.randn(3, 21, 8, 8, generator=torch.Generator().manual_seed(0))
     even = torch.full((1, 1, 1, 1), 4.0).expand(1, 21, 8, 8)
@@ -238,11 +238,7 @@ def test_handedness_loss_rewards_the_right_sign():
     assert handedness_loss(torch.tensor([5.0, -5.0]), is_right) < handedness_loss(torch.tensor([0.0, 0.0]), is_right)
 
 
-def test_pose_terms_are_the_single_losses():
-    predicted, target = _pose(1), _pose()
-    px = torch.rand(2, 21, 2, dtype=torch.float64)
-    terms = pose_terms(predicted, px, target, px + 1, LABELLED, ALL, 224)
-    torch.testing.assert_close(terms.pose, pose_loss(predicted, target, ALL))
-    torch.testing.assert_close(terms.bone_direction, bone_direction_loss(predicted, target, ALL))
-    torch.testing.assert_close(terms.bone_length, bone_length_loss(predicted, target, ALL))
-    assert terms.projection.item() == pytest.approx(math.sqrt(2))
+def test_the_pose_prior_is_zero_at_rest_and_two_at_a_half_turn():
+    shown = torch.tensor([True])
+    assert pose_prior_loss(torch.eye(3).expand(1, 4, 3, 3), shown) == 0
+    assert pose_prior_loss(torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(1, 1, 3, 3), shown) == 2

@@ -15,12 +15,13 @@ import sys
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 
 from graphhand.models import Generator, build_discriminator
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
 from graphhand.training.sources import drawn_batch
-from graphhand.training.steps import Player, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import TrainableModel, stage_one_step, stage_three_step, stage_two_step
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 import pretended_device
@@ -53,7 +54,7 @@ def main() -> None:
     batch = drawn_batch(drawn, torch.zeros(ROWS, dtype=torch.bool))
     generator = Generator(config.generator.model_copy(update={"image_size": SIZE})).to(device)
     discriminator = build_discriminator(config.discriminator).to(device)
-    one, two = player(generator), player(discriminator)
+    one, two = set_up(generator), set_up(discriminator)
     backbones = [generator.backbone]
     if generator.refinement_backbone is not None:
         backbones.append(generator.refinement_backbone)
@@ -73,8 +74,10 @@ def main() -> None:
         show(name, work)
 
 
-def player(network: torch.nn.Module) -> Player:
-    return Player(network, torch.optim.Adam(network.parameters(), 1e-4, fused=True), torch.Tensor.backward)
+def set_up(network: torch.nn.Module) -> TrainableModel:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
+    return TrainableModel(fabric, *fabric.setup(network, optimizer, move_to_device=False))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from graphhand.data.sample import HandBatch
 from graphhand.models.checkpoint import load_generator
-from graphhand.training.config import LossWeights, load_config
+from graphhand.training.config import load_config
+from graphhand.training.objective import LossWeights, supervised_loss
 from graphhand.training.sources import training_batches
-from graphhand.training.steps import supervised_loss
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ Every loss is a mean over the samples it applies to, and zero (with zero gradien
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -160,34 +159,6 @@ def adversarial_loss(fake: Tensor) -> Tensor:
 def handedness_loss(handedness_logit: Tensor, is_right: Tensor) -> Tensor:
     """Binary cross-entropy of the handedness head; not in the paper, which is told the side."""
     return F.binary_cross_entropy_with_logits(handedness_logit, is_right.to(handedness_logit.dtype))
-
-
-@dataclass(frozen=True)
-class LossTerms:
-    """The terms of Eq. 7 before weighting; each a scalar."""
-
-    pose: Tensor
-    projection: Tensor
-    bone_length: Tensor
-    bone_direction: Tensor
-
-
-def pose_terms(
-    predicted_m: Tensor,
-    predicted_px: Tensor,
-    target_m: Tensor,
-    target_px: Tensor,
-    labelled: Tensor,
-    has_3d: Tensor,
-    crop_size: int,
-) -> LossTerms:
-    """Every non-adversarial term of Eq. 7; shapes as in the single losses."""
-    return LossTerms(
-        pose=pose_loss(predicted_m, target_m, has_3d),
-        projection=projection_loss(predicted_px, target_px, labelled, crop_size),
-        bone_length=bone_length_loss(predicted_m, target_m, has_3d),
-        bone_direction=bone_direction_loss(predicted_m, target_m, has_3d),
-    )
 
 
 def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data sets and backbones of other installed packages, by the names these register as entry points.
+"""Data sets, backbones and losses of other installed packages, by the names these register as entry points.
 
 Python's entry points (``importlib.metadata``): a package lists in its ``pyproject.toml`` which of its classes stands
 for which name. A name from a recipe or a checkpoint is looked up in these lists and nowhere else, so a file can bring
@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from graphhand.errors import InputError
 
-Group = Literal["graphhand.datasets", "graphhand.backbones"]
+Group = Literal["graphhand.datasets", "graphhand.backbones", "graphhand.losses"]
 DATASETS: Group = "graphhand.datasets"
 BACKBONES: Group = "graphhand.backbones"
+LOSSES: Group = "graphhand.losses"
 
 
 def registered(group: Group) -> dict[str, list[EntryPoint]]:

@@ -23,6 +23,7 @@ from graphhand.ablation import cells
 from graphhand.ablation.runner import Ablation, write_outputs
 from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords
+from graphhand.training import trainer
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
@@ -149,15 +150,15 @@ def test_stopped_after_every_step_it_ends_with_the_same_weights(recipe, whole, t
 
 
 def test_killed_within_a_cell_and_moved_it_ends_with_the_same_weights(whole, tmp_path, monkeypatch):
-    update, calls = Trainer._update, []
+    step, calls = trainer.training_step, []
 
-    def dying(self, *arguments):
+    def dying(*arguments):
         calls.append(1)
         if len(calls) == 4:  # the second step of the second cell
             raise Killed
-        return update(self, *arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(Trainer, "_update", dying)
+    monkeypatch.setattr(trainer, "training_step", dying)
     with pytest.raises(Killed):
         grid_like(whole, tmp_path / "before").run()
     (tmp_path / "before").rename(tmp_path / "after")

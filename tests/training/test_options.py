@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from factories import StopWhen
 from graphhand.errors import InputError
 from graphhand.io import write_image
 from graphhand.models import Generator, build_discriminator
 from graphhand.training.checkpoint import Checkpoint, read_checkpoint, refuse_other_config
 from graphhand.training.config import TrainConfig, load_config, parse_config
 from graphhand.training.distributed import make_fabric
-from graphhand.training.steps import make_players
+from graphhand.training.steps import set_up_models
 from graphhand.training.trainer import Trainer
 
 TINY = {
@@ -52,7 +53,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def train(recipe: dict, out: Path, stop_at: tuple[int, int] | None = None) -> Trainer:
     trainer = Trainer(parse_config(recipe, "test"), out, quiet=True)
     if stop_at is not None:
-        trainer._must_stop = lambda: (trainer.position.stage, trainer.position.step) == stop_at
+        trainer.stop = StopWhen(lambda: (trainer.position.stage, trainer.position.step) == stop_at)
     assert trainer.run() is (stop_at is None)
     return trainer
 
@@ -98,8 +99,8 @@ def test_ways_of_computing_change_rounding_alone(recipe, plain, tmp_path, option
 def test_adam_is_fused_on_a_cpu_unless_switched_off(recipe, asked, fused):
     config = parse_config(recipe | {"fused_optimizer": asked}, "test")
     networks = Generator(config.generator), build_discriminator(config.discriminator)
-    for player in make_players(make_fabric("cpu", "32-true"), config, 3, *networks).values():
-        assert bool(player.optimizer.param_groups[0]["fused"]) is fused
+    for model in set_up_models(make_fabric("cpu", "32-true"), config, 3, *networks).values():
+        assert bool(model.optimizer.param_groups[0]["fused"]) is fused
 
 
 def test_stage_leaves_the_average_and_the_next_starts_from_it(recipe, plain, tmp_path):

@@ -84,14 +84,21 @@ import runpy, shutil, sys, torch, yaml
 from pathlib import Path
 from graphhand.errors import InputError
 from graphhand.training.config import load_config, parse_config
-from graphhand.training.trainer import Trainer
+from graphhand.training.trainer import StopRequest, Trainer
 
 recipe, here = yaml.safe_load(Path("recipe.yaml").read_text()), Path(sys.argv[1])
 config = parse_config(recipe, "test")
 
+class StopWhen(StopRequest):
+    def __init__(self, condition):
+        super().__init__()
+        self.condition = condition
+    def __bool__(self):
+        return self.condition()
+
 # The second process alone is asked to stop; both do, and go on from there.
 first = Trainer(config, here / "stopped", quiet=True)
-first._must_stop = lambda: first.processes.rank == 1 and (first.position.stage, first.position.step) == (2, 1)
+first.stop = StopWhen(lambda: first.processes.rank == 1 and (first.position.stage, first.position.step) == (2, 1))
 assert not first.run()
 assert (first.position.stage, first.position.step) == (2, 1)
 if first.processes.first:
@@ -105,7 +112,7 @@ assert Trainer(plain, here / "plain", quiet=True).run()
 # Batch normalisation by each process's own rows.
 own = parse_config(recipe | {"sync_batch_norm": False, "ema": None}, "test")
 first = Trainer(own, here / "own", quiet=True)
-first._must_stop = lambda: (first.position.stage, first.position.step) == (2, 1)
+first.stop = StopWhen(lambda: (first.position.stage, first.position.step) == (2, 1))
 assert not first.run()
 if first.processes.first:
     shutil.copytree(here / "own", here / "own_stopped")

@@ -18,6 +18,7 @@ import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from factories import StopWhen
 from graphhand.cli import app
 from graphhand.errors import GraphHandError, InputError
 from graphhand.models import load_generator
@@ -25,7 +26,7 @@ from graphhand.training import trainer as trainer_module
 from graphhand.training.checkpoint import read_checkpoint
 from graphhand.training.config import load_config, parse_config
 from graphhand.training.steps import learning_rate
-from graphhand.training.trainer import Trainer
+from graphhand.training.trainer import StopRequest, Trainer
 
 TINY = {
     "seed": 3,
@@ -116,10 +117,10 @@ def test_other_seed_other_weights(config, uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("place", [(1, 2), (1, 6), (2, 1), (2, 4), (3, 3), (3, 5)])
-def test_stopped_run_resumes_to_the_same_bits(config, uninterrupted, tmp_path, monkeypatch, place):
+def test_stopped_run_resumes_to_the_same_bits(config, uninterrupted, tmp_path, place):
     out = tmp_path / "run"
     first = Trainer(config, out, quiet=True)
-    monkeypatch.setattr(first, "_must_stop", lambda: (first.position.stage, first.position.step) == place)
+    first.stop = StopWhen(lambda: (first.position.stage, first.position.step) == place)
     first.run()
     second = Trainer(config, out, quiet=True)
     assert second.run()
@@ -153,13 +154,14 @@ def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path
         import os, pathlib
         from graphhand.training import trainer
         from graphhand.training.config import load_config
-        update = trainer.Trainer._update
-        def watched(self, stage, players, batch):
-            if (stage, self.position.step) == (2, 3):
+        run = trainer.Trainer(load_config({str(recipe)!r}), pathlib.Path({str(out)!r}), quiet=True)
+        step = trainer.training_step
+        def watched(stage, *arguments):
+            if (stage, run.position.step) == (2, 3):
                 os.killpg(0, {int(number)})
-            return update(self, stage, players, batch)
-        trainer.Trainer._update = watched
-        trainer.Trainer(load_config({str(recipe)!r}), pathlib.Path({str(out)!r}), quiet=True).run()
+            return step(stage, *arguments)
+        trainer.training_step = watched
+        run.run()
         """
     )
     ended = subprocess.run(
@@ -233,7 +235,7 @@ def test_a_strict_run_stops_at_a_corrupt_sample(config, one_is_corrupt, tmp_path
 
 
 def test_minutes_run_out_with_a_checkpoint(config, tmp_path):
-    trainer = Trainer(config, tmp_path / "run", max_minutes=0.0, quiet=True)
+    trainer = Trainer(config, tmp_path / "run", stop=StopRequest(max_minutes=0.0), quiet=True)
     assert not trainer.run()
     assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").position.step == 1
 
@@ -241,7 +243,7 @@ def test_minutes_run_out_with_a_checkpoint(config, tmp_path):
 def test_full_disk_keeps_the_last_good_checkpoint(config, tmp_path, monkeypatch):
     out = tmp_path / "run"
     first = Trainer(config, out, quiet=True)
-    monkeypatch.setattr(first, "_must_stop", lambda: first.position.step == 2)
+    first.stop = StopWhen(lambda: first.position.step == 2)
     first.run()
     before = (out / "checkpoint.safetensors").read_bytes()
 
@@ -302,18 +304,18 @@ def test_divergence_stops_the_run_and_spares_the_checkpoint(config, tmp_path, mo
     """Also where the loss, which is from before the update, tells nothing of it."""
     out = tmp_path / "run"
     trainer = Trainer(config, out, quiet=True)
-    one = trainer_module.stage_one_step
+    step = trainer_module.training_step
 
-    def diverging(player, batch, weights, supervision):
-        terms = one(player, batch, weights)
+    def diverging(stage, models, batch, config):
+        terms = step(stage, models, batch, config)
         if trainer.position.step == 2 and spoilt == "loss":
             return terms | {"total": terms["total"] * float("nan")}
         if trainer.position.step == 2:
             with torch.no_grad():
-                next(player.network.parameters()).fill_(float("inf"))
+                next(models["generator"].network.parameters()).fill_(float("inf"))
         return terms
 
-    monkeypatch.setattr(trainer_module, "stage_one_step", diverging)
+    monkeypatch.setattr(trainer_module, "training_step", diverging)
     with pytest.raises(GraphHandError, match=message):
         trainer.run()
     assert read_checkpoint(out / "checkpoint.safetensors").position.step == 2
@@ -322,14 +324,14 @@ def test_divergence_stops_the_run_and_spares_the_checkpoint(config, tmp_path, mo
 def test_a_path_to_resume_from_yields_to_what_the_folder_has_made_since(config, tmp_path):
     first = Trainer(config, tmp_path / "first", quiet=True)
     stops = iter([False, False, True])
-    first._must_stop = lambda: next(stops)  # type: ignore[method-assign]
+    first.stop = StopWhen(lambda: next(stops))
     assert not first.run()
     start = tmp_path / "start.safetensors"
     shutil.copy(tmp_path / "first" / "checkpoint.safetensors", start)
     out = tmp_path / "second"
     second = Trainer(config, out, resume=start, quiet=True)
     assert second.position.step == 3
-    second._must_stop = lambda: True  # type: ignore[method-assign]
+    second.stop = StopWhen(lambda: True)
     assert not second.run()
     again = Trainer(config, out, resume=start, quiet=True)
     assert again.position.step == 4
@@ -348,7 +350,7 @@ def test_samples_passed_over_are_part_of_a_run(config, tmp_path):
     out = tmp_path / "run"
     first = Trainer(config, out, quiet=True)
     first.position.skipped = ["a.png: cannot be read"]  # as an earlier session left it
-    first._must_stop = lambda: True  # type: ignore[method-assign]
+    first.stop = StopWhen(lambda: True)
     assert not first.run()
     second = Trainer(config, out, quiet=True)
     assert second.run()

@@ -29,8 +29,7 @@ from graphhand.training.checkpoint import MAY_DIFFER
 from graphhand.training.config import TrainConfig, parse_config
 from graphhand.training.run_folder import RunFolder
 from graphhand.training.sources import open_source
-from graphhand.training.trainer import Trainer
-from graphhand.training.validation import StopRequest
+from graphhand.training.trainer import StopRequest, Trainer
 
 FORMAT = "graphhand-ablation-cell-1"
 HEADLINE = "paper-no-scale"
@@ -158,8 +157,7 @@ class CellRun:
         elif stored["config"]["initial_weights"] is not None:
             # As the run knows them: the grid's folder may have been moved, or be called by another path.
             config = config.model_copy(update={"initial_weights": Path(stored["config"]["initial_weights"])})
-        trainer = Trainer(config, self.folder, quiet=True)
-        trainer.stop = stop  # what asks the grid to stop asks its running cell
+        trainer = Trainer(config, self.folder, stop=stop, quiet=True)
         with watch(self, trainer):
             finished = trainer.run(tuple(range(1, self.cell.stage + 1)))
         # A signal during the last step ends the grid, though the cell itself is done.

@@ -19,7 +19,7 @@ from graphhand.errors import InputError
 from graphhand.io.files import write_text_atomically
 from graphhand.training.config import TrainConfig
 from graphhand.training.sources import open_source
-from graphhand.training.validation import StopRequest
+from graphhand.training.trainer import StopRequest
 
 RESULTS_FILE = "results.json"
 TABLES_FILE = "tables.md"

@@ -43,12 +43,12 @@ def train(
     """
     from graphhand.training import distributed
     from graphhand.training.config import load_config
-    from graphhand.training.trainer import Trainer
+    from graphhand.training.trainer import StopRequest, Trainer
 
     settings = load_config(config, overrides or ())
     choice = cast("Literal['auto', 'never'] | Path", resume if resume in ("auto", "never") else Path(resume))
     stages = (1, 2, 3) if stage is Stage.all else (int(stage.value),)
-    trainer = Trainer(settings, out, resume=choice, max_minutes=max_minutes)
+    trainer = Trainer(settings, out, resume=choice, stop=StopRequest(max_minutes))
     finished, position = trainer.run(stages), trainer.position
     if not trainer.processes.first:
         pass

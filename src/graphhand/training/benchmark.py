@@ -17,7 +17,7 @@ from graphhand.timing import PeakMemory, Quartiles, check_processor_time, interl
 from graphhand.training.config import SyntheticSource, TrainConfig
 from graphhand.training.distributed import make_fabric
 from graphhand.training.sources import RenderedBatches
-from graphhand.training.steps import make_players, stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import set_up_models, training_step
 from graphhand.training.validation import WeightAverage
 
 RHD_TRAINING_IMAGES = 41_258
@@ -41,7 +41,7 @@ class StepTimes:
     """A stage's step.
 
     Attributes:
-        step_s: seconds of a step: forward, losses, backward, optimiser (in stage III of both players).
+        step_s: seconds of a step: forward, losses, backward, optimiser (in stage III of both networks).
         backbones_s: seconds of forward and backward of the backbones that the stage uses, alone.
         backbone_share: their ratio, round by round: 1 would be a step that costs nothing but its backbones.
         samples_per_second: crops a second, by the median.
@@ -182,16 +182,11 @@ def _time_stage(
     runners = [torch.compile(b) if config.compile else b for b in backbones]
     if config.compile:
         generator.compile()
-    players = make_players(fabric, config, stage, generator, discriminator)
+    models = set_up_models(fabric, config, stage, generator, discriminator)
     average = None if config.ema is None else WeightAverage(generator, config.ema)
 
     def step() -> None:
-        if stage == 1:
-            stage_one_step(players["generator"], batch, config.losses)
-        elif stage == 2:
-            stage_two_step(players["generator"], batch, config.losses)
-        else:
-            stage_three_step(players["generator"], players["discriminator"], batch, config.losses, config.critic)
+        training_step(stage, models, batch, config)
         if average is not None:
             average.update(1)
 

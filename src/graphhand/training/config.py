@@ -14,6 +14,7 @@ from graphhand.data.augmentation import Augmentation
 from graphhand.geometry import CROP_MARGIN
 from graphhand.models.config import DiscriminatorConfig, GeneratorConfig, MultiSourceConfig
 from graphhand.synthesis.config import RenderConfig
+from graphhand.training.objective import LossWeights
 
 
 class SyntheticSource(StrictModel):
@@ -56,27 +57,6 @@ class NegativesSource(StrictModel):
 
 Source = Annotated[SyntheticSource | DatasetSource, Field(discriminator="kind")]
 TrainSource = Annotated[SyntheticSource | DatasetSource | NegativesSource, Field(discriminator="kind")]
-
-
-class LossWeights(StrictModel):
-    """The weight of each loss in Eq. 7. 0 switches a loss off.
-
-    Poses are in millimetres, projections in pixels of a 224-pixel crop; the units below are those of the losses.
-    """
-
-    pose: float = Field(1.0, ge=0, description="L_pose, mm")
-    projection: float = Field(0.1, ge=0, description="L_proj, pixels of a 224-pixel crop")
-    bone_length: float = Field(0.01, ge=0, description="L_len (Eq. 5), mm summed over 20 bones")
-    bone_direction: float = Field(0.1, ge=0, description="L_dir (Eq. 6), unit vectors summed over 20 bones")
-    adversarial: float = Field(0.01, ge=0, description="L_Wass of stage III, score of the discriminator")
-    intermediate_pose: float = Field(0.0, ge=0, description="L_pose of the prior pose in stages II and III, mm")
-    heatmap_joints: float = Field(0.0, ge=0, description="L_proj of the heatmaps' joints, pixels of a 224-pixel crop")
-    heatmaps: float = Field(0.0, ge=0, description="divergence of heatmaps from Gaussians, nats")
-    heatmap_background: float = Field(0.0, ge=0, description="divergence of negatives' heatmaps from uniform, nats")
-    heatmap_depths: float = Field(0.0, ge=0, description="depth of the heatmaps' joints behind the wrist, mm")
-    handedness: float = Field(1.0, ge=0, description="cross-entropy of the handedness head, nats")
-    pose_prior: float = Field(0.0, ge=0, description="mean of 1 - cos of theta's angles, no unit")
-    shape_prior: float = Field(0.0, ge=0, description="mean square of beta, squared standard deviations")
 
 
 class StageConfig(StrictModel):

@@ -1,17 +1,11 @@
-"""What a run writes for people while it trains: logs, curves, images, the progress bar.
-
-Throughput of training, and the share of the time spent waiting for data.
-
-The course of a run as one figure: losses above, validation errors below, a column for each stage.
-
-A handful of validation crops with the true and the predicted joints, the same crops each time.
-"""
+"""What a run writes for people: CSV and TensorBoard logs, curves, validation images, a progress bar."""
 
 from __future__ import annotations
 
+import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,27 +21,184 @@ from graphhand.io import write_image
 from graphhand.io.files import replacing
 from graphhand.losses import MM_PER_M
 from graphhand.training.config import TrainConfig
-from graphhand.training.run_folder import CsvLog, RunFolder
+from graphhand.training.objective import RESERVED, LossTerm
+from graphhand.training.run_folder import RunFolder
 from graphhand.training.validation import VALIDATION_COLUMNS
 from graphhand.types import Image
 from graphhand.visualize import contact_sheet, draw_skeleton
 
+Rows = Sequence[dict[str, str]]
 
-class ThroughputMonitor:
-    """Counts since it was last read.
+_PLACE = ("stage", "step", "epoch", "seconds")
+_STAGES = {1: "I  hand model module", 2: "II  with refinement", 3: "III  adversarial"}
+_ERRORS = {
+    "root_mm": "wrists aligned, mm",
+    "prior_root_mm": "the same, prior pose, mm",
+    "pa_mm": "Procrustes aligned, mm",
+    "proj_px": "projection, px of 224",
+}
+_SMALLEST_SIDE = 192
+"""Pixels; smaller validation crops are enlarged before skeletons are drawn on them."""
+
+
+class RunLogger:
+    """The logs of a run and what is drawn from them.
 
     Args:
-        processes: how many work side by side, each on batches of the same size.
+        folder: the run's.
+        config: the recipe.
+        quiet: no progress bar.
+        writes: False on every process but the first: then nothing is written.
+    """
+
+    def __init__(self, folder: RunFolder, config: TrainConfig, quiet: bool, writes: bool) -> None:
+        self.folder, self.config, self.quiet, self.writes = folder, config, quiet, writes
+        self.terms = config.losses.terms
+        names = (*RESERVED, *(term.name for term in self.terms))
+        columns = (*_PLACE, "learning_rate", *names, "samples_per_second", "waiting")
+        self.train_log = CsvLog(folder.root / "train.csv", columns)
+        self.validation_log = CsvLog(folder.root / "validation.csv", (*_PLACE, *VALIDATION_COLUMNS))
+        self._writer = _tensorboard_writer(folder) if config.log == "tensorboard" and writes else None
+        self._images: ValidationImages | None = None
+
+    def rewind(self, stage: int, step: int) -> None:
+        """Drop the lines after the position at which a run resumes."""
+        if self.writes:
+            self.train_log.rewind(stage, step)
+            self.validation_log.rewind(stage, step)
+
+    def log_training(self, row: dict[str, Any]) -> None:
+        """Log a step: position, learning rate, loss terms, throughput."""
+        if self.writes:
+            self.train_log.append(row)
+            self._tensorboard("train", row)
+
+    def log_validation(self, row: dict[str, Any]) -> None:
+        """Log a validation."""
+        if self.writes:
+            self.validation_log.append(row)
+            self._tensorboard("validation", row)
+
+    def draw(self, row: dict[str, Any], network: nn.Module, samples: HandDataset, device: torch.device) -> None:
+        """Draw the curves anew, and a sheet of validation crops.
+
+        Args:
+            row: the validation's.
+            network: the generator that was validated, in evaluation mode.
+            samples: the validation set.
+            device: where the network is.
+        """
+        if not self.writes or not self.config.validation_images:
+            return
+        draw_curves(self.train_log.read(), self.validation_log.read(), self.terms, self.folder.root / "curves.png")
+        if self._images is None:
+            self._images = ValidationImages(samples, self.config)
+        path = self.folder.root / "validation" / f"stage{row['stage']}-step{row['step']:07d}.png"
+        self._images.draw(network, device, row["stage"] > 1, path)
+
+    def last_validation(self) -> dict[str, str] | None:
+        """The last line of validation.csv."""
+        rows = self.validation_log.read()
+        return rows[-1] if rows else None
+
+    @contextmanager
+    def progress(self, stage: int, step: int, total: int) -> Iterator[Callable[[int, float], None]]:
+        """A bar on the terminal; yields what moves it, given step and loss."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("stage {task.fields[stage]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.2f}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, disable=self.quiet or not self.writes or not total) as progress:
+            task = progress.add_task("", total=total, completed=step, stage=stage, loss=math.nan)
+            yield lambda step, loss: progress.update(task, completed=step, loss=loss)
+
+    def _tensorboard(self, group: str, row: dict[str, Any]) -> None:
+        if self._writer is not None:
+            for name, value in row.items():
+                self._writer.add_scalar(f"stage{row['stage']}/{group}/{name}", value, row["step"])
+
+
+def _tensorboard_writer(folder: RunFolder) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "log", "tensorboard is not installed", "pip install 'graphhand[tensorboard]', or log: csv"
+        ) from None
+    return SummaryWriter(folder.root / "tensorboard")
+
+
+class CsvLog:
+    """A table that grows line by line and can be cut back to the position of a checkpoint.
+
+    Args:
+        path: the file.
+        columns: its header; values not given are left empty.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self.path, self.columns = path, columns
+
+    def rewind(self, stage: int, step: int) -> None:
+        """Drop lines after a position, or start the file; columns that an older version did not write stay empty.
+
+        Raises:
+            InputError: the file has columns that this version does not know.
+        """
+        kept: list[dict[str, str]] = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                if not set(reader.fieldnames or ()) <= set(self.columns):
+                    raise InputError(self.path, "has columns that this version does not know", "give another --out")
+                # A line cut short by a kill lacks its last columns.
+                whole = (row for row in reader if None not in row.values() and row["stage"] and row["step"])
+                kept = [row for row in whole if (int(row["stage"]), int(row["step"])) <= (stage, step)]
+        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a line; what it does not name stays empty.
+
+        Raises:
+            ValueError: it names something that is no column.
+        """
+        if unknown := row.keys() - set(self.columns):
+            raise ValueError(f"{self.path.name} has no column {sorted(unknown)[0]}")
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns).writerow({k: _shorten(row.get(k, "")) for k in self.columns})
+
+    def read(self) -> list[dict[str, str]]:
+        """All lines."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+def _shorten(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+class ThroughputMonitor:
+    """Throughput of training, and the share of the time spent waiting for data, since the last reset.
+
+    Args:
+        processes: number of processes, each with batches of the same size.
     """
 
     def __init__(self, processes: int = 1) -> None:
         self._processes = processes
-        self._start = self._lap = time.monotonic()
-        self._waited = 0.0
-        self._samples = 0
+        self._start = self._last_step = time.monotonic()
+        self._waited, self._samples = 0.0, 0
 
     def timed(self, batches: Iterator[HandBatch]) -> Iterator[HandBatch]:
-        """The batches, the wait for each counted."""
+        """The batches; the wait for each is counted."""
         while True:
             start = time.monotonic()
             batch = next(batches, None)
@@ -56,58 +207,43 @@ class ThroughputMonitor:
                 return
             yield batch
 
-    def lap(self, samples: int) -> float:
-        """Count a step of so many samples on this process; the seconds since the last one."""
+    def update(self, samples: int) -> float:
+        """Count a step of so many samples on this process.
+
+        Returns:
+            Seconds since the step before, or since the last reset.
+        """
         now = time.monotonic()
-        elapsed, self._lap = now - self._lap, now
+        elapsed, self._last_step = now - self._last_step, now
         self._samples += samples * self._processes
         return elapsed
 
-    def restart(self) -> None:
-        """Forget the time since the last reading: it went into something other than training."""
-        self._start = self._lap = time.monotonic()
+    def reset(self) -> None:
+        """Start anew, without the time that went into something else than training."""
+        self._start = self._last_step = time.monotonic()
         self._waited, self._samples = 0.0, 0
 
-    def read(self) -> dict[str, float]:
-        """``samples_per_second`` over all processes, ``waiting`` as a share of this one's time."""
+    def compute(self) -> dict[str, float]:
+        """``samples_per_second`` over all processes and ``waiting``, a share of this one's time; then reset."""
         elapsed = max(time.monotonic() - self._start, 1e-9)
         reading = {"samples_per_second": self._samples / elapsed, "waiting": self._waited / elapsed}
-        self.restart()
+        self.reset()
         return reading
 
 
-Rows = Sequence[dict[str, str]]
-
-_LOSSES = {  # drawn if they were ever anything but zero
-    "total": "total, weighted",
-    "pose": "pose, mm",
-    "projection": "projection, px",
-    "bone_length": "bone length, mm",
-    "bone_direction": "bone direction",
-    "heatmap_joints": "heatmap joints, px",
-    "handedness": "handedness",
-    "critic": "critic",
-}
-_ERRORS = {
-    "root_mm": "wrists aligned, mm",
-    "prior_root_mm": "the same, prior pose, mm",
-    "pa_mm": "Procrustes aligned, mm",
-    "proj_px": "projection, px of 224",
-}
-_NAMES = {1: "I  hand model module", 2: "II  with refinement", 3: "III  adversarial"}
-
-
-def draw_curves(train: Rows, validation: Rows, path: Path) -> None:
-    """Write the figure.
+def draw_curves(train: Rows, validation: Rows, terms: Iterable[LossTerm], path: Path) -> None:
+    """Draw losses above, validation errors below, one column a stage. Losses that are always 0 are left out.
 
     Args:
         train: rows of train.csv, as text.
         validation: rows of validation.csv, as text.
+        terms: of the loss.
         path: PNG to write, whole or not at all.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    losses = {"total": "total, weighted"} | {term.name: _label(term) for term in terms} | {"critic": "critic"}
     stages = sorted({int(row["stage"]) for row in (*train, *validation)})
     if not stages:
         return
@@ -116,8 +252,8 @@ def draw_curves(train: Rows, validation: Rows, path: Path) -> None:
     axes = figure.subplots(2, len(stages), squeeze=False, sharex="col")
     for column, stage in enumerate(stages):
         above, below = axes[:, column]
-        above.set_title(f"stage {_NAMES[stage]}", fontsize=10)
-        _draw(above, [row for row in train if int(row["stage"]) == stage], _LOSSES, marker="")
+        above.set_title(f"stage {_STAGES[stage]}", fontsize=10)
+        _draw(above, [row for row in train if int(row["stage"]) == stage], losses, marker="")
         _draw(below, [row for row in validation if int(row["stage"]) == stage], _ERRORS, marker=".")
         above.set_yscale("symlog", linthresh=1.0)  # the critic's goes below zero
         below.set_ylim(bottom=0)
@@ -129,20 +265,24 @@ def draw_curves(train: Rows, validation: Rows, path: Path) -> None:
 
 
 def _draw(axes: object, rows: Rows, names: dict[str, str], marker: str) -> None:
+    import matplotlib
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
+    colours = matplotlib.colormaps["tab20"]
     for number, (name, label) in enumerate(names.items()):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if any(value for _, value in points):
             style = "--" if name == "prior_root_mm" else "-"  # in stage I it is the line above
-            axes.plot(*zip(*points), style, label=label, color=f"C{number}", marker=marker, linewidth=1.2)
+            axes.plot(*zip(*points), style, label=label, color=colours(number % 20), marker=marker, linewidth=1.2)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7)
 
 
-_SMALLEST_SIDE = 192  # smaller crops are enlarged: skeletons on them would be all edge
+def _label(term: LossTerm) -> str:
+    name = term.name.replace("_", " ")
+    return f"{name}, {term.unit}" if term.unit else name
 
 
 class ValidationImages:
@@ -211,104 +351,3 @@ class _Chosen:
 
     def __getitem__(self, index: int) -> HandSample:
         return self.samples[int(self.indices[index])]
-
-
-TERMS = (
-    *("total", "pose", "projection", "bone_length", "bone_direction", "adversarial", "critic"),
-    *("intermediate_pose", "heatmap_joints", "heatmaps", "heatmap_background", "heatmap_depths"),
-    *("handedness", "pose_prior", "shape_prior"),
-)
-_PLACE = ("stage", "step", "epoch", "seconds")
-TRAIN_COLUMNS = (*_PLACE, "learning_rate", *TERMS, "samples_per_second", "waiting")
-
-
-class RunLogger:
-    """The logs of a run and what is drawn from them.
-
-    Args:
-        folder: the run's.
-        config: the recipe.
-        quiet: no progress bar.
-        writes: False on every process but the first: then nothing here does anything.
-        own_terms: names of loss terms beyond ``TERMS``, each a column of its own.
-    """
-
-    def __init__(
-        self, folder: RunFolder, config: TrainConfig, quiet: bool, writes: bool, own_terms: tuple[str, ...] = ()
-    ) -> None:
-        self.folder, self.config, self.quiet, self.writes = folder, config, quiet, writes
-        self.train_log = CsvLog(folder.root / "train.csv", (*TRAIN_COLUMNS, *own_terms))
-        self.validation_log = CsvLog(folder.root / "validation.csv", (*_PLACE, *VALIDATION_COLUMNS))
-        self._writer = _tensorboard_writer(folder) if config.log == "tensorboard" and writes else None
-        self._images: ValidationImages | None = None
-
-    def rewind(self, stage: int, step: int) -> None:
-        """Forget what came after a position, as a run that resumes there must."""
-        if self.writes:
-            self.train_log.rewind(stage, step)
-            self.validation_log.rewind(stage, step)
-
-    def trained(self, row: dict[str, Any]) -> None:
-        """Note a step: place, learning rate, loss terms, throughput."""
-        if self.writes:
-            self.train_log.append(row)
-            self._tensorboard("train", row)
-
-    def validated(self, row: dict[str, Any]) -> None:
-        """Note a validation."""
-        if self.writes:
-            self.validation_log.append(row)
-            self._tensorboard("validation", row)
-
-    def draw(self, row: dict[str, Any], network: nn.Module, samples: HandDataset, device: torch.device) -> None:
-        """Draw the curves anew, and a sheet of validation crops.
-
-        Args:
-            row: the validation's.
-            network: the generator that was validated, in evaluation mode.
-            samples: the validation set.
-            device: where the network is.
-        """
-        if not self.writes or not self.config.validation_images:
-            return
-        draw_curves(self.train_log.read(), self.validation_log.read(), self.folder.root / "curves.png")
-        if self._images is None:
-            self._images = ValidationImages(samples, self.config)
-        path = self.folder.root / "validation" / f"stage{row['stage']}-step{row['step']:07d}.png"
-        self._images.draw(network, device, row["stage"] > 1, path)
-
-    def last_validation(self) -> dict[str, str] | None:
-        """The last line of validation.csv."""
-        rows = self.validation_log.read()
-        return rows[-1] if rows else None
-
-    @contextmanager
-    def progress(self, stage: int, step: int, total: int) -> Iterator[Callable[[int, float], None]]:
-        """A bar on the terminal; yields what moves it, given step and loss."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("stage {task.fields[stage]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.2f}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, disable=self.quiet or not self.writes or not total) as progress:
-            task = progress.add_task("", total=total, completed=step, stage=stage, loss=math.nan)
-            yield lambda step, loss: progress.update(task, completed=step, loss=loss)
-
-    def _tensorboard(self, group: str, row: dict[str, Any]) -> None:
-        if self._writer is not None:
-            for name, value in row.items():
-                self._writer.add_scalar(f"stage{row['stage']}/{group}/{name}", value, row["step"])
-
-
-def _tensorboard_writer(folder: RunFolder) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "log", "tensorboard is not installed", "pip install 'graphhand[tensorboard]', or log: csv"
-        ) from None
-    return SummaryWriter(folder.root / "tensorboard")

@@ -1,7 +1,7 @@
-"""A step's batch in the parts in which it is seen: a share for each process, which may see its own in pieces.
+"""Micro-batches: a process's share of a batch, split for gradient accumulation.
 
-The losses are means over the rows they apply to, such as those with a pose, and parts hold different numbers of them.
-So that the parts together give exactly the whole batch's mean, each part's mean counts by the rows it stands for.
+A loss is a mean over the rows that it applies to, and micro-batches hold different numbers of them. Each mean is scaled
+by a normalizer, so that the sum over all micro-batches and processes is the mean over the whole batch.
 """
 
 from __future__ import annotations
@@ -16,134 +16,105 @@ from torch import Tensor, nn
 from graphhand.data.sample import HandBatch
 from graphhand.devices import copies_ahead
 from graphhand.training.distributed import rank_and_size, sum_on_cpu
+from graphhand.training.objective import LossNormalizers
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a mean over a part counts in the whole batch's: the part's rows over all rows, times the processes.
-
-    Times the processes, because DistributedDataParallel divides the sum of their gradients by their number.
-
-    Attributes:
-        rows: for means over all rows.
-        posed: over rows with a 3D pose.
-        labelled: over rows with a 2D label.
-        handless: over rows that show no hand.
-        right: over rows that show a right hand, as every hand is shown that is to be estimated.
-        real, fake: over the discriminator's true and generated triples.
-    """
-
-    rows: float = 1.0
-    posed: float = 1.0
-    labelled: float = 1.0
-    handless: float = 1.0
-    right: float = 1.0
-    real: float = 1.0
-    fake: float = 1.0
-
-
-WHOLE = Share()
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of the step's batch.
+class MicroBatch:
+    """Some rows of a batch.
 
     Attributes:
         batch: the rows.
-        share: what their means count.
-        posed: ``(P,)`` int64, the rows with a 3D pose, where the batch is.
-        real, fake: those that make true and generated triples, see :func:`triples`.
+        normalizers: what their means count.
+        has_3d: ``(P,)`` int64, indices of the rows with a 3D pose, on the batch's device.
+        real, fake: ``(R,)`` int64, indices of the rows for real and for generated triples, see :func:`pair_triples`.
+        last: whether it is the last of its batch: gradients are averaged over processes with it.
     """
 
     batch: HandBatch
-    share: Share
-    posed: Tensor
+    normalizers: LossNormalizers
+    has_3d: Tensor
     real: Tensor
     fake: Tensor
+    last: bool
 
 
-@dataclass(frozen=True)
-class Parts:
-    """This process's share of a batch, in pieces.
+def split_batch(batch: HandBatch, count: int = 1) -> tuple[list[MicroBatch], int]:
+    """Split this process's share of a batch. Every process makes this call.
 
-    Attributes:
-        pieces: at least one.
-        posed: how many rows of the whole batch, over all processes, have a 3D pose.
-    """
-
-    pieces: list[Part]
-    posed: int
-
-
-def split_batch(batch: HandBatch, pieces: int = 1) -> Parts:
-    """Split this process's share of a batch; every process calls it.
-
-    Rows are counted and numbered on the CPU: what is known there need not be asked of a GPU, which would first have to
-    finish all that it was given.
+    Rows are counted on the CPU, where their masks are known: asking a GPU would wait for all its work.
 
     Args:
         batch: the share. Process k holds the k-th block of the whole batch's rows.
-        pieces: how many equal pieces to make.
+        count: number of equal micro-batches.
+
+    Returns:
+        The micro-batches, and the number of rows with a 3D pose in the whole batch, over all processes.
     """
     rank, size = rank_and_size()
     masks = batch.masks_on_cpu()
-    posed, labelled, handless, right = masks
     counts = torch.zeros(size, len(masks), dtype=torch.int64)
     counts[rank] = torch.stack([mask.sum() for mask in masks])
     counts = sum_on_cpu(counts)
-    all_posed, all_labelled, all_handless, all_right = counts.sum(0).tolist()
-    real, fake = triples(posed, int(counts[:rank, 0].sum()), all_posed)
+    has_3d, has_2d, is_negative, is_right = counts.sum(0).tolist()
+    real, fake = pair_triples(masks.has_3d, before=int(counts[:rank, 0].sum()), total=has_3d)
     device = batch.image.device
 
-    def share(rows: Tensor, of: int) -> float:
-        return size * int(rows.sum()) / max(of, 1)
+    def normalizer(mask: Tensor, total: int) -> float:
+        return size * int(mask.sum()) / max(total, 1)
 
-    def numbers(rows: Tensor) -> Tensor:
-        return rows.nonzero().squeeze(1).to(device, non_blocking=copies_ahead(device))
+    def indices(mask: Tensor) -> Tensor:
+        return mask.nonzero().squeeze(1).to(device, non_blocking=copies_ahead(device))
 
-    step = len(batch) // pieces
-    made = []
-    for start in range(0, pieces * step, step):
-        here = slice(start, start + step)
-        shares = Share(
-            rows=1 / pieces,
-            posed=share(posed[here], all_posed),
-            labelled=share(labelled[here], all_labelled),
-            handless=share(handless[here], all_handless),
-            right=share(right[here], all_right),
-            real=share(real[here], all_posed // 2),
-            fake=share(fake[here], all_posed // 2),
+    length = len(batch) // count
+    micro_batches = []
+    for number in range(count):
+        rows = slice(number * length, (number + 1) * length)
+        normalizers = LossNormalizers(
+            rows=1 / count,
+            has_3d=normalizer(masks.has_3d[rows], has_3d),
+            has_2d=normalizer(masks.has_2d[rows], has_2d),
+            is_negative=normalizer(masks.is_negative[rows], is_negative),
+            is_right=normalizer(masks.is_right[rows], is_right),
+            real=normalizer(real[rows], has_3d // 2),
+            fake=normalizer(fake[rows], has_3d // 2),
         )
-        rows = (numbers(flag[here]) for flag in (posed, real, fake))
-        made.append(Part(batch if pieces == 1 else batch.rows(here), shares, *rows))
-    return Parts(made, all_posed)
+        micro_batches.append(
+            MicroBatch(
+                batch=batch if count == 1 else batch.rows(rows),
+                normalizers=normalizers,
+                has_3d=indices(masks.has_3d[rows]),
+                real=indices(real[rows]),
+                fake=indices(fake[rows]),
+                last=number == count - 1,
+            )
+        )
+    return micro_batches, has_3d
 
 
-def triples(posed: Tensor, before: int, total: int) -> tuple[Tensor, Tensor]:
-    """Rows for true and for generated triples: of the whole batch's posed rows every other one, as many of each.
+def pair_triples(has_3d: Tensor, before: int, total: int) -> tuple[Tensor, Tensor]:
+    """Rows for real and for generated triples: the rows with a 3D pose alternate.
 
-    The two share no image. Were an image in both, the discriminator could do no better with it than without it on
-    that pair; and a triple is true only with its own image, so rows are never permuted between pose and image.
-    Every other one, counted over the whole batch: then each process has some of both, and together they have just those
-    that a single process would take.
+    The two share no image: with an image in both, the discriminator could not use it to tell them apart. A real triple
+    pairs a pose with its own image, so rows are never permuted between pose and image. Alternation counts over the
+    whole batch: each process gets some of both, and together they are the triples of a single process.
 
     Args:
-        posed: ``(B,)`` bool, rows with a 3D pose.
-        before: posed rows of the whole batch that come before these.
-        total: posed rows of the whole batch; of an odd number the last makes no triple.
+        has_3d: ``(B,)`` bool, rows with a 3D pose.
+        before: how many such rows of the whole batch come before these.
+        total: such rows of the whole batch; of an odd number the last is left out.
 
     Returns:
-        Two ``(B,)`` bool.
+        Two masks ``(B,)`` bool.
     """
-    number = posed.cumsum(0) - 1 + before
-    paired = posed & (number < total // 2 * 2)
+    number = has_3d.cumsum(0) - 1 + before
+    paired = has_3d & (number < total // 2 * 2)
     return paired & (number % 2 == 0), paired & (number % 2 == 1)
 
 
 @contextmanager
 def freeze_bn_stats(network: nn.Module) -> Iterator[None]:
-    """Leave the running means and variances of batch normalisation as they are: for a second look at one batch."""
+    """Keep the running statistics of batch normalisation while a batch is seen a second time."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

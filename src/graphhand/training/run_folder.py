@@ -10,13 +10,10 @@ RUN/curves.png               both, drawn
 RUN/validation/              validation crops with true and predicted joints, a sheet for each line of validation.csv
 RUN/checkpoint.safetensors   everything needed to go on
 RUN/stage1/ stage2/ stage3/  the generator as each stage left it, for predict and evaluate
-
-What a run was trained on, in a form that can be compared later: a checksum for each source of images.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -25,7 +22,7 @@ import stat
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,17 +30,148 @@ from typing import Any
 import torch
 import yaml
 
-from graphhand import synthesis as rendering
+from graphhand import synthesis
 from graphhand._version import __version__
-from graphhand.errors import GraphHandError, InputError
+from graphhand.errors import GraphHandError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
-from graphhand.io.files import replacing, write_text_atomically
+from graphhand.io.files import write_text_atomically
 from graphhand.training.config import SyntheticSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 
 _READ_LIMIT = 1 << 30
 """Bytes of label files that are read for a checksum, a few seconds' worth; of what is beyond, the sizes count."""
+_PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors", "pydantic")
+
+
+class RunFolder:
+    """Paths of a run, and what is written there once.
+
+    Args:
+        root: made if need be.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.checkpoint = root / "checkpoint.safetensors"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            GraphHandError: it cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GraphHandError(f"{self.root}: cannot make the run's folder ({error}); give another --out") from None
+
+    def describe(self, config: TrainConfig, processes: int = 1) -> None:
+        """Write what the run depends on. Called before the first step of every session.
+
+        Where an earlier session of the run saw other data, a warning says so: the run goes on, but it is no longer
+        what an uninterrupted one would be.
+        """
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        write_text_atomically(self.root / "config.yaml", text)
+        self._write_json("environment.json", environment_record(processes))
+        diff = self.root / "uncommitted.diff"
+        changes = uncommitted_changes()
+        if changes:
+            write_text_atomically(diff, changes)
+        else:
+            diff.unlink(missing_ok=True)
+        data = data_record(config)
+        before = self._read_json("data.json")
+        if before is not None and before.get("train") != data["train"]:
+            warnings.warn(f"{self.root}: the training data changed since this run began", stacklevel=2)
+        self._write_json("data.json", data)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_text_atomically(self.root / name, json.dumps(content, indent=2) + "\n")
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = json.loads((self.root / name).read_text("utf-8"))
+        except (OSError, ValueError):  # none yet, or damaged: it is there to be read by people
+            return None
+        return content if isinstance(content, dict) else None
+
+    def stage_folder(self, stage: int) -> Path:
+        """Where the generator goes when a stage ends."""
+        return self.root / f"stage{stage}"
+
+
+def environment_record(processes: int = 1, device: str | None = None) -> dict[str, Any]:
+    """Command, commit, versions and hardware, as JSON.
+
+    Args:
+        processes: how many took part.
+        device: torch's name of what they computed on, where that is known.
+    """
+    return {
+        "command": sys.argv,
+        "graphhand": __version__,
+        "commit": _git("rev-parse", "HEAD"),
+        "untracked": (_git("ls-files", "--others", "--exclude-standard", "--full-name") or "").splitlines(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "torch_threads": torch.get_num_threads(),
+        "device": device,
+        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        "processes": processes,
+    }
+
+
+def uncommitted_changes() -> str | None:
+    """The checkout's diff against its commit, fit for ``git apply``; None outside a checkout, or without changes."""
+    return _git("diff", "HEAD", "--binary")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout that this file is tracked in, or None: it may be installed, or git missing."""
+    here = Path(__file__).parent
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+
+    try:
+        # An environment inside some other project's checkout is no checkout of ours.
+        ask("ls-files", "--error-unmatch", Path(__file__).name)
+        text = ask(*arguments)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return text.strip() if arguments[0] == "rev-parse" else text or None
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def data_record(config: TrainConfig) -> dict[str, Any]:
@@ -130,191 +258,6 @@ def _drawn_record(source: SyntheticSource, image_size: int) -> dict[str, Any]:
 def _code_checksum() -> str:
     """Of the rendering package's source files."""
     digest = hashlib.sha256()
-    for path in sorted(Path(str(rendering.__file__)).parent.rglob("*.py")):
+    for path in sorted(Path(str(synthesis.__file__)).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-_PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors", "pydantic")
-
-
-class RunFolder:
-    """Paths of a run, and what is written there once.
-
-    Args:
-        root: made if need be.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.checkpoint = root / "checkpoint.safetensors"
-
-    def create(self) -> None:
-        """Make the folder.
-
-        Raises:
-            GraphHandError: it cannot be made.
-        """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GraphHandError(f"{self.root}: cannot make the run's folder ({error}); give another --out") from None
-
-    def describe(self, config: TrainConfig, processes: int = 1) -> None:
-        """Write what the run depends on. Called before the first step of every session.
-
-        Where an earlier session of the run saw other data, a warning says so: the run goes on, but it is no longer
-        what an uninterrupted one would be.
-        """
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        write_text_atomically(self.root / "config.yaml", text)
-        self._write_json("environment.json", environment_record(processes))
-        diff = self.root / "uncommitted.diff"
-        changes = uncommitted_changes()
-        if changes:
-            write_text_atomically(diff, changes)
-        else:
-            diff.unlink(missing_ok=True)
-        data = data_record(config)
-        before = self._read_json("data.json")
-        if before is not None and before.get("train") != data["train"]:
-            warnings.warn(f"{self.root}: the training data changed since this run began", stacklevel=2)
-        self._write_json("data.json", data)
-
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_text_atomically(self.root / name, json.dumps(content, indent=2) + "\n")
-
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            content = json.loads((self.root / name).read_text("utf-8"))
-        except (OSError, ValueError):  # none yet, or damaged: it is there to be read by people
-            return None
-        return content if isinstance(content, dict) else None
-
-    def stage_folder(self, stage: int) -> Path:
-        """Where the generator goes when a stage ends."""
-        return self.root / f"stage{stage}"
-
-
-class CsvLog:
-    """A table that grows by a line at a time and can be cut back to where a checkpoint left it.
-
-    Args:
-        path: the file.
-        columns: its header; values not given are left empty.
-    """
-
-    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
-        self.path, self.columns = path, columns
-
-    def rewind(self, stage: int, step: int) -> None:
-        """Drop lines after a position, or start the file; columns that an older version did not write stay empty.
-
-        Raises:
-            InputError: the file has columns that this version does not know.
-        """
-        kept: list[dict[str, str]] = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                if not set(reader.fieldnames or ()) <= set(self.columns):
-                    raise InputError(self.path, "has columns that this version does not know", "give another --out")
-                # A line cut short by a kill lacks its last columns.
-                whole = (row for row in reader if None not in row.values() and row["stage"] and row["step"])
-                kept = [row for row in whole if (int(row["stage"]), int(row["step"])) <= (stage, step)]
-        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(kept)
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add a line; what it does not name stays empty.
-
-        Raises:
-            ValueError: it names something that is no column.
-        """
-        if unknown := row.keys() - set(self.columns):
-            raise ValueError(f"{self.path.name} has no column {sorted(unknown)[0]}")
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns).writerow({k: _shorten(row.get(k, "")) for k in self.columns})
-
-    def read(self) -> list[dict[str, str]]:
-        """All lines."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-
-def _shorten(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def environment_record(processes: int = 1, device: str | None = None) -> dict[str, Any]:
-    """Command, commit, versions and hardware, as JSON.
-
-    Args:
-        processes: how many took part.
-        device: torch's name of what they computed on, where that is known.
-    """
-    return {
-        "command": sys.argv,
-        "graphhand": __version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "untracked": (_git("ls-files", "--others", "--exclude-standard", "--full-name") or "").splitlines(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "cuda": torch.version.cuda,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "torch_threads": torch.get_num_threads(),
-        "device": device,
-        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
-        "processes": processes,
-    }
-
-
-def uncommitted_changes() -> str | None:
-    """The checkout's diff against its commit, fit for ``git apply``; None outside a checkout, or without changes."""
-    return _git("diff", "HEAD", "--binary")
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says of the checkout that this file is tracked in, or None: it may be installed, or git missing."""
-    here = Path(__file__).parent
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(here), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-
-    try:
-        # An environment inside some other project's checkout is no checkout of ours.
-        ask("ls-files", "--error-unmatch", Path(__file__).name)
-        text = ask(*arguments)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return text.strip() if arguments[0] == "rev-parse" else text or None
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -1,15 +1,18 @@
-"""A training run: stages, batches, logs and checkpoints around the updates of ``stages.py``."""
+"""A training run: the loop around the steps of ``steps.py``, with its logs, validations and checkpoints."""
 
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 
 from graphhand.data import HandBatch
@@ -17,63 +20,82 @@ from graphhand.devices import copies_ahead
 from graphhand.errors import GraphHandError, InputError
 from graphhand.models.checkpoint import load_initial_backbones, load_initial_state, save_generator
 from graphhand.models.discriminator import build_discriminator
-from graphhand.models.generator import Generator, GeneratorOutput
+from graphhand.models.generator import Generator
 from graphhand.training.checkpoint import Position, find_checkpoint, refuse_other_config, save_checkpoint
-from graphhand.training.config import LossWeights, TrainConfig
+from graphhand.training.config import TrainConfig
 from graphhand.training.distributed import Processes, average_batch_statistics, make_fabric, synchronise_batch_norm
 from graphhand.training.logging import RunLogger, ThroughputMonitor
-from graphhand.training.microbatch import Share
+from graphhand.training.objective import Terms
 from graphhand.training.run_folder import RunFolder, environment_record
 from graphhand.training.sources import training_batches, validation_batches
-from graphhand.training.steps import (
-    Player,
-    Terms,
-    learning_rate,
-    make_players,
-    set_rates,
-    stage_one_step,
-    stage_three_step,
-    stage_two_step,
-    supervised_loss,
-)
-from graphhand.training.validation import StopRequest, WeightAverage, validate
+from graphhand.training.steps import TrainableModel, learning_rate, set_learning_rate, set_up_models, training_step
+from graphhand.training.validation import WeightAverage, validate
+
+
+class StopRequest:
+    """Whether to stop early: after a deadline, or after SIGTERM or Ctrl-C.
+
+    Args:
+        max_minutes: time allowed from now on; None for no limit.
+    """
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        self.deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self._signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self._signal is not None or time.monotonic() >= self.deadline
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Take SIGTERM and Ctrl-C as requests; a second Ctrl-C ends the run at once."""
+
+        def stop(number: int, _: FrameType | None) -> None:
+            if self._signal is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._signal = number
+
+        try:
+            previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # only the main thread may; elsewhere the caller owns the signals
+            previous = {}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 class Trainer:
-    """One run. Started by torchrun it is one process of several, and every one makes the same calls.
+    """One run. Under torchrun it is one process of several, and every process makes the same calls.
 
     Args:
-        config: what to train.
+        config: the recipe.
         out: the run's folder.
-        resume: ``"auto"`` goes on from the folder's checkpoint if it has one, ``"never"`` insists on a fresh folder,
-            a path goes on from that checkpoint, or from the folder's own where that is further on.
-        max_minutes: stop cleanly, with a checkpoint, after so many minutes.
+        resume: ``"auto"`` goes on from the folder's checkpoint if it has one. ``"never"`` insists on a fresh folder.
+            A path goes on from that checkpoint, or from the folder's own where that is further on.
+        stop: when to stop early, with a checkpoint; by default after SIGTERM or Ctrl-C alone.
         quiet: no progress bar.
 
     Raises:
-        InputError: the checkpoint belongs to another configuration, or ``resume`` contradicts the folder, or the batch
-            cannot be split over the processes.
-
-    Attributes:
-        own_terms: names of the terms that a subclass's :meth:`supervised_loss` reports beyond the recipe's.
+        InputError: the checkpoint belongs to another recipe, ``resume`` contradicts the folder, or the batch cannot be
+            split over the processes.
     """
-
-    own_terms: tuple[str, ...] = ()
 
     def __init__(
         self,
         config: TrainConfig,
         out: Path,
         resume: Literal["auto", "never"] | Path = "auto",
-        max_minutes: float | None = None,
+        stop: StopRequest | None = None,
         quiet: bool = False,
     ) -> None:
         self.config, self.folder = config, RunFolder(out)
-        self.stop = StopRequest(max_minutes)
+        self.stop = StopRequest() if stop is None else stop
         self.fabric = make_fabric(config.device, config.precision)
         self.processes = Processes()
         self.processes.require_even_shares(config.batch_size, config.accumulate)
-        self.journal = RunLogger(self.folder, config, quiet, self.processes.first, self.own_terms)
+        self.logger = RunLogger(self.folder, config, quiet, self.processes.first)
         self._checkpoint = find_checkpoint(self.folder, resume, self.processes)
         if self._checkpoint is not None:
             refuse_other_config(self._checkpoint, config)
@@ -88,10 +110,11 @@ class Trainer:
         """Both networks on their device, with the weights to start from."""
         config, device = self.config, self.fabric.device
         self.generator = Generator(config.generator)
-        if config.backbone_weights is not None and self._checkpoint is None:
-            load_initial_backbones(self.generator, config.backbone_weights)
-        if config.initial_weights is not None and self._checkpoint is None:
-            load_initial_state(self.generator, config.initial_weights)
+        if self._checkpoint is None:
+            if config.backbone_weights is not None:
+                load_initial_backbones(self.generator, config.backbone_weights)
+            if config.initial_weights is not None:
+                load_initial_state(self.generator, config.initial_weights)
         self.discriminator = build_discriminator(config.discriminator)
         if self.processes.size > 1 and config.sync_batch_norm:  # the discriminator has no batch normalisation
             synchronise_batch_norm(self.generator, device)
@@ -127,115 +150,68 @@ class Trainer:
         if self.processes.first:
             self.folder.create()
             self.folder.describe(self.config, size)
-        self.journal.rewind(self.position.stage, self.position.step)
+        self.logger.rewind(self.position.stage, self.position.step)
         with self.stop.catching_signals():
             while self.position.stage in stages and not self._finished():
-                if not self._run_stage(self.position.stage):
+                if not self._train_stage(self.position.stage):
                     return False
         return True
 
     def _finished(self) -> bool:
-        """Whether stage III is trained, and its weights are written, or it is left out."""
+        """Whether the last stage is left out, or trained and its weights written."""
         total = self.config.stage_steps(3)
         written = total == 0 or (self.folder.stage_folder(3) / "model.json").exists()
         (done,) = self.processes.any(self.position.stage == 3 and self.position.step >= total and written)
         return done
 
-    def _run_stage(self, stage: int) -> bool:
-        """One stage from wherever it stands; True when it is finished."""
-        settings, total = self.config.stage(stage), self.config.stage_steps(stage)
-        players = make_players(self.fabric, self.config, stage, self.generator, self.discriminator)
-        self._restore_state(players)
+    def _train_stage(self, stage: int) -> bool:
+        """Train a stage from its current step; True when it is finished, False when asked to stop."""
+        config, position = self.config, self.position
+        total, validation_steps = config.stage_steps(stage), len(self.batches) * config.validation_epochs
+        models = set_up_models(self.fabric, config, stage, self.generator, self.discriminator)
+        self._restore_or_restart(models)
         self.generator.train()
         self.discriminator.train()
-        meter = ThroughputMonitor(self.processes.size)
-        with self.journal.progress(stage, self.position.step, total) as advance:
-            for batch in meter.timed(self._batches_from(self.position.step, total)):
-                rate = learning_rate(settings, self.position.step, total)
-                set_rates(players, rate)
-                terms = self._update(stage, players, batch)
-                if not self.config.sync_batch_norm:
+        throughput = ThroughputMonitor(self.processes.size)
+        with self.logger.progress(stage, position.step, total) as show_progress:
+            for batch in throughput.timed(self._batches_from(position.step, total)):
+                rate = learning_rate(config.stage(stage), position.step, total)
+                set_learning_rate(models, rate)
+                terms = training_step(stage, models, self._to_device(batch), config)
+                if not config.sync_batch_norm:
                     average_batch_statistics(self.generator)
-                self.position.step += 1
+                position.step += 1
                 if self.average is not None:
-                    self.average.update(self.position.step)
-                self.position.seconds += meter.lap(len(batch))
-                step, stopping = self.position.step, self._must_stop()
-                due = time.monotonic() - self._last_checkpoint >= 60 * self.config.checkpoint_minutes
-                stopping, due = self.processes.any(stopping, due)
-                logging = step % self.config.log_every == 0 or step == total
-                validating = step % (len(self.batches) * self.config.validation_epochs) == 0 or step == total
-                # No checkpoint may hold a NaN and none can be validated; looking at a loss waits for the GPU.
+                    self.average.update(position.step)
+                position.seconds += throughput.update(len(batch))
+
+                last = position.step == total
+                logging = last or position.step % config.log_every == 0
+                validating = last or position.step % validation_steps == 0
+                due = time.monotonic() - self._last_checkpoint >= 60 * config.checkpoint_minutes
+                stopping, due = self.processes.any(bool(self.stop), due)
+                # Reading a loss waits for the GPU. No NaN may be validated or reach a checkpoint.
                 if logging or validating or due or stopping:
-                    means = self._finite_means(stage, terms)
-                    advance(step, means["total"])
+                    means = self._finite_means(terms)
+                    show_progress(position.step, means["total"])
                 if validating or due or stopping:
-                    self._require_finite_weights(stage)
+                    self._require_finite_weights()
                 if logging:
-                    self.journal.trained(self._row(stage) | {"learning_rate": rate} | means | meter.read())
+                    row = self._row() | {"learning_rate": rate} | means | throughput.compute()
+                    self.logger.log_training(row)
                 if validating:
-                    self._validate(stage)
-                    meter.restart()
-                if step < total and (due or stopping):
-                    self._count_skipped()
-                    self._save(players)
-                    meter.restart()
-                if step < total and stopping:
+                    self._validate()
+                    throughput.reset()
+                if not last and (due or stopping):
+                    self._save_checkpoint(models)
+                    throughput.reset()
+                if not last and stopping:
                     return False
-        return self._finish(stage, players)
-
-    def _restore_state(self, players: dict[str, Player]) -> None:
-        """Put optimisers, moving average and random state where a checkpoint has them, or begin the stage."""
-        if self._checkpoint is None:
-            if self.average is not None:
-                self.average.restart()
-            return
-        for name, player in players.items():
-            self._checkpoint.restore(f"{name}_optimizer", player.optimizer)
-        if self.average is not None:
-            self._checkpoint.restore("average", self.average.network)
-        self._checkpoint.restore_random_state()
-        self._checkpoint = None
-
-    def _count_skipped(self) -> None:
-        """Note the corrupt samples that any process has passed over, in this session or one before."""
-        mine = (*self.batches.skipped.lines, *self.validation.skipped.lines)
-        self.position.skipped = sorted(self.processes.union(mine) | set(self.position.skipped))
-
-    def _finish(self, stage: int, players: dict[str, Player]) -> bool:
-        """Export the stage's generator and move to the next stage."""
-        if self.config.stage_steps(stage):
-            if self.average is not None:
-                self.average.settle()
-            self._count_skipped()
-            if self.processes.first:
-                save_generator(self.folder.stage_folder(stage), self.generator, self._card(stage))
-        if stage < 3:
-            self.position.stage, self.position.step = stage + 1, 0
-            players = {}  # the next stage starts with optimisers of its own
-        self._save(players)
+        self._finish_stage(models)
         return True
 
-    def _update(self, stage: int, players: dict[str, Player], batch: HandBatch) -> Terms:
-        batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device)).as_float()
-        if self.config.channels_last:
-            batch.image = batch.image.contiguous(memory_format=torch.channels_last)
-        weights, generator, supervision = self.config.losses, players["generator"], self.supervised_loss
-        if stage == 1:
-            return stage_one_step(generator, batch, weights, supervision)
-        if stage == 2:
-            return stage_two_step(generator, batch, weights, supervision)
-        critic = self.config.critic
-        return stage_three_step(generator, players["discriminator"], batch, weights, critic, supervision)
-
-    def supervised_loss(
-        self, output: GeneratorOutput, batch: HandBatch, weights: LossWeights, share: Share
-    ) -> tuple[Tensor, Terms]:
-        """:func:`graphhand.training.steps.supervised_loss`, for subclasses with a loss of their own."""
-        return supervised_loss(output, batch, weights, share)
-
     def _batches_from(self, step: int, total: int) -> Iterator[HandBatch]:
-        """Batches from a step of the stage to its end; each stage has epochs of its own."""
+        """Batches from a step of the stage to its end. Each stage has epochs of its own."""
         per_epoch = len(self.batches)
         first_epoch = sum(math.ceil(self.config.stage_steps(s) / per_epoch) for s in range(1, self.position.stage))
         while step < total:
@@ -246,61 +222,97 @@ class Trainer:
                 if step == total:
                     return
 
-    def _validate(self, stage: int) -> None:
+    def _to_device(self, batch: HandBatch) -> HandBatch:
+        batch = batch.to(self.fabric.device, non_blocking=copies_ahead(self.fabric.device)).as_float()
+        if self.config.channels_last:
+            batch.image = batch.image.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _validate(self) -> None:
         network = self.generator if self.average is None else self.average.network
-        scores = validate(network, self.validation, self.fabric.device, stage > 1, self.processes.sum)
-        row = self._row(stage) | scores
-        self.journal.validated(row)
-        self.journal.draw(row, network, self.validation.samples, self.fabric.device)
+        refine = self.position.stage > 1
+        scores = validate(network, self.validation, self.fabric.device, refine, self.processes.sum)
+        row = self._row() | scores
+        self.logger.log_validation(row)
+        self.logger.draw(row, network, self.validation.samples, self.fabric.device)
 
-    def _finite_means(self, stage: int, terms: Terms) -> dict[str, float]:
-        """The terms over all processes."""
-        values = self.processes.mean(terms)
-        for name, value in values.items():
+    def _row(self) -> dict[str, Any]:
+        """What every line of the logs begins with."""
+        position = self.position
+        epoch = position.step / len(self.batches)
+        return {"stage": position.stage, "step": position.step, "epoch": epoch, "seconds": position.seconds}
+
+    def _finite_means(self, terms: Terms) -> dict[str, float]:
+        """The loss terms averaged over the processes."""
+        means = self.processes.mean(terms)
+        for name, value in means.items():
             if not math.isfinite(value):
-                raise self._diverged(stage, f"{name} became {value}")
-        return values
+                raise self._diverged(f"{name} became {value}")
+        return means
 
-    def _require_finite_weights(self, stage: int) -> None:
-        """The losses are from before the last update, which a gradient may have spoilt since."""
+    def _require_finite_weights(self) -> None:
+        """The losses are from before the last update, which may have spoilt the weights since."""
         for network in (self.generator, self.discriminator):
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-                raise self._diverged(stage, f"a weight of the {type(network).__name__} is not finite")
+                raise self._diverged(f"a weight of the {type(network).__name__} is not finite")
 
-    def _diverged(self, stage: int, what: str) -> GraphHandError:
+    def _diverged(self, what: str) -> GraphHandError:
         return GraphHandError(
-            f"{self.folder.root}: {what} at stage {stage}, step {self.position.step}; "
+            f"{self.folder.root}: {what} at stage {self.position.stage}, step {self.position.step}; "
             "the last checkpoint is from before: start afresh with a lower learning rate or a clip_norm"
         )
 
-    def _row(self, stage: int) -> dict[str, Any]:
-        epoch = self.position.step / len(self.batches)
-        return {"stage": stage, "step": self.position.step, "epoch": epoch, "seconds": self.position.seconds}
+    def _restore_or_restart(self, models: dict[str, TrainableModel]) -> None:
+        """Take optimisers, moving average and random state from the checkpoint, or begin the stage."""
+        if self._checkpoint is None:
+            if self.average is not None:
+                self.average.restart()
+            return
+        for name, model in models.items():
+            self._checkpoint.restore(f"{name}_optimizer", model.optimizer)
+        if self.average is not None:
+            self._checkpoint.restore("average", self.average.network)
+        self._checkpoint.restore_random_state()
+        self._checkpoint = None
 
-    def _card(self, stage: int) -> dict[str, Any]:
-        """Where a stage's weights come from, to stand beside them."""
+    def _save_checkpoint(self, models: dict[str, TrainableModel]) -> None:
+        self._collect_skipped()
+        states: dict[str, nn.Module | Optimizer] = {"generator": self.generator, "discriminator": self.discriminator}
+        if self.average is not None:
+            states["average"] = self.average.network
+        states |= {f"{name}_optimizer": model.optimizer for name, model in models.items()}
+        if self.processes.first:
+            save_checkpoint(self.folder.checkpoint, self.position, self.config.model_dump(mode="json"), states)
+        self.processes.any(False)  # none goes on, or looks for the file, before it is written
+        self._last_checkpoint = time.monotonic()
+
+    def _collect_skipped(self) -> None:
+        """Note the corrupt samples that any process has passed over, in this session or an earlier one."""
+        mine = (*self.batches.skipped.lines, *self.validation.skipped.lines)
+        self.position.skipped = sorted(self.processes.union(mine) | set(self.position.skipped))
+
+    def _finish_stage(self, models: dict[str, TrainableModel]) -> None:
+        """Save the stage's generator and move to the next stage."""
+        stage = self.position.stage
+        if self.config.stage_steps(stage):
+            if self.average is not None:
+                self.average.settle()
+            self._collect_skipped()
+            if self.processes.first:
+                save_generator(self.folder.stage_folder(stage), self.generator, self._card())
+        if stage < 3:
+            self.position.stage, self.position.step = stage + 1, 0
+            models = {}  # the next stage starts with new optimisers
+        self._save_checkpoint(models)
+
+    def _card(self) -> dict[str, Any]:
+        """Provenance of a stage's weights, saved beside them."""
         return {
-            "stage": stage,
+            "stage": self.position.stage,
             "steps": self.position.step,
             "training_seconds": round(self.position.seconds),
             "config": self.config.model_dump(mode="json"),
             "environment": environment_record(self.processes.size, self.fabric.device.type),
-            "validation": self.journal.last_validation(),
+            "validation": self.logger.last_validation(),
             "skipped_samples": self.position.skipped,
         }
-
-    def _save(self, players: dict[str, Player]) -> None:
-        states: dict[str, torch.nn.Module | Optimizer] = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-        }
-        if self.average is not None:
-            states["average"] = self.average.network
-        states |= {f"{name}_optimizer": player.optimizer for name, player in players.items()}
-        if self.processes.first:
-            save_checkpoint(self.folder.checkpoint, self.position, self.config.model_dump(mode="json"), states)
-        self.processes.any(False)  # none goes on, or looks for it, before it is written
-        self._last_checkpoint = time.monotonic()
-
-    def _must_stop(self) -> bool:
-        return bool(self.stop)

@@ -1,19 +1,9 @@
-"""How well a generator does on the validation set, in the few numbers worth watching while it trains.
-
-When to stop early: a deadline, or a signal that asks for it.
-
-The generator's weights averaged over the steps of a stage, an exponential moving average (EMA).
-"""
+"""Errors of a generator on the validation set, and the moving average of weights that is validated."""
 
 from __future__ import annotations
 
 import copy
-import math
-import signal
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,83 +12,6 @@ from graphhand.data import HandBatch
 from graphhand.geometry import procrustes_align, root_relative
 from graphhand.losses import MM_PER_M, REFERENCE_CROP_PX
 from graphhand.models.generator import GeneratorOutput
-
-
-class StopRequest:
-    """A deadline and the signals received.
-
-    Args:
-        max_minutes: time allowed from now on; None for ever.
-    """
-
-    def __init__(self, max_minutes: float | None) -> None:
-        self.deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-        self._signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self._signal is not None or time.monotonic() >= self.deadline
-
-    @contextmanager
-    def catching_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C are requests; a second Ctrl-C ends the run at once."""
-
-        def stop(number: int, _: FrameType | None) -> None:
-            if self._signal is not None and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._signal = number
-
-        try:
-            previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # only the main thread may; elsewhere the caller owns the signals
-            previous = {}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-class WeightAverage:
-    """A second network that follows the trained one slowly.
-
-    Batch normalisation's running statistics are averaged like the weights. Early in a stage the average forgets faster,
-    ``min(decay, (1 + n) / (10 + n))`` after n steps, or the weights it began with would stay in it for long.
-
-    Args:
-        network: the one to follow; it must be on its device already.
-        decay: share of the old average that a step keeps.
-
-    Attributes:
-        network: the average, in evaluation mode.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.source, self.decay = network, decay
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def update(self, steps: int) -> None:
-        """Take in the network after its ``steps``-th step of the stage, counted from 1."""
-        decay = min(self.decay, (1 + steps) / (10 + steps))
-        mine, theirs = _state(self.network), _state(self.source)
-        floats = [(a, b) for a, b in zip(mine, theirs) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for a, b in zip(mine, theirs):
-            if not a.is_floating_point():
-                a.copy_(b)
-
-    def restart(self) -> None:
-        """Begin anew from the network as it is."""
-        self.network.load_state_dict(self.source.state_dict())
-
-    def settle(self) -> None:
-        """Give the network the average's weights: what a stage leaves behind is what the next one starts from."""
-        self.source.load_state_dict(self.network.state_dict())
-
-
-def _state(network: nn.Module) -> list[Tensor]:
-    return list(network.state_dict().values())
-
 
 _NUMBERS = ("root_mm", "prior_root_mm", "pa_mm", "proj_px", "handedness")
 VALIDATION_COLUMNS = (*_NUMBERS, "samples")
@@ -110,16 +23,16 @@ def validate(
     batches: Iterable[HandBatch],
     device: torch.device,
     refine: bool,
-    reduce: Callable[[torch.Tensor], torch.Tensor] = lambda total: total,
+    reduce: Callable[[Tensor], Tensor] = lambda total: total,
 ) -> dict[str, float]:
-    """Mean errors over a set of right hands.
+    """Mean errors over a validation set of right hands.
 
     Args:
         generator: put into evaluation mode, and back as it was.
         batches: validation crops.
         device: where the generator is.
-        refine: judge the refined pose, or in stage I the prior.
-        reduce: sums a CPU tensor over processes, each of which validates some of the samples.
+        refine: score the refined pose; False scores the prior pose, as in stage I.
+        reduce: sums a CPU tensor over processes, each of which validates a part of the samples.
 
     Returns:
         ``root_mm`` (wrists aligned, 21 joints, no scale), ``prior_root_mm`` (the same of the prior pose), ``pa_mm``
@@ -159,5 +72,47 @@ def validate(
     return means | {"samples": float(sums[-1, 1])}
 
 
-def _mean_distance_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _mean_distance_mm(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vector_norm(a - b, dim=-1).mean(-1) * MM_PER_M
+
+
+class WeightAverage:
+    """Exponential moving average (EMA) of a network's weights over the steps of a stage.
+
+    The running statistics of batch normalisation are averaged like the weights. After n steps of the stage the decay is
+    ``min(decay, (1 + n) / (10 + n))``, so that the initial weights fade quickly.
+
+    Args:
+        network: the one that is trained, on its device.
+        decay: share of the old average that an update keeps.
+
+    Attributes:
+        network: the average, in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.source, self.decay = network, decay
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Average in the weights after step ``steps`` of the stage, counted from 1."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        mine, theirs = _state(self.network), _state(self.source)
+        floats = [(a, b) for a, b in zip(mine, theirs) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+        for a, b in zip(mine, theirs):
+            if not a.is_floating_point():
+                a.copy_(b)
+
+    def restart(self) -> None:
+        """Start anew from the network's current weights."""
+        self.network.load_state_dict(self.source.state_dict())
+
+    def settle(self) -> None:
+        """Give the network the average's weights, which a stage saves and the next one starts from."""
+        self.source.load_state_dict(self.network.state_dict())
+
+
+def _state(network: nn.Module) -> list[Tensor]:
+    return list(network.state_dict().values())
