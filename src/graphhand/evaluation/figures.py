@@ -1,4 +1,4 @@
-"""Figures of an evaluation: PCK curves, errors by joint, published numbers beside ours, and cases to look at."""
+"""Figures of an evaluation: PCK curves, errors by joint, published numbers beside ours, and example images."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def write_figures(
     """Write all figures that the evaluation allows, and the numbers behind them.
 
     Args:
-        folder: made if need be.
+        folder: made where it does not exist.
         evaluation: with at least one protocol's scores; the first is drawn where only one can be.
-        samples: the data set, for images of cases; without it they show 3D only.
-        curves: other people's PCK curves to draw beside ours.
+        samples: the data set, for images of cases; without it cases show 3D only.
+        curves: published PCK curves to draw beside ours.
         cases: how many worst and how many median samples to show.
 
     Returns:
@@ -70,7 +70,7 @@ def write_figures(
 
 
 def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scores]) -> Figure:
-    """The figure with the data set's choices and each protocol in full at its foot: an image travels alone."""
+    """The figure with the data set's choices and each protocol in full below it."""
     lines = [", ".join(f"{key}: {value}" for key, value in evaluation.data.items())]
     lines += [f"{one.protocol.name}: {one.protocol.describe()}" for one in scores]
     width = max(40, int(figure.get_figwidth() * 20))  # characters of this size that fit
@@ -82,7 +82,7 @@ def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scor
 
 
 def draw_pck(scores: Sequence[Scores], curves: Sequence[Curve] = ()) -> Figure:
-    """Our curves (solid, one a protocol) over the widest of their ranges, other people's dashed."""
+    """Our curves (solid, one a protocol) over the widest of their ranges, published ones dashed."""
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axes = figure.subplots()
     for k, one in enumerate(scores):
@@ -116,7 +116,7 @@ def draw_per_joint(scores: Scores) -> Figure:
 
 
 def draw_published(evaluation: Evaluation) -> Figure | None:
-    """Dots of published mean errors and AUCs of this data set, ours among them; None where we know none."""
+    """Dots of published mean errors and AUCs of this data set, ours among them; None where there are none."""
     rows = published_numbers(evaluation.data.get("dataset", ""))
     panels = [("mean_mm", "mean error (mm)"), ("auc", "AUC over 20-50 mm")]
     panels = [(key, label) for key, label in panels if any(getattr(row, key) is not None for row in rows)]
@@ -147,7 +147,7 @@ def draw_published(evaluation: Evaluation) -> Figure | None:
 
 
 def draw_cases(evaluation: Evaluation, rows: Any, title: str, samples: HandDataset | None = None) -> Figure:
-    """One column a sample: its image with both poses, and the aligned poses from the front and from the side."""
+    """A column for each sample: its image with both poses, and the aligned poses from the front and from the side."""
     scores, records = evaluation.scores[0], evaluation.records
     views = 2 if samples is None else 3
     figure = Figure(figsize=(2.5 * max(len(rows), 1), 2.4 * views), layout="constrained")
@@ -198,7 +198,7 @@ def _draw_hand(axes: Any, points: FloatArray, *, truth: bool) -> None:
     for finger, joints in FINGERS.items():
         chain = points[[0, *joints]]
         if truth:
-            axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)  # seen on images alone
+            axes.plot(*chain.T, "-", color="white", linewidth=2.2, alpha=0.7, zorder=1)
             axes.plot(*chain.T, "--", color="#555555", linewidth=1.2, zorder=1)
         else:
             axes.plot(*chain.T, "-o", color=_FINGER[finger], linewidth=1.4, markersize=2, zorder=2)

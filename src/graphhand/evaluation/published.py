@@ -1,7 +1,7 @@
-"""Other people's numbers and curves, to stand beside ours.
+"""Published numbers and PCK curves, to compare ours with.
 
-Numbers (``published_numbers.json``) are our transcription, each with its source and what is known of its protocol.
-PCK curves are other people's data and are not shipped: :func:`load_curves` reads them from a folder a user has.
+``published_numbers.json`` holds the numbers, each with its source and what is known of its protocol. Curves are not
+shipped, since some have non-commercial terms: :func:`load_curves` reads them from a user's folder.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def load_curves(path: str | PathLike[str]) -> list[Curve]:
     text columns without header, either ``threshold pck [pck ...]`` or a single column of PCK at 0, 1, 2, ... mm (the
     ``PCK`` folder of Boukhayma et al.'s repository); Python files of classes that assign ``self.name``, ``self.x``
     and ``self.y`` (``benchmarks`` of the Hand3DResearch list; read as text, never run). In a folder, files of other
-    kinds are passed over.
+    kinds are ignored.
 
     Raises:
         InputError: the path does not exist, a named file has none of the formats, or a folder holds no curve.

@@ -1,8 +1,8 @@
-"""A linear map from our 21 joints to the 21 points a data set calls by the same names.
+"""A linear map from our 21 joints to the joints of the same names in a data set.
 
-Data sets differ in what they call a knuckle or a wrist by up to 20 mm. ``W (21, 21)``, with rows that sum to 1, makes
-each of their joints a fixed affine combination of ours, whatever the hand's place, turn and size. It is fitted on
-predictions and labels of a *training* split, and every result that used one names it.
+Data sets place a knuckle or the wrist at points that differ by up to 20 mm. ``W (21, 21)``, with rows that sum to 1,
+makes each of their joints a fixed affine combination of ours, for any position, rotation and size of the hand. It is
+fitted on predictions and labels of a *training* split, and every result names it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JointRegressor:
 
     Attributes:
         W: ``(21, 21)``; rows sum to 1.
-        fitted_on: the data and the model it was fitted with, for people to read.
+        fitted_on: the data and the model it was fitted with, for reports.
     """
 
     W: FloatArray
@@ -86,10 +86,9 @@ def fit_joint_regressor(
 
     Args:
         records: predictions and labels of a training split; samples without all labels are not used.
-        fitted_on: what to call it in results.
-        ridge: weight of ``|W - I|^2`` per squared centimetre and sample: enough to leave joints alone that the data
-            say nothing about.
-        rounds: alignment and fit alternate, since each changes the other.
+        fitted_on: its description in reports.
+        ridge: weight of ``|W - I|^2`` per squared centimetre and sample. Joints that the data do not constrain stay.
+        rounds: how often alignment and fit alternate.
 
     Raises:
         ValueError: fewer than 21 fully labelled samples.
@@ -100,13 +99,13 @@ def fit_joint_regressor(
         raise ValueError(f"a joint regressor needs at least 21 fully labelled samples, there are {len(predicted)}")
     W = np.eye(21)
     for _ in range(rounds):
-        # Labels into the prediction's frame and size: noise in the labels must not shrink W.
+        # Labels are aligned with the prediction, not the reverse: noise in the labels must not shrink W.
         target = procrustes_align(truth, W @ predicted)
         centre = predicted.mean(axis=1, keepdims=True)
         X = np.moveaxis(predicted - centre, 1, 0).reshape(21, -1) * 100  # (21, 3N) centimetres
         Y = np.moveaxis(target - centre, 1, 0).reshape(21, -1) * 100
         penalty = ridge * len(predicted) * np.eye(21)
-        W = W_unconstrained = np.linalg.solve(X @ X.T + penalty, (Y @ X.T + penalty).T).T
+        W = np.linalg.solve(X @ X.T + penalty, (Y @ X.T + penalty).T).T
         # Centred joints sum to zero, so a constant added to a row of W changes nothing but the row's sum: set it to 1.
-        W = W_unconstrained + (1.0 - W_unconstrained.sum(axis=1, keepdims=True)) / 21
+        W = W + (1.0 - W.sum(axis=1, keepdims=True)) / 21
     return JointRegressor(W, dict(fitted_on))

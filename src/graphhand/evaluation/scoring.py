@@ -1,4 +1,4 @@
-"""From records and a protocol to numbers: the only place where a protocol's choices are carried out."""
+"""Scores of records under a protocol. Only this module carries out a protocol's choices."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, Joint
 from graphhand.types import FloatArray
 
 _PALM_PARTNER = {"palm_middle": Joint.MIDDLE_MCP, "palm_ring": Joint.RING_MCP}
-_NO_LENGTH_M = 1e-9
-"""What is shorter sets no scale: joints stored as one point, but for rounding."""
+_MIN_LENGTH_M = 1e-9
+"""Shorter bones or hands set no scale: their joints are stored as one point, up to rounding."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one protocol says about one set of records.
+    """Scores of one set of records under one protocol.
 
     Attributes:
         protocol: how the numbers were taken.
@@ -105,8 +105,9 @@ class PixelScores:
 
 @dataclass(frozen=True)
 class BoneScores:
-    """Errors of the 20 bones: what the paper's L_len and L_dir ask for. No alignment but the frame's: where the hand is
-    does not matter, how it is turned does.
+    """Errors of the 20 bones, which the paper's L_len and L_dir minimise.
+
+    Nothing is aligned: the hand's position has no effect, its rotation has.
 
     Attributes:
         samples: how many have a bone that counts.
@@ -229,9 +230,9 @@ def score_bones(records: PoseRecords) -> BoneScores | None:
 
 
 def definition_lengths_mm(records: PoseRecords) -> dict[str, tuple[float, float]]:
-    """Mean length of two telling bones, predicted and true, in millimetres.
+    """Mean length of two bones, predicted and true, in millimetres.
 
-    Data sets place "the same" joint at different points of the hand; where these pairs differ by more than noise,
+    Data sets place joints of one name at different points of the hand. Where these lengths differ by more than noise,
     part of every unscaled error is a difference of definition.
     """
     lengths = {}
@@ -284,12 +285,12 @@ def _reasons_to_leave_out(
     if protocol.scale == "bone":
         lengths = metrics.bone_length_m(truth, protocol.bone)
         tests.append((~(lengths > 0), "without a 3D label of the bone that sets the scale"))
-        short = metrics.bone_length_m(own, protocol.bone) < _NO_LENGTH_M
+        short = metrics.bone_length_m(own, protocol.bone) < _MIN_LENGTH_M
         tests.append((short, "whose predicted bone that sets the scale has no length"))
     if protocol.alignment == "procrustes" or protocol.scale == "least_squares":
         first = own[np.arange(len(own)), valid.argmax(axis=1)]
         apart = np.where(valid[..., None], np.abs(own - first[:, None]), 0.0).max(axis=(-2, -1))
-        tests.append((apart < _NO_LENGTH_M, "with all labelled joints predicted in one point"))
+        tests.append((apart < _MIN_LENGTH_M, "with all labelled joints predicted in one point"))
     reasons: list[str | None] = [None] * len(records)
     for failed, reason in tests:
         for row in np.flatnonzero(failed):
@@ -314,7 +315,7 @@ def _align(predicted: FloatArray, truth: FloatArray, valid: npt.NDArray[np.bool_
 
 
 def _masked(points: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray:
-    """Points with those not kept, and samples without any, made harmless for a nan-minimum."""
+    """Points with NaN for those not kept, and zero for samples without any, for a nan-minimum without warnings."""
     masked = np.where(keep[..., None], points, np.nan)
     masked[~keep.any(axis=1)] = 0.0
     return masked

@@ -1,4 +1,4 @@
-"""Files that other people's evaluation servers and scripts read."""
+"""Files for the evaluation servers and scripts of FreiHAND, HO-3D and DexYCB."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def write_submission(
     ``freihand``: ``[joints, vertices]`` as JSON, metres, camera frame, FreiHAND order. ``ho3d``: the same with
     OpenGL axes (y up, z towards the viewer) and MANO order. ``dexycb``: a text line a sample, its number and 63
     millimetre coordinates. The refined pose has no mesh; vertices are written as zeros, so a server's mesh scores
-    mean nothing.
+    are not valid.
 
-    Frames without a hand, which DexYCB's own evaluation leaves out, get no line; other formats cannot say so.
+    Frames without a hand, which DexYCB's own evaluation leaves out, get no line; other formats have no such gaps.
 
     Args:
         path: the file.
         records: the predictions.
         kind: the server's format.
         skipped: samples without a prediction.
-        samples: how many the split has, where that is known: predictions of its first so many alone are refused.
+        samples: how many the split has, where that is known: predictions of a part of it are refused.
 
     Raises:
         InputError: another sample has no prediction, or predictions lack a position in the camera frame.
@@ -48,7 +48,7 @@ def write_submission(
     missing = [sample for sample in skipped if sample.index not in gaps]
     if missing:
         problem = f"{len(missing)} samples have no prediction, the first is number {missing[0].index}"
-        raise InputError(path, problem, "a submission needs them all: mend those samples and run again")
+        raise InputError(path, problem, "a submission needs them all: repair those samples and run again")
     numbers = np.sort([*records.index, *gaps])
     whole = np.arange(len(numbers) if samples is None else samples)
     if len(records) == 0 or not np.array_equal(numbers, whole):
