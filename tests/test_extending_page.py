@@ -6,7 +6,7 @@ import configparser
 import csv
 import json
 import re
-import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from graphhand import plugins
+from graphhand.cli import app
 from graphhand.cli import data as data_command
 from graphhand.data import DATASETS, open_dataset
 from graphhand.data.check import check_dataset
@@ -27,6 +28,7 @@ from graphhand.models.backbones import BACKBONES
 from graphhand.models.checkpoint import fuse_conv_bn
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
+from graphhand.training.objective import LossWeights
 from graphhand.training.sources import open_source
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
@@ -99,34 +101,34 @@ def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
 # ---------------------------------------------------------------- the page
 
 
-def test_every_block_of_the_page_runs(my_hands, tmp_path, capsys):
-    assert len(FILES) == 2
-    assert len(OTHERS) >= 6
+def test_every_block_of_the_page_runs(my_hands, capsys):
+    assert len(FILES) == 3
+    assert len(OTHERS) >= 5
     namespace: dict[str, object] = {}
-    trained = 0
     for block in OTHERS:
-        if "timm/" in block:
-            continue
-        if "__main__" in block:  # a script of its own
-            (tmp_path / "script.py").write_text(block, "utf-8")
-            runpy.run_path("script.py", run_name="__main__")
-            trained += 1
-        else:
+        if "timm/" not in block:
             exec(compile(block, "docs/extending.md", "exec"), namespace)
-    assert trained == 1
     assert namespace["batch"].joints_m.shape == (2, 21, 3)
     assert torch.equal(namespace["again"](torch.ones(1, 3, 64, 64)).joints_m, generator_output(namespace))
     assert len(namespace["records"]) == 2
     assert np.isfinite(namespace["worst_joint_mm"])
-    with (tmp_path / "runs" / "fingertips" / "train.csv").open() as file:
-        rows = list(csv.DictReader(file))
+
+
+def test_a_loss_of_another_package_is_weighed_by_a_recipe_logged_and_trained_with(my_hands, tmp_path):
+    (command,) = re.findall(r"^graphhand (train --out runs/fingertips .*)$", PAGE, flags=re.MULTILINE)
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 0, result.output
+    run = tmp_path / "runs" / "fingertips"
+    rows = list(csv.DictReader((run / "train.csv").open()))
     assert [row["stage"] for row in rows] == ["1", "2", "3"]
-    for row in rows:  # the own loss is learned from: the total is what the recipe adds up to and half of it
-        weights = load_config(None).losses.model_dump()
-        known = sum(weight * float(row[name]) for name, weight in weights.items() if weight and row.get(name))
+    config = load_config(run / "config.yaml")
+    assert config.losses.fingertips == 0.5
+    for row in rows:
+        known = sum(weight * float(row[name]) for name, weight in config.losses.model_dump().items() if row[name])
         assert float(row["fingertips"]) > 0
-        assert float(row["total"]) == pytest.approx(known + 0.5 * float(row["fingertips"]), rel=1e-3)
-    header = json.loads((tmp_path / "runs" / "fingertips" / "stage3" / "model.json").read_text())
+        assert float(row["total"]) == pytest.approx(known, rel=1e-3)
+    assert CliRunner().invoke(app, shlex.split(command)).exit_code == 0  # a finished run is resumed
+    header = json.loads((run / "stage3" / "model.json").read_text())
     assert header["backbone_package"] == "my-hands 0.1"
 
 
@@ -264,6 +266,37 @@ def test_a_backbone_that_is_none_is_one_line(install, code, said):
     assert one_line(caught).startswith(f"bad-nets 0.1: graphhand.backbones 'bad' (bad_nets:bad) {said}")
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_package_here", "does not import (ModuleNotFoundError: No module named"),
+        ("term = 3", "is a int, not a graphhand.training.objective.LossTerm"),
+        ("term = LossTerm('other', lambda output, batch: 0, 'rows')", "calls itself 'other'"),
+        (
+            "term = LossTerm('NAME', lambda output, batch: 0, 'posed')",
+            "is a mean over 'posed', not one of rows, has_3d,",
+        ),
+        ("term = LossTerm('NAME', 3, 'rows')", "has a int as its loss, not a function"),
+    ],
+)
+def test_a_loss_that_is_none_is_one_line(install, code, said):
+    name = f"bad-{len(code)}"  # loaded terms are kept by name
+    code = "from graphhand.training.objective import LossTerm\n" + code.replace("NAME", name)
+    install("bad-losses", {"bad_losses.py": code}, {"graphhand.losses": {name: "bad_losses:term"}})
+    weights = LossWeights(**{name: 1.0})
+    with pytest.raises(InputError) as caught:
+        _ = weights.terms
+    assert one_line(caught).startswith(f"bad-losses 0.1: graphhand.losses '{name}' (bad_losses:term) {said}")
+
+
+def test_an_unknown_loss_is_named_with_the_nearest_one(my_hands):
+    with pytest.raises(InputError, match=r"unknown key losses\.poze; did you mean pose\?") as caught:
+        load_config(None, ["losses.poze=1"])
+    one_line(caught)
+    with pytest.raises(InputError, match=r"losses\.fingertips: Input should be greater than or equal to 0"):
+        load_config(None, ["losses.fingertips=-1"])
+
+
 def test_a_backbone_is_tried_in_the_size_it_will_see_and_left_as_it_was(install):
     net = NET + "class net(Base):\n    def pyramid(self, x):\n        assert x.shape[-1] == 96\n"
     net += "        assert not self.training\n        return super().pyramid(x)"
@@ -304,5 +337,5 @@ def test_a_name_in_a_file_imports_nothing_that_is_not_registered(tmp_path, insta
 
 def test_the_page_names_all_there_is():
     assert "plain-convolutions" not in BACKBONES
-    for group in (plugins.DATASETS, plugins.BACKBONES):
+    for group in (plugins.DATASETS, plugins.BACKBONES, plugins.LOSSES):
         assert f'[project.entry-points."{group}"]' in PYPROJECT

@@ -7,7 +7,7 @@ Other installed packages add terms by entry points (docs/extending.md).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,6 +51,11 @@ class LossTerm:
     unit: str = ""
     needs: Literal["refinement", "heatmaps"] | None = None
     description: str = ""
+
+    @property
+    def full_description(self) -> str:
+        """The description with the unit."""
+        return f"{self.description}, {self.unit}" if self.unit else self.description
 
     def applies_to(self, output: GeneratorOutput) -> bool:
         """Whether the generator gave what the term needs."""
@@ -98,7 +103,7 @@ TERMS = (
         mean_over="has_2d",
         weight=0.1,
         unit="px",
-        description="L_proj of Eq. 7",
+        description="L_proj of Eq. 7 in a 224-pixel crop",
     ),
     LossTerm(
         "bone_length",
@@ -106,33 +111,34 @@ TERMS = (
         mean_over="has_3d",
         weight=0.01,
         unit="mm",
-        description="L_len, Eq. 5",
+        description="L_len (Eq. 5), sum over 20 bones",
     ),
     LossTerm(
         "bone_direction",
         lambda output, batch: losses.bone_direction_loss(output.pose_m, batch.joints_m, batch.masks.has_3d),
         mean_over="has_3d",
         weight=0.1,
-        description="L_dir, Eq. 6",
+        description="L_dir (Eq. 6), unit vectors, sum over 20 bones",
     ),
     LossTerm(
         "handedness",
         lambda output, batch: losses.handedness_loss(output.handedness_logit, batch.masks.is_right),
         mean_over="rows",
         weight=1.0,
-        description="cross-entropy of the handedness head; not in the paper",
+        unit="nats",
+        description="cross-entropy of the handedness head",
     ),
     LossTerm(
         "pose_prior",
         lambda output, batch: losses.pose_prior_loss(output.code.theta, batch.masks.is_right),
         mean_over="is_right",
-        description="mean of 1 - cos of theta's angles; not in the paper",
+        description="mean of 1 - cos of theta's angles, no unit",
     ),
     LossTerm(
         "shape_prior",
         lambda output, batch: losses.shape_prior_loss(output.code.beta, batch.masks.is_right),
         mean_over="is_right",
-        description="mean square of beta; not in the paper",
+        description="mean square of beta, no unit",
     ),
     LossTerm(
         "intermediate_pose",
@@ -140,7 +146,7 @@ TERMS = (
         mean_over="has_3d",
         unit="mm",
         needs="refinement",
-        description="L_pose of the prior pose in stages II and III; not in the paper",
+        description="L_pose of the prior pose in stages II and III",
     ),
     LossTerm(
         "heatmap_joints",
@@ -148,21 +154,23 @@ TERMS = (
         mean_over="has_2d",
         unit="px",
         needs="heatmaps",
-        description="L_proj of the heatmaps' joints; not in the paper",
+        description="L_proj of the heatmaps' joints in a 224-pixel crop",
     ),
     LossTerm(
         "heatmaps",
         _heatmaps,
         mean_over="has_2d",
+        unit="nats",
         needs="heatmaps",
-        description="divergence of the heatmaps from Gaussians; not in the paper",
+        description="divergence of the heatmaps from Gaussians",
     ),
     LossTerm(
         "heatmap_background",
         _heatmap_background,
         mean_over="is_negative",
+        unit="nats",
         needs="heatmaps",
-        description="divergence of the heatmaps of negatives from uniform ones; not in the paper",
+        description="divergence of the heatmaps of negatives from uniform ones",
     ),
     LossTerm(
         "heatmap_depths",
@@ -170,16 +178,16 @@ TERMS = (
         mean_over="has_3d",
         unit="mm",
         needs="heatmaps",
-        description="depths of the heatmaps' joints; not in the paper",
+        description="depth of the heatmaps' joints behind the wrist",
     ),
 )
-"""The built-in terms. Poses are in millimetres, projections in pixels of a 224-pixel crop."""
+"""The built-in terms. All but the first four go beyond the paper."""
 
 _Weight = Annotated[float, Field(ge=0)]
 _BuiltinWeights: Any = create_model(
     "_BuiltinWeights",
     __base__=StrictModel,
-    **{term.name: (_Weight, Field(term.weight, description=term.description)) for term in TERMS},  # type: ignore[call-overload]
+    **{term.name: (_Weight, Field(term.weight, description=term.full_description)) for term in TERMS},  # type: ignore[call-overload]
 )
 
 
@@ -192,7 +200,7 @@ class LossWeights(_BuiltinWeights):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _Weight]
 
-    adversarial: float = Field(0.01, ge=0, description="lambda_Wass of Eq. 7, in stage III")
+    adversarial: float = Field(0.01, ge=0, description="L_Wass of Eq. 7 in stage III, score of the discriminator")
 
     @model_validator(mode="after")
     def _registered(self) -> LossWeights:
@@ -228,8 +236,15 @@ def _load_term(name: str) -> LossTerm:
     term = plugins.load(entry)
     if not isinstance(term, LossTerm):
         raise plugins.fault(entry, f"is a {type(term).__name__}, not a graphhand.training.objective.LossTerm")
-    if term.name != name or name in RESERVED:
+    if term.name != name:
         raise plugins.fault(entry, f"calls itself {term.name!r}")
+    if name in RESERVED:
+        raise plugins.fault(entry, "has the name of a column of train.csv")
+    if not callable(term.loss):
+        raise plugins.fault(entry, f"has a {type(term.loss).__name__} as its loss, not a function")
+    rows = [field.name for field in fields(LossNormalizers)]
+    if term.mean_over not in rows:
+        raise plugins.fault(entry, f"is a mean over {term.mean_over!r}, not one of {', '.join(rows)}")
     return term
 
 
