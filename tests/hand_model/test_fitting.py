@@ -118,7 +118,7 @@ def test_a_hand_with_pose_offsets_is_fitted(model: HandModel, pose: Tensor) -> N
 def test_many_frames_are_fitted_in_portions(
     model: HandModel, fitted: FittedHands, joints: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "_PORTION", 7)
+    monkeypatch.setattr(fitting, "_MAX_BATCH", 7)
     for part, whole in zip(fit_hands(model, joints), fitted):
         torch.testing.assert_close(part, whole, atol=1e-2, rtol=0)
 

@@ -7,7 +7,7 @@ import torch
 
 from graphhand.geometry import axis_angle_to_matrix
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.posing import HandPoser, turn, vertex_normals
+from graphhand.hand_model.posing import HandPoser, axis_rotation, vertex_normals
 from graphhand.synthesis.mesh import RenderMesh
 from graphhand.synthesis.poses import LOWER, UPPER
 
@@ -75,7 +75,7 @@ def test_thumb_flexion_brings_its_tip_to_the_little_finger(poser: HandPoser) -> 
 
 def test_turn_is_right_handed() -> None:
     x, y, z = torch.eye(3)
-    assert torch.allclose(turn(z, torch.tensor(90.0)) @ x, y, atol=1e-6)
+    assert torch.allclose(axis_rotation(z, torch.tensor(90.0)) @ x, y, atol=1e-6)
 
 
 def test_normals_of_an_octahedron_are_its_vertices():

@@ -1,4 +1,4 @@
-"""The parametric hand: one linear-blend-skinning layer for the shipped CC0 hand and for a user's MANO files."""
+"""The parametric hand: a linear-blend-skinning layer for the shipped CC0 hand and for MANO files."""
 
 from graphhand.hand_model.arrays import HandArrays
 from graphhand.hand_model.layer import HandModel, HandOutput, SkinningTransforms

@@ -1,4 +1,4 @@
-"""The arrays of a hand in MANO's layout: checked once here, so that the layer can trust them."""
+"""The arrays of a hand in MANO's layout, with checks, mirroring and a fingerprint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HandArrays:
         side: "right" or "left".
         forearm_weight: (V,) the part of ``weights[:, 0]`` that belongs to the forearm; zeros where a file has none.
         hand_vertex_count: vertices ``[:hand_vertex_count]`` are the hand without its forearm.
-        notices: what the reader changed or assumed, in words.
+        notices: what the file reader changed or assumed, as text.
     """
 
     v_template: FloatArray
@@ -59,7 +59,7 @@ class HandArrays:
         return int(self.shapedirs.shape[2])
 
     def check(self, source: str) -> HandArrays:
-        """Return self, or raise InputError naming `source` where shapes or values cannot be a hand in MANO's layout."""
+        """Return self, or raise InputError naming ``source`` if shapes or values are not a hand in MANO's layout."""
         num_vertices = len(self.v_template)
         expected: dict[str, tuple[int | None, ...]] = {
             "v_template": (num_vertices, 3),
@@ -97,9 +97,9 @@ class HandArrays:
         return self
 
     def mirrored(self) -> HandArrays:
-        """The other hand: x negated, triangles turned over.
+        """The other hand: x negated, triangles reversed.
 
-        For a pose mirrored with `mirror_pose` the twin's vertices are the mirror image of this hand's:
+        For a pose mirrored with `mirror_pose` its vertices are the mirror image of this hand's:
         reflection S = diag(-1, 1, 1) turns a rotation R into S R S, that is axis-angle (x, y, z) into (x, -y, -z).
         """
         flip = np.array([-1.0, 1.0, 1.0])
@@ -118,7 +118,7 @@ class HandArrays:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over all arrays at float32: names the hand in a checkpoint without storing its arrays there."""
+        """SHA-256 over all arrays as float32. It identifies the hand in a checkpoint without storing its arrays."""
         digest = hashlib.sha256()
         for spec in fields(self):
             value = getattr(self, spec.name)

@@ -1,9 +1,7 @@
-"""Reading and writing hand files: the shipped asset, our .npz layout, and by its content a MANO pickle.
+"""Hand files: the shipped hand, our .npz layout, and MANO's pickles, which are read without chumpy.
 
-MANO's own files: finding them, reading their pickles without chumpy, and putting the left hand right.
-
-MANO (Romero, Tzionas, Black 2017) is licensed by the Max Planck Society and may not be redistributed; a user registers
-and downloads it. Nothing of it is stored in GraphHand.
+MANO (Romero, Tzionas, Black 2017) is licensed by the Max Planck Society and may not be redistributed. A user registers
+and downloads it; GraphHand contains none of it.
 """
 
 from __future__ import annotations
@@ -28,9 +26,13 @@ from graphhand.io.pickle_values import StateBuilder
 from graphhand.io.pickles import load_restricted
 from graphhand.types import FloatArray
 
+DEFAULT_HAND = "default"
+"""The name of the CC0 hand that ships."""
+DEFAULT_HAND_FILE = Path(__file__).parent / "assets" / "hand_cc0.npz"
+
 REGISTER_AT = "https://mano.is.tue.mpg.de"
 FOLDER_VARIABLE = "GRAPHHAND_MANO_DIR"
-# Inside a folder: the file itself, or the tree that MANO's archive unpacks to.
+# The folder itself, and the tree of MANO's archive.
 _SUBFOLDERS = ("", "models", "mano_v1_2/models")
 
 # Fingertip vertices of MANO's mesh, thumb to little finger, as manopth and most papers since take them. FreiHAND's
@@ -44,6 +46,56 @@ LEFT_NOTICE = (
     "the same shape coefficients give mirror-image hands"
 )
 _LARGEST_DENSE = 2**24  # entries of a sparse matrix written out; MANO's regressor has 12 448
+
+# The keys of our .npz are MANO's own.
+_KEYS = {
+    "v_template": "v_template",
+    "shapedirs": "shapedirs",
+    "posedirs": "posedirs",
+    "J_regressor": "joint_regressor",
+    "weights": "weights",
+    "f": "faces",
+    "tip_ids": "tip_vertex_ids",
+    "hands_components": "hands_components",
+    "hands_mean": "hands_mean",
+    "forearm_weight": "forearm_weight",
+}
+
+_INTEGER_KEYS = ("f", "tip_ids", "hand_vertex_count")
+_LARGEST_BYTES = 2**28
+
+MANO_NOTE = (
+    "Converted from a MANO file by graphhand. MANO's licence governs this copy too: it may not be passed on. "
+    f"See {REGISTER_AT}/license.html"
+)
+
+
+@cache
+def default_arrays() -> HandArrays:
+    """The CC0 right hand that ships, read once."""
+    return read_npz(DEFAULT_HAND_FILE)
+
+
+def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
+    """Read a hand of either layout. A bare file name is also searched for, see :func:`find_hand_file`.
+
+    Args:
+        path: "default", an .npz of ours, or a MANO pickle. The content of a file decides, not its name.
+        tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
+
+    Raises:
+        InputError: missing, damaged, hostile, or not a hand in MANO's layout.
+    """
+    if str(path) == DEFAULT_HAND:
+        arrays = default_arrays()
+    else:
+        found = find_hand_file(path)
+        if not zipfile.is_zipfile(found):
+            return read_mano(found, tip_vertex_ids)
+        arrays = read_npz(found)
+    if tip_vertex_ids is not None:
+        arrays = replace(arrays, tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64)).check(str(path))
+    return arrays
 
 
 def user_data_folder() -> Path:
@@ -59,13 +111,13 @@ def user_data_folder() -> Path:
 
 
 def find_hand_file(path: str | PathLike[str]) -> Path:
-    """Resolve a hand file: the path as given, else, for a bare file name, the usual folders in this order.
+    """The path of a hand file. A bare file name is searched for in these folders, in this order.
 
     1. the path itself; 2. ``$GRAPHHAND_MANO_DIR``; 3. the user data folder's ``mano``; 4. the working directory.
-    Each folder is also searched as MANO's archive unpacks (``models/``, ``mano_v1_2/models/``).
+    In each folder also ``models/`` and ``mano_v1_2/models/``, as in MANO's archive.
 
     Raises:
-        InputError: listing every path tried, and where to register for MANO.
+        InputError: not found; lists every path tried and where to register for MANO.
     """
     path = Path(path).expanduser()
     tried = [path]
@@ -83,13 +135,74 @@ def find_hand_file(path: str | PathLike[str]) -> Path:
     )
 
 
+def read_npz(path: str | PathLike[str]) -> HandArrays:
+    """Read a hand in our .npz layout.
+
+    Raises:
+        InputError: missing, not an .npz, a key is missing, or the arrays are not a hand.
+    """
+    remedy = "give an .npz made by `graphhand hand convert`"
+    try:
+        with zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > _LARGEST_BYTES:
+            raise InputError(path, f"unpacks to {size / 2**20:.0f} MB, far more than a hand", remedy)
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise InputError(path, "no such file", remedy) from None
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(path, f"not a readable .npz ({error})", remedy) from error
+    missing = [key for key in (*_KEYS, "side", "hand_vertex_count", "kintree_table") if key not in stored]
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", remedy)
+    wrong = [key for key in (*_KEYS, "kintree_table") if stored[key].dtype.kind not in "biuf"]
+    wrong += [key for key in _INTEGER_KEYS if stored[key].dtype.kind not in "iu"]
+    if wrong:
+        raise InputError(path, f"{wrong[0]} is not an array of numbers of the right kind", remedy)
+    parents, count = stored["kintree_table"], stored["hand_vertex_count"]
+    if parents.shape != (2, len(MANO_PARENTS)) or tuple(parents[0][1:]) != MANO_PARENTS[1:]:
+        raise InputError(path, "its kinematic tree is not a hand's", remedy)
+    if count.shape != ():
+        raise InputError(path, "hand_vertex_count is not one number", remedy)
+    values = {name: _widened(stored[key]) for key, name in _KEYS.items()}
+    return HandArrays(
+        **values,  # type: ignore[arg-type]
+        side=str(stored["side"]),
+        hand_vertex_count=int(count),
+        notices=tuple(str(line) for line in stored.get("notices", ())),
+    ).check(str(path))
+
+
+def write_npz(path: str | PathLike[str], arrays: HandArrays, note: str | None = None) -> None:
+    """Write a hand in our .npz layout, atomically.
+
+    Args:
+        path: file to write; its folder must exist.
+        arrays: the hand, stored as float32.
+        note: text stored under "note", such as its licence.
+    """
+    stored: dict[str, np.ndarray] = {}
+    for key, name in _KEYS.items():
+        value = getattr(arrays, name)
+        stored[key] = value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
+    stored["kintree_table"] = np.stack((MANO_PARENTS, np.arange(len(MANO_PARENTS))))
+    stored["side"] = np.array(arrays.side)
+    stored["hand_vertex_count"] = np.array(arrays.hand_vertex_count)
+    stored["notices"] = np.array(arrays.notices, dtype=np.str_)
+    if note is not None:
+        stored["note"] = np.array(note)
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **stored)  # type: ignore[arg-type]
+
+
 def read_mano(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
-    """Read MANO_RIGHT.pkl, MANO_LEFT.pkl or any pickle of the same layout; nothing in the file is run.
+    """Read MANO_RIGHT.pkl, MANO_LEFT.pkl or any pickle of the same layout. Nothing in the file is executed.
 
     Args:
         path: the file.
-        tip_vertex_ids: five fingertip vertices, thumb to little finger; None takes the file's ``tip_ids``, or for
-            MANO's own mesh of 778 vertices MANO_TIP_VERTEX_IDS.
+        tip_vertex_ids: five fingertip vertices, thumb to little finger. None: the file's ``tip_ids``, or
+            MANO_TIP_VERTEX_IDS for MANO's own mesh of 778 vertices.
 
     Raises:
         InputError: damaged, hostile, or not a hand in MANO's layout.
@@ -147,7 +260,7 @@ def read_mano(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = 
 
 
 def side_of(rest_joints: FloatArray) -> str:
-    """Tell a right hand from a left one by its skeleton (16, 3): at rest the thumb lies on the palm's side.
+    """The side of a hand from its rest skeleton (16, 3): at rest the thumb lies on the palm's side.
 
     The normal (fingers x towards index) points out of the back of a right hand and out of the palm of a left one.
     """
@@ -161,10 +274,9 @@ def side_of(rest_joints: FloatArray) -> str:
 def has_flipped_shapes(arrays: HandArrays) -> bool:
     """Whether the shape directions fit the hand better with their x negated.
 
-    A change of shape moves each bone's skin about as a similarity: it grows, turns and shifts. So fit an affine map
-    per bone and shape direction and measure what is left of its linear part once scale and rotation are taken out;
-    a wrong x sign turns growth and rotation into shear and leaves more. Directions vote with their variance: in any
-    population of hands the first is chiefly overall size, where the two signs differ most.
+    A change of shape moves each bone's skin approximately by a similarity. So an affine map is fitted per bone and
+    shape direction, and the part of its linear map that is neither scale nor rotation is measured. A wrong x sign turns
+    scale and rotation into shear and increases it. Directions are weighted by their variance.
     """
     flip = np.diag([-1.0, 1.0, 1.0])
     as_stored = np.zeros(arrays.num_shape)
@@ -192,7 +304,7 @@ def _shear(linear: FloatArray) -> FloatArray:
 
 
 def _chumpy_value(state: Any) -> np.ndarray:
-    """chumpy.ch.Ch: the array it wraps."""
+    """The array that a chumpy.ch.Ch wraps."""
     if not isinstance(state, dict) or not isinstance(state.get("x"), np.ndarray):
         raise ValueError("without its array")
     value: np.ndarray = state["x"]
@@ -200,7 +312,7 @@ def _chumpy_value(state: Any) -> np.ndarray:
 
 
 def _chumpy_selection(state: Any) -> np.ndarray:
-    """chumpy.reordering.Select: entries of a flattened array, reshaped. MANO's shapedirs are the first 10 of 20."""
+    """A chumpy.reordering.Select: entries of a flattened array, reshaped. MANO's shapedirs are the first 10 of 20."""
     if not isinstance(state, dict) or not all(isinstance(state.get(key), np.ndarray) for key in ("a", "idxs")):
         raise ValueError("without its array")
     source, index = state["a"], state["idxs"]
@@ -210,8 +322,8 @@ def _chumpy_selection(state: Any) -> np.ndarray:
 
 
 def _dense_matrix(state: Any) -> FloatArray:
-    """scipy.sparse csc_matrix, written out."""
-    from scipy.sparse import csc_matrix  # takes a while to import; few files hold one
+    """A scipy.sparse csc_matrix as a dense array."""
+    from scipy.sparse import csc_matrix  # slow to import, and few files hold one
 
     if not isinstance(state, dict):
         raise ValueError("without its state")
@@ -220,7 +332,7 @@ def _dense_matrix(state: Any) -> FloatArray:
         raise ValueError("with sizes that do not fit")
     data, indices, pointer = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
     matrix = csc_matrix((data.astype(np.float64, casting="same_kind"), indices, pointer), shape=(rows, columns))
-    matrix.check_format(full_check=True)  # that all rows exist; the rest was checked before
+    matrix.check_format(full_check=True)  # that all rows exist
     return np.asarray(matrix.toarray())
 
 
@@ -230,123 +342,6 @@ MANO_CLASSES: dict[str, StateBuilder] = {
     "scipy.sparse.csc.csc_matrix": _dense_matrix,
     "scipy.sparse._csc.csc_matrix": _dense_matrix,
 }
-
-
-DEFAULT_HAND = "default"
-"""The name of the CC0 hand that ships."""
-DEFAULT_HAND_FILE = Path(__file__).parent / "assets" / "hand_cc0.npz"
-
-# The .npz uses MANO's own key names, so that tools which know MANO find what they expect.
-_KEYS = {
-    "v_template": "v_template",
-    "shapedirs": "shapedirs",
-    "posedirs": "posedirs",
-    "J_regressor": "joint_regressor",
-    "weights": "weights",
-    "f": "faces",
-    "tip_ids": "tip_vertex_ids",
-    "hands_components": "hands_components",
-    "hands_mean": "hands_mean",
-    "forearm_weight": "forearm_weight",
-}
-
-_INTEGER_KEYS = ("f", "tip_ids", "hand_vertex_count")
-_LARGEST_BYTES = 2**28
-
-MANO_NOTE = (
-    "Converted from a MANO file by graphhand. MANO's licence governs this copy too: it may not be passed on. "
-    f"See {REGISTER_AT}/license.html"
-)
-
-
-@cache
-def default_arrays() -> HandArrays:
-    """The CC0 right hand that ships, read once."""
-    return read_npz(DEFAULT_HAND_FILE)
-
-
-def read_hand(path: str | PathLike[str], tip_vertex_ids: Sequence[int] | None = None) -> HandArrays:
-    """Read a hand, whichever of the two layouts the file has; a bare file name is also looked for where
-    `graphhand.hand_model.files.find_hand_file` says.
-
-    Args:
-        path: "default", an .npz of ours, or a MANO pickle. The content of a file decides, not its name.
-        tip_vertex_ids: five fingertip vertices, thumb to little finger, instead of the file's own.
-
-    Raises:
-        InputError: missing, damaged, hostile, or not a hand in MANO's layout.
-    """
-    if str(path) == DEFAULT_HAND:
-        arrays = default_arrays()
-    else:
-        found = find_hand_file(path)
-        if not zipfile.is_zipfile(found):
-            return read_mano(found, tip_vertex_ids)
-        arrays = read_npz(found)
-    if tip_vertex_ids is not None:
-        arrays = replace(arrays, tip_vertex_ids=np.array(tip_vertex_ids, dtype=np.int64)).check(str(path))
-    return arrays
-
-
-def read_npz(path: str | PathLike[str]) -> HandArrays:
-    """Read a hand in our .npz layout.
-
-    Raises:
-        InputError: missing, not an .npz, a key is missing, or the arrays are no hand.
-    """
-    remedy = "give an .npz made by `graphhand hand convert`"
-    try:
-        with zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > _LARGEST_BYTES:
-            raise InputError(path, f"unpacks to {size / 2**20:.0f} MB, far more than a hand", remedy)
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise InputError(path, "no such file", remedy) from None
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(path, f"not a readable .npz ({error})", remedy) from error
-    missing = [key for key in (*_KEYS, "side", "hand_vertex_count", "kintree_table") if key not in stored]
-    if missing:
-        raise InputError(path, f"lacks {', '.join(missing)}", remedy)
-    wrong = [key for key in (*_KEYS, "kintree_table") if stored[key].dtype.kind not in "biuf"]
-    wrong += [key for key in _INTEGER_KEYS if stored[key].dtype.kind not in "iu"]
-    if wrong:
-        raise InputError(path, f"{wrong[0]} is not an array of numbers of the right kind", remedy)
-    parents, count = stored["kintree_table"], stored["hand_vertex_count"]
-    if parents.shape != (2, len(MANO_PARENTS)) or tuple(parents[0][1:]) != MANO_PARENTS[1:]:
-        raise InputError(path, "its kinematic tree is not a hand's", remedy)
-    if count.shape != ():
-        raise InputError(path, "hand_vertex_count is not one number", remedy)
-    values = {name: _widened(stored[key]) for key, name in _KEYS.items()}
-    return HandArrays(
-        **values,  # type: ignore[arg-type]
-        side=str(stored["side"]),
-        hand_vertex_count=int(count),
-        notices=tuple(str(line) for line in stored.get("notices", ())),
-    ).check(str(path))
-
-
-def write_npz(path: str | PathLike[str], arrays: HandArrays, note: str | None = None) -> None:
-    """Write a hand in our .npz layout; the file appears whole or not at all.
-
-    Args:
-        path: file to write; its folder must exist.
-        arrays: the hand, stored as float32.
-        note: text stored with it under "note", such as the licence it is under.
-    """
-    stored: dict[str, np.ndarray] = {}
-    for key, name in _KEYS.items():
-        value = getattr(arrays, name)
-        stored[key] = value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
-    stored["kintree_table"] = np.stack((MANO_PARENTS, np.arange(len(MANO_PARENTS))))
-    stored["side"] = np.array(arrays.side)
-    stored["hand_vertex_count"] = np.array(arrays.hand_vertex_count)
-    stored["notices"] = np.array(arrays.notices, dtype=np.str_)
-    if note is not None:
-        stored["note"] = np.array(note)
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **stored)  # type: ignore[arg-type]
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

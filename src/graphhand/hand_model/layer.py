@@ -1,4 +1,4 @@
-"""The parametric hand as a torch module: pose and shape in, 21 joints (and on request the mesh) out."""
+"""The parametric hand as a torch module: from pose and shape to 21 joints and, on request, the mesh."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class HandModel(nn.Module):
     shape put it. Pose and shape take any number of leading batch dimensions, broadcast against each other; both are
     cast to the module's own precision, in which everything is computed even under autocast.
 
-    The arrays are buffers (so ``.to(device)`` and ``.double()`` work) but no part of ``state_dict``: MANO's licence
-    forbids passing them on inside a checkpoint. Keep ``fingerprint`` beside the weights instead.
+    The arrays are buffers (so ``.to(device)`` and ``.double()`` work) but not part of ``state_dict``, since MANO's
+    licence forbids redistributing them inside a checkpoint. Store ``fingerprint`` beside the weights instead.
 
     Attributes:
         faces: (F, 3) int64 triangles, anticlockwise from outside.

@@ -1,4 +1,4 @@
-"""Anatomical joint angles -> rotations of the hand model, and joint positions from them.
+"""Poses of the hand model: anatomical angles, 16 rotations, mirroring; and vertex normals of the posed mesh.
 
 Angles are degrees, absolute: flexion 0 is straight, abduction 0 is parallel to the palm's axis (wrist to middle
 knuckle) and positive towards the thumb. Five numbers a finger, as a tensor (..., 5 fingers, 5 angles):
@@ -8,10 +8,6 @@ knuckle) and positive towards the thumb. Five numbers a finger, as a tensor (...
 
 All axes come from the rest joints, so every hand with MANO's joint tree can be posed, whatever its rest pose.
 Frame (MANO's right hand): fingers along -x, back of the hand +y, thumb side +z.
-
-Hand poses: 16 rotations, as axis-angle or as matrices.
-
-Normals of a triangle mesh.
 """
 
 from __future__ import annotations
@@ -24,6 +20,152 @@ from torch.nn.functional import normalize
 from graphhand.geometry import skew_matrix
 from graphhand.hand_model.arrays import NUM_SKELETON_JOINTS
 from graphhand.types import FloatArray
+
+FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
+# rows of MANO's 16 joints, base to the last joint before the tip
+MODEL_CHAIN = ((13, 14, 15), (1, 2, 3), (4, 5, 6), (10, 11, 12), (7, 8, 9))
+THUMB = 0
+
+
+class HandPoser:
+    """Converts anatomical angles to the hand model's 16 rotations, and joints back to angles.
+
+    Args:
+        rest_joints_m: (21, 3) joints of the model's rest pose in GraphHand order, metres, MANO's right-hand frame.
+    """
+
+    def __init__(self, rest_joints_m: Tensor) -> None:
+        J = rest_joints_m.float()
+        self.rest_joints_m = J
+        self.chain = torch.tensor([[1 + 4 * f + k for k in range(4)] for f in range(5)], device=J.device)
+        knuckles = J[self.chain[1:, 0]]
+        forward = normalize(knuckles.mean(0) - J[0], dim=0)
+        y = normalize(torch.linalg.cross(forward, knuckles[0] - knuckles[3]), dim=0)
+        x = -forward
+        z = normalize(torch.linalg.cross(x, y), dim=0)
+        self.x, self.y, self.z = x, y, z
+
+        bone = normalize(J[self.chain[:, 1:]] - J[self.chain[:, :-1]], dim=-1)  # (5, 3, 3)
+        bend = torch.empty(5, 3, device=J.device)
+        rest = torch.zeros(5, 5, device=J.device)
+        thumb = bone[THUMB]
+        bend[THUMB] = normalize(
+            torch.linalg.cross(thumb[1], thumb[2]) + 0.5 * torch.linalg.cross(thumb[0], thumb[1]), dim=0
+        )
+        rest[THUMB, 3] = _angle_about(thumb[0], thumb[1], bend[THUMB])
+        rest[THUMB, 4] = _angle_about(thumb[1], thumb[2], bend[THUMB])
+        for f in range(1, 5):
+            points = J[self.chain[f]] - J[self.chain[f]].mean(0)
+            _, extent, axes = torch.linalg.svd(points)
+            normal = axes[2] * torch.sign((axes[2] * z).sum())
+            # a nearly straight finger has no bending plane: use the palm's lateral axis
+            trust = ((extent[1] - 2e-3) / 3e-3).clamp(0, 1)
+            lateral = normalize(z - (z * bone[f, 0]).sum() * bone[f, 0], dim=0)
+            bend[f] = normalize(trust * normal + (1 - trust) * lateral, dim=0)
+            about = normalize(bend[f] - (bend[f] * bone[f, 0]).sum() * bone[f, 0], dim=0)
+            rest[f, 0] = torch.rad2deg(torch.asin(-(bone[f, 0] * y).sum()))
+            rest[f, 1] = _angle_about(bone[f, 0], bone[f, 1], about)
+            rest[f, 2] = _angle_about(bone[f, 1], bone[f, 2], about)
+            rest[f, 3] = torch.rad2deg(torch.atan2((bone[f, 0] * z).sum(), -(bone[f, 0] * x).sum()))
+        self.bone, self.bend, self.rest = bone, bend, rest
+
+        opening = normalize(torch.linalg.cross(thumb[0], bend[THUMB]), dim=0)
+        self._thumb_rotations = [AxisRotation(axis[None]) for axis in (opening, bend[THUMB], thumb[0])]
+        self._palm_rotations = [AxisRotation(axis[None]) for axis in (y, z, x)]
+        self._bend_rotation = AxisRotation(bend)
+        base = self._palm_rotations[0](rest[1:, 3:4])[:, 0] @ self._palm_rotations[1](rest[1:, 0:1])[:, 0]
+        self._base_inverse = base.transpose(-1, -2)
+        self._model_rows = torch.tensor([j for chain in MODEL_CHAIN for j in chain], device=J.device)
+
+    def local_rotations(self, angles: Tensor) -> Tensor:
+        """Angles (..., 5, 5) in degrees -> local rotations (..., 5 fingers, 3 joints, 3, 3)."""
+        abd, flex, twist = self._thumb_rotations
+        thumb = angles[..., THUMB, :]
+        cmc = abd(thumb[..., 1:2]) @ flex(thumb[..., 0:1]) @ twist(thumb[..., 2:3])
+        ry, rz, rx = self._palm_rotations
+        finger = angles[..., 1:, :, None]
+        knuckle = ry(finger[..., 3, :])[..., 0, :, :] @ rz(finger[..., 0, :])[..., 0, :, :]
+        knuckle = knuckle @ rx(finger[..., 4, :])[..., 0, :, :] @ self._base_inverse
+        bent = angles - self.rest
+        second = self._bend_rotation(torch.cat([bent[..., :1, 3], bent[..., 1:, 1]], -1))
+        third = self._bend_rotation(torch.cat([bent[..., :1, 4], bent[..., 1:, 2]], -1))
+        return torch.stack([torch.cat([cmc, knuckle], -3), second, third], -3)
+
+    def model_pose(self, angles: Tensor) -> Tensor:
+        """Angles (..., 5, 5) in degrees -> rotations (..., 16, 3, 3) in the model's joint order; the wrist's is I."""
+        local = self.local_rotations(angles)
+        pose = torch.eye(3, device=angles.device).expand(*local.shape[:-4], 16, 3, 3).clone()
+        pose[..., self._model_rows, :, :] = local.flatten(-4, -3)
+        return pose
+
+    def joints(self, angles: Tensor, rest_joints_m: Tensor | None = None) -> Tensor:
+        """Joint positions in the hand's frame; each tip moves rigidly with its last bone.
+
+        Args:
+            angles: (..., 5, 5) degrees.
+            rest_joints_m: (..., 21, 3) rest joints of the shaped hands, or None for the mean hand.
+        Returns:
+            (..., 21, 3) metres, GraphHand order.
+        """
+        local = self.local_rotations(angles)
+        rest = self.rest_joints_m if rest_joints_m is None else rest_joints_m
+        chain = rest[..., self.chain.flatten(), :].unflatten(-2, (5, 4)).expand(*local.shape[:-4], 5, 4, 3)
+        offset = chain[..., 1:, :] - chain[..., :-1, :]
+        turned, point = local[..., 0, :, :], chain[..., 0, :]
+        points = [point]
+        for k in range(3):
+            if k:
+                turned = turned @ local[..., k, :, :]
+            point = point + (turned @ offset[..., k, :, None])[..., 0]
+            points.append(point)
+        fingers = torch.stack(points, -2).flatten(-3, -2)
+        wrist = rest[..., :1, :].expand(*fingers.shape[:-2], 1, 3)
+        return torch.cat([wrist, fingers], -2)
+
+    def angles_from_joints(self, joints_m: Tensor) -> Tensor:
+        """Anatomical flexions and abductions from joint positions.
+
+        Args:
+            joints_m: (..., 21, 3) in the hand's frame (wrist unrotated).
+        Returns:
+            (..., 4 fingers, 4): MCP flexion, PIP bend, DIP bend (unsigned), MCP abduction; degrees. Fingers index to
+            little. Abduction is NaN where the knuckle is flexed by more than 80 degrees: at 90 it is not defined.
+        """
+        chain = joints_m[..., self.chain[1:].flatten(), :].unflatten(-2, (4, 4))
+        bone = normalize(chain[..., 1:, :] - chain[..., :-1, :], dim=-1)
+        first = bone[..., 0, :]
+        along, up, side = -(first * self.x).sum(-1), (first * self.y).sum(-1), (first * self.z).sum(-1)
+        level = torch.sqrt(along.square() + side.square())
+        # beyond 90 degrees the bone points backwards: keep the branch of small abduction
+        forwards = torch.where(along < 0, -level, level)
+        flexion = torch.rad2deg(torch.atan2(-up, forwards))
+        abduction = torch.rad2deg(torch.atan2(side * torch.sign(along), along.abs()))
+        abduction = torch.where(flexion.abs() > 80, torch.full_like(abduction, torch.nan), abduction)
+        bends = [
+            torch.rad2deg(torch.acos((bone[..., k, :] * bone[..., k + 1, :]).sum(-1).clamp(-1, 1))) for k in (0, 1)
+        ]
+        return torch.stack([flexion, *bends, abduction], -1)
+
+
+class AxisRotation:
+    """Rotations about fixed axes (n, 3) by angles (..., n) in degrees -> (..., n, 3, 3), by Rodrigues' formula.
+
+    Terms that depend on the axes alone are computed once, unlike in :func:`graphhand.geometry.axis_angle_to_matrix`.
+    """
+
+    def __init__(self, axes: Tensor) -> None:
+        self.skew = skew_matrix(normalize(axes, dim=-1))
+        self.square = self.skew @ self.skew
+        self.eye = torch.eye(3, device=axes.device, dtype=axes.dtype)
+
+    def __call__(self, degrees: Tensor) -> Tensor:
+        angle = torch.deg2rad(degrees)[..., None, None]
+        return self.eye + torch.sin(angle) * self.skew + (1.0 - torch.cos(angle)) * self.square
+
+
+def axis_rotation(axes: Tensor, degrees: Tensor) -> Tensor:
+    """Rotations about axes (..., 3) by degrees (...) -> (..., 3, 3)."""
+    return AxisRotation(axes)(degrees)
 
 
 def holds_matrices(pose: Tensor) -> bool:
@@ -47,12 +189,12 @@ def mirror_pose(pose: Tensor) -> Tensor:
 
 
 def rotation_entries(axis_angle: Tensor, products: Tensor) -> Tensor:
-    """Axis-angle to the entries of rotation matrices, in a third of the kernels that Rodrigues' formula takes.
+    """Axis-angle to the entries of rotation matrices, in a third of the kernels of Rodrigues' formula.
 
-    For one hand nearly all time goes into starting kernels, so here it pays to have a version beside
-    `graphhand.geometry.axis_angle_to_matrix`; the tests hold the two together. The floor on the angle keeps value and
-    gradient exact at zero: sin(t/2)/t is 1/2 there, and what the quotient's own gradient loses to rounding is
-    multiplied by the vector itself.
+    For a single hand nearly all time is spent on starting kernels; hence this version beside
+    `graphhand.geometry.axis_angle_to_matrix`, to which the tests compare it. The lower bound of the angle keeps value
+    and gradient exact at zero: sin(t/2)/t is 1/2 there, and the rounding error of the quotient's gradient is multiplied
+    by the vector itself.
 
     Args:
         axis_angle: (..., 3).
@@ -94,153 +236,6 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return normalize(total, dim=-1).view(batch, count, 3)
 
 
-FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
-# rows of MANO's 16 joints, base to the last joint before the tip
-MODEL_CHAIN = ((13, 14, 15), (1, 2, 3), (4, 5, 6), (10, 11, 12), (7, 8, 9))
-THUMB = 0
-
-
 def _angle_about(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
     """Signed angle in degrees that turns a to b about the axis."""
     return torch.rad2deg(torch.atan2((torch.linalg.cross(a, b) * axis).sum(-1), (a * b).sum(-1)))
-
-
-class Turn:
-    """Rotation about fixed axes (n, 3) by angles (..., n) in degrees -> (..., n, 3, 3), by Rodrigues' formula.
-
-    What depends on the axes alone is kept, unlike in :func:`graphhand.geometry.axis_angle_to_matrix`.
-    """
-
-    def __init__(self, axes: Tensor) -> None:
-        self.skew = skew_matrix(normalize(axes, dim=-1))
-        self.square = self.skew @ self.skew
-        self.eye = torch.eye(3, device=axes.device, dtype=axes.dtype)
-
-    def __call__(self, degrees: Tensor) -> Tensor:
-        angle = torch.deg2rad(degrees)[..., None, None]
-        return self.eye + torch.sin(angle) * self.skew + (1.0 - torch.cos(angle)) * self.square
-
-
-def turn(axes: Tensor, degrees: Tensor) -> Tensor:
-    """Rotations about axes (..., 3) by degrees (...) -> (..., 3, 3)."""
-    return Turn(axes)(degrees)
-
-
-class HandPoser:
-    """Turns anatomical angles into the hand model's 16 rotations.
-
-    Args:
-        rest_joints_m: (21, 3) joints of the model's rest pose in GraphHand order, metres, MANO's right-hand frame.
-    """
-
-    def __init__(self, rest_joints_m: Tensor) -> None:
-        J = rest_joints_m.float()
-        self.rest_joints_m = J
-        self.chain = torch.tensor([[1 + 4 * f + k for k in range(4)] for f in range(5)], device=J.device)
-        knuckles = J[self.chain[1:, 0]]
-        forward = normalize(knuckles.mean(0) - J[0], dim=0)
-        y = normalize(torch.linalg.cross(forward, knuckles[0] - knuckles[3]), dim=0)
-        x = -forward
-        z = normalize(torch.linalg.cross(x, y), dim=0)
-        self.x, self.y, self.z = x, y, z
-
-        bone = normalize(J[self.chain[:, 1:]] - J[self.chain[:, :-1]], dim=-1)  # (5, 3, 3)
-        bend = torch.empty(5, 3, device=J.device)
-        rest = torch.zeros(5, 5, device=J.device)
-        thumb = bone[THUMB]
-        bend[THUMB] = normalize(
-            torch.linalg.cross(thumb[1], thumb[2]) + 0.5 * torch.linalg.cross(thumb[0], thumb[1]), dim=0
-        )
-        rest[THUMB, 3] = _angle_about(thumb[0], thumb[1], bend[THUMB])
-        rest[THUMB, 4] = _angle_about(thumb[1], thumb[2], bend[THUMB])
-        for f in range(1, 5):
-            points = J[self.chain[f]] - J[self.chain[f]].mean(0)
-            _, spread, axes = torch.linalg.svd(points)
-            normal = axes[2] * torch.sign((axes[2] * z).sum())
-            # a nearly straight finger has no bending plane of its own: fall back to the palm's lateral axis
-            trust = ((spread[1] - 2e-3) / 3e-3).clamp(0, 1)
-            lateral = normalize(z - (z * bone[f, 0]).sum() * bone[f, 0], dim=0)
-            bend[f] = normalize(trust * normal + (1 - trust) * lateral, dim=0)
-            about = normalize(bend[f] - (bend[f] * bone[f, 0]).sum() * bone[f, 0], dim=0)
-            rest[f, 0] = torch.rad2deg(torch.asin(-(bone[f, 0] * y).sum()))
-            rest[f, 1] = _angle_about(bone[f, 0], bone[f, 1], about)
-            rest[f, 2] = _angle_about(bone[f, 1], bone[f, 2], about)
-            rest[f, 3] = torch.rad2deg(torch.atan2((bone[f, 0] * z).sum(), -(bone[f, 0] * x).sum()))
-        self.bone, self.bend, self.rest = bone, bend, rest
-
-        opening = normalize(torch.linalg.cross(thumb[0], bend[THUMB]), dim=0)
-        self._thumb_turns = [Turn(axis[None]) for axis in (opening, bend[THUMB], thumb[0])]
-        self._palm_turns = [Turn(axis[None]) for axis in (y, z, x)]
-        self._bend_turn = Turn(bend)
-        base = self._palm_turns[0](rest[1:, 3:4])[:, 0] @ self._palm_turns[1](rest[1:, 0:1])[:, 0]
-        self._base_inverse = base.transpose(-1, -2)
-        self._model_rows = torch.tensor([j for chain in MODEL_CHAIN for j in chain], device=J.device)
-
-    def local_rotations(self, angles: Tensor) -> Tensor:
-        """Angles (..., 5, 5) in degrees -> local rotations (..., 5 fingers, 3 joints, 3, 3)."""
-        abd, flex, twist = self._thumb_turns
-        thumb = angles[..., THUMB, :]
-        cmc = abd(thumb[..., 1:2]) @ flex(thumb[..., 0:1]) @ twist(thumb[..., 2:3])
-        ry, rz, rx = self._palm_turns
-        finger = angles[..., 1:, :, None]
-        knuckle = ry(finger[..., 3, :])[..., 0, :, :] @ rz(finger[..., 0, :])[..., 0, :, :]
-        knuckle = knuckle @ rx(finger[..., 4, :])[..., 0, :, :] @ self._base_inverse
-        bent = angles - self.rest
-        second = self._bend_turn(torch.cat([bent[..., :1, 3], bent[..., 1:, 1]], -1))
-        third = self._bend_turn(torch.cat([bent[..., :1, 4], bent[..., 1:, 2]], -1))
-        return torch.stack([torch.cat([cmc, knuckle], -3), second, third], -3)
-
-    def model_pose(self, angles: Tensor) -> Tensor:
-        """Angles (..., 5, 5) in degrees -> rotations (..., 16, 3, 3) in the model's joint order; the wrist's is I."""
-        local = self.local_rotations(angles)
-        pose = torch.eye(3, device=angles.device).expand(*local.shape[:-4], 16, 3, 3).clone()
-        pose[..., self._model_rows, :, :] = local.flatten(-4, -3)
-        return pose
-
-    def joints(self, angles: Tensor, rest_joints_m: Tensor | None = None) -> Tensor:
-        """Joint positions in the hand's frame, each tip moved rigidly with its last bone.
-
-        Args:
-            angles: (..., 5, 5) degrees.
-            rest_joints_m: (..., 21, 3) rest joints of the shaped hands, or None for the mean hand.
-        Returns:
-            (..., 21, 3) metres, GraphHand order.
-        """
-        local = self.local_rotations(angles)
-        rest = self.rest_joints_m if rest_joints_m is None else rest_joints_m
-        chain = rest[..., self.chain.flatten(), :].unflatten(-2, (5, 4)).expand(*local.shape[:-4], 5, 4, 3)
-        offset = chain[..., 1:, :] - chain[..., :-1, :]
-        turned, point = local[..., 0, :, :], chain[..., 0, :]
-        points = [point]
-        for k in range(3):
-            if k:
-                turned = turned @ local[..., k, :, :]
-            point = point + (turned @ offset[..., k, :, None])[..., 0]
-            points.append(point)
-        fingers = torch.stack(points, -2).flatten(-3, -2)
-        wrist = rest[..., :1, :].expand(*fingers.shape[:-2], 1, 3)
-        return torch.cat([wrist, fingers], -2)
-
-    def angles_from_joints(self, joints_m: Tensor) -> Tensor:
-        """Anatomical flexions and abductions read back from joint positions, for the checks of a pose.
-
-        Args:
-            joints_m: (..., 21, 3) in the hand's frame (wrist unrotated).
-        Returns:
-            (..., 4 fingers, 4): MCP flexion, PIP bend, DIP bend (unsigned), MCP abduction; degrees. Fingers index to
-            little. A knuckle flexed by 90 degrees has no abduction: it is NaN above 80.
-        """
-        chain = joints_m[..., self.chain[1:].flatten(), :].unflatten(-2, (4, 4))
-        bone = normalize(chain[..., 1:, :] - chain[..., :-1, :], dim=-1)
-        first = bone[..., 0, :]
-        along, up, side = -(first * self.x).sum(-1), (first * self.y).sum(-1), (first * self.z).sum(-1)
-        level = torch.sqrt(along.square() + side.square())
-        # beyond 90 degrees the bone points backwards: keep the branch of small abduction
-        forwards = torch.where(along < 0, -level, level)
-        flexion = torch.rad2deg(torch.atan2(-up, forwards))
-        abduction = torch.rad2deg(torch.atan2(side * torch.sign(along), along.abs()))
-        abduction = torch.where(flexion.abs() > 80, torch.full_like(abduction, torch.nan), abduction)
-        bends = [
-            torch.rad2deg(torch.acos((bone[..., k, :] * bone[..., k + 1, :]).sum(-1).clamp(-1, 1))) for k in (0, 1)
-        ]
-        return torch.stack([flexion, *bends, abduction], -1)

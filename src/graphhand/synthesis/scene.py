@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from graphhand.hand_model import HandModel
-from graphhand.hand_model.posing import HandPoser, turn, vertex_normals
+from graphhand.hand_model.posing import HandPoser, axis_rotation, vertex_normals
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import OBJECT_VERTICES, CapsuleCollider, Objects, RenderMesh, sample_objects
 from graphhand.synthesis.poses import RELAXED_POSE, PoseSampler, sample_wrist
@@ -231,7 +231,7 @@ class SceneComposer:
         # mirrored in the hand's own frame, thumb (+z) to the other side
         flip = torch.tensor([1.0, 1.0, -1.0], device=self.device)
         hand = hand._replace(joints_m=hand.joints_m * flip, vertices_m=hand.vertices_m * flip, elbow=hand.elbow * flip)
-        alike = rotation[rows] @ turn(
+        alike = rotation[rows] @ axis_rotation(
             normalize(other.normal("second/axis", 3), dim=1), other.normal("second/turn", std=35.0)
         )
         free = sample_rotation(other, hand.elbow, 0.0)
@@ -261,7 +261,7 @@ def forearm_rotation(flexion: Tensor, deviation: Tensor) -> Tensor:
     """
     axes = torch.eye(3, device=flexion.device)
     batch = (*flexion.shape, 3)
-    return turn(axes[2].expand(batch), -flexion) @ turn(axes[1].expand(batch), deviation)
+    return axis_rotation(axes[2].expand(batch), -flexion) @ axis_rotation(axes[1].expand(batch), deviation)
 
 
 def sample_rotation(random: CounterRandom, elbow: Tensor, upright: float, name: str = "view") -> Tensor:
@@ -286,9 +286,9 @@ def sample_rotation(random: CounterRandom, elbow: Tensor, upright: float, name: 
     axes = torch.eye(3, device=z.device).expand(len(z), 3, 3)
     about_arm = torch.where(random.chance(f"{name}/back", 0.5), 180.0, 0.0) + random.normal(f"{name}/yaw", std=32.0)
     held = (
-        turn(axes[:, 2], random.normal(f"{name}/roll", std=28.0))
-        @ turn(axes[:, 0], random.normal(f"{name}/pitch", std=20.0).clamp(-45, 45))
-        @ turn(axes[:, 1], about_arm)
+        axis_rotation(axes[:, 2], random.normal(f"{name}/roll", std=28.0))
+        @ axis_rotation(axes[:, 0], random.normal(f"{name}/pitch", std=20.0).clamp(-45, 45))
+        @ axis_rotation(axes[:, 1], about_arm)
         @ PALM_VIEW.to(z.device)
     )
     # a bent wrist can turn the arm of a held-up hand into the camera
