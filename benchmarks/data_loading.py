@@ -23,7 +23,7 @@ import torch
 
 from graphhand.data import Augmentation, HandBatch, HandDataset, collate, make_example, open_dataset
 from graphhand.data.datasets import freihand, plain, rhd, stb
-from graphhand.data.loader import Examples, SampleKey
+from graphhand.data.loader import CroppedBatches, SampleKey
 from graphhand.geometry import CROP_MARGIN
 from graphhand.io import read_image
 
@@ -71,7 +71,7 @@ def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> di
     for module, original in zip(modules, originals):
         module.read_image = original  # type: ignore[attr-defined]
     augmentation = Augmentation()
-    examples = Examples(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
+    examples = CroppedBatches(dataset, size, augmentation, seed=0, margin=CROP_MARGIN, replace=True)
     batches = [np.arange(first, first + batch_size) % len(dataset) for first in range(0, len(dataset), batch_size)]
     crops = [make_example(sample, size) for sample in samples]
     batch_of_crops = [crops[i] for i in batches[0]]
@@ -83,7 +83,7 @@ def measure(dataset: HandDataset, size: int, batch_size: int, rounds: int) -> di
 
     def whole(number: int) -> HandBatch:
         """As a loader's worker does it."""
-        made = examples.__getitems__([SampleKey(epoch=0, position=i, sample=i) for i in batches[number].tolist()])
+        made = examples.examples([SampleKey(epoch=0, position=i, sample=i) for i in batches[number].tolist()])
         return collate([one.example for one in made if one.example is not None])
 
     work: dict[str, Callable[[int], object]] = {

@@ -18,7 +18,7 @@ import torch
 import pretended_device
 from factories import merge, tiny_generator_config, trainable
 from graphhand.data import HandBatch
-from graphhand.data.datasets.synthetic import records
+from graphhand.data.datasets.synthetic import records, rendered_batch
 from graphhand.data.loader import HandLoader
 from graphhand.evaluation import predict as runner
 from graphhand.evaluation.predict import predict_dataset
@@ -27,9 +27,9 @@ from graphhand.io import write_image
 from graphhand.models import Generator, MultiSourceConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
 from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
-from graphhand.training.config import CriticConfig, SyntheticSource, parse_config
+from graphhand.training.config import CriticConfig, parse_config
 from graphhand.training.objective import LossWeights
-from graphhand.training.sources import RenderedBatches, drawn_batch
+from graphhand.training.sources import training_batches
 from graphhand.training.steps import stage_one_step, stage_three_step, stage_two_step
 from graphhand.training.validation import validate
 
@@ -143,7 +143,7 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
     for where in (torch.device("cpu"), device):
         torch.manual_seed(2)
         drawn = RenderEngine(RenderConfig(image_size=64, seed=3), device=where).render(range(6))
-        batch = drawn_batch(drawn, torch.tensor([False] * 5 + [True]))
+        batch = rendered_batch(drawn, torch.tensor([False] * 5 + [True]))
         generator, discriminator = (copy.deepcopy(network).to(where) for network in networks)
         optimizers = (torch.optim.SGD(network.parameters(), 1e-6) for network in (generator, discriminator))
         one, two = map(trainable, (generator, discriminator), (0.0, 0.0), optimizers)
@@ -168,22 +168,15 @@ def test_batches_drawn_together_are_those_drawn_one_by_one(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the device several are drawn at once; what is left over at an epoch's end too, and after a resume."""
-    settings = {
-        "batch_size": 2,
-        "epoch_samples": 10,
-        "left_hand_negatives": 0.5,
-        "train": [{"kind": "synthetic", "samples": None}],
-    }
+    settings = {"batch_size": 2, "epoch_samples": 10, "left_hand_negatives": 0.5}
+    settings["train"] = [{"kind": "synthetic", "samples": None}]
     config = parse_config(settings | {"generator": {"image_size": 32, "backbone": {"name": "resnet18"}}}, "test")
-    source = config.train[0]
-    assert isinstance(source, SyntheticSource)
     drawn: list[int] = []
     monkeypatch.setattr(RenderEngine, "images_per_pass", property(lambda self: 5))
     render = RenderEngine.render
     monkeypatch.setattr(RenderEngine, "render", lambda self, index: drawn.append(len(index)) or render(self, index))
     here, there = (
-        list(RenderedBatches(config, source, 2, where, 0, 1).epoch(1, start_batch=1))
-        for where in (torch.device("cpu"), device)
+        list(training_batches(config, where).epoch(1, start_batch=1)) for where in (torch.device("cpu"), device)
     )
     assert drawn == [2, 2, 2, 2, 4, 4]
     assert len(there) == len(here) == 4

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from graphhand.data.datasets.synthetic import rendered_batch
 from graphhand.models import Generator, build_discriminator
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
-from graphhand.training.sources import drawn_batch
 from graphhand.training.steps import TrainableModel, stage_one_step, stage_three_step, stage_two_step
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
@@ -51,7 +51,7 @@ def main() -> None:
             drawn = engine.render(range(ROWS))
         show(name, work)
 
-    batch = drawn_batch(drawn, torch.zeros(ROWS, dtype=torch.bool))
+    batch = rendered_batch(drawn, torch.zeros(ROWS, dtype=torch.bool))
     generator = Generator(config.generator.model_copy(update={"image_size": SIZE})).to(device)
     discriminator = build_discriminator(config.discriminator).to(device)
     one, two = set_up(generator), set_up(discriminator)

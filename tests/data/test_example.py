@@ -135,9 +135,9 @@ def test_joints_outside_the_crop_are_labelled_but_not_visible(dotted_sample):
 
 
 def test_a_mirrored_negative_shows_a_left_hand_and_no_pose_loss_can_use_it(dotted_sample):
-    always = replace(GEOMETRY_ONLY, mirror=1.0, scale=0, shift=0, rotation_deg=0)
+    always = replace(GEOMETRY_ONLY, scale=0, shift=0, rotation_deg=0)
     left = dotted_sample(3, "left")
-    example = make_example(left, SIZE, always, np.random.default_rng(0))
+    example = make_example(left, SIZE, always, np.random.default_rng(0), left_hand_negatives=1.0)
     assert not example.is_right
     assert not example.has_3d
     assert not example.labelled.any()

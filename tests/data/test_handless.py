@@ -38,16 +38,17 @@ def test_folders_without_images_and_broken_images_are_named(folder, tmp_path):
         NegativeImages(folder)[0]
 
 
-@pytest.mark.parametrize("mirror", [0.0, 1.0])
+@pytest.mark.parametrize("left_hand_negatives", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, mirror, seed):
+def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, left_hand_negatives, seed):
     """The whole image's box, with every change that training makes, of which some aim at joints."""
-    everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5, left_hand_negatives=mirror)
+    everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5)
     box = np.array([0, 0, 640, 480])
     nothing = dotted_sample(
         seed, is_negative=True, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, visible=np.zeros(21), box_px=box
     )
-    example = make_example(nothing, 64, everything, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    example = make_example(nothing, 64, everything, rng, left_hand_negatives=left_hand_negatives)
     assert example.is_negative
     assert not example.is_right
     assert not example.has_3d

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from graphhand.data import Augmentation
+from graphhand.data import Augmentation, MixedHands, WeightedSet
 from graphhand.data import loader as loading
-from graphhand.data.loader import Examples, HandLoader, MixedHands, SampleKey, WeightedSet
+from graphhand.data.loader import CroppedBatches, HandLoader, SampleKey
 from graphhand.errors import InputError, NoHandError
 
 
@@ -30,7 +30,8 @@ OPTIONS = {
     "size": 32,
     "batch_size": 4,
     "training": True,
-    "augmentation": Augmentation(left_hand_negatives=0.2),
+    "augmentation": Augmentation(),
+    "left_hand_negatives": 0.2,
     "seed": 7,
 }
 
@@ -124,8 +125,8 @@ def test_a_wholly_corrupt_set_ends_in_an_error_not_a_loop(dotted_sample):
 def test_a_mixture_sets_the_shares_of_training_batches(dotted_sample):
     rights = Dotted(dotted_sample, 8)
     flat = Dotted(lambda i, side, size: dotted_sample(100 + i, side, size=size, depth=False), 4)
-    mixed = MixedHands([WeightedSet(rights, 1, "3d"), WeightedSet(flat, 3, "2d")], epoch_size=32)
-    batches = list(HandLoader(mixed, **{**OPTIONS, "augmentation": None}).epoch(0))
+    mixed = MixedHands([WeightedSet(rights, 1, "3d"), WeightedSet(flat, 3, "2d")])
+    batches = list(HandLoader(mixed, size=32, batch_size=4, training=True, epoch_size=32).epoch(0))
     has_3d = torch.cat([batch.masks.has_3d for batch in batches])
     assert len(has_3d) == 32
     assert has_3d.sum() == 8
@@ -146,13 +147,11 @@ def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample)
 @pytest.mark.parametrize("held", [1, 120 * 160 * 3 * 2, 1 << 30])
 def test_a_batch_is_its_examples_however_many_images_are_read_ahead(dotted_sample, monkeypatch, held):
     data = Dotted(dotted_sample, corrupt=(1, 4))
-    examples = Examples(
-        data, 32, Augmentation(left_hand_negatives=0.2, occlusion=0.5), seed=3, margin=1.4, replace=True
-    )
+    maker = CroppedBatches(data, 32, Augmentation(occlusion=0.5), 3, 1.4, replace=True, left_hand_negatives=0.2)
     keys = [SampleKey(2, position, index) for position, index in enumerate((5, 1, 0, 4, 7))]
-    one_by_one = [examples[key] for key in keys]
+    one_by_one = [made for key in keys for made in maker.examples([key])]
     monkeypatch.setattr(loading, "_READ_AHEAD_BYTES", held)
-    together = examples.__getitems__(keys)
+    together = maker.examples(keys)
     for a, b in zip(one_by_one, together, strict=True):
         assert a.example.name == b.example.name
         np.testing.assert_array_equal(a.example.image, b.example.image)
@@ -171,17 +170,17 @@ def test_no_more_images_wait_than_may(dotted_sample, monkeypatch):
             most = max(most, waiting)
             return super().__getitem__(index)
 
-    examples = Examples(Counting(dotted_sample), 32, None, seed=3, margin=1.4, replace=True)
-    make = examples._make
+    maker = CroppedBatches(Counting(dotted_sample), 32, None, seed=3, margin=1.4, replace=True)
+    make = maker._make
 
     def cut(*one):
         nonlocal waiting
         waiting -= 1
         return make(*one)
 
-    monkeypatch.setattr(examples, "_make", cut)
+    monkeypatch.setattr(maker, "_make", cut)
     monkeypatch.setattr(loading, "_READ_AHEAD_BYTES", 3 * 120 * 160 * 3)
-    assert len(examples.__getitems__([SampleKey(0, i, i) for i in range(10)])) == 10
+    assert len(maker.examples([SampleKey(0, i, i) for i in range(10)])) == 10
     assert (most, waiting) == (3, 0)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.data.loader import MixedHands, WeightedSet, epoch_permutation
+from graphhand.data.mixing import ENDLESS, MixedHands, WeightedSet, epoch_permutation
 
 
 class Numbers:
@@ -19,8 +19,8 @@ class Numbers:
         return (self.name, index)
 
 
-def mixture(*parts, **options):
-    return MixedHands([WeightedSet(Numbers(name, n), weight, name) for name, n, weight in parts], **options)
+def mixture(*parts):
+    return MixedHands([WeightedSet(Numbers(name, n), weight, name) for name, n, weight in parts])
 
 
 def test_flat_indices_run_through_the_sets_in_turn():
@@ -41,9 +41,9 @@ def test_flat_indices_run_through_the_sets_in_turn():
     ],
 )
 def test_each_set_gets_its_share_of_an_epoch(weights, size, quotas):
-    mixed = mixture(*((f"s{k}", 4, w) for k, w in enumerate(weights)), epoch_size=size)
-    assert mixed.quotas == quotas
-    order = mixed.epoch_order(seed=0, epoch=3)
+    mixed = mixture(*((f"s{k}", 4, w) for k, w in enumerate(weights)))
+    assert mixed.quotas(size) == quotas
+    order = mixed.epoch_order(seed=0, epoch=3, count=size)
     assert len(order) == size
     drawn = [mixed.locate(int(i))[0] for i in order]
     assert [drawn.count(k) for k in range(len(weights))] == quotas
@@ -51,23 +51,31 @@ def test_each_set_gets_its_share_of_an_epoch(weights, size, quotas):
 
 def test_an_order_depends_on_seed_and_epoch_and_on_nothing_else():
     mixed = mixture(("a", 30, 1), ("b", 20, 1))
-    np.testing.assert_array_equal(mixed.epoch_order(1, 2), mixed.epoch_order(1, 2))
-    assert (mixed.epoch_order(1, 2) != mixed.epoch_order(1, 3)).any()
-    assert (mixed.epoch_order(1, 2) != mixed.epoch_order(2, 2)).any()
+    np.testing.assert_array_equal(mixed.epoch_order(1, 2, 50), mixed.epoch_order(1, 2, 50))
+    assert (mixed.epoch_order(1, 2, 50) != mixed.epoch_order(1, 3, 50)).any()
+    assert (mixed.epoch_order(1, 2, 50) != mixed.epoch_order(2, 2, 50)).any()
 
 
 def test_nothing_repeats_before_everything_was_seen_even_across_epochs():
-    mixed = mixture(("big", 40, 1), ("small", 7, 1), epoch_size=20)
-    seen = [i for epoch in range(4) for i in mixed.epoch_order(5, epoch) if i < 40]
+    mixed = mixture(("big", 40, 1), ("small", 7, 1))
+    seen = [i for epoch in range(4) for i in mixed.epoch_order(5, epoch, 20) if i < 40]
     assert sorted(seen) == list(range(40))
-    small = [i for epoch in range(7) for i in mixed.epoch_order(5, epoch) if i >= 40]
+    small = [i for epoch in range(7) for i in mixed.epoch_order(5, epoch, 20) if i >= 40]
     assert {small.count(i) for i in set(small)} == {10}
 
 
 def test_sets_are_interleaved():
-    order = mixture(("a", 500, 1), ("b", 500, 1)).epoch_order(0, 0)
+    order = mixture(("a", 500, 1), ("b", 500, 1)).epoch_order(0, 0, 1000)
     halves = order[:500] < 500
     assert 200 < halves.sum() < 300
+
+
+def test_an_endless_set_never_repeats_beside_one_that_does():
+    mixed = mixture(("small", 7, 1), ("endless", ENDLESS, 1))
+    seen = [mixed[int(i)] for epoch in range(5) for i in mixed.epoch_order(0, epoch, 20)]
+    endless = [index for name, index in seen if name == "endless"]
+    assert sorted(endless) == list(range(50))
+    assert len(seen) - len(endless) == 50
 
 
 def test_a_walk_is_a_window_on_one_endless_series():

@@ -3,7 +3,8 @@
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.datasets.negatives import NegativeImages
-from graphhand.data.loader import HandLoader, MixedHands, SkippedSamples, WeightedSet
+from graphhand.data.loader import HandLoader, SkippedSamples
+from graphhand.data.mixing import MixedHands, WeightedSet, WholeImages
 from graphhand.data.registry import (
     DATASETS,
     HO3D,
@@ -44,6 +45,7 @@ __all__ = [
     "PlainHands",
     "SkippedSamples",
     "WeightedSet",
+    "WholeImages",
     "collate",
     "make_example",
     "open_dataset",

@@ -63,7 +63,6 @@ class Augmentation:
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
         reflect: probability that a crop over the image's edge goes on with the image's reflection instead of black.
-        left_hand_negatives: probability that the crop is mirrored to a left hand, a negative for the handedness head.
         unknown_camera: probability that the network is not told the camera, as it is not of most photos.
     """
 
@@ -81,7 +80,6 @@ class Augmentation:
     noise: float = 0.25
     occlusion: float = 0.2
     reflect: float = 0.0
-    left_hand_negatives: float = 0.0
     unknown_camera: float = 0.0
 
     def __post_init__(self) -> None:

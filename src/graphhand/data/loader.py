@@ -1,113 +1,34 @@
 """Batches for training and evaluation: which samples, in which order, made by how many processes.
 
-An example is a function of (seed, epoch, position in the epoch): the number of workers, a resume in the middle of an
-epoch, or another machine changes nothing.
-
-Several data sets trained on as one, each with its share.
+A crop is a function of (seed, epoch, position in the epoch): the number of workers, a resume in the middle of an epoch,
+or another machine changes nothing. That holds for samples that are read and cropped, for hands that are rendered as
+crops (:class:`CropDataset`), and for several data sets trained on as one (:class:`MixedHands`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data.augmentation import Augmentation
-from graphhand.data.sample import HandBatch, HandDataset, HandExample, HandSample, collate
+from graphhand.data.mixing import MixedHands, epoch_permutation
+from graphhand.data.sample import CropDataset, HandBatch, HandDataset, HandExample, HandSample, collate
 from graphhand.data.transforms import make_example
 from graphhand.errors import InputError, NoHandError
 from graphhand.geometry import CROP_MARGIN
-from graphhand.types import IntArray
-
-
-@dataclass(frozen=True)
-class WeightedSet:
-    """A data set and its share of the mixture (shares are normalised)."""
-
-    samples: HandDataset
-    weight: float
-    name: str
-
-
-class MixedHands:
-    """The concatenation of several data sets, with an order for each epoch that gives every set its share.
-
-    Within a set nothing repeats before everything was seen once, across epochs too: a set with a small share is
-    walked through over several epochs, one with a large share several times in one.
-
-    Args:
-        sets: at least one, none empty, weights positive.
-        epoch_size: hands in an epoch; by default as many as all sets hold together.
-
-    Raises:
-        ValueError: no set, an empty set, or a weight that is not positive.
-    """
-
-    def __init__(self, sets: Sequence[WeightedSet], epoch_size: int | None = None) -> None:
-        if not sets:
-            raise ValueError("a mixture needs at least one data set")
-        for part in sets:
-            if len(part.samples) == 0:
-                raise ValueError(f"data set {part.name} is empty")
-            if not part.weight > 0 or not np.isfinite(part.weight):
-                raise ValueError(f"weight of {part.name} must be positive, not {part.weight}")
-        self.sets = tuple(sets)
-        self._starts = np.cumsum([0, *(len(part.samples) for part in sets)])
-        self.epoch_size = len(self) if epoch_size is None else epoch_size
-        self.quotas = _shares([part.weight for part in sets], self.epoch_size)
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def __getitem__(self, index: int) -> HandSample:
-        which, local = self.locate(index)
-        return self.sets[which].samples[local]
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """Which set a flat index falls in, and where in it."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        which = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return which, index - int(self._starts[which])
-
-    def epoch_order(self, seed: int, epoch: int) -> IntArray:
-        """The flat indices (epoch_size,) of one epoch, shuffled; a function of the arguments alone."""
-        parts = [
-            start + epoch_permutation(len(part.samples), epoch * quota, quota, (seed, which))
-            for which, (part, start, quota) in enumerate(zip(self.sets, self._starts, self.quotas))
-        ]
-        order = np.concatenate(parts)
-        np.random.default_rng((seed, epoch, len(self.sets))).shuffle(order)
-        return order
-
-
-def epoch_permutation(length: int, start: int, count: int, key: tuple[int, ...]) -> IntArray:
-    """Places ``start`` to ``start + count`` of an endless series of permutations of ``range(length)``."""
-    if count == 0:
-        return np.empty(0, dtype=np.int64)
-    first, last = start // length, (start + count - 1) // length
-    rounds = [np.random.default_rng((*key, number)).permutation(length) for number in range(first, last + 1)]
-    return np.concatenate(rounds)[start - first * length :][:count]
-
-
-def _shares(weights: Sequence[float], total: int) -> list[int]:
-    """``total`` split in proportion to weights into whole numbers that add up (largest remainders)."""
-    exact = np.asarray(weights, dtype=np.float64) / sum(weights) * total
-    shares = np.floor(exact).astype(int)
-    for which in np.argsort(shares - exact, kind="stable")[: total - int(shares.sum())]:
-        shares[which] += 1
-    return [int(share) for share in shares]
-
 
 _MAX_REPLACEMENTS = 20
 _READ_AHEAD_BYTES = 16 * 1024**2
-"""Images that wait to be cut: fifty of RHD, one of a phone."""
+"""Images that wait to be cropped: fifty of RHD, one of a phone."""
 
 
 class SampleKey(NamedTuple):
@@ -138,13 +59,27 @@ class SkippedSamples:
         return f"{len(self)} corrupt sample{'s' * (len(self) > 1)} skipped; the first: {first}"
 
 
-class _Made(NamedTuple):
+class MadeExample(NamedTuple):
+    """A crop, or None where its sample is corrupt, and the errors of the samples passed over."""
+
     example: HandExample | None
     errors: tuple[InputError, ...]
 
 
-class Examples(Dataset[_Made]):
-    """Examples by key; an unreadable sample is replaced by another (training) or left out (evaluation)."""
+@dataclass(frozen=True)
+class _MadeBatch:
+    batch: HandBatch | None
+    errors: tuple[InputError, ...] = ()
+
+    def pin_memory(self) -> _MadeBatch:
+        return replace(self, batch=self.batch.pin_memory() if self.batch else None)
+
+
+class CroppedBatches(Dataset[list[_MadeBatch]]):
+    """Batches of samples that are read and cropped, by keys.
+
+    A corrupt sample is replaced by another one (training) or left out (evaluation).
+    """
 
     def __init__(
         self,
@@ -154,21 +89,23 @@ class Examples(Dataset[_Made]):
         seed: int,
         margin: float,
         replace: bool,
+        left_hand_negatives: float = 0.0,
     ) -> None:
         self.samples, self.size, self.augmentation = samples, size, augmentation
-        self.margin, self.replace = margin, replace
+        self.margin, self.replace, self.left_hand_negatives = margin, replace, left_hand_negatives
         self._draws = _Draws(seed)
 
-    def __getitem__(self, key: SampleKey) -> _Made:
-        return self.__getitems__([key])[0]
+    def __getitems__(self, batches: Sequence[Sequence[SampleKey]]) -> list[_MadeBatch]:
+        """One batch for each list of keys; DataLoader calls this by name."""
+        return [self._collate(self.examples(keys)) for keys in batches]
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> list[_Made]:
-        """A batch of examples; DataLoader calls this by name.
+    def examples(self, keys: Sequence[SampleKey]) -> list[MadeExample]:
+        """One crop for each key.
 
-        Images are read several at a time and cut after that: decoding and cutting, taking turns, drive each other's
-        code and tables out of the processor's caches, which costs a tenth of both.
+        Images are read several at a time and cropped after that: decoding and cropping in turns would drive each
+        other's code and tables out of the processor's caches, which costs a tenth of both.
         """
-        made: list[_Made] = []
+        made: list[MadeExample] = []
         read: list[tuple[SampleKey, HandSample | None, tuple[InputError, ...]]] = []
         held = 0
         for key in keys:
@@ -181,6 +118,13 @@ class Examples(Dataset[_Made]):
                 held = 0
         return made + [self._make(*one) for one in read]
 
+    @staticmethod
+    def _collate(made: list[MadeExample]) -> _MadeBatch:
+        errors = tuple(error for item in made for error in item.errors)
+        examples = [item.example for item in made if item.example is not None]
+        batch = collate(examples, skipped=[str(error) for error in errors]) if examples else None
+        return _MadeBatch(batch, errors)
+
     def _read(self, key: SampleKey) -> tuple[HandSample | None, tuple[InputError, ...]]:
         index = key.sample
         errors: list[InputError] = []
@@ -192,11 +136,47 @@ class Examples(Dataset[_Made]):
                 index = int(self._draws.of(key, len(errors)).integers(len(self.samples)))
         return None, tuple(errors)
 
-    def _make(self, key: SampleKey, sample: HandSample | None, errors: tuple[InputError, ...]) -> _Made:
+    def _make(self, key: SampleKey, sample: HandSample | None, errors: tuple[InputError, ...]) -> MadeExample:
         if sample is None:
-            return _Made(None, errors)
+            return MadeExample(None, errors)
         rng = self._draws.of(key)
-        return _Made(make_example(sample, self.size, self.augmentation, rng, margin=self.margin), errors)
+        example = make_example(
+            sample,
+            self.size,
+            self.augmentation,
+            rng,
+            margin=self.margin,
+            left_hand_negatives=self.left_hand_negatives,
+        )
+        return MadeExample(example, errors)
+
+
+class RenderedBatches(Dataset[list[_MadeBatch]]):
+    """Batches of a :class:`CropDataset`, by keys.
+
+    Args:
+        samples: renders them.
+        left_hand_negatives: share of crops to flip into left hands.
+        seed: of the choice of these.
+        batch_size: of the whole batch over all processes, for which they are chosen: then it does not matter how many
+            processes share it.
+    """
+
+    def __init__(self, samples: CropDataset, left_hand_negatives: float, seed: int, batch_size: int) -> None:
+        self.samples, self.left_hand_negatives = samples, left_hand_negatives
+        self.seed, self.batch_size = seed, batch_size
+
+    def __getitems__(self, batches: Sequence[Sequence[SampleKey]]) -> list[_MadeBatch]:
+        """One batch for each list of keys, rendered together; DataLoader calls this by name."""
+        left_hands = torch.from_numpy(np.concatenate([self._left_hands(keys) for keys in batches]))
+        together = self.samples.crops([key.sample for keys in batches for key in keys], left_hands)
+        ends = np.cumsum([len(keys) for keys in batches]).tolist()
+        return [_MadeBatch(together.rows(slice(end - len(keys), end))) for keys, end in zip(batches, ends)]
+
+    def _left_hands(self, keys: Sequence[SampleKey]) -> npt.NDArray[np.bool_]:
+        mine, whole = keys[0].position % self.batch_size, keys[0].position // self.batch_size * self.batch_size
+        draws = np.random.default_rng((self.seed, keys[0].epoch, whole)).random(mine + len(keys))
+        return draws[mine:] < self.left_hand_negatives
 
 
 class _Draws:
@@ -218,22 +198,6 @@ class _Draws:
         return self._generator
 
 
-@dataclass(frozen=True)
-class _MadeBatch:
-    batch: HandBatch | None
-    errors: tuple[InputError, ...]
-
-    def pin_memory(self) -> _MadeBatch:
-        return _MadeBatch(self.batch.pin_memory() if self.batch else None, self.errors)
-
-
-def _collate(made: list[_Made]) -> _MadeBatch:
-    errors = tuple(error for item in made for error in item.errors)
-    examples = [item.example for item in made if item.example is not None]
-    batch = collate(examples, skipped=[str(error) for error in errors]) if examples else None
-    return _MadeBatch(batch, errors)
-
-
 class HandLoader:
     """Epochs of :class:`HandBatch` from a data set or a mixture.
 
@@ -242,14 +206,17 @@ class HandLoader:
     out. Either way it is counted in ``skipped``.
 
     Args:
-        samples: a data set, or a :class:`MixedHands` (whose shares rule the training order).
+        samples: a data set, a :class:`MixedHands` (whose shares rule the training order), or a :class:`CropDataset`,
+            which decides on its crops itself: ``size``, ``augmentation``, ``margin`` and ``strict`` do not apply.
         size: side of the crops in pixels.
         batch_size: hands in a batch, on this process.
         training: see above.
         augmentation: random changes, or None.
+        left_hand_negatives: share of crops shown as left hands, for the handedness head alone; in training.
+        epoch_size: hands in a training epoch; by default as many as the data set holds.
         seed: of the order and of the augmentation.
         margin: see :func:`graphhand.data.make_example`.
-        workers: processes that read and cut; 0 does it here.
+        workers: processes that make batches; 0 makes them here. A GPU renders here, whatever this says.
         rank, world_size: this process's number, and how many share each epoch.
         strict: raise on the first corrupt sample.
         pin_memory: put batches in page-locked memory.
@@ -263,6 +230,8 @@ class HandLoader:
         batch_size: int,
         training: bool,
         augmentation: Augmentation | None = None,
+        left_hand_negatives: float = 0.0,
+        epoch_size: int | None = None,
         seed: int = 0,
         margin: float = CROP_MARGIN,
         workers: int = 0,
@@ -275,13 +244,24 @@ class HandLoader:
             raise ValueError(f"rank {rank} of {world_size} processes")
         self.samples, self.training, self.strict, self.seed = samples, training, strict, seed
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self.epoch_size = len(samples) if epoch_size is None or not training else epoch_size
+        self.batches_at_once = 1
         self.skipped = SkippedSamples()
         self._keys: list[list[SampleKey]] = []
+        maker: Dataset[Any]
+        left_hands = left_hand_negatives if training else 0.0
+        if isinstance(samples, CropDataset):
+            maker = RenderedBatches(samples, left_hands, seed, batch_size * world_size)
+            if samples.device.type != "cpu":  # a GPU renders many images in the time of a few
+                self.batches_at_once = max(1, samples.crops_per_pass // batch_size)
+                workers, pin_memory = 0, False
+        else:
+            maker = CroppedBatches(samples, size, augmentation, seed, margin, training, left_hands)
         self._loader = DataLoader(
-            Examples(samples, size, augmentation, seed, margin, replace=training),
-            batch_sampler=_KeyBatches(self),
+            maker,
+            batch_sampler=_KeyGroups(self),  # type: ignore[arg-type]  # any sized iterable serves
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_unchanged,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
@@ -289,10 +269,9 @@ class HandLoader:
 
     def __len__(self) -> int:
         """Batches in an epoch, on this process."""
-        count = self._epoch_size()
         if self.training:
-            return count // (self.batch_size * self.world_size)
-        mine = len(range(self.rank, count, self.world_size))
+            return self.epoch_size // (self.batch_size * self.world_size)
+        mine = len(range(self.rank, self.epoch_size, self.world_size))
         return -(-mine // self.batch_size)
 
     def __iter__(self) -> Iterator[HandBatch]:
@@ -305,7 +284,7 @@ class HandLoader:
             InputError: a sample is corrupt and ``strict`` is set, or so many are that no replacement was found.
         """
         self._keys = self.epoch_keys(epoch)[start_batch:]
-        for made in self._loader:
+        for made in chain.from_iterable(self._loader):
             for error in made.errors:
                 if self.strict and not isinstance(error, NoHandError):
                     raise error
@@ -317,44 +296,44 @@ class HandLoader:
 
     def epoch_keys(self, epoch: int) -> list[list[SampleKey]]:
         """The keys of every batch of an epoch, for this process."""
-        count = self._epoch_size()
+        count = self.epoch_size
         if not self.training:
             keys = [SampleKey(epoch, i, i) for i in range(self.rank, count, self.world_size)]
             return [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
         if isinstance(self.samples, MixedHands):
-            order = self.samples.epoch_order(self.seed, epoch)
+            order = self.samples.epoch_order(self.seed, epoch, count)
         else:
-            order = epoch_permutation(count, epoch * count, count, (self.seed,))
+            order = epoch_permutation(len(self.samples), epoch * count, count, (self.seed,))
         batches = []
         for number in range(len(self)):
             first = (number * self.world_size + self.rank) * self.batch_size
             batches.append([SampleKey(epoch, p, int(order[p])) for p in range(first, first + self.batch_size)])
         return batches
 
-    def _epoch_size(self) -> int:
-        if self.training and isinstance(self.samples, MixedHands):
-            return self.samples.epoch_size
-        return len(self.samples)
 
-
-class _KeyBatches:
-    """Hands the loader's current keys to DataLoader, which keeps one sampler for its lifetime."""
+class _KeyGroups:
+    """The loader's current keys, several batches at a time; DataLoader keeps one sampler for its lifetime."""
 
     def __init__(self, loader: HandLoader) -> None:
         self._loader = loader
 
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        return iter(self._loader._keys)
+    def __iter__(self) -> Iterator[list[list[SampleKey]]]:
+        keys, step = self._loader._keys, self._loader.batches_at_once
+        return (keys[start : start + step] for start in range(0, len(keys), step))
 
     def __len__(self) -> int:
-        return len(self._loader._keys)
+        return -(-len(self._loader._keys) // self._loader.batches_at_once)
+
+
+def _unchanged(made: list[_MadeBatch]) -> list[_MadeBatch]:
+    return made
 
 
 def prepare_worker(_: int) -> None:
-    """Settle a loader's worker: one thread, for the workers themselves are the parallelism; a process group of its own.
+    """Set up a loader's worker: one thread, as the workers are the parallelism, and a process group of its own.
 
     A terminal's Ctrl-C and many schedulers' SIGTERM go to the whole group of a job. The trainer answers them with a
-    checkpoint; a worker that died of one would take the trainer with it before that.
+    checkpoint; a worker that ended on one would end the trainer before that.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

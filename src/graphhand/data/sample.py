@@ -3,6 +3,7 @@ batch (:class:`HandBatch`)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -216,6 +217,36 @@ class HandBatch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **changed, masks=self.masks.map(change))
+
+
+class CropDataset(ABC):
+    """A data set that makes batches of crops itself, as networks see them: rendered hands.
+
+    Attributes:
+        device: where its batches are made.
+    """
+
+    device: torch.device
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> HandSample: ...
+
+    @property
+    @abstractmethod
+    def crops_per_pass(self) -> int:
+        """Most crops that it makes together."""
+
+    @abstractmethod
+    def crops(self, indices: Sequence[int], left_hands: Tensor) -> HandBatch:
+        """A batch.
+
+        Args:
+            indices: its B samples.
+            left_hands: (B,) bool on the CPU, crops to flip into left hands, which only the handedness head learns from.
+        """
 
 
 def collate(examples: Sequence[HandExample], skipped: Sequence[str] = ()) -> HandBatch:

@@ -22,6 +22,7 @@ def make_example(
     rng: np.random.Generator | None = None,
     *,
     margin: float = CROP_MARGIN,
+    left_hand_negatives: float = 0.0,
 ) -> HandExample:
     """Cut, mirror, turn and (optionally) augment one sample.
 
@@ -29,15 +30,16 @@ def make_example(
         sample: the labelled hand, or an image without one.
         size: side of the crop in pixels.
         augmentation: random changes; None for the plain crop.
-        rng: their source; needed with ``augmentation``.
+        rng: the source of what is random; needed with ``augmentation`` and ``left_hand_negatives``.
         margin: crop side over the longer side of the hand's box (the sample's own box, or that of its joints).
+        left_hand_negatives: probability that the crop is shown as a left hand, for the handedness head alone.
 
     Raises:
-        ValueError: the sample has neither a box nor a labelled joint, or ``augmentation`` came without ``rng``.
+        ValueError: the sample has neither a box nor a labelled joint, or ``rng`` is missing.
     """
-    if augmentation is not None and rng is None:
-        raise ValueError("augmentation needs an rng")
-    negative = augmentation is not None and rng is not None and bool(rng.random() < augmentation.left_hand_negatives)
+    if rng is None and (augmentation is not None or left_hand_negatives):
+        raise ValueError("augmentation and left_hand_negatives need an rng")
+    negative = rng is not None and bool(rng.random() < left_hand_negatives)
     flip = (sample.side == "left") != negative
     height, width = sample.image.shape[:2]
     K = Camera.of_image(width, height).K if sample.K is None else sample.K

@@ -9,14 +9,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from graphhand.data import HandBatch
+from graphhand.data import HandBatch, HandLoader
 from graphhand.errors import InputError
 from graphhand.models.discriminator import build_discriminator
 from graphhand.models.generator import Generator
 from graphhand.timing import PeakMemory, Quartiles, check_processor_time, interleaved
 from graphhand.training.config import SyntheticSource, TrainConfig
 from graphhand.training.distributed import make_fabric
-from graphhand.training.sources import RenderedBatches
+from graphhand.training.sources import open_crops
 from graphhand.training.steps import set_up_models, training_step
 from graphhand.training.validation import WeightAverage
 
@@ -146,9 +146,17 @@ def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measur
     """Time of drawing a batch in this process, and the last one drawn."""
     source = next((s for s in config.train if isinstance(s, SyntheticSource)), SyntheticSource())
     source = source.model_copy(update={"samples": None})
-    batches = RenderedBatches(config.model_copy(update={"workers": 0}), source, config.batch_size, device, 0, 1)
-    ahead = batches.ahead
-    batches.config = config.model_copy(update={"epoch_samples": count * ahead * config.batch_size})
+    crops = open_crops(source, config, device)
+    batches = HandLoader(
+        crops,
+        size=config.generator.image_size,
+        batch_size=config.batch_size,
+        training=True,
+        left_hand_negatives=config.left_hand_negatives,
+        epoch_size=count * max(config.batch_size, crops.crops_per_pass),
+        seed=config.seed,
+    )
+    ahead = batches.batches_at_once
     epoch = batches.epoch(0)
     drawn: list[HandBatch] = []
 

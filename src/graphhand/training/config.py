@@ -107,7 +107,11 @@ class TrainConfig(StrictModel):
         (SyntheticSource(samples=41258),), min_length=1, description="training sources, mixed by weight"
     )
     validation: Source = Field(SyntheticSource(seed=1, samples=512), description="validation source")
-    augmentation: Augmentation = Field(Augmentation(), description="random changes of crops (docs/training.md)")
+    augmentation: Augmentation | None = Field(
+        None,
+        description="random changes of crops (docs/training.md); null: the defaults, or none with one synthetic source "
+        "alone, which is then rendered as crops",
+    )
     left_hand_negatives: float = Field(
         0.1, ge=0, lt=1, description="share of crops mirrored to left hands, for the handedness head alone"
     )
@@ -140,6 +144,8 @@ class TrainConfig(StrictModel):
     def _no_contradictions(self) -> TrainConfig:
         for problem in self._contradictions():
             raise ValueError(problem)
+        if self.augmentation is None and not self._can_render_crops():
+            object.__setattr__(self, "augmentation", Augmentation())
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -161,17 +167,19 @@ class TrainConfig(StrictModel):
             yield "batch_size is no multiple of accumulate"
         if self.frozen_stride is not None and self.backbone_weights is None and self.initial_weights is None:
             yield "frozen_stride would keep random layers: give backbone_weights or initial_weights"
-        if self.augmentation.left_hand_negatives:
-            yield "set left_hand_negatives at the top level, not in augmentation: it holds for every source"
-        if len(self.train) == 1 and isinstance(self.train[0], SyntheticSource):
-            # A lone synthetic source renders right hands as the crops themselves.
-            if self.augmentation != Augmentation():
-                yield "augmentation is not read with one synthetic source alone: set render, or render files first"
-            if self.generator.crop_margin != CROP_MARGIN:
-                yield "generator.crop_margin is not read with one synthetic source alone: render files first"
-            for name in ("image_size", "image_height", "side"):
-                if name in self.train[0].render:
-                    yield f"render.{name} is not read with one synthetic source alone; see left_hand_negatives"
+
+    @property
+    def renders_crops(self) -> bool:
+        """Whether hands are rendered as the crops that the network sees, the fastest way; else images are cropped."""
+        return self.augmentation is None
+
+    def _can_render_crops(self) -> bool:
+        """Whether all hands are synthetic, and nothing is set that needs images to crop."""
+        source = self.train[0]
+        if len(self.train) > 1 or not isinstance(source, SyntheticSource):
+            return False
+        needs_images = {"image_size", "image_height", "side"} & source.render.keys()
+        return self.generator.crop_margin == CROP_MARGIN and not needs_images
 
     def stage(self, number: int) -> StageConfig:
         """Stage 1, 2 or 3."""

@@ -1,18 +1,24 @@
-"""Rendered hands as samples: one record an image, and the GraphHand-Rendered benchmark without files on disk."""
+"""Rendered hands as data sets: images to crop, crops as networks see them, and the GraphHand-Rendered benchmark."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from graphhand.data.datasets.info import DatasetInfo
-from graphhand.data.sample import HandSample
+from graphhand.data.mixing import ENDLESS
+from graphhand.data.sample import CropDataset, HandBatch, HandSample, RowMasks
 from graphhand.data.validation import project
+from graphhand.devices import copies_ahead
 from graphhand.geometry import flip_intrinsics, flip_points_cam
-from graphhand.synthesis import RenderedBatch, RenderEngine, benchmark
+from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine, benchmark
 from graphhand.types import Side
 
 
@@ -115,6 +121,95 @@ def records(batch: RenderedBatch) -> list[HandRecord]:
         )
         for row in range(len(batch))
     ]
+
+
+class RenderedHands:
+    """Rendered images of hands, one a sample, to be cropped as photos are: for validation and mixtures.
+
+    Args:
+        config: what to render.
+        samples: how many; None never shows an image twice, see :data:`graphhand.data.mixing.ENDLESS`.
+        first: index of the first one: disjoint ranges are disjoint sets.
+        device: where to render.
+    """
+
+    def __init__(
+        self, config: RenderConfig, samples: int | None = None, first: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        self.config, self.first, self.device = config, first, torch.device(device)
+        self._length = ENDLESS if samples is None else samples
+        self._engine: RenderEngine | None = RenderEngine(config, self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}  # another process makes its own
+
+    @property
+    def engine(self) -> RenderEngine:
+        """The renderer."""
+        if self._engine is None:
+            self._engine = RenderEngine(self.config, self.device)
+        return self._engine
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> HandSample:
+        """Render one hand."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        (record,) = records(self.engine.render([self.first + index]))
+        return record.sample(f"rendered-{self.first + index}")
+
+
+class RenderedCrops(RenderedHands, CropDataset):
+    """Hands rendered as the crops that a network sees, in batches: :class:`graphhand.data.sample.CropDataset`.
+
+    Nothing is cut, turned or augmented. Where images go to a GPU they are rendered there.
+
+    Args:
+        config: what to render: right hands, square images of the network's size.
+        samples, first, device: see :class:`RenderedHands`.
+    """
+
+    @property
+    def crops_per_pass(self) -> int:
+        """Most crops that are rendered together."""
+        return self.engine.images_per_pass
+
+    def crops(self, indices: Sequence[int], left_hands: Tensor) -> HandBatch:
+        """The batch of these samples; rows of ``left_hands`` (B,) bool on the CPU are flipped into left hands."""
+        numbers = [self.first + index for index in indices]
+        batch = rendered_batch(self.engine.render(numbers), left_hands)
+        return replace(batch, names=tuple(f"rendered-{number}" for number in numbers))
+
+
+def rendered_batch(rendered: RenderedBatch, left_hands: Tensor) -> HandBatch:
+    """Rendered crops as a batch, where they were rendered; their images are floats already.
+
+    Args:
+        rendered: right hands, in the view of the crop camera.
+        left_hands: ``(B,)`` bool on the CPU, rows to flip into left hands, which only the handedness head learns from.
+    """
+    count, size = len(rendered.image), rendered.image.shape[-1]
+    device = rendered.image.device
+    root = rendered.joints_cam_m[:, :1]
+    is_right, nothing = ~left_hands, torch.zeros_like(left_hands)
+    cpu_masks = RowMasks(has_3d=is_right, has_2d=is_right, is_negative=nothing, is_right=is_right)
+    left = left_hands.to(device, non_blocking=copies_ahead(device))
+    right, flip = ~left, left[:, None, None]
+    K = rendered.K.float()
+    return HandBatch(
+        image=torch.where(flip[..., None], rendered.image.flip(-1), rendered.image),
+        joints_m=torch.where(flip, 0.0, rendered.joints_cam_m - root),
+        joints_px=torch.where(flip, 0.0, rendered.joints_px),
+        labelled=right[:, None].expand(count, rendered.visible.shape[1]),
+        visible=rendered.visible & right[:, None],
+        K=torch.where(flip, flip_intrinsics(K, size), K),
+        root_depth_m=torch.where(left, 0.0, root[:, 0, 2]),
+        has_camera=torch.ones_like(right),
+        masks=RowMasks(has_3d=right, has_2d=right, is_negative=torch.zeros_like(right), is_right=right),
+        cpu_masks=cpu_masks,
+    )
 
 
 class RenderedBenchmark:
