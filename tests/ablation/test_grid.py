@@ -9,6 +9,7 @@ from factories import tiny_generator, tiny_generator_config
 from graphhand.ablation.grid import (
     CELLS,
     OPTIONS,
+    ORDERINGS,
     TABLES,
     VARIANTS,
     cell_config,
@@ -17,7 +18,6 @@ from graphhand.ablation.grid import (
     change,
     check_base,
 )
-from graphhand.ablation.orderings import ORDERINGS
 from graphhand.ablation.tables import PAPER
 from graphhand.errors import InputError
 from graphhand.models import Generator, save_generator

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from graphhand.ablation.figures import QUANTILES, choose
-from graphhand.ablation.grid import CELLS
-from graphhand.ablation.orderings import Ordering, findings, judge
-from graphhand.ablation.tables import PAPER, Spread, by_cell, markdown, summary
+from graphhand.ablation.grid import CELLS, Ordering
+from graphhand.ablation.tables import PAPER, MeanStd, by_cell, findings, judge, markdown, summary
 from graphhand.training.run_folder import environment_record
 
 CLAIM = Ordering(1, better="II-gcn-full", worse="I-full", claim="II errs less than I")
@@ -34,8 +33,8 @@ def measured(worse, better):
     [
         ([30.0, 31.0, 32.0], [20.0, 21.5, 21.0], "holds", "10.17 mm better"),
         ([20.0, 21.0], [30.0, 30.5], "does not hold", "9.75 mm worse"),
-        ([20.0, 22.0], [19.0, 22.5], "within seed spread", "1 of 2 seeds agree"),
-        ([20.0], [19.0], "holds", "spread is unknown"),
+        ([20.0, 22.0], [19.0, 22.5], "inconclusive", "1 of 2 seeds agree"),
+        ([20.0], [19.0], "holds", "std is unknown"),
         ([20.0], [20.0], "does not hold", "0.00 mm"),
         ([], [20.0], "not measured", "a cell is missing"),
     ],
@@ -51,7 +50,7 @@ def test_differences_are_taken_within_seeds():
     finding = judge(CLAIM, measured([20.0, 40.0, 60.0], [19.0, 38.9, 59.1]))
     assert finding.verdict == "holds"
     assert finding.gain_mm == pytest.approx(1.0)
-    assert finding.spread_mm == pytest.approx(0.1)
+    assert finding.std_mm == pytest.approx(0.1)
 
 
 def test_seeds_that_lack_a_cell_do_not_count():
@@ -66,14 +65,14 @@ def test_the_papers_own_numbers_hold_in_every_table():
     assert {f.verdict for f in found if f.ordering.ours} == {"not measured"}
 
 
-def test_spread_is_the_sample_standard_deviation():
-    spread = Spread.of([1.0, 2.0, 4.0])
-    assert (spread.mean, spread.n) == (pytest.approx(7 / 3), 3)
-    assert spread.sd == pytest.approx(np.std([1, 2, 4], ddof=1))
-    assert Spread.of([1.0]).sd is None
+def test_seeds_are_summarised_by_mean_and_sample_standard_deviation():
+    over_seeds = MeanStd.of([1.0, 2.0, 4.0])
+    assert (over_seeds.mean, over_seeds.n) == (pytest.approx(7 / 3), 3)
+    assert over_seeds.std == pytest.approx(np.std([1, 2, 4], ddof=1))
+    assert MeanStd.of([1.0]).std is None
 
 
-def test_tables_show_ours_with_spread_beside_the_papers():
+def test_tables_show_mean_and_std_beside_the_papers_numbers():
     results = [result(name, seed, 20.0 + seed) for name in CELLS for seed in (0, 1)]
     page = markdown(results, [1, 2, 3, 4], figures=["fig6_stages.png"])
     assert "| III | ✓ | ✓ | ✓ | 20.50 ± 0.71 | 3.9664 | 12.4036 |" in page
@@ -111,9 +110,9 @@ def test_a_grid_in_the_making_shows_what_is_missing():
 def test_summary_agrees_with_the_results():
     results = [result("I-full", seed, 25.0 + seed) for seed in (0, 1, 2)] + [result("II-gcn-full", 0, 20.0)]
     found = summary(results, [1], [0, 1, 2], {"seed": 0})
-    assert found["summary"]["I-full"]["root_mm"] == {"mean": 26.0, "sd": 1.0, "n": 3}
+    assert found["summary"]["I-full"]["root_mm"] == {"mean": 26.0, "std": 1.0, "n": 3}
     assert found["summary"]["I-full"]["paper_mm"] == {"stb": 24.1534, "rhd": 83.3669}
-    assert found["summary"]["II-gcn-full"]["root_mm"]["sd"] is None
+    assert found["summary"]["II-gcn-full"]["root_mm"]["std"] is None
     assert found["protocol"]["name"] == "paper-no-scale"
     assert [o["verdict"] for o in found["orderings"]] == ["holds"] + ["not measured"] * 3
     assert by_cell(results)["I-full"] == {0: 25.0, 1: 26.0, 2: 27.0}

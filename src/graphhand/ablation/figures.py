@@ -1,7 +1,7 @@
-"""Images in the manner of the paper's Figs. 6 and 7: the same test images as several cells see them.
+"""Images as in the paper's Figs. 6 and 7: predictions of several cells on the same test images.
 
-Which images: the test set is ordered by its mean error over the cells shown, and the images at fixed quantiles of
-that order are taken, from easy to hard. No cell and no person chooses them.
+The test set is sorted by its mean error over the cells shown; the images at fixed quantiles are drawn, easy ones
+first.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from graphhand.ablation.cells import HEADLINE, RECORDS_FILE, CellRun
-from graphhand.ablation.grid import CELLS
+from graphhand.ablation.grid import HEADLINE
 from graphhand.data import HandDataset
 from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.protocol import preset
 from graphhand.evaluation.scoring import score
-from graphhand.io.files import replacing
-from graphhand.training.config import TrainConfig
-from graphhand.types import Image
+from graphhand.io import write_image
+from graphhand.types import FloatArray, Image
 from graphhand.visualize import contact_sheet, draw_pose, draw_skeleton
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -50,28 +47,23 @@ FIGURES = (
 )
 
 
-def draw_figures(base: TrainConfig, seed: int, samples: HandDataset, out: Path) -> list[str]:
-    """Draw every figure whose cells are all finished.
+def draw_figures(records: Mapping[str, Path], samples: HandDataset, out: Path) -> list[str]:
+    """Draw every figure whose cells all have predictions.
 
     Args:
-        base: the grid's recipe.
-        seed: whose cells.
-        samples: the recipe's test set; cells last scored on another one are not drawn.
-        out: the grid's folder, which gets the images.
+        records: files of predictions on the test set, by name of the cell.
+        samples: the test set.
+        out: the folder for the images.
 
     Returns:
         Names of the files written.
     """
     written = []
     for figure in FIGURES:
-        runs = [CellRun(base, CELLS[cell], seed, out) for cell in figure.columns.values()]
-        files = [run.folder / RECORDS_FILE for run in runs]
-        if all(run.result() is not None for run in runs) and all(file.is_file() for file in files):
-            name = f"{figure.name}.png"
-            image = draw_figure(dict(zip(figure.columns, map(PoseRecords.load, files))), samples)
-            with replacing(out / name) as temporary:
-                cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-            written.append(name)
+        if all(cell in records for cell in figure.columns.values()):
+            columns = {heading: PoseRecords.load(records[cell]) for heading, cell in figure.columns.items()}
+            write_image(out / f"{figure.name}.png", draw_figure(columns, samples))
+            written.append(f"{figure.name}.png")
     return written
 
 
@@ -91,11 +83,11 @@ def draw_figure(columns: Mapping[str, PoseRecords], samples: HandDataset) -> Ima
     captions: list[str] = []
     for row in choose(errors):
         truth_px, truth_m = parts[0].truth_px[row], parts[0].truth_m[row]
-        crop, to_crop = _cut(samples[int(parts[0].index[row])].image, truth_px)
+        crop, to_crop = _crop_to_joints(samples[int(parts[0].index[row])].image, truth_px)
         blank = np.full_like(crop, 255)
         poses = [(records.predicted_px[row], records.predicted_m[row]) for records in parts]
         poses.append((truth_px, truth_m))
-        images += [crop, *(draw_skeleton(crop, to_crop(px)) for px, _ in poses)]
+        images += [crop, *(draw_skeleton(crop, px @ to_crop[:, :2].T + to_crop[:, 2]) for px, _ in poses)]
         images += [blank, *(_from_the_side(joints_m) for _, joints_m in poses)]
         heads = [f"{name}: {errors[k, row]:.1f} mm" for k, name in enumerate(columns)]
         captions += [f"input, test image {parts[0].index[row]}", *heads, "truth"]
@@ -103,7 +95,7 @@ def draw_figure(columns: Mapping[str, PoseRecords], samples: HandDataset) -> Ima
     return contact_sheet(images, columns=len(parts) + 2, cell=_SIDE, captions=captions)
 
 
-def choose(errors_mm: npt.NDArray[np.float64]) -> list[int]:
+def choose(errors_mm: FloatArray) -> list[int]:
     """Rows at :data:`QUANTILES` of the mean error over cells.
 
     Args:
@@ -118,27 +110,17 @@ def choose(errors_mm: npt.NDArray[np.float64]) -> list[int]:
     return [int(order[place]) for place in dict.fromkeys(places)]
 
 
-def _from_the_side(joints_m: npt.NDArray[np.float64]) -> Image:
+def _from_the_side(joints_m: FloatArray) -> Image:
     return draw_pose(joints_m, _SIDE, azimuth_deg=_AZIMUTH_DEG, elevation_deg=_ELEVATION_DEG)
 
 
-def _cut(image: Image, joints_px: npt.NDArray[np.float64]) -> tuple[Image, _ToCrop]:
-    """The square around the labelled joints, enlarged, and the way of points into it."""
+def _crop_to_joints(image: Image, joints_px: FloatArray) -> tuple[Image, FloatArray]:
+    """The square around the labelled joints, enlarged, and the ``(2, 3)`` matrix from image to crop pixels."""
     labelled = joints_px[np.isfinite(joints_px).all(axis=1)]
     low, high = labelled.min(axis=0), labelled.max(axis=0)
     side = max(float((high - low).max()) * _MARGIN, 8.0)
-    to_crop = _ToCrop((low + high) / 2 - side / 2, _SIDE / side)
-    # Pixel centres: u' + 0.5 = f (u + 0.5 - corner)
-    shift = to_crop.factor * (0.5 - to_crop.corner) - 0.5
-    matrix = np.array([[to_crop.factor, 0.0, shift[0]], [0.0, to_crop.factor, shift[1]]])
-    crop = cv2.warpAffine(image, matrix, (_SIDE, _SIDE), flags=cv2.INTER_CUBIC, borderValue=(40, 40, 40))
+    factor, corner = _SIDE / side, (low + high - side) / 2
+    # Pixel centres: u' + 0.5 = factor (u + 0.5 - corner)
+    to_crop = np.column_stack((factor * np.eye(2), factor * (0.5 - corner) - 0.5))
+    crop = cv2.warpAffine(image, to_crop, (_SIDE, _SIDE), flags=cv2.INTER_CUBIC, borderValue=(40, 40, 40))
     return np.asarray(crop, dtype=np.uint8), to_crop
-
-
-@dataclass(frozen=True)
-class _ToCrop:
-    corner: npt.NDArray[np.float64]
-    factor: float
-
-    def __call__(self, joints_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return self.factor * (joints_px + 0.5 - self.corner) - 0.5

@@ -1,14 +1,11 @@
-"""The declared grid: which cells the paper's Tables I-IV need, what each starts from, and the recipe of each.
+"""The grid: the cells of the paper's Tables I-IV, what each starts from, its recipe, and the orderings they claim.
 
-A fifth table is ours: what each option beyond the paper gains over the paper's own stage II.
+A cell is one stage of training with one choice of loss terms, refinement and discriminator. Tables share cells, and
+each cell is trained once. A fifth table is ours: options beyond the paper, each against the paper's own stage II.
 
-A cell is one stage of training under one choice of loss terms, refinement and discriminator. Cells that tables share
-are one cell, so they are trained once. Three controls are ours. A stage starts from the finished one before it, so it
-has trained for longer than what the paper compares it with; a control is the stage before, trained on for as many steps
-at the same rate on the same crops in the same order: stage I as long as II, without a refinement, and stage II (GCN or
-FC) as long as III, without a discriminator.
-
-What goes beyond the paper and can be switched on: each a change to the recipe, measured against the paper's own.
+Controls are ours too. A stage starts from the finished one before it, so it has trained for longer than the stage that
+the paper compares it with. A control trains the stage before for as many steps, at the same rate, on the same crops in
+the same order: stage I as long as II without a refinement, stage II as long as III without a discriminator.
 """
 
 from __future__ import annotations
@@ -32,14 +29,14 @@ from graphhand.training.config import TrainConfig, parse_config
 
 @dataclass(frozen=True)
 class Option:
-    """A departure from the paper's network.
+    """A change to the paper's recipe.
 
     Attributes:
         title: in words.
         settings: what it sets in the recipe, by dotted key.
         stage_one: the option whose stage I it starts from: its own name where it changes the hand model module, None
             for the paper's.
-        rival: the option that it is judged against; None for the paper's network.
+        rival: the option that it is compared with; None for the paper's network.
     """
 
     title: str
@@ -199,6 +196,9 @@ def _cells() -> dict[str, Cell]:
 CELLS: dict[str, Cell] = _cells()
 """Every cell, parents before children."""
 
+HEADLINE = "paper-no-scale"
+"""Protocol of the tables: roots aligned, no scale, all 21 joints (``graphhand evaluate --list-presets``)."""
+
 TABLES: dict[Table, tuple[str, ...]] = {
     1: ("I-full", "II-gcn-full", "III-gcn-multi-full", "I-long-full", "II-gcn-long-full"),
     2: (
@@ -323,3 +323,59 @@ def check_base(base: TrainConfig, cells: Collection[Cell]) -> None:
     for key, used in needed.items():
         if used and not getattr(base.losses, key):
             raise InputError(f"losses.{key}", "is 0, but the tables compare with and without it", "give it a weight")
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """The claim that one cell has a smaller error than another.
+
+    Attributes:
+        table: whose claim it is.
+        better, worse: names of the cells.
+        claim: in words.
+        ours: whether the paper does not make it: a control or an option is ours.
+    """
+
+    table: Table
+    better: str
+    worse: str
+    claim: str
+    ours: bool = False
+
+
+def _orderings() -> tuple[Ordering, ...]:
+    full, fc = "III-gcn-multi-full", "III-fc-multi-full"
+    found = [
+        Ordering(1, "II-gcn-full", "I-full", "stage II errs less than stage I"),
+        Ordering(1, full, "II-gcn-full", "stage III errs less than stage II"),
+        Ordering(1, "II-gcn-full", "I-long-full", "stage II errs less than stage I trained as long", ours=True),
+        Ordering(1, full, "II-gcn-long-full", "stage III errs less than stage II trained as long", ours=True),
+        Ordering(2, "II-gcn-full", "II-fc-full", "without a discriminator, GCN errs less than FC"),
+        Ordering(2, full, fc, "with a discriminator, GCN errs less than FC"),
+        Ordering(2, fc, "II-fc-full", "FC errs less with a discriminator than without"),
+        Ordering(2, full, "II-gcn-full", "GCN errs less with a discriminator than without"),
+        Ordering(2, fc, "II-fc-long-full", "FC errs less with a discriminator than without, as long", ours=True),
+        Ordering(2, full, "II-gcn-long-full", "GCN errs less with a discriminator than without, as long", ours=True),
+        Ordering(3, full, "III-gcn-single-full", "the multi-source discriminator serves better than the single-source"),
+        Ordering(
+            *(3, "III-gcn-single-full", "II-gcn-long-full"),
+            "the single-source discriminator serves better than none, as long",
+            ours=True,
+        ),
+    ]
+    pairs: tuple[tuple[Variant, Variant], ...] = (
+        *(("len", "base"), ("dir", "base"), ("dir", "len")),
+        *(("full", "len"), ("full", "dir"), ("full", "base")),
+    )
+    for stage, name in (("I", "I"), ("II", "II-gcn"), ("III", "III-gcn-multi")):
+        for better, worse in pairs:
+            claim = f"stage {stage}: {VARIANTS[better]} errs less than {VARIANTS[worse]}"
+            found.append(Ordering(4, f"{name}-{better}", f"{name}-{worse}", claim))
+    for name, option in OPTIONS.items():
+        claim = f"{option.title}: errs less than {OPTIONS[option.rival].title if option.rival else 'the paper'}"
+        found.append(Ordering("options", f"II-{name}", f"II-{option.rival or 'gcn-full'}", claim, ours=True))
+    return tuple(found)
+
+
+ORDERINGS: tuple[Ordering, ...] = _orderings()
+"""The claims of Tables I-IV, the same against the controls, and that each option reduces the error."""

@@ -1,24 +1,19 @@
-"""Results of a grid as JSON and as the paper's Tables I-IV in Markdown, the paper's own numbers beside ours.
-
-The numbers of the paper's Tables I-IV: mean 3D joint error in millimetres, protocol not stated there.
-"""
+"""Results of a grid: orderings, JSON, and the paper's Tables I-IV in Markdown with the paper's numbers beside ours."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 from graphhand._version import __version__
-from graphhand.ablation.cells import HEADLINE
-from graphhand.ablation.grid import CELLS, OPTIONS, TABLES, VARIANTS, Table
-from graphhand.ablation.orderings import Measure, findings
+from graphhand.ablation.grid import CELLS, HEADLINE, OPTIONS, ORDERINGS, TABLES, VARIANTS, Ordering, Table
 from graphhand.evaluation.protocol import preset
 
 
 class PaperMm(NamedTuple):
-    """A cell of the paper's tables on its two data sets, millimetres."""
+    """Mean 3D joint error of a cell in the paper on its two data sets, millimetres; it states no protocol."""
 
     stb: float
     rhd: float
@@ -41,11 +36,13 @@ PAPER: dict[str, PaperMm] = {
     "III-fc-multi-full": PaperMm(10.2345, 25.1456),
     "III-gcn-single-full": PaperMm(4.5397, 15.0987),
 }
-"""By the name of our cell (``grid.py``); the controls have no counterpart."""
+"""By the name of our cell; controls and options have no counterpart."""
 
-
+Verdict = Literal["holds", "does not hold", "inconclusive", "not measured"]
+Measure = Mapping[str, Mapping[int, float]]
+"""Millimetres by cell and seed."""
 Result = Mapping[str, Any]
-"""What ``CellRun.finish`` writes."""
+"""The content of a cell's result.json."""
 
 FORMAT = "graphhand-ablation-1"
 TITLES: dict[Table, str] = {
@@ -60,28 +57,94 @@ _MISSING = "…"
 
 
 @dataclass(frozen=True)
-class Spread:
+class Finding:
+    """An ordering compared with our seeds. d is (worse - better) within a seed.
+
+    Attributes:
+        ordering: the claim.
+        verdict: ``holds`` or ``does not hold`` where the size of the mean of d is larger than the standard deviation
+            of d over seeds, ``inconclusive`` where it is not. With one seed the sign of d decides.
+        gain_mm: mean of d; None where not measured.
+        std_mm: standard deviation of d (n - 1); None below two seeds.
+        seeds: number of seeds that have both cells.
+        agreeing: number of seeds with d > 0.
+    """
+
+    ordering: Ordering
+    verdict: Verdict
+    gain_mm: float | None
+    std_mm: float | None
+    seeds: int
+    agreeing: int
+
+    def describe(self) -> str:
+        """In words."""
+        if self.gain_mm is None:
+            return "not measured: a cell is missing"
+        amount = f"{abs(self.gain_mm):.2f} mm {'better' if self.gain_mm >= 0 else 'worse'}"
+        if self.std_mm is None:
+            return f"{self.verdict} ({amount}; one seed, so its std is unknown)"
+        return f"{self.verdict} ({amount}, std {self.std_mm:.2f} mm; {self.agreeing} of {self.seeds} seeds agree)"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        ordering = self.ordering
+        return {
+            "table": ordering.table,
+            "claim": ordering.claim,
+            "by": "us" if ordering.ours else "paper",
+            "better": ordering.better,
+            "worse": ordering.worse,
+            "verdict": self.verdict,
+            "gain_mm": self.gain_mm,
+            "std_mm": self.std_mm,
+            "seeds": self.seeds,
+            "agreeing": self.agreeing,
+        }
+
+
+def judge(ordering: Ordering, measured: Measure) -> Finding:
+    """Compare two cells within each seed that has both."""
+    better, worse = measured.get(ordering.better, {}), measured.get(ordering.worse, {})
+    gains = [worse[seed] - better[seed] for seed in sorted(better.keys() & worse.keys())]
+    if not gains:
+        return Finding(ordering, "not measured", None, None, 0, 0)
+    gain = statistics.fmean(gains)
+    std = statistics.stdev(gains) if len(gains) > 1 else None
+    verdict: Verdict = "holds" if gain > 0 else "does not hold"
+    if std is not None and abs(gain) <= std:
+        verdict = "inconclusive"
+    return Finding(ordering, verdict, gain, std, len(gains), sum(g > 0 for g in gains))
+
+
+def findings(tables: Sequence[Table], measured: Measure) -> list[Finding]:
+    """The orderings of some tables."""
+    return [judge(ordering, measured) for ordering in ORDERINGS if ordering.table in tables]
+
+
+@dataclass(frozen=True)
+class MeanStd:
     """One measure of one cell over seeds.
 
     Attributes:
         mean: over seeds.
-        sd: standard deviation over seeds (n - 1); None below two seeds.
-        n: seeds.
+        std: standard deviation over seeds (n - 1); None below two seeds.
+        n: number of seeds.
     """
 
     mean: float
-    sd: float | None
+    std: float | None
     n: int
 
     @staticmethod
-    def of(values: Sequence[float]) -> Spread:
+    def of(values: Sequence[float]) -> MeanStd:
         """Of at least one value."""
-        return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+        return MeanStd(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
     def text(self, digits: int = 2) -> str:
-        """``24.15 ± 0.31``; without spread where there is one seed."""
+        """``24.15 ± 0.31``; the mean alone for one seed."""
         mean = f"{self.mean:.{digits}f}"
-        return mean if self.sd is None else f"{mean} ± {self.sd:.{digits}f}"
+        return mean if self.std is None else f"{mean} ± {self.std:.{digits}f}"
 
 
 def by_cell(results: Sequence[Result], measure: str = "root_mm") -> dict[str, dict[int, float]]:
@@ -102,7 +165,7 @@ def summary(results: Sequence[Result], tables: Sequence[Table], seeds: Sequence[
         recipe: the grid's configuration.
     """
     measures = list(results[0]["scores"]) if results else []
-    spreads = {m: {c: Spread.of(list(v.values())) for c, v in by_cell(results, m).items()} for m in measures}
+    statistics_of = {m: {c: MeanStd.of(list(v.values())) for c, v in by_cell(results, m).items()} for m in measures}
     return {
         "format": FORMAT,
         "graphhand": __version__,
@@ -115,7 +178,7 @@ def summary(results: Sequence[Result], tables: Sequence[Table], seeds: Sequence[
             cell: {
                 "what": CELLS[cell].describe(),
                 "paper_mm": None if cell not in PAPER else PAPER[cell]._asdict(),
-                **{m: {"mean": s[cell].mean, "sd": s[cell].sd, "n": s[cell].n} for m, s in spreads.items()},
+                **{m: asdict(s[cell]) for m, s in statistics_of.items()},
             }
             for cell in by_cell(results)
         }
@@ -161,17 +224,17 @@ def _preamble(results: Sequence[Result]) -> list[str]:
         f"Mean 3D joint error in millimetres on {', '.join(map(str, samples))} test images "
         f"({_test_set(results[0])}). Protocol `{protocol.name}`: {protocol.describe()}. "
         "Ours: mean ± standard deviation over seeds "
-        f"{', '.join(map(str, seeds))} (n - 1). The paper's columns are its own numbers on STB and RHD; it states "
-        "neither alignment nor scale, and another training set and budget stand behind them: compare orderings, not "
-        "millimetres.",
+        f"{', '.join(map(str, seeds))} (n - 1). The paper's columns are its own numbers on STB and RHD. It states "
+        "neither alignment nor scale, and used another training set and budget: compare orderings, not millimetres.",
         "",
         f"{len(results)} cells; {sum(result['minutes'] for result in results):.0f} minutes of training; "
         f"{'; '.join(hardware)}; commit {', '.join(commits)}.",
         "",
         "An ordering *holds*, or does not, where the mean over seeds of the difference within a seed is larger than "
-        "that difference's standard deviation; else it is *within seed spread*. What is marked *ours* the paper lacks: "
-        "options, and controls. A control is a stage trained on for as many steps as the next one has, at its rate, on "
-        "the same crops, but without what the next one adds. What the next stage gains over it is that addition's own.",
+        "the standard deviation of that difference; else it is *inconclusive*. What is marked *ours* is not in the "
+        "paper: options and controls. A control is a stage trained for as many more steps as the next one has, at its "
+        "rate, on the same crops, without what the next one adds. The gain of the next stage over it is due to that "
+        "addition.",
     ]
 
 
@@ -192,7 +255,7 @@ def _hardware(environment: Mapping[str, Any]) -> str:
 
 def _ours(measured: Measure, cell: str) -> str:
     values = measured.get(cell)
-    return Spread.of(list(values.values())).text() if values else _MISSING
+    return MeanStd.of(list(values.values())).text() if values else _MISSING
 
 
 def _paper(cell: str) -> list[str]:
@@ -282,11 +345,11 @@ def _all_cells(results: Sequence[Result]) -> list[str]:
         if mine:
             steps = str(mine[0]["steps"])
             minutes = f"{statistics.fmean(result['minutes'] for result in mine):.1f}"
-            values = [Spread.of(list(measures[key][name].values())).text(d) for key, d in columns.values()]
+            values = [MeanStd.of(list(measures[key][name].values())).text(d) for key, d in columns.values()]
             rows.append([f"`{name}`", cell.describe(), steps, minutes, str(len(mine)), *values])
     header = ("cell", "what", "steps", "minutes", "seeds", *columns)
     note = (
         "2D px: pixels of the test image. True scale: the true length of the middle finger's first bone. Bones: mean "
-        "error of their lengths and directions, no scale, no turn: what L_len and L_dir ask for."
+        "error of their lengths and directions without alignment, which L_len and L_dir minimise."
     )
     return [*_rows(header, rows, len(header) - 2), "", note]

@@ -15,9 +15,8 @@ from graphhand.cli.outputs import require_folder_of, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from graphhand.ablation.cells import CellRun
     from graphhand.ablation.grid import Table
-    from graphhand.ablation.runner import Ablation
+    from graphhand.ablation.runner import Ablation, CellRun
     from graphhand.training.trainer import Trainer
 
 _POLL_SECONDS = 0.5

@@ -19,7 +19,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from graphhand.ablation import cells
+from graphhand.ablation import runner
 from graphhand.ablation.runner import Ablation, write_outputs
 from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords
@@ -118,8 +118,8 @@ def test_children_start_from_their_parents_weights(whole, recipe):
 
 
 def test_a_finished_grid_trains_nothing(whole, monkeypatch):
-    monkeypatch.setattr(cells, "Trainer", None)
-    monkeypatch.setattr(cells, "predict_dataset", None)
+    monkeypatch.setattr(runner, "Trainer", None)
+    monkeypatch.setattr(runner, "predict_dataset", None)
     assert grid_like(whole).run()
 
 
@@ -178,7 +178,7 @@ def test_killed_between_training_and_scores_it_only_scores(whole, tmp_path, monk
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(cells, "predict_dataset", dying)
+        patched.setattr(runner, "predict_dataset", dying)
         with pytest.raises(Killed):
             grid_like(whole, tmp_path).run()
     first = grid_like(whole, tmp_path).runs[0]
@@ -198,7 +198,7 @@ def test_killed_between_training_and_scores_it_only_scores(whole, tmp_path, monk
     ],
 )
 def test_a_changed_recipe_is_refused_before_anything_is_trained(whole, recipe, change, key, monkeypatch):
-    monkeypatch.setattr(cells, "Trainer", None)
+    monkeypatch.setattr(runner, "Trainer", None)
     with pytest.raises(InputError, match=key) as caught:
         grid(recipe, whole.out, **change).run()
     assert "\n" not in str(caught.value)
@@ -211,7 +211,7 @@ def test_how_a_grid_runs_may_change(whole, recipe):
 
 def test_another_test_set_scores_again_and_trains_nothing(whole, recipe, tmp_path, hands, monkeypatch):
     shutil.copytree(whole.out, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(cells, "Trainer", None)
+    monkeypatch.setattr(runner, "Trainer", None)
     other = {"kind": "dataset", "name": "plain", "root": str(hands), "options": {"split": "test"}}
     ablation = grid(recipe, tmp_path, validation=other)
     assert {run.state() for run in ablation.runs} == {"trained"}
@@ -237,7 +237,7 @@ def test_a_cell_that_lacks_a_measure_is_scored_again_and_not_trained(whole, tmp_
     before = first.result()
     older = {key: value for key, value in before["scores"].items() if not key.startswith("bone_")}
     (first.folder / "result.json").write_text(json.dumps(before | {"scores": older}))
-    monkeypatch.setattr(cells, "Trainer", None)
+    monkeypatch.setattr(runner, "Trainer", None)
     assert first.state() == "trained"
     assert grid_like(whole, tmp_path).run()
     assert first.result() == before
