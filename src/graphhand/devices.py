@@ -1,4 +1,4 @@
-"""Where torch computes."""
+"""Choice of torch devices, and settings that depend on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
     """A device that works on this machine.
 
     Args:
-        device: as torch calls it; None or ``auto``: CUDA where there is one, else the CPU.
+        device: torch's name; None or ``auto`` chooses CUDA if there is one, else the CPU.
 
     Raises:
         InputError: torch knows no such device, or this machine has none.
@@ -25,7 +25,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         first = str(error).strip().splitlines()[0]
-        if first.startswith("Expected one of"):  # and a list of what torch was ever made for
+        if first.startswith("Expected one of"):  # followed by a list of all device types
             first = "torch knows no such device"
         raise InputError(
             f"device {device}", f"cannot be used ({first})", "leave it out, or give cpu or cuda"
@@ -34,11 +34,10 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def training_device(name: str) -> torch.device:
-    """The device that a recipe names.
+    """The device of a recipe.
 
     Args:
-        name: as torch calls it; ``auto``: CUDA where there is one, else MPS, else the CPU. Prediction takes
-            MPS where it is named alone.
+        name: torch's name; ``auto`` chooses CUDA, else MPS, else the CPU. Prediction uses MPS only when it is named.
 
     Raises:
         InputError: as :func:`usable_device`.
@@ -49,12 +48,12 @@ def training_device(name: str) -> torch.device:
 
 
 def copies_ahead(device: torch.device) -> bool:
-    """Whether copies to the device may be left to themselves, as CUDA lets them be; MPS was not tried."""
+    """Whether asynchronous copies to the device are used: yes on CUDA; MPS is untested."""
     return device.type not in ("cpu", "mps")
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast off: for geometry and spectral norms, whose matrix products bfloat16 would round to three digits."""
+    """Switches autocast off, for geometry and spectral norms: bfloat16 would keep three digits of their products."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

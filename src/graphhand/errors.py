@@ -1,4 +1,4 @@
-"""Errors a user can act on: one line that names the file, what is wrong with it, and what to do next."""
+"""Errors a user can act on: one line with the input, the problem and what to do."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 class GraphHandError(Exception):
-    """Base of every error that GraphHand raises on purpose; its text is fit to print without a traceback."""
+    """Base of the errors that GraphHand raises on purpose. Its text is printed without a traceback."""
 
 
 class InputError(GraphHandError):
     """A file or value from the user that cannot be used.
 
     Args:
-        source: the file, or the name of the option or field, at fault.
+        source: the file, or the name of the option or field.
         problem: what is wrong with it.
-        remedy: what the user can do about it.
+        remedy: what the user can do.
     """
 
     def __init__(self, source: str | PathLike[str], problem: str, remedy: str) -> None:
@@ -27,14 +27,14 @@ class InputError(GraphHandError):
         super().__init__(f"{self.source}: {problem}; {remedy}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
-        # Exceptions pickle their args, which here are the joined text: data-loading workers need the parts.
+        # Pickling an exception calls it with its args, here the joined text; data-loading workers send the parts.
         return type(self), (self.source, self.problem, self.remedy)
 
 
 class NoHandError(InputError):
-    """A sample that its data set leaves out itself, such as a frame without a hand: no file is at fault."""
+    """A sample that the data set itself leaves out, such as a frame without a hand. No file is at fault."""
 
 
 def fault_message(fault: Mapping[str, Any]) -> str:
-    """What one of pydantic's ``ValidationError.errors()`` says, in the words of the check that raised it."""
+    """The message of one entry of pydantic's ``ValidationError.errors()``, without pydantic's prefix."""
     return str(fault["msg"]).removeprefix("Value error, ")
