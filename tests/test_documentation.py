@@ -1,0 +1,101 @@
+"""Documentation agrees with the code: links resolve, commands parse, recipes load, tables have the code's values."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from graphhand.cli import app
+from graphhand.geometry import CROP_MARGIN
+from graphhand.inference.estimator import MAX_RECROPS
+from graphhand.skeleton import JOINT_NAMES
+from graphhand.training.config import load_config
+from graphhand.types import DEFAULT_FOV_DEG
+
+REPOSITORY = Path(__file__).parents[1]
+DOCS = REPOSITORY / "docs"
+FOLDERS = ("docs", "research", "benchmarks", "examples", "src/graphhand/weights")
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *(page for folder in FOLDERS for page in (REPOSITORY / folder).rglob("*.md"))]
+)
+CONFIGS = sorted([*(REPOSITORY / "configs").glob("*.yaml"), *(REPOSITORY / "research").rglob("*.yaml")])
+DEFAULTS = {"CROP_MARGIN": CROP_MARGIN, "DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "MAX_RECROPS": MAX_RECROPS}
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Arguments of every ``graphhand`` command in the code blocks of a page, or in the comments of a recipe."""
+    text = page.read_text("utf-8")
+    if page.suffix == ".md":
+        text = "".join(re.findall(r"^```console\n(?:.*\n)*?```$|^ {4}.*\n", text, re.MULTILINE))
+    else:
+        text = re.sub("^#", "", text, flags=re.MULTILINE)
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        match = re.match(r"\s*(?:torchrun .*? -m )?graphhand ([a-z]+ .*)", line)
+        if match:
+            words = shlex.split(match[1], comments=True)
+            yield words[: next((k for k, word in enumerate(words) if word in ("&&", "|", ">", "&")), len(words))]
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{page.relative_to(REPOSITORY)}: {' '.join(words)[:60]}")
+    for page in (*PAGES, *CONFIGS)
+    for words in commands(page)
+]
+
+
+def links(page: Path) -> Iterator[str]:
+    """Targets of a page's links to files of the repository."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" not in target:
+            yield target
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_commands_parse_and_recipes_take_their_overrides(words: list[str]) -> None:
+    command: Any = get_command(app)
+    words = list(words)
+    while words and words[0] in getattr(command, "commands", ()):
+        command = command.commands[words.pop(0)]
+    context = command.make_context("graphhand", words)
+    config = context.params.get("config")
+    if config is not None and (REPOSITORY / config).is_file():
+        overrides = [word for word in context.params.get("overrides") or () if not word.startswith("$")]
+        load_config(REPOSITORY / config, overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_scripts_that_a_page_names_exist(page: Path) -> None:
+    for script in re.findall(r"python ((?:research|benchmarks|examples|tests)/\S+?\.py)", page.read_text("utf-8")):
+        assert (REPOSITORY / script).is_file(), script
+
+
+def test_the_table_of_joints_lists_the_joints() -> None:
+    rows = re.findall(r"\| (\d+) \| `(\w+)` ", (DOCS / "conventions.md").read_text("utf-8"))
+    assert {int(number): name for number, name in rows} == dict(enumerate(JOINT_NAMES))
+
+
+def test_the_table_of_defaults_has_the_values_of_the_code() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", (DOCS / "conventions.md").read_text("utf-8"), re.M)
+    assert {name: float(value) for name, value in rows} == DEFAULTS
