@@ -1,8 +1,7 @@
-"""Data sets, backbones and losses of other installed packages, by the names these register as entry points.
+"""Data sets, backbones and losses of other installed packages, registered as entry points.
 
-Python's entry points (``importlib.metadata``): a package lists in its ``pyproject.toml`` which of its classes stands
-for which name. A name from a recipe or a checkpoint is looked up in these lists and nowhere else, so a file can bring
-no code with it: what runs was installed by the user.
+A package lists in its ``pyproject.toml`` which class has which name (``importlib.metadata``). A name in a recipe or a
+checkpoint is looked up among the built-in names and these lists alone, so a file cannot bring code with it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ LOSSES: Group = "graphhand.losses"
 
 
 def registered(group: Group) -> dict[str, list[EntryPoint]]:
-    """What packages register, by name; reads their lists and imports none of them."""
+    """Entry points of a group by name. No package is imported."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, package_of(entry))):
         found.setdefault(entry.name, []).append(entry)
@@ -28,7 +27,7 @@ def registered(group: Group) -> dict[str, list[EntryPoint]]:
 
 
 def find(group: Group, name: str) -> EntryPoint | None:
-    """The one entry of a name that is not built in, not yet imported; None where no package registers it.
+    """The entry point of a name that is not built in, not imported yet; None if no package registers it.
 
     Raises:
         InputError: several packages register the name.
@@ -40,19 +39,19 @@ def find(group: Group, name: str) -> EntryPoint | None:
 
 
 def load(entry: EntryPoint) -> Any:
-    """What an entry stands for; imports its package.
+    """Imports the object of an entry point.
 
     Raises:
-        InputError: the package does not import, whatever the reason, or has no such object.
+        InputError: the package does not import, or has no such object.
     """
     try:
         return entry.load()
-    except Exception as error:  # foreign code may raise anything; the cause stays attached for its author
+    except Exception as error:  # foreign code may raise anything
         raise fault(entry, f"does not import ({in_one_line(error)})") from error
 
 
 def fault(entry: EntryPoint, problem: str) -> InputError:
-    """The error of an entry that cannot be used."""
+    """The error for an entry point that cannot be used."""
     return InputError(
         package_of(entry),
         f"{entry.group} {entry.name!r} ({entry.value}) {problem}",
@@ -61,7 +60,7 @@ def fault(entry: EntryPoint, problem: str) -> InputError:
 
 
 def shadowed(group: Group, builtin: Collection[str]) -> list[InputError]:
-    """An error for each entry whose name is taken: by what is built in, which wins, or by another package."""
+    """An error for each entry point whose name is built in, which wins, or is registered by several packages."""
     errors = []
     for name, entries in registered(group).items():
         if name in builtin:
@@ -72,7 +71,7 @@ def shadowed(group: Group, builtin: Collection[str]) -> list[InputError]:
 
 
 def _both(entries: Sequence[EntryPoint]) -> InputError:
-    """The error of a name that several packages register."""
+    """The error for a name that several packages register."""
     owners = " and ".join(package_of(entry) for entry in entries)
     return InputError(
         f"{entries[0].group} {entries[0].name!r}", f"{owners} both register this name", "uninstall one of them"
@@ -80,10 +79,10 @@ def _both(entries: Sequence[EntryPoint]) -> InputError:
 
 
 def package_of(entry: EntryPoint) -> str:
-    """Name and version of the package that registers an entry."""
+    """Name and version of the package of an entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an unnamed package"
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception's kind and text."""
+    """Type and text of an exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
