@@ -115,13 +115,13 @@ def main() -> int:
     print(f"{options.count} images of each kind; milliseconds are means\n")
     columns = ("found without", "with search", "ms without", "ms with", "score > 0.5")
     print(f"{'hand / longer side':20}" + "".join(f"{column:>15}" for column in columns))
-    limits = {"without": math.inf, "with": search.SEARCHED_ABOVE}
+    limits = {"without": math.inf, "with": search.SEARCH_UNCERTAINTY}
     for share in (*SHARES, 0.0):
         found, seconds, sure = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0.0), 0
         for ground, (photo, joints) in zip(grounds, drawn):
             image, box = laid_over(ground, photo, joints, share, rng) if share else (ground, np.array([0, 0, 1, 1]))
             for name, limit in limits.items():
-                search.SEARCHED_ABOVE = limit
+                search.SEARCH_UNCERTAINTY = limit
                 start = time.perf_counter()
                 (hand,) = find(image)
                 seconds[name] += time.perf_counter() - start

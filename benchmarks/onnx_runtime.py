@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
 import onnxruntime
 import torch
-from torch import nn
 
-from graphhand.inference import HandPoseEstimator
+from graphhand.inference.runtime import OnnxNetwork
 from graphhand.models import load_generator
+from graphhand.models.checkpoint import fuse_conv_bn
 from graphhand.timing import Quartiles, interleaved
 
 
@@ -34,10 +35,13 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     # Two as the estimator runs them: in torch batch normalisation is folded into convolutions.
     trained, _ = load_generator(options.weights)
-    networks: dict[str, nn.Module] = {
+    exported = OnnxNetwork(options.exported)
+    networks: dict[str, Callable[..., object]] = {
         "torch, unfolded": trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        "torch": HandPoseEstimator(options.weights, "cpu").generator,
-        "ONNX Runtime": HandPoseEstimator(options.exported, "cpu").generator,
+        "torch": fuse_conv_bn(load_generator(options.weights)[0]).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        "ONNX Runtime": lambda image, K, camera_known: exported.run(
+            image.contiguous().numpy(), K.numpy(), camera_known.numpy()
+        ),
     }
     size = trained.config.image_size
     print(

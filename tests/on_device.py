@@ -197,7 +197,7 @@ def test_photos_are_looked_at_on_the_device(device: torch.device, monkeypatch: p
     drawn = RenderEngine(RenderConfig(image_size=160, seed=5, upright=1.0)).render([0])
     photo = drawn.image_uint8[0].numpy()
     here = HandPoseEstimator("fast")
-    monkeypatch.setattr(HandPoseEstimator, "_pass", outside_inference_mode(HandPoseEstimator._pass))
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # see outside_inference_mode
     there = HandPoseEstimator("fast", device=device)
     asked: list[dict[str, Any]] = [
         {},

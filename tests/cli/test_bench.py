@@ -96,7 +96,7 @@ def test_hooks_are_gone_after_timing(weights):
     from graphhand.inference.benchmark import _Stopwatch
 
     estimator = HandPoseEstimator(weights, "cpu")
-    stopwatch = _Stopwatch(estimator, estimator.generator)
+    stopwatch = _Stopwatch(estimator, estimator.network.generator)
     stopwatch.remove()
     estimator((torch.rand(40, 60, 3) * 255).byte().numpy())
     assert stopwatch.marks == []

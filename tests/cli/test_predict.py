@@ -24,6 +24,7 @@ from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.export.tables import COLUMNS
 from graphhand.inference import HandPoseEstimator
+from graphhand.inference.options import TrackOptions
 from graphhand.io import Video, read_image, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.generator import Generator
@@ -530,8 +531,8 @@ def interrupted(weights: Path, video: Path, camera: int | None, target: Path) ->
         if prediction.frame == 4:
             raise KeyboardInterrupt
 
-    how: dict[str, Any] = {"whole_image": True}
-    return predict_video(HandPoseEstimator(weights), video, camera, how, target, emit, lambda _: None, lambda: None)
+    options = TrackOptions(whole_image=True)
+    return predict_video(HandPoseEstimator(weights), video, camera, options, target, emit, lambda _: None, lambda: None)
 
 
 def test_an_interrupted_video_keeps_what_is_drawn(

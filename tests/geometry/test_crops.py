@@ -10,6 +10,7 @@ import torch
 from graphhand.geometry import (
     CROP_MARGIN,
     HandCrop,
+    box_meets_image,
     crop_box,
     crops,
     flip_intrinsics,
@@ -227,3 +228,10 @@ def test_the_whole_image_is_cropped_by_the_smallest_square_around_it(width, heig
 def test_empty_boxes_are_refused(box):
     with pytest.raises(ValueError, match="box"):
         HandCrop.of_box(K, box, 64)
+
+
+def test_a_box_meets_the_image_up_to_its_edge() -> None:
+    assert box_meets_image([-9, -9, 9, 9], 320, 240)
+    assert box_meets_image([319, 239, 5, 5], 320, 240)
+    for box in ([-10, 0, 9, 9], [0, -10, 9, 9], [320, 0, 9, 9], [0, 240, 9, 9]):
+        assert not box_meets_image(box, 320, 240)

@@ -82,7 +82,7 @@ class Oracle(nn.Module):
             joints_cam_m=joints_cam_m,
             joints_px=joints_px,
             handedness_logit=logit,
-            spread=None,
+            uncertainty=None,
         )
 
     def _answer(self, crop: np.ndarray, K_crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,27 +103,27 @@ class Oracle(nn.Module):
 
 
 class ShortSighted(nn.Module):
-    """Finds the white square of a black image, but only where it is a quarter of the crop wide; and says how surely.
+    """Finds the white square of a black image, but only where it is a quarter of the crop wide.
 
-    Else it puts everything into the crop's middle. Of sides it knows nothing.
+    Else it puts the joints into the crop's middle, with the uncertainty ``unsure``. Of sides it knows nothing.
     """
 
     def __init__(self, unsure: float | None = 0.4) -> None:
         super().__init__()
         self.config = SimpleNamespace(image_size=64, crop_margin=CROP_MARGIN)
         self.unsure = unsure
-        self.looks: list[int] = []
+        self.batches: list[int] = []
 
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
-        self.looks.append(len(image))
-        found, spread = zip(*(self._find(photo.numpy()) for photo in image.mean(1)))
+        self.batches.append(len(image))
+        found, uncertainty = zip(*(self._find(photo.numpy()) for photo in image.mean(1)))
         joints = torch.zeros(len(image), 21, 3)
         return SimpleNamespace(
             joints_m=joints,
             joints_cam_m=joints + 1.0,
             joints_px=torch.tensor(np.stack(found), dtype=torch.float32),
             handedness_logit=torch.zeros(len(image)),
-            spread=None if self.unsure is None else torch.tensor(spread),
+            uncertainty=None if self.unsure is None else torch.tensor(uncertainty),
         )
 
     def _find(self, image: np.ndarray) -> tuple[np.ndarray, float | None]:

@@ -1,8 +1,11 @@
-"""Between a photo and the network's crop nothing is lost: not the side, not the turn, not half a pixel."""
+"""From an image to the network's crop and back: side, rotation and pixels are kept."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +19,7 @@ from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.crops import MIN_RECROP_RATIO, CropView, Estimate
-from graphhand.inference.estimator import MAX_RECROPS
+from graphhand.inference.detection import MAX_RECROPS
 from graphhand.io import Photo, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.config import GeneratorConfig
@@ -115,7 +118,7 @@ class Pixels(nn.Module):
             joints_cam_m=joints + wrist[:, None],
             joints_px=(size - 1) / 2 + out[:, 63:105].reshape(-1, 21, 2) * size / 3,
             handedness_logit=out[:, 108],
-            spread=None,
+            uncertainty=None,
         )
 
 
@@ -197,7 +200,7 @@ def test_both_sides_of_all_images_share_a_batch(
     assert oracle.batches == [6]
 
 
-def test_looking_closer_stops_when_the_crop_settles(
+def test_recropping_stops_when_the_crop_settles(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
 ) -> None:
     scene = make_scene(0, width=640, height=480)
@@ -207,25 +210,29 @@ def test_looking_closer_stops_when_the_crop_settles(
 
 
 @pytest.mark.parametrize("margin", [1.4, 2.5])
-def test_crops_have_the_margin_of_the_training(tmp_path: Path, margin: float) -> None:
+def test_crops_have_the_margin_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, margin: float) -> None:
     config = GeneratorConfig(
         image_size=32, backbone={"name": "resnet18", "width": 8}, refinement=None, crop_margin=margin
     )
     folder = save_generator(tmp_path / "net", Generator(config))
     estimator = HandPoseEstimator(folder)
     assert estimator.model == "net"
-    network = Pixels(crop_margin=margin)
-    expected = HandPoseEstimator.from_generator(network, "pixels")
-    estimator.generator, estimator.image_size = network, 64
-    for where in ({"box": [60, 40, 40, 40]}, {}):
-        one, two = (e(noise_image(0), **where)[0] for e in (estimator, expected))
-        np.testing.assert_array_equal(one.joints_px, two.joints_px)
-    if margin == 2.5:
-        other = HandPoseEstimator.from_generator(Pixels(), "pixels")
-        assert not np.allclose(other(noise_image(0), box=[60, 40, 40, 40])[0].joints_px, two.joints_px, atol=1)
+    assert estimator.crops.margin == margin
+    views: list[CropView] = []
+    estimate = estimator.crops.estimate
+    monkeypatch.setattr(estimator.crops, "estimate", lambda given: views.extend(given) or estimate(given))
+    estimator(noise_image(0), box=[60, 40, 40, 30])
+    assert len(views) == 2
+    for view in views:
+        np.testing.assert_allclose(view.box, [80 - 20 * margin, 55 - 20 * margin, 40 * margin, 40 * margin])
+    joints_px = np.random.default_rng(0).uniform([60, 40], [100, 80], (21, 2))
+    extent = np.ptp(joints_px, axis=0).max()
+    whole = replace(views[0], box=np.array([-0.5, -20.5, 160.0, 160.0]))
+    recrop = Estimate(whole, 0.0, joints_px, np.zeros((21, 3)), np.zeros((21, 3))).recrop(estimator.crops.margin)
+    assert recrop.box[2] == pytest.approx(max(extent * margin, MIN_RECROP_RATIO * 160))
 
 
-def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
+def test_recropping_is_bounded_and_survives_a_useless_network() -> None:
     class Wandering(Pixels):
         def __init__(self, answer: float) -> None:
             super().__init__()
@@ -243,7 +250,7 @@ def test_looking_closer_is_bounded_and_survives_a_useless_network() -> None:
         assert len(hands) == 1
         assert network.calls <= 1 + MAX_RECROPS
         if answer != 0:
-            assert network.calls == 1  # nonsense is not zoomed into
+            assert network.calls == 1  # nonsense is not recropped
 
 
 def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
@@ -259,15 +266,16 @@ def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"box": [0, 0, 10, 10], "whole_image": True}, "exclude"),
-        ({"box": [0, 0, 0, 10]}, "positive"),
+        ({"box": [0, 0, 10, 10], "whole_image": True}, "box contradicts whole_image"),
+        ({"box": [0, 0, 0, 10]}, "box: has no width or height"),
         ({"box": [0, 0, 10]}, "x, y, width, height"),
         ({"box": [160, 0, 10, 10]}, "outside"),
         ({"box": [0, float("nan"), 10, 10]}, "finite"),
-        ({"side": "both"}, "side is"),
-        ({"focal_px": 500, "fov_deg": 60}, "exclude"),
-        ({"fov_deg": 180}, "field of view"),
-        ({"focal_px": -3}, "positive"),
+        ({"side": "both"}, "side: input should be"),
+        ({"focal_px": 500, "fov_deg": 60}, "focal_px contradicts fov_deg"),
+        ({"K": np.eye(3), "fov_deg": 60}, "K contradicts fov_deg"),
+        ({"fov_deg": 180}, "fov_deg: input should be less"),
+        ({"focal_px": -3}, "focal_px: input should be greater"),
         ({"K": np.eye(2)}, "matrix"),
         ({"K": [[500, 3, 80], [0, 500, 60], [0, 0, 1]]}, "skew"),
     ],
@@ -298,8 +306,16 @@ def test_an_unreadable_file_and_a_missing_device_are_input_errors(tmp_path: Path
 def test_joints_found_too_close_together_do_not_draw_the_crop_in():
     image = np.zeros((100, 100, 3), np.uint8)
     joints_px = 50 + 8 * np.random.default_rng(0).random((21, 2))
-    look = CropView(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
-    closer = Estimate(look, 0.0, joints_px, np.zeros((21, 3)), np.zeros(3)).closer(CROP_MARGIN)
-    assert closer.box[2] == closer.box[3] == MIN_RECROP_RATIO * 100
+    view = CropView(image, None, "right", np.array([-0.5, -0.5, 100.0, 100.0]))
+    recrop = Estimate(view, 0.0, joints_px, np.zeros((21, 3)), np.zeros((21, 3))).recrop(CROP_MARGIN)
+    assert recrop.box[2] == recrop.box[3] == MIN_RECROP_RATIO * 100
     middle = (joints_px.min(0) + joints_px.max(0)) / 2
-    np.testing.assert_allclose(closer.box[:2] + closer.box[2:] / 2, middle, atol=1e-9)
+    np.testing.assert_allclose(recrop.box[:2] + recrop.box[2:] / 2, middle, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "module", ["graphhand.inference", "graphhand.web", "graphhand.cli.predict", "graphhand.visualize"]
+)
+def test_prediction_imports_torch_only_to_run_it(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""A hand is followed through a video without a new search, keeps its side, and is found again when lost."""
+"""A hand is tracked through a video without a new search, keeps its side, and is found again when lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import search_boxes
-from graphhand.inference.estimator import MAX_RECROPS
+from graphhand.inference.detection import MAX_RECROPS
 from graphhand.inference.tracking import LIVE_PORTIONS
 
 RATE_HZ = 30.0
@@ -28,17 +28,17 @@ def middle(hand: Any) -> np.ndarray:
     return np.asarray(hand.box_px[:2] + hand.box_px[2:] / 2)
 
 
-def test_a_moving_hand_is_followed_in_one_look_a_frame(short_sighted: Any, draw_square: Any) -> None:
+def test_a_moving_hand_is_tracked_with_one_batch_a_frame(short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     places = [(40 + 9 * k, 30 + 7 * k) for k in range(40)]
     hands = track(network, [draw_square(x, y, 80) for x, y in places], smooth=False)
     for (x, y), hand in zip(places, hands):
         np.testing.assert_allclose(middle(hand), [x + 39.5, y + 39.5], atol=8)
-    assert network.looks[-39:] == [2] * 39
+    assert network.batches[-39:] == [2] * 39
 
 
 @pytest.mark.parametrize("smooth", [True, False])
-def test_a_hand_that_jumped_is_found_anew_and_not_smeared_over(
+def test_a_hand_that_jumped_is_found_again_without_smoothing_over_the_jump(
     short_sighted: Any, draw_square: Any, smooth: bool
 ) -> None:
     network = short_sighted()
@@ -57,9 +57,9 @@ def test_with_a_live_camera_a_search_is_spread_over_frames(
         network, crops = short_sighted(), []
         tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), live=live)
         for k in range(LIVE_PORTIONS + 1):
-            before = sum(network.looks)
+            before = sum(network.batches)
             (hand,) = tracker(image, k / RATE_HZ)
-            crops.append(sum(network.looks) - before)
+            crops.append(sum(network.batches) - before)
         np.testing.assert_allclose(middle(hand), [corner[0] + 39.5, corner[1] + 39.5], atol=12)
         most[live] = max(crops)
     assert most[True] <= most[False] / 2
@@ -70,13 +70,13 @@ def test_a_divided_search_leaves_no_window_out(
 ) -> None:
     estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
     searched: dict[bool, set[bytes]] = {False: set(), True: set()}
-    look = estimator.look
+    estimate = estimator.crops.estimate
 
-    def unsure(groups: Any) -> Any:
-        searched[live] |= {one.box.tobytes() for group in groups for one in group}
-        return [[replace(e, spread=0.5) for e in group] for group in look(groups)]
+    def unsure(views: Any) -> Any:
+        searched[live] |= {view.box.tobytes() for view in views}
+        return [replace(e, uncertainty=0.5) for e in estimate(views)]
 
-    monkeypatch.setattr(estimator, "look", unsure)
+    monkeypatch.setattr(estimator.crops, "estimate", unsure)
     for live, frames in ((False, 1), (True, LIVE_PORTIONS)):
         tracker = HandTracker(estimator, live=live)
         for k in range(frames):
@@ -93,8 +93,8 @@ def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: An
             self.rng = np.random.default_rng(0)
 
         def _find(self, image: np.ndarray) -> tuple[np.ndarray, float | None]:
-            joints, spread = super()._find(image)
-            return joints + self.rng.normal(size=joints.shape), spread
+            joints, uncertainty = super()._find(image)
+            return joints + self.rng.normal(size=joints.shape), uncertainty
 
     frames = [draw_square(200, 150, 160)] * 60
     raw, calm = (
@@ -119,7 +119,7 @@ def test_single_frames_do_not_change_the_side(short_sighted: Any, draw_square: A
 
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
-            wrong = len(self.looks) % wrong_every == 0
+            wrong = len(self.batches) % wrong_every == 0
             output.handedness_logit = torch.tensor([1.0, -1.0] if wrong else [-1.0, 1.0])  # as a right, as a left hand
             return output
 
@@ -131,7 +131,7 @@ def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: 
     class Turning(short_sighted):  # type: ignore[misc, valid-type]
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
-            output.handedness_logit = torch.tensor([1.0, -1.0]) * (1 if len(self.looks) < 60 else -1)
+            output.handedness_logit = torch.tensor([1.0, -1.0]) * (1 if len(self.batches) < 60 else -1)
             return output
 
     hands = track(Turning(), [draw_square(200, 150, 160)] * 120)
@@ -139,20 +139,20 @@ def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: 
     assert hands[-1].side == "left"
 
 
-def test_once_agreed_one_side_is_looked_at_until_it_is_doubted(
+def test_one_side_is_cropped_once_agreed_until_it_is_doubted(
     short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
-    looked: list[set[str]] = []
-    look = estimator.look
+    estimated: list[set[str]] = []
+    estimate = estimator.crops.estimate
 
-    def sure(groups: Any) -> Any:
+    def sure(views: Any) -> Any:
         """Of a right hand in the first 40 frames, of a left one in those after."""
-        looked.append({one.side for group in groups for one in group})
+        estimated.append({view.side for view in views})
         truth = "right" if len(sides) < 40 else "left"
-        return [[replace(e, handedness_logit=4.0 if e.look.side == truth else -4.0) for e in g] for g in look(groups)]
+        return [replace(e, handedness_logit=4.0 if e.view.side == truth else -4.0) for e in estimate(views)]
 
-    monkeypatch.setattr(estimator, "look", sure)
+    monkeypatch.setattr(estimator.crops, "estimate", sure)
     tracker = HandTracker(estimator)
     sides: list[str] = []
     for k in range(120):
@@ -161,9 +161,9 @@ def test_once_agreed_one_side_is_looked_at_until_it_is_doubted(
     changed = sides.index("left")
     assert sides == ["right"] * changed + ["left"] * (120 - changed)
     assert 40 < changed < 70
-    frames = looked[-119:]  # one look each after the first
+    frames = estimated[-119:]  # one batch each after the first
     assert frames[20:39] == [{"right"}] * 19
-    assert frames[changed - 2 : changed] == [{"left", "right"}] * 2  # both are asked before the other is taken
+    assert frames[changed - 2 : changed] == [{"left", "right"}] * 2  # both are cropped before the other is taken
     assert frames[-30:] == [{"left"}] * 30
 
 
@@ -172,20 +172,20 @@ def test_a_given_side_is_kept(short_sighted: Any, draw_square: Any, side: Any) -
     network = short_sighted()
     hands = track(network, [draw_square(200, 150, 160)] * 3, side=side)
     assert {hand.side for hand in hands} == {side}
-    assert network.looks[-2:] == [1, 1]
+    assert network.batches[-2:] == [1, 1]
 
 
-def test_a_given_box_is_where_the_first_frame_is_looked_at(short_sighted: Any, draw_square: Any) -> None:
+def test_a_given_box_is_the_first_frames_crop(short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     hands = track(network, [draw_square(40, 40, 80), draw_square(44, 40, 80)], box=[35, 35, 90, 90])
-    assert network.looks == [2, 2]
+    assert network.batches == [2, 2]
     np.testing.assert_allclose(middle(hands[-1]), [83.5, 79.5], atol=8)
 
 
 def test_frames_already_cut_to_the_hand_are_not_searched(short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     track(network, [draw_square(40 * k, 40, 60) for k in range(4)], whole_image=True)
-    assert network.looks == [2] * 4
+    assert network.batches == [2] * 4
 
 
 def test_frames_without_a_hand_have_none_and_the_hand_comes_back(short_sighted: Any, draw_square: Any) -> None:
@@ -199,7 +199,7 @@ def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, 
     class Stumbling(short_sighted):  # type: ignore[misc, valid-type]
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
-            if len(self.looks) == 4 + MAX_RECROPS:
+            if len(self.batches) == 4 + MAX_RECROPS:
                 output.joints_cam_m = output.joints_cam_m * np.nan
             return output
 
@@ -253,23 +253,23 @@ def test_without_hands_there_are_none(each_square: Any, draw_square: Any) -> Non
     assert follow(each_square(), [draw_square(0, 0, 0)] * 3) == [{}] * 3
 
 
-def test_two_that_become_one_are_one(each_square: Any, draw_square: Any) -> None:
+def test_two_tracks_that_become_one_hand_are_one(each_square: Any, draw_square: Any) -> None:
     frames = [both(draw_square, (40 + 5 * k, 200), (400, 200)) for k in range(73)]
     seen = follow(each_square(), frames)
     assert len(seen[0]) == 2
     assert len(seen[-1]) == 1
 
 
-def test_further_hands_are_searched_from_time_to_time_alone(each_square: Any, draw_square: Any) -> None:
+def test_further_hands_are_searched_once_an_interval(each_square: Any, draw_square: Any) -> None:
     network = each_square()
     follow(network, [draw_square(200, 150, 160)] * 30)
-    assert network.looks[-29:] == [2] * 29
+    assert network.batches[-29:] == [2] * 29
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"box": [0, 0, 9, 9], "whole_image": True}, "exclude"),
+        ({"box": [0, 0, 9, 9], "whole_image": True}, "box contradicts whole_image"),
         ({"side": "both"}, "side"),
         ({"min_score": 2}, "min_score"),
     ],

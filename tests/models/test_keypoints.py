@@ -70,26 +70,26 @@ def test_detail_adds_nothing_until_it_is_trained_and_then_moves_a_joint_within_a
 
 
 @pytest.mark.parametrize("stride", [4, 8])
-def test_spread_is_the_share_of_the_cells_that_heatmaps_leave_open(stride):
+def test_uncertainty_is_the_share_of_the_cells_that_heatmaps_leave_open(stride):
     maps = _maps()
     head = _head_that_passes_the_fine_map(stride)
-    torch.testing.assert_close(head(*maps).spread, torch.ones(1))
+    torch.testing.assert_close(head(*maps).uncertainty, torch.ones(1))
     maps[1][0, 0, :, :4] = 1.0
     expected = pytest.approx(7 / 16 if stride == 4 else 0.5, abs=1e-4)  # enlarged, the border column falls off
-    assert float(head(*maps).spread.detach()) == expected
+    assert float(head(*maps).uncertainty.detach()) == expected
 
 
-def test_spread_of_a_batch_is_that_of_its_rows_and_falls_as_heatmaps_sharpen():
+def test_uncertainty_of_a_batch_is_that_of_its_rows_and_falls_as_heatmaps_sharpen():
     heatmaps = torch.randn(3, 21, 6, 5, generator=torch.Generator().manual_seed(0))
     keypoints = Keypoints(torch.zeros(3, 21, 2), torch.zeros(3, 21), heatmaps, torch.zeros(3, WIDTH, 6, 5))
     rows = [
         Keypoints(torch.zeros(1, 21, 2), torch.zeros(1, 21), row[None], torch.zeros(1, WIDTH, 6, 5)) for row in heatmaps
     ]
-    torch.testing.assert_close(keypoints.spread, torch.cat([row.spread for row in rows]))
+    torch.testing.assert_close(keypoints.uncertainty, torch.cat([row.uncertainty for row in rows]))
     sharper = Keypoints(keypoints.positions, keypoints.depths, 3 * heatmaps, keypoints.features)
     one_cell = Keypoints(keypoints.positions, keypoints.depths, 1e4 * heatmaps, keypoints.features)
-    assert (sharper.spread < keypoints.spread).all()
-    torch.testing.assert_close(one_cell.spread, torch.full((3,), 1 / 30))
+    assert (sharper.uncertainty < keypoints.uncertainty).all()
+    torch.testing.assert_close(one_cell.uncertainty, torch.full((3,), 1 / 30))
 
 
 @pytest.mark.parametrize("stride", [4, 8])

@@ -195,5 +195,5 @@ def test_a_run_learns_to_tell_images_without_hands(tmp_path, write_hands):
     with torch.inference_mode():
         output = trainer.generator.eval()(images, K, refine=False)
     assert output.handedness_logit[0] < 0 < output.handedness_logit[1]
-    assert output.spread[0] > 0.95
-    assert output.spread[1] < 0.85
+    assert output.uncertainty[0] > 0.95
+    assert output.uncertainty[1] < 0.85

@@ -17,7 +17,7 @@ import typer
 from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.inference.options import Box, PredictOptions
+from graphhand.inference.options import Box, TrackOptions, require_box_inside
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -59,9 +59,7 @@ def predict(
     ] = None,
     whole_image: Annotated[
         bool,
-        typer.Option(
-            "--whole-image", help="CropView once at the whole photo or frame: for those already cut to one hand."
-        ),
+        typer.Option("--whole-image", help="Crop the whole photo or frame once: for those already cut to one hand."),
     ] = False,
     side: Annotated[
         Literal["left", "right", "auto"], typer.Option(help="The hand's side; auto keeps the likelier.")
@@ -114,9 +112,9 @@ def predict(
       graphhand predict 0 --json -
     """
     boxes = _parse_boxes(box or [])
-    switches = _switches(
+    options = _options(
         side=side, box=boxes[0] if boxes else None, whole_image=whole_image, focal=focal, fov=fov,
-        max_hands=max_hands, min_score=min_score,
+        max_hands=max_hands, min_score=min_score, smooth=smooth,
     )  # fmt: skip
     jobs = _jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
@@ -148,7 +146,7 @@ def predict(
                 for row in csv_rows(prediction):
                     write_row(row)
 
-        for problem, summary in _outcomes(estimator, jobs, boxes, switches, smooth, targets, emit, bar):
+        for problem, summary in _outcomes(estimator, jobs, boxes, options, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
@@ -176,12 +174,12 @@ class _Job:
 
 
 def _parse_boxes(texts: list[str]) -> list[Box]:
-    return [box for text in texts if (box := _switches(box=text).box) is not None]
+    return [box for text in texts if (box := _options(box=text).box) is not None]
 
 
-def _switches(**given: Any) -> PredictOptions:
+def _options(**given: Any) -> TrackOptions:
     """What was said of the images; refuses contradictions by the options' names."""
-    return PredictOptions.of(given, lambda name: f"--{name.replace('_', '-')}")
+    return TrackOptions.of_texts(given, lambda name: f"--{name.replace('_', '-')}")
 
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
@@ -246,8 +244,7 @@ def _outcomes(
     estimator: HandPoseEstimator,
     jobs: list[_Job],
     boxes: list[Box],
-    switches: PredictOptions,
-    smooth: bool,
+    options: TrackOptions,
     targets: dict[int, Path],
     emit: Callable[[Prediction], None],
     bar: _Bar,
@@ -255,13 +252,12 @@ def _outcomes(
     """For every job, in order, what went wrong, or None, and what was found; each in one line."""
     for are_videos, some in groupby(jobs, key=lambda job: job.is_video):
         if are_videos:
-            of_video = switches.arguments() | {"smooth": smooth}
             for job in some:
                 target = targets.get(job.index)
-                yield predict_video(estimator, job.path, job.camera, of_video, target, emit, bar.expect, bar.advance)
+                yield predict_video(estimator, job.path, job.camera, options, target, emit, bar.expect, bar.advance)
                 bar.advance()
         else:
-            for job, prediction in _predictions(estimator, list(some), boxes, switches):
+            for job, prediction in _predictions(estimator, list(some), boxes, options):
                 problem = prediction.error or _draw(job, prediction, targets.get(job.index))
                 emit(prediction)
                 bar.advance()
@@ -269,23 +265,23 @@ def _outcomes(
 
 
 def _predictions(
-    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], switches: PredictOptions
+    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], options: TrackOptions
 ) -> Iterator[tuple[_Job, Prediction]]:
     """Every job once, in order, with what was found or why not."""
     from graphhand.io import Photo
     from graphhand.types import Prediction
 
-    how = switches.arguments()
-    del how["box"]  # boxes hold it
-    looks = max(1, len(boxes))  # at each photo
+    arguments = options.arguments()
+    del arguments["box"], arguments["smooth"]  # boxes hold all of them; photos are not smoothed
+    crops = max(1, len(boxes))  # of each photo
     for portion in _portions(jobs, boxes):
-        images = [job.photo for job in portion if isinstance(job.photo, Photo) for _ in range(looks)]
-        places = boxes * (len(images) // looks) if boxes else None
-        found = iter(estimator.predict_many(images, boxes=places, **how))
+        images = [job.photo for job in portion if isinstance(job.photo, Photo) for _ in range(crops)]
+        places = boxes * (len(images) // crops) if boxes else None
+        found = iter(estimator.predict_many(images, boxes=places, **arguments))
         for job in portion:
             if isinstance(job.photo, Photo):
                 height, width = job.photo.image.shape[:2]
-                hands = tuple(hand for _ in range(looks) for hand in next(found))
+                hands = tuple(hand for _ in range(crops) for hand in next(found))
                 yield job, Prediction(str(job.path), width, height, hands, estimator.model)
             else:
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
@@ -293,7 +289,6 @@ def _predictions(
 
 def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
     """The jobs with their images read, a few at a time: enough for a batch, never many large photos in memory."""
-    from graphhand.inference.crops import check_box
     from graphhand.io import read_photo
 
     portion: list[_Job] = []
@@ -304,7 +299,7 @@ def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
                 photo = read_photo(job.path)
                 height, width = photo.image.shape[:2]
                 for box in boxes:
-                    check_box(box, width, height, job.path)
+                    require_box_inside(box, width, height, job.path)
                 job = replace(job, photo=photo)
                 pixels += width * height
             except InputError as error:

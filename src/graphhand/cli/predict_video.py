@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import typer
@@ -16,6 +16,7 @@ from graphhand.errors import InputError
 
 if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator
+    from graphhand.inference.options import TrackOptions
     from graphhand.io import Frame, LiveCamera, Video, VideoWriter
     from graphhand.types import Prediction
 
@@ -27,7 +28,7 @@ def predict_video(
     estimator: HandPoseEstimator,
     path: Path,
     camera: int | None,
-    how: dict[str, Any],
+    options: TrackOptions,
     target: Path | None,
     emit: Callable[[Prediction], None],
     expect: Callable[[int], None],
@@ -39,7 +40,7 @@ def predict_video(
         estimator: the network and what belongs to it.
         path: the video, or the name that stands for the camera's.
         camera: the camera's number, or None for a video.
-        how: arguments of :class:`graphhand.inference.HandTracker`.
+        options: what is known or wanted of the video.
         target: the MP4 file to draw into, or None.
         emit: is given each frame's prediction, and at the end one with an error if not all could be read.
         expect: is told how many frames there may be.
@@ -59,7 +60,7 @@ def predict_video(
         with Video(path) if camera is None else LiveCamera(camera) as video:
             problems: list[str] = []
             expect(video.claimed or 0)
-            found = _through(video, estimator, how, target, emit, advance, problems)
+            found = _through(video, estimator, options, target, emit, advance, problems)
     except InputError as error:
         return failed(str(error))
     if problems:
@@ -70,7 +71,7 @@ def predict_video(
 def _through(
     video: Video | LiveCamera,
     estimator: HandPoseEstimator,
-    how: dict[str, Any],
+    options: TrackOptions,
     target: Path | None,
     emit: Callable[[Prediction], None],
     advance: Callable[[], None],
@@ -78,12 +79,12 @@ def _through(
 ) -> str:
     """All frames that can be read; what was found, in words."""
     from graphhand.inference import HandTracker
-    from graphhand.inference.crops import check_box
+    from graphhand.inference.options import require_box_inside
     from graphhand.types import Prediction
     from graphhand.visualize import draw_result
 
-    tracker = HandTracker(estimator, live=video.live, **how)
-    columns = min(tracker.max_hands, _POSES_DRAWN)
+    tracker = HandTracker(estimator, live=video.live, **options.arguments())
+    columns = min(options.max_hands, _POSES_DRAWN)
     sides: Counter[str] = Counter()
     count = 0
     interrupted: KeyboardInterrupt | None = None
@@ -92,7 +93,7 @@ def _through(
             for frame in _readable(video, problems):
                 height, width = frame.image.shape[:2]
                 if count == 0:
-                    check_box(how.get("box"), width, height, video.path)
+                    require_box_inside(options.box, width, height, video.path)
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
                     drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))

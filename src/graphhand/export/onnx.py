@@ -20,7 +20,7 @@ from graphhand.inference.runtime import (
     INPUTS,
     ONNX_FORMAT,
     OUTPUTS,
-    SPREAD,
+    UNCERTAINTY,
     OnnxConfig,
     OnnxNetwork,
     import_onnx_runtime,
@@ -40,7 +40,7 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
     The graph takes ``image`` (B, 3, S, S) float32 RGB in [0, 1], crops of right hands; ``K`` (B, 3, 3) float32, their
     intrinsics; ``camera_known`` (B,) bool, whether K is more than a guess. It gives ``joints_m`` (B, 21, 3) metres from
     the wrist in the axes of the crop's camera, ``joints_px`` (B, 21, 2) crop pixels, ``joints_cam_m`` (B, 21, 3) metres
-    in the crop's camera, ``handedness_logit`` (B,) log-odds of a right hand, and ``spread`` (B,) where there are
+    in the crop's camera, ``handedness_logit`` (B,) log-odds of a right hand, and ``uncertainty`` (B,) where there are
     heatmaps.
     Its metadata say under ``graphhand-onnx-1`` the name, S, the crop's margin and the joints' names, as JSON.
 
@@ -90,7 +90,7 @@ class _Graph(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
-        self.outputs = OUTPUTS if generator.heatmap_head is None else (*OUTPUTS, SPREAD)
+        self.outputs = OUTPUTS if generator.heatmap_head is None else (*OUTPUTS, UNCERTAINTY)
 
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor) -> tuple[Tensor, ...]:
         output = self.generator(image, K, camera_known=camera_known)
@@ -109,9 +109,9 @@ def _example(size: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
 def _compare(generator: Generator, exported: OnnxNetwork) -> None:
     for rows in (1, 3):
         crops = _example(generator.config.image_size, rows)
-        theirs, ours = exported(*crops), generator(*crops[:2], camera_known=crops[2])
+        theirs, ours = exported.run(*(crop.numpy() for crop in crops)), generator(*crops[:2], camera_known=crops[2])
         for name, most in (("joints_m", MOST_DIFFERENT_M), ("joints_px", MOST_DIFFERENT_PX)):
-            difference = float((getattr(theirs, name) - getattr(ours, name)).abs().max())
+            difference = float((torch.from_numpy(theirs[name]) - getattr(ours, name)).abs().max())
             if not difference <= most:
                 raise GraphHandError(
                     f"ONNX Runtime's {name} differ from torch's by {difference:.2g}: another version of torch, onnx or "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphhand.geometry.crops import CROP_MARGIN, HandCrop, crop_box, square_box, whole_image_box
+from graphhand.geometry.crops import CROP_MARGIN, HandCrop, box_meets_image, crop_box, square_box, whole_image_box
 
 if TYPE_CHECKING:
     from graphhand.geometry.alignment import (
@@ -42,6 +42,7 @@ __all__ = [
     "HandCrop",
     "axis_angle_to_matrix",
     "best_rotation",
+    "box_meets_image",
     "crop_box",
     "fit_translation",
     "fit_weak_perspective",

@@ -200,6 +200,12 @@ def whole_image_box(width: int, height: int, margin: float = 1.0) -> FloatArray:
     return np.array([(width - 1 - side) / 2, (height - 1 - side) / 2, side, side])
 
 
+def box_meets_image(box_px: ArrayLike, width: int, height: int) -> bool:
+    """Whether any of a box (4,) lies in an image."""
+    x, y, w, h = np.asarray(box_px, dtype=np.float64).tolist()
+    return bool(x < width - 0.5 and y < height - 0.5 and x + w > -0.5 and y + h > -0.5)
+
+
 # The rest runs for every example. On 3 x 3 matrices Python's own numbers are several times as fast as arrays.
 
 _Row = tuple[float, float, float]

@@ -94,7 +94,7 @@ def time_prediction(
             processor time is asked for with several threads or a GPU.
     """
     estimator = HandPoseEstimator(weights, device)
-    generator = estimator.generator
+    generator = getattr(estimator.network, "generator", None)
     if not isinstance(generator, Generator):
         raise InputError(weights, "runs as a whole, its parts cannot be timed", "give the weights it was exported from")
     if processor_time:

@@ -1,7 +1,7 @@
 """Finding hands in an image of unknown content: one that is taken to be there, or as many as there are.
 
-The network itself is the detector. It looks at the whole image and at overlapping windows of it, then once more,
-closer, around what it took for hands; its scores decide what is one.
+The network itself is the detector. It is given the whole image and overlapping windows of it, then recrops around
+what it took for hands; its scores decide what is one.
 """
 
 from __future__ import annotations
@@ -12,116 +12,157 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphhand.geometry import whole_image_box
+from graphhand.geometry.crops import whole_image_box
 from graphhand.inference.crops import (
     FINE_WINDOWS,
+    CropEstimator,
     CropView,
     Estimate,
-    Image,
-    crop_views,
+    in_groups,
     intersection_over_smaller,
     most_likely_side,
     recrop_box,
     search_boxes,
 )
-from graphhand.types import Camera, FloatArray, Side
+from graphhand.types import Camera, FloatArray, Image, Side
 
-LookAt = Callable[[Sequence[Sequence[CropView]]], list[list[Estimate]]]
-"""What the network sees in groups of looks, as :meth:`graphhand.inference.HandPoseEstimator.look`."""
+MAX_RECROPS = 1
+"""How often the crop is renewed around the joints just found. More recrops gained nothing on 94 photos."""
 
-SEARCHED_ABOVE = 0.055
-"""Spread of the heatmaps, see :class:`graphhand.models.Keypoints`, above which an image's windows are searched."""
+SIDE_LOGIT_MARGIN = 5.0
+"""Log-odds by which a side is so much likelier in the whole image that the other is not recropped. Of 200 rendered
+hands, left and right, two thirds were decided; recropping both changed the side of none of these."""
+
+SEARCH_UNCERTAINTY = 0.055
+"""Uncertainty of the heatmaps above which an image's windows are searched for one hand."""
 
 CANDIDATES = 4
-"""How many of an image's windows are followed by a closer look; of a part of them, as large a part."""
+"""How many windows of an image are recropped; of a part of them, as large a part."""
 
-SURER = 0.4
-"""What a search found counts if its spread is at most this part of the spread before: parts of a hand look a little
-like hands."""
+MIN_GAIN = 2.5
+"""What a search found counts if it is so many times less uncertain: parts of a hand look a little like hands."""
 
-PERHAPS = 0.3
-"""Spread of the heatmaps in a window up to which what may be one of several hands is looked at more closely. With the
-default weights it is 0.1 at most where a hand is, looked at as of either side, and mostly above 0.3 where none is."""
+MAX_CANDIDATE_UNCERTAINTY = 0.3
+"""Uncertainty in a window up to which what may be one of several hands is recropped. With the default weights it is
+0.1 at most where a hand is, cropped as either side, and mostly above 0.3 where none is."""
 
-WORTH_A_LOOK = 0.1
-"""Score from which on what may be one of several hands is looked at again."""
+MIN_SCORE = 0.1
+"""Score from which on what may be one of several hands is recropped again, and kept."""
 
-SAME_HAND = 0.6
-"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand seen twice; and
-share of a hand's joints, above which they lie in other hands' boxes, that makes it none."""
+NMS_OVERLAP = 0.6
+"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand found twice;
+and share of a hand's joints, above which they lie in other hands' boxes, that makes it none."""
 
-CLOSER_LOOKS = 2
-"""How often each of several candidates is looked at more closely: windows cut hands off, the first look may still."""
+RECROPS_OF_SEVERAL = 2
+"""How often each of several candidates is recropped: windows cut hands off, the first recrop may still."""
+
+
+def locate_hands(
+    crops: CropEstimator,
+    images: Sequence[Image],
+    cameras: Sequence[Camera],
+    sides: Sequence[Side],
+    windows: slice = slice(None),
+) -> list[list[Estimate]]:
+    """Find the one hand of each image, wherever it is.
+
+    The whole image is cropped first, then once more around the joints found. Where that leaves heatmaps uncertain,
+    windows of the image are searched.
+
+    Args:
+        crops: the network.
+        images: (H, W, 3) uint8 RGB.
+        cameras: of each image.
+        sides: those to try.
+        windows: which of an image's windows are searched where it must be searched, to spread a search over the
+            frames of a video.
+
+    Returns:
+        For each image its estimates, one a side; :func:`~graphhand.inference.crops.most_likely_side` chooses.
+    """
+    whole = [whole_image_box(image.shape[1], image.shape[0]) for image in images]
+    views = [CropView(i, camera, side, box) for i, camera, box in zip(images, cameras, whole) for side in sides]
+    found = crops.estimate(views)
+    for _ in range(MAX_RECROPS):
+        likeliest = [most_likely_side(group).handedness_logit for group in in_groups(found, sides) for _ in sides]
+        recrops = {
+            i: view
+            for i, estimate in enumerate(found)
+            if estimate.handedness_logit >= likeliest[i] - SIDE_LOGIT_MARGIN
+            and (view := estimate.recrop(crops.margin)) is not None
+        }
+        for i, estimate in zip(recrops, crops.estimate(list(recrops.values()))):
+            found[i] = estimate
+    return [sliding_window_search(crops, group, windows) for group in in_groups(found, sides)]
 
 
 def sliding_window_search(
-    look: LookAt, group: list[Estimate], margin: float, which: slice = slice(None)
+    crops: CropEstimator, estimates: list[Estimate], windows: slice = slice(None)
 ) -> list[Estimate]:
-    """An image's estimates, one a side; or, where they are unsure, those around a hand found in a window of it.
+    """An image's estimates, one a side; or, where they are uncertain, those around a hand found in a window of it.
+
+    One side is enough for the windows: only networks with heatmaps get here, which tell a hand of the wrong side too.
 
     Args:
-        look: the network.
-        group: what it saw in the whole image.
-        margin: of its crops.
-        which: of the image's windows.
+        crops: the network.
+        estimates: what it found in the whole image.
+        windows: which of the image's windows are searched.
     """
-    spread = most_likely_side(group).spread
-    if not spread > SEARCHED_ABOVE:
-        return group
-    height, width = group[0].look.image.shape[:2]
+    uncertainty = most_likely_side(estimates).uncertainty
+    if not uncertainty > SEARCH_UNCERTAINTY:
+        return estimates
+    whole, sides = estimates[0].view, [estimate.view.side for estimate in estimates]
+    height, width = whole.image.shape[:2]
     boxes = search_boxes(width, height)
-    windows = [[replace(group[0].look, box=box)] for box in boxes[which]]  # one side will do, see several_hands
-    candidates = math.ceil(CANDIDATES * len(windows) / max(1, len(boxes)))
-    seen = sorted((estimate for (estimate,) in look(windows)), key=lambda e: e.spread)
-    places = [recrop_box(e.joints_px, width, height, margin) for e in seen[:candidates]]
-    closer = [[replace(e.look, box=box) for e in group] for box in places if box is not None]
-    surer = [found for found in look(closer) if _least_spread(found) <= SURER * spread]
-    return min(surer, key=_least_spread, default=group)
+    searched = boxes[windows]
+    candidates = math.ceil(CANDIDATES * len(searched) / max(1, len(boxes)))
+    found = sorted(crops.estimate([replace(whole, box=box) for box in searched]), key=lambda e: e.uncertainty)
+    recrops = [box for e in found[:candidates] if (box := e.next_box(crops.margin)) is not None]
+    groups = crops.estimate_sides(whole.image, whole.camera, sides, recrops)
+    better = [group for group in groups if MIN_GAIN * _least_uncertainty(group) <= uncertainty]
+    return min(better, key=_least_uncertainty, default=estimates)
 
 
-def several_hands(
-    look: LookAt,
+def find_hands(
+    crops: CropEstimator,
     image: Image,
     camera: Camera,
     sides: Sequence[Side],
-    margin: float,
     limit: int,
-    which: slice = slice(None),
-    besides: Sequence[Estimate] = (),
+    windows: slice = slice(None),
+    known: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """The surest hands of an image, at most ``limit``, surest first, of a score of 0.1 or more.
+    """The best hands of an image, at most ``limit``, best first, of a score of :data:`MIN_SCORE` or more.
 
     Heatmaps tell a hand of the wrong side too, so one side is enough for the windows of a network that has them.
 
     Args:
-        look: the network.
+        crops: the network.
         image: (H, W, 3) uint8 RGB.
         camera: its camera.
         sides: those to try.
-        margin: of the network's crops.
         limit: at least 1.
-        which: of the image's windows.
-        besides: hands that are known already.
+        windows: which of the image's windows are searched.
+        known: hands that are known already.
     """
     height, width = image.shape[:2]
 
-    def seen_in(boxes: Sequence[FloatArray], sides: Sequence[Side]) -> list[Estimate]:
-        found = [most_likely_side(group) for group in look([crop_views(image, camera, sides, box) for box in boxes])]
-        return [e for e in found if next_box(e) is not None and differs_from_all(e, besides)]
+    def found_in(boxes: Sequence[FloatArray], sides: Sequence[Side]) -> list[Estimate]:
+        found = [most_likely_side(group) for group in crops.estimate_sides(image, camera, sides, boxes)]
+        return [e for e in found if e.next_box(crops.margin) is not None and differs_from_all(e, known)]
 
-    def next_box(estimate: Estimate) -> FloatArray | None:
-        return recrop_box(estimate.joints_px, width, height, margin)
-
-    whole = seen_in([whole_image_box(width, height)], sides)
-    has_heatmaps = all(np.isfinite(e.spread) for e in whole)
-    windows = search_boxes(width, height, FINE_WINDOWS)[which]
-    seen = whole + seen_in(windows, sides[:1] if has_heatmaps else sides)
+    whole = found_in([whole_image_box(width, height)], sides)
+    has_heatmaps = all(np.isfinite(e.uncertainty) for e in whole)
+    searched = search_boxes(width, height, FINE_WINDOWS)[windows]
+    found = whole + found_in(searched, sides[:1] if has_heatmaps else sides)
     hands = non_maximum_suppression(
-        (e for e in seen if not e.spread > PERHAPS), lambda e: -e.spread if has_heatmaps else e.score
+        (e for e in found if not e.uncertainty > MAX_CANDIDATE_UNCERTAINTY),
+        lambda e: -e.uncertainty if has_heatmaps else e.score,
     )
-    for _ in range(CLOSER_LOOKS):
-        boxes = [box for hand in hands[: CANDIDATES * limit] if (box := next_box(hand)) is not None]
-        hands = non_maximum_suppression(e for e in seen_in(boxes, sides) if e.score >= WORTH_A_LOOK)
+    for _ in range(RECROPS_OF_SEVERAL):
+        recrops = [recrop_box(e.joints_px, width, height, crops.margin) for e in hands[: CANDIDATES * limit]]
+        recropped = found_in([box for box in recrops if box is not None], sides)
+        hands = non_maximum_suppression(e for e in recropped if e.score >= MIN_SCORE)
     return drop_merged_hands(hands)[:limit]
 
 
@@ -137,20 +178,20 @@ def non_maximum_suppression(
 
 
 def differs_from_all(estimate: Estimate, others: Iterable[Estimate]) -> bool:
-    """Whether an estimate is none of the other hands: no two boxes share :data:`SAME_HAND` of the smaller one."""
-    return all(intersection_over_smaller(estimate.box_px, other.box_px) <= SAME_HAND for other in others)
+    """Whether an estimate is none of the other hands: no two boxes share :data:`NMS_OVERLAP` of the smaller one."""
+    return all(intersection_over_smaller(estimate.box_px, other.box_px) <= NMS_OVERLAP for other in others)
 
 
 def drop_merged_hands(hands: Iterable[Estimate]) -> list[Estimate]:
-    """Hands, surest first, without those made of several surer ones' joints, as a crop that shows two may give."""
+    """Hands, best first, without those made of several better ones' joints, as a crop that shows two may give."""
     kept: list[Estimate] = []
     for hand in hands:
         past = [hand.joints_px - other.box_px[:2] for other in kept]
         taken = [((at >= 0) & (at <= other.box_px[2:])).all(axis=1) for at, other in zip(past, kept)]
-        if not kept or np.any(taken, axis=0).mean() <= SAME_HAND:
+        if not kept or np.any(taken, axis=0).mean() <= NMS_OVERLAP:
             kept.append(hand)
     return kept
 
 
-def _least_spread(group: list[Estimate]) -> float:
-    return min(estimate.spread for estimate in group)
+def _least_uncertainty(group: list[Estimate]) -> float:
+    return min(estimate.uncertainty for estimate in group)

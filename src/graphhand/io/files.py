@@ -16,8 +16,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io
-import yaml
 
 from graphhand.errors import InputError
 
@@ -109,6 +107,8 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputError: it is unreadable or not YAML.
     """
+    import yaml
+
     try:
         with path.open(encoding="utf-8") as file:
             return yaml.safe_load(file)
@@ -122,6 +122,8 @@ def read_mat(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     Raises:
         InputError: it is unreadable, cut short, of version 7.3, or lacks a variable.
     """
+    import scipy.io
+
     try:
         content = scipy.io.loadmat(path, variable_names=list(names) or None)
     except NotImplementedError:

@@ -57,8 +57,8 @@ class NetworkOutput(Protocol):
         """(B,) log-odds that the crop shows a right hand."""
 
     @property
-    def spread(self) -> Tensor | None:
-        """(B,) how little is decided of where the joints are, in (0, 1]; None where the network does not say."""
+    def uncertainty(self) -> Tensor | None:
+        """(B,) share of the crop over which heatmaps leave the joints open, in (0, 1]; None without heatmaps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +170,9 @@ class GeneratorOutput:
         return self.pose_m + self.wrist_cam_m[:, None, :]
 
     @property
-    def spread(self) -> Tensor | None:
-        """How little is decided of where the joints are, ``(B,)`` in (0, 1]: of :class:`Keypoints`, or None."""
-        return None if self.keypoints is None else self.keypoints.spread
+    def uncertainty(self) -> Tensor | None:
+        """Share of the crop ``(B,)`` over which the heatmaps leave the joints open; None without heatmaps."""
+        return None if self.keypoints is None else self.keypoints.uncertainty
 
 
 class Generator(nn.Module):

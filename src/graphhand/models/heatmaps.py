@@ -66,7 +66,7 @@ class Keypoints:
         return self.depths * POSE_UNIT_M
 
     @property
-    def spread(self) -> Tensor:
+    def uncertainty(self) -> Tensor:
         """The share of the crop ``(B,)`` over which a joint may be, by its heatmap: little where a hand is found.
 
         The exponential of the heatmaps' mean entropy, over the number of cells: between one cell's share and 1.
@@ -80,9 +80,9 @@ class Keypoints:
         return (self.positions + 1) * (size / 2) - 0.5
 
     def as_features(self) -> Tensor:
-        """All joints as one vector ``(B, 66)``: shape, then the mean position and the logarithm of the spread."""
-        mean, spread = self._frame()
-        return torch.cat((self._shape(mean, spread).flatten(1), mean, spread.log()), dim=1)
+        """All joints as one vector ``(B, 66)``: shape, then the mean position and the logarithm of their size."""
+        mean, size = self._frame()
+        return torch.cat((self._shape(mean, size).flatten(1), mean, size.log()), dim=1)
 
     def per_joint(self, size: int) -> Tensor:
         """Each joint's own features ``(B, 21, width + 3)``: the map where it was found, and its place in the shape.
@@ -98,9 +98,9 @@ class Keypoints:
         variance = (self.positions - mean[:, None]).square().sum(-1).mean(1, keepdim=True)
         return mean, variance.clamp(min=1e-4).sqrt()
 
-    def _shape(self, mean: Tensor, spread: Tensor) -> Tensor:
-        """``(B, 21, 3)``: positions about their mean in units of their spread, and depths."""
-        about = (self.positions - mean[:, None]) / spread[..., None]
+    def _shape(self, mean: Tensor, size: Tensor) -> Tensor:
+        """``(B, 21, 3)``: positions about their mean in units of their size, and depths."""
+        about = (self.positions - mean[:, None]) / size[..., None]
         return torch.cat((about, self.depths[..., None]), dim=-1)
 
 

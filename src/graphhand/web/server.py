@@ -28,8 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphhand.errors import InputError
 from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.crops import check_box
-from graphhand.inference.options import PredictOptions, TrackingSwitches
+from graphhand.inference.options import PredictOptions, TrackOptions, require_box_inside
 from graphhand.io import decode_image, decode_photo
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.types import Prediction
@@ -90,7 +89,7 @@ class _Service:
         return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
 
     async def predict(self, request: Request) -> Response:
-        switches = PredictOptions.of(_once(request.query_params))
+        options = PredictOptions.of_texts(_once(request.query_params))
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise HTTPException(
                 415, f"{_IMAGE}: comes in a form; send its bytes alone, as curl --data-binary @photo.jpg"
@@ -103,27 +102,27 @@ class _Service:
             async with self._turn:
                 if await request.is_disconnected():
                     raise ClientDisconnect  # nobody waits for the answer
-                prediction = await asyncio.to_thread(self._predicted, data, switches)
+                prediction = await asyncio.to_thread(self._predicted, data, options)
         finally:
             self._waiting -= 1
         return JSONResponse(prediction.to_json())
 
-    def _predicted(self, data: bytes, switches: PredictOptions) -> Prediction:
+    def _predicted(self, data: bytes, options: PredictOptions) -> Prediction:
         photo = decode_photo(data, _IMAGE)
         height, width = photo.image.shape[:2]
-        check_box(switches.box, width, height, _IMAGE)
-        hands = self._estimator(photo, **switches.arguments())
+        require_box_inside(options.box, width, height, _IMAGE)
+        hands = self._estimator(photo, **options.arguments())
         return Prediction(_IMAGE, width, height, tuple(hands), self._estimator.model)
 
     async def track(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            switches = TrackingSwitches.of(_once(socket.query_params))
+            options = TrackOptions.of_texts(_once(socket.query_params))
         except InputError as error:
             await socket.send_json({"error": str(error)})
             await socket.close(1008)
             return
-        tracked = _Tracked(self._estimator, switches)
+        tracked = _Tracked(self._estimator, options)
         try:
             while True:
                 message = await socket.receive()
@@ -140,9 +139,9 @@ class _Service:
 class _Tracked:
     """One client's hand over the images that it sends."""
 
-    def __init__(self, estimator: HandPoseEstimator, switches: TrackingSwitches) -> None:
-        self._model, self._switches = estimator.model, switches
-        self._tracker = HandTracker(estimator, live=True, **switches.arguments())
+    def __init__(self, estimator: HandPoseEstimator, options: TrackOptions) -> None:
+        self._model, self._options = estimator.model, options
+        self._tracker = HandTracker(estimator, live=True, **options.arguments())
         self._count, self._first_s = 0, 0.0
         self._begun = False  # the tracker has taken an image, the first being the one that the box is for
 
@@ -158,7 +157,7 @@ class _Tracked:
             image = decode_image(data, _IMAGE)
             height, width = image.shape[:2]
             if not self._begun:
-                check_box(self._switches.box, width, height, _IMAGE)
+                require_box_inside(self._options.box, width, height, _IMAGE)
             hands = tuple(self._tracker(image, time_s))
             self._begun = True
         except InputError as error:

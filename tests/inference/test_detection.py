@@ -1,4 +1,4 @@
-"""A hand too small to be seen at a look at the whole image is found in a window of it; several are found at once."""
+"""A hand too small for the crop of the whole image is found in a window of it; several are found at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.crops import MAX_SPREAD, CropView, Estimate
-from graphhand.inference.detection import CANDIDATES, SEARCHED_ABOVE, SURER, drop_merged_hands, non_maximum_suppression
-from graphhand.inference.estimator import MAX_RECROPS, SIDE_LOGIT_MARGIN
+from graphhand.inference.crops import MAX_UNCERTAINTY, CropView, Estimate
+from graphhand.inference.detection import (
+    CANDIDATES,
+    MAX_RECROPS,
+    MIN_GAIN,
+    SEARCH_UNCERTAINTY,
+    SIDE_LOGIT_MARGIN,
+    drop_merged_hands,
+    non_maximum_suppression,
+)
 from graphhand.types import Camera
 
 
@@ -34,52 +41,52 @@ def test_a_small_hand_is_found_anywhere(
     assert np.ptp(found, axis=0).max() == pytest.approx(80, rel=0.2)
 
 
-def test_who_is_sure_searches_nothing(short_sighted: Any, draw_square: Any) -> None:
+def test_no_windows_are_searched_below_the_uncertainty_limit(short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     estimate(network, draw_square(200, 150, 200), side="right")
-    assert sum(network.looks) <= 1 + MAX_RECROPS
+    assert sum(network.batches) <= 1 + MAX_RECROPS
 
 
 @pytest.mark.parametrize("truth", ["left", "right"])
-@pytest.mark.parametrize(("gap", "closer"), [(1.2 * SIDE_LOGIT_MARGIN, 1), (0.8 * SIDE_LOGIT_MARGIN, 2)])
-def test_a_side_that_is_out_of_the_question_is_not_looked_at_again(
-    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch, truth: str, gap: float, closer: int
+@pytest.mark.parametrize(("gap", "recrops"), [(1.2 * SIDE_LOGIT_MARGIN, 1), (0.8 * SIDE_LOGIT_MARGIN, 2)])
+def test_an_unlikely_side_is_not_recropped(
+    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch, truth: str, gap: float, recrops: int
 ) -> None:
     estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
-    looked: list[list[str]] = []
-    look = estimator.look
+    estimated: list[list[str]] = []
+    estimate = estimator.crops.estimate
 
-    def sure(groups: Any) -> Any:
-        looked.append([one.side for group in groups for one in group])
+    def decided(views: Any) -> Any:
+        estimated.append([view.side for view in views])
         half = gap / 2
-        return [[replace(e, handedness_logit=half if e.look.side == truth else -half) for e in g] for g in look(groups)]
+        return [replace(e, handedness_logit=half if e.view.side == truth else -half) for e in estimate(views)]
 
-    monkeypatch.setattr(estimator, "look", sure)
+    monkeypatch.setattr(estimator.crops, "estimate", decided)
     (hand,) = estimator(draw_square(200, 150, 200))
     assert hand.side == truth
-    assert sorted(looked[0]) == ["left", "right"]
-    assert len(looked[1]) == closer
-    assert truth in looked[1]
+    assert sorted(estimated[0]) == ["left", "right"]
+    assert len(estimated[1]) == recrops
+    assert truth in estimated[1]
 
 
 @pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}])
-def test_a_given_place_is_not_left(short_sighted: Any, draw_square: Any, where: dict[str, Any]) -> None:
+def test_a_given_box_is_the_only_crop(short_sighted: Any, draw_square: Any, where: dict[str, Any]) -> None:
     network = short_sighted()
     estimate(network, draw_square(40, 40, 60), **where)
-    assert network.looks == [2]
+    assert network.batches == [2]
 
 
-def test_a_network_that_cannot_say_how_sure_it_is_searches_nothing(short_sighted: Any, draw_square: Any) -> None:
+def test_a_network_without_heatmaps_searches_no_windows(short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted(unsure=None)
     estimate(network, draw_square(40, 40, 60), side="right")
-    assert sum(network.looks) <= 1 + MAX_RECROPS
+    assert sum(network.batches) <= 1 + MAX_RECROPS
 
 
 @pytest.mark.parametrize("side", [60, 0])
-def test_a_search_that_finds_nothing_surer_changes_nothing(short_sighted: Any, draw_square: Any, side: int) -> None:
+def test_a_search_without_enough_gain_changes_nothing(short_sighted: Any, draw_square: Any, side: int) -> None:
     image = draw_square(40, 40, side)
-    doubtful = SEARCHED_ABOVE * 1.2
-    assert doubtful * SURER > 0.01  # a find would count
+    doubtful = SEARCH_UNCERTAINTY * 1.2
+    assert doubtful > 0.01 * MIN_GAIN  # a find would count
 
     class Doubtful(short_sighted):  # type: ignore[misc, valid-type]
         def _find(self, photo: np.ndarray) -> tuple[np.ndarray, float | None]:
@@ -88,17 +95,17 @@ def test_a_search_that_finds_nothing_surer_changes_nothing(short_sighted: Any, d
 
     network, blind = Doubtful(), short_sighted(unsure=None)
     np.testing.assert_array_equal(estimate(network, image), estimate(blind, image))
-    assert network.looks[-1] <= 2 * CANDIDATES
-    assert sum(network.looks) > 2 + 2 * MAX_RECROPS  # it did search
+    assert network.batches[-1] <= 2 * CANDIDATES
+    assert sum(network.batches) > 2 + 2 * MAX_RECROPS  # it did search
 
 
-def test_the_score_falls_as_the_spread_rises(short_sighted: Any, draw_square: Any) -> None:
+def test_the_score_falls_as_uncertainty_rises(short_sighted: Any, draw_square: Any) -> None:
     estimates = [HandPoseEstimator.from_generator(short_sighted(unsure), "unsure") for unsure in (None, 0.04, 0.1, 0.4)]
     scores = [estimator(draw_square(40, 40, 40), whole_image=True)[0].score for estimator in estimates]
-    assert scores == [0.5, 0.5, pytest.approx(0.5 * MAX_SPREAD / 0.1), pytest.approx(0.5 * MAX_SPREAD / 0.4)]
+    assert scores == [0.5, 0.5, pytest.approx(0.5 * MAX_UNCERTAINTY / 0.1), pytest.approx(0.5 * MAX_UNCERTAINTY / 0.4)]
 
 
-def test_what_scores_too_little_is_no_hand(short_sighted: Any, draw_square: Any) -> None:
+def test_hands_below_min_score_are_left_out(short_sighted: Any, draw_square: Any) -> None:
     estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
     empty, hand = np.zeros((480, 640, 3), np.uint8), draw_square(200, 150, 200)
     assert [len(hands) for hands in estimator.predict_many([empty, hand], min_score=0.4)] == [0, 1]
@@ -149,7 +156,7 @@ def test_no_more_hands_are_found_than_asked_for_and_the_surest(each_square: Any,
     assert len(find(image, max_hands=3, min_score=(surest + find(image, max_hands=3)[2].score) / 2)) == 2
 
 
-def test_a_hand_and_a_part_of_it_are_one() -> None:
+def test_non_maximum_suppression_keeps_one_of_a_hand_and_its_part() -> None:
     whole, part, other = (estimate_over(*box) for box in ((0, 0, 100, 100), (10, 5, 40, 30), (70, 0, 80, 80)))
     surest = replace(part, handedness_logit=3.0)
     assert non_maximum_suppression([whole, surest, other]) == [surest, other]
@@ -157,7 +164,7 @@ def test_a_hand_and_a_part_of_it_are_one() -> None:
     assert non_maximum_suppression([]) == []
 
 
-def test_a_hand_made_of_joints_of_two_is_none() -> None:
+def test_a_hand_merged_from_the_joints_of_two_is_dropped() -> None:
     upper, lower = (estimate_over(*box) for box in ((0, 0, 60, 60), (0, 120, 60, 60)))
     between = estimate_over(5, 5, 50, 170)
     assert drop_merged_hands([upper, lower, between]) == [upper, lower]
@@ -167,7 +174,7 @@ def test_a_hand_made_of_joints_of_two_is_none() -> None:
 
 
 @pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}, {}])
-def test_several_hands_in_one_given_place_and_none_at_all_are_refused(
+def test_max_hands_contradicts_a_given_place_and_is_at_least_one(
     short_sighted: Any, draw_square: Any, where: dict[str, Any]
 ) -> None:
     estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
@@ -180,6 +187,6 @@ def test_several_hands_in_one_given_place_and_none_at_all_are_refused(
 def estimate_over(x: float, y: float, width: float, height: float) -> Estimate:
     """Of a hand whose joints fill a box."""
     image = np.zeros((200, 200, 3), np.uint8)
-    look = CropView(image, Camera.of_image(200, 200), "right", np.array([0.0, 0, 200, 200]))
+    view = CropView(image, Camera.of_image(200, 200), "right", np.array([0.0, 0, 200, 200]))
     corners = np.array([[x, y], [x + width, y + height]])
-    return Estimate(look, 1.0, np.resize(corners, (21, 2)), np.zeros((21, 3)), np.ones(3), 0.01)
+    return Estimate(view, 1.0, np.resize(corners, (21, 2)), np.zeros((21, 3)), np.ones((21, 3)), 0.01)
