@@ -24,7 +24,7 @@ def textured(dotted_sample):
     return sample
 
 
-def test_with_everything_off_the_crop_is_the_plain_one(textured):
+def test_augmentation_of_zeros_leaves_the_crop_unchanged(textured):
     plain = make_example(textured, SIZE)
     off = make_example(textured, SIZE, Augmentation(**OFF), np.random.default_rng(0))
     np.testing.assert_array_equal(plain.image, off.image)
@@ -32,14 +32,14 @@ def test_with_everything_off_the_crop_is_the_plain_one(textured):
 
 
 @pytest.mark.parametrize("name", sorted(set(OFF) - {"reflect", "unknown_camera"}))
-def test_every_change_changes_the_image(textured, name):
+def test_each_augmentation_changes_the_image(textured, name):
     strength = 40.0 if name == "rotation_deg" else 1.0
     plain = make_example(textured, SIZE)
     changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: strength}), np.random.default_rng(1))
     assert np.abs(plain.image.astype(int) - changed.image).mean() > 0.3
 
 
-def test_beyond_the_edge_the_image_goes_on_reflected(textured):
+def test_reflect_fills_the_crop_beyond_the_image(textured):
     over_the_edge = replace(textured, box_px=np.array([-80.0, 100.0, 200.0, 200.0]))
     plain = make_example(over_the_edge, SIZE)
     changed = make_example(over_the_edge, SIZE, Augmentation(**{**OFF, "reflect": 1.0}), np.random.default_rng(1))
@@ -52,7 +52,7 @@ def test_beyond_the_edge_the_image_goes_on_reflected(textured):
 
 
 @pytest.mark.parametrize("name", sorted(set(OFF) - {"scale", "shift", "rotation_deg", "breadth", "occlusion"}))
-def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
+def test_photometric_augmentation_leaves_the_labels_unchanged(textured, name):
     plain = make_example(textured, SIZE)
     changed = make_example(textured, SIZE, Augmentation(**{**OFF, name: 1.0}), np.random.default_rng(1))
     np.testing.assert_array_equal(plain.joints_px, changed.joints_px)
@@ -60,7 +60,7 @@ def test_changes_of_light_and_sharpness_leave_the_labels_alone(textured, name):
     np.testing.assert_array_equal(plain.visible, changed.visible)
 
 
-def test_grey_crops_have_no_colour_as_often_as_said_whatever_the_other_changes(textured):
+def test_grey_probability_is_the_share_of_colourless_crops(textured):
     setting = Augmentation(**{**OFF, "grey": 0.3, "tint": 0.5, "saturation": 0.5, "contrast": 0.2, "brightness": 0.2})
     crops = [make_example(textured, SIZE, setting, np.random.default_rng(i)).image.astype(int) for i in range(200)]
     spread = np.array([np.ptp(crop, axis=-1).mean() for crop in crops])
@@ -70,7 +70,7 @@ def test_grey_crops_have_no_colour_as_often_as_said_whatever_the_other_changes(t
 
 
 @pytest.mark.parametrize("blur", [_defocus, _motion_blur, _low_resolution])
-def test_a_blur_spreads_a_spot_and_leaves_its_middle_where_it_was(blur):
+def test_blurs_keep_the_centre_of_a_spot(blur):
     """Labels stay true under every blur: to a tenth of a pixel of the image left, a quarter as fine at the least."""
     at = np.array([101.0, 118.0])
     image = np.zeros((224, 224, 3), np.uint8)
@@ -83,7 +83,7 @@ def test_a_blur_spreads_a_spot_and_leaves_its_middle_where_it_was(blur):
         assert ((spread > 20) & (spread < 235)).sum() > 40
 
 
-def test_noise_has_the_strength_it_says_and_no_mean():
+def test_noise_has_zero_mean_and_its_standard_deviation():
     grey = np.full((224, 224, 3), 128, np.uint8)
     noise = np.stack([_add_noise(grey, np.random.default_rng(seed)) - 128.0 for seed in range(40)])
     assert np.abs(noise.mean(axis=(1, 2, 3))).max() < 0.1
@@ -92,13 +92,13 @@ def test_noise_has_the_strength_it_says_and_no_mean():
     assert 5.0 < strengths.max() <= 6.1
 
 
-def test_an_image_larger_than_the_table_of_noise_gets_noise_all_over():
+def test_noise_covers_images_larger_than_its_table():
     image = np.full((640, 640, 3), 128, np.uint8)
     changed = _add_noise(image, np.random.default_rng(0))
     assert (changed != image).any(axis=2).mean(axis=1).min() > 0.3
 
 
-def test_the_same_rng_gives_the_same_example_and_another_gives_another(textured):
+def test_augmentation_is_a_function_of_the_rng(textured):
     everything = Augmentation(blur=0.5, noise=0.5, occlusion=0.5)
     for seed in range(20):
         a, b, c = (
@@ -131,7 +131,7 @@ def test_roll_turns_the_pose_about_the_viewing_axis(dotted_sample):
     assert np.abs(plain.joints_m[:, :2] - rolled.joints_m[:, :2]).max() > 0.02
 
 
-def test_hands_become_broader_across_the_knuckles_and_only_there(dotted_sample):
+def test_breadth_stretches_pose_and_image_across_the_knuckles_only(dotted_sample):
     """In the crop's plane by up to the part that is said; along the axis, across the hand's direction, not at all."""
     factors = []
     for seed in range(20):
@@ -152,7 +152,7 @@ def test_hands_become_broader_across_the_knuckles_and_only_there(dotted_sample):
 
 
 @pytest.mark.parametrize("labels", ["none", "without a knuckle"])
-def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample, labels):
+def test_breadth_leaves_hands_without_3d_labels_unchanged(dotted_sample, labels):
     pose = dotted_sample(0).joints_cam_m.copy()
     pose[Joint.LITTLE_MCP] = np.nan
     flat = replace(dotted_sample(0), joints_cam_m=None if labels == "none" else pose)
@@ -160,7 +160,7 @@ def test_a_hand_of_unknown_pose_keeps_its_breadth(dotted_sample, labels):
     np.testing.assert_array_equal(make_example(flat, SIZE).image, broad.image)
 
 
-def test_an_untold_camera_changes_nothing_but_what_the_network_is_told(textured):
+def test_unknown_camera_changes_has_camera_only(textured):
     told = make_example(textured, SIZE, Augmentation(), np.random.default_rng(3))
     untold = make_example(textured, SIZE, Augmentation(unknown_camera=1.0), np.random.default_rng(3))
     assert told.has_camera
@@ -174,7 +174,7 @@ def test_an_untold_camera_changes_nothing_but_what_the_network_is_told(textured)
     assert not make_example(without, SIZE, half, np.random.default_rng(0)).has_camera
 
 
-def test_occluders_cover_joints_and_say_so(dotted_sample):
+def test_occluded_joints_are_not_visible(dotted_sample):
     """A joint counts as covered exactly where its dot is gone (colour fills only hide dots; patches may copy some)."""
     sample = dotted_sample(1)
     only = Augmentation(**{**OFF, "occlusion": 1.0})
@@ -193,13 +193,13 @@ def test_occluders_cover_joints_and_say_so(dotted_sample):
     assert hidden > 30
 
 
-def test_a_sample_whose_joints_are_unlabelled_can_be_occluded(dotted_sample):
+def test_samples_without_labels_can_be_occluded(dotted_sample):
     sample = dotted_sample(0, joints_px=np.full((21, 2), np.nan), joints_cam_m=None, box_px=[200, 100, 200, 200])
     example = make_example(sample, SIZE, Augmentation(**{**OFF, "occlusion": 1.0}), np.random.default_rng(0))
     assert not example.labelled.any()
 
 
 @pytest.mark.parametrize(("name", "value"), [("scale", -0.1), ("rotation_deg", 181), ("blur", 1.5), ("noise", -1)])
-def test_senseless_settings_are_refused_by_name(name, value):
+def test_values_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         Augmentation(**{name: value})

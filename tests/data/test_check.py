@@ -28,7 +28,7 @@ def folder(tmp_path, dotted_sample):
     return tmp_path
 
 
-def test_a_sound_set_is_usable_and_described(folder):
+def test_a_complete_set_is_usable_and_described(folder):
     report = check_dataset("plain", folder)
     assert report.usable
     (split,) = report.splits
@@ -39,7 +39,7 @@ def test_a_sound_set_is_usable_and_described(folder):
     assert report.sheet() is not None
 
 
-def test_every_unfit_sample_is_listed_and_the_rest_still_read(folder):
+def test_every_unusable_sample_is_listed_and_the_others_are_read(folder):
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:500])
     (folder / "3.png").unlink()
     lines = (folder / "hands.jsonl").read_text().splitlines()
@@ -56,7 +56,7 @@ def test_every_unfit_sample_is_listed_and_the_rest_still_read(folder):
     assert "joints_cam_m" in split.faults[2]
 
 
-def test_a_limit_reads_an_even_choice(folder):
+def test_limited_samples_are_evenly_spaced(folder):
     (folder / "1.png").unlink()
     (split,) = check_dataset("plain", folder, limit=2).splits
     assert (split.read, split.faults) == (2, [])
@@ -73,14 +73,14 @@ def test_missing_splits_are_findings_not_errors(tmp_path):
     assert report.sheet() is None
 
 
-def test_a_number_is_compared_with_the_published_one_of_its_version_and_choices():
+def test_the_number_of_hands_is_compared_with_the_published_number_of_its_version():
     ho3d, stb = DATASETS["ho3d"].info, DATASETS["stb"].info
     assert [ho3d.published("train", hands) for hands in (66034, 66000, 78297)] == [66034, 66034, 78297]
     assert stb.published("test", 5) == 3000
     assert DATASETS["plain"].info.published("", 5) is None
 
 
-def test_other_choices_have_no_published_number(tmp_path):
+def test_other_options_have_no_published_number(tmp_path):
     for options, published in ((None, 3000), ({"views": "BB_left"}, None)):
         (split,) = check_dataset("stb", tmp_path, ["test"], options=options).splits
         assert split.published == published
@@ -93,7 +93,7 @@ def test_an_empty_set_is_not_usable(tmp_path):
     assert not report.usable
 
 
-def test_wrong_questions_are_errors(tmp_path):
+def test_unknown_names_splits_and_options_are_errors(tmp_path):
     with pytest.raises(InputError, match="no data set"):
         check_dataset("rdh", tmp_path)
     with pytest.raises(InputError, match="training, evaluation"):

@@ -23,7 +23,7 @@ def mixture(*parts):
     return MixedHands([WeightedSet(Numbers(name, n), weight, name) for name, n, weight in parts])
 
 
-def test_flat_indices_run_through_the_sets_in_turn():
+def test_flat_indices_concatenate_the_sets():
     mixed = mixture(("a", 3, 1), ("b", 2, 1))
     assert [mixed[i] for i in range(len(mixed))] == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
     with pytest.raises(IndexError):
@@ -49,14 +49,14 @@ def test_each_set_gets_its_share_of_an_epoch(weights, size, quotas):
     assert [drawn.count(k) for k in range(len(weights))] == quotas
 
 
-def test_an_order_depends_on_seed_and_epoch_and_on_nothing_else():
+def test_epoch_order_is_a_function_of_seed_and_epoch():
     mixed = mixture(("a", 30, 1), ("b", 20, 1))
     np.testing.assert_array_equal(mixed.epoch_order(1, 2, 50), mixed.epoch_order(1, 2, 50))
     assert (mixed.epoch_order(1, 2, 50) != mixed.epoch_order(1, 3, 50)).any()
     assert (mixed.epoch_order(1, 2, 50) != mixed.epoch_order(2, 2, 50)).any()
 
 
-def test_nothing_repeats_before_everything_was_seen_even_across_epochs():
+def test_no_sample_repeats_before_all_were_seen_across_epochs():
     mixed = mixture(("big", 40, 1), ("small", 7, 1))
     seen = [i for epoch in range(4) for i in mixed.epoch_order(5, epoch, 20) if i < 40]
     assert sorted(seen) == list(range(40))
@@ -78,7 +78,7 @@ def test_an_endless_set_never_repeats_beside_one_that_does():
     assert len(seen) - len(endless) == 50
 
 
-def test_a_walk_is_a_window_on_one_endless_series():
+def test_epoch_permutation_is_a_window_on_one_endless_series():
     whole = epoch_permutation(7, 0, 40, (3,))
     for start, count in [(0, 7), (5, 10), (13, 1), (14, 26), (39, 1)]:
         np.testing.assert_array_equal(epoch_permutation(7, start, count, (3,)), whole[start : start + count])
@@ -86,6 +86,6 @@ def test_a_walk_is_a_window_on_one_endless_series():
 
 
 @pytest.mark.parametrize("parts", [(), (("a", 0, 1),), (("a", 1, 0),), (("a", 1, -1),), (("a", 1, float("nan")),)])
-def test_senseless_mixtures_are_refused(parts):
+def test_empty_sets_and_weights_that_are_not_positive_are_refused(parts):
     with pytest.raises(ValueError, match=r"set|weight"):
         mixture(*parts)

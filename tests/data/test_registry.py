@@ -21,7 +21,7 @@ def test_every_set_describes_itself_and_names_the_missing_file(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
-def test_a_folder_that_cannot_be_asked_for_is_one_line(name, tmp_path):
+def test_an_inaccessible_folder_is_a_one_line_error(name, tmp_path):
     with pytest.raises(InputError, match="cannot be read") as caught:
         open_dataset(name, tmp_path / ("x" * 300))
     assert "\n" not in str(caught.value)
@@ -31,7 +31,7 @@ def test_a_folder_that_cannot_be_asked_for_is_one_line(name, tmp_path):
     ("name", "options"),
     [("rhd", {"hand_rule": {}}), ("stb", {"views": {}}), ("stb", {"views": ()}), ("dexycb", {"setup": {}})],
 )
-def test_choices_of_any_type_are_refused_by_name(name, options, tmp_path):
+def test_options_of_a_wrong_type_are_refused_by_name(name, options, tmp_path):
     with pytest.raises(InputError, match="choose from"):
         open_dataset(name, tmp_path, **options)
 
@@ -62,7 +62,7 @@ def test_unknown_names_splits_and_options_list_the_known_ones(tmp_path):
         ("path=a=b", "a=b"),
     ],
 )
-def test_options_have_one_syntax(pair, value):
+def test_options_are_parsed_as_yaml_or_lists(pair, value):
     key = pair.split("=")[0]
     options = dataset_options([pair], "--option")
     assert options == {key: value}
@@ -72,13 +72,13 @@ def test_options_have_one_syntax(pair, value):
 @pytest.mark.parametrize(
     "pair", ["wrist_rule", "=ge", "views=", "views= ", "views=[a", "views=a,[b", "when=2020-99-99", "a=" + "[" * 5000]
 )
-def test_malformed_options_are_one_line(pair):
+def test_malformed_options_are_one_line_errors(pair):
     with pytest.raises(InputError, match=r"^--some-flag: .* is not KEY=VALUE") as caught:
         dataset_options(["fine=1", pair], "--some-flag")
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_may_be_below_the_users_own(tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "hands").mkdir()
@@ -89,7 +89,7 @@ def test_a_folder_may_be_below_the_users_own(tmp_path, monkeypatch):
         open_dataset("plain", "~nobody-of-that-name/hands")
 
 
-def test_a_split_is_said_once(tmp_path):
+def test_a_split_given_twice_is_refused(tmp_path):
     line = {"image": "x.png", "side": "left", "joints_px": [[1, 2]] * 21}
     lines = [json.dumps(line | {"split": split}) for split in ("train", "train", "test")]
     (tmp_path / "hands.jsonl").write_text("\n".join(lines), "utf-8")

@@ -24,7 +24,7 @@ def tree(tmp_path, dotted_sample):
     return tmp_path
 
 
-def test_versions_share_labels_and_have_images_of_their_own(tree, dotted_sample):
+def test_versions_share_labels_and_differ_in_images(tree, dotted_sample):
     dataset = FreiHAND(tree)
     assert dataset.protocol["versions"] == "gs+hom"
     assert len(dataset) == 4
@@ -55,14 +55,14 @@ def test_files_that_do_not_match_are_refused(tree):
 
 
 @pytest.mark.parametrize("content", ["", "[[1, 2", "{}", "[" * 100_000])
-def test_broken_json_is_one_line(tree, content):
+def test_broken_json_is_a_one_line_error(tree, content):
     (tree / "FreiHAND_pub_v2" / "training_xyz.json").write_text(content)
     with pytest.raises(InputError, match=r"training_xyz\.json") as caught:
         FreiHAND(tree)
     assert "\n" not in str(caught.value)
 
 
-def test_a_malformed_row_spoils_itself_alone(tree):
+def test_a_malformed_row_is_an_error_of_its_sample(tree):
     path = tree / "FreiHAND_pub_v2" / "training_xyz.json"
     rows = json.loads(path.read_text())
     rows[0] = rows[0][:20]
@@ -73,12 +73,12 @@ def test_a_malformed_row_spoils_itself_alone(tree):
     assert dataset[1].has_3d
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, FreiHAND(tree))
 
 
 @pytest.mark.parametrize("versions", ["hom", ("gs", "auto")])
-def test_evaluation_images_come_in_one_version_whatever_is_chosen_of_training(tree, versions):
+def test_evaluation_has_one_version_whatever_versions_are_chosen(tree, versions):
     root = tree / "FreiHAND_pub_v2"
     for path in (root / "training_xyz.json", root / "training_K.json", root / "training"):
         path.rename(root / path.name.replace("training", "evaluation"))

@@ -40,5 +40,5 @@ def test_files_that_do_not_match_are_refused(tree):
         GeRealWorld(tree)
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, GeRealWorld(tree))

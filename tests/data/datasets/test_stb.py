@@ -173,13 +173,13 @@ def test_a_broken_label_file_is_named(tree, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_labels_in_metres_are_noticed(tree, hand_para):
+def test_labels_in_metres_are_an_error(tree, hand_para):
     scipy.io.savemat(tree / "labels" / "B1Counting_SK.mat", {"handPara": hand_para.transpose(2, 1, 0) / 1000})
     with pytest.raises(InputError, match="joints_cam_m"):
         STB(tree, "test")[0]
 
 
-def test_wrong_choices_are_refused_by_name(tree):
+def test_unknown_options_are_refused_by_name(tree):
     with pytest.raises(InputError, match="SK_color"):
         STB(tree, "test", views=("SK",))
     for views in ("SK", 3, None):
@@ -189,5 +189,5 @@ def test_wrong_choices_are_refused_by_name(tree):
         STB(tree, "test", wrist_rule="zb")
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, STB(tree, "test"))

@@ -43,7 +43,7 @@ def tree(request, tmp_path, dotted_sample):
     return tmp_path
 
 
-def test_opengl_axes_and_manos_order_become_ours(tree, dotted_sample):
+def test_opengl_axes_and_manos_order_are_converted(tree, dotted_sample):
     dataset = HO3D(tree, "train")
     assert len(dataset) == 2
     for index in range(2):
@@ -95,11 +95,11 @@ def test_a_list_that_leaves_the_folder_is_refused(tree):
 
 
 @pytest.mark.parametrize("split", ["train", "evaluation"])
-def test_samples_say_which_image_they_are_of(tree, split, assert_images_named):
+def test_image_paths_match_their_files(tree, split, assert_images_named):
     assert_images_named(tree, HO3D(tree, split))
 
 
-def test_a_list_in_another_encoding_is_one_line(tree):
+def test_a_list_in_another_encoding_is_a_one_line_error(tree):
     (tree / "train.txt").write_bytes("ABF10/0000".encode("utf-16"))
     with pytest.raises(InputError, match=r"train\.txt: is not text in UTF-8"):
         HO3D(tree, "train")

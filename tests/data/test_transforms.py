@@ -46,7 +46,7 @@ def test_pose_camera_and_pixels_agree_in_the_crop(dotted_sample, side, augmentat
         np.testing.assert_allclose(projected.numpy(), example.joints_px, atol=2e-3)
 
 
-def test_a_left_hand_gives_the_example_of_its_mirror_image(dotted_sample):
+def test_a_left_hand_gives_the_crop_of_its_mirror_image(dotted_sample):
     """Mirroring image, labels and camera by hand, and calling it right, must not change the example."""
     left = dotted_sample(4, "left")
     width = left.image.shape[1]
@@ -80,13 +80,13 @@ def test_the_crop_turns_the_pose_rigidly_and_keeps_the_distance_to_the_camera(do
     )
 
 
-def test_the_plain_crop_holds_the_hand_with_the_margin(dotted_sample):
+def test_the_crop_holds_the_hand_with_its_margin(dotted_sample):
     example = make_example(dotted_sample(2, camera=True), SIZE, margin=1.5)
     extent = np.ptp(example.joints_px, axis=0).max()
     assert extent == pytest.approx(SIZE / 1.5, rel=0.05)
 
 
-def test_a_given_box_is_what_is_cropped(dotted_sample):
+def test_a_box_of_the_sample_is_cropped(dotted_sample):
     sample = dotted_sample(0)
     x, y, w, h = 250.0, 150.0, 120.0, 80.0
     example = make_example(replace(sample, box_px=np.array([x, y, w, h])), SIZE, margin=2.0)
@@ -98,7 +98,7 @@ def test_a_given_box_is_what_is_cropped(dotted_sample):
     np.testing.assert_allclose(example.joints_px[near], offset[near] + (SIZE - 1) / 2, atol=3.0)
 
 
-def test_a_given_box_mirrors_with_a_left_hand(dotted_sample):
+def test_a_box_of_the_sample_is_flipped_with_a_left_hand(dotted_sample):
     sample = dotted_sample(0, "left")
     low, high = sample.joints_px.min(0), sample.joints_px.max(0)
     boxed = replace(sample, box_px=np.array([*low, *(high - low)]))
@@ -106,7 +106,7 @@ def test_a_given_box_mirrors_with_a_left_hand(dotted_sample):
 
 
 @pytest.mark.parametrize(("camera", "depth"), [(True, False), (False, False), (False, True)])
-def test_what_is_unknown_is_said_and_zero(dotted_sample, camera, depth):
+def test_missing_3d_and_camera_are_flagged_and_zero(dotted_sample, camera, depth):
     example = make_example(dotted_sample(0, camera=camera, depth=depth), SIZE)
     assert example.has_camera == camera
     assert example.has_3d == depth
@@ -116,7 +116,7 @@ def test_what_is_unknown_is_said_and_zero(dotted_sample, camera, depth):
         assert example.root_depth_m == 0.0
 
 
-def test_unlabelled_joints_stay_out_of_the_labels_and_of_the_crop(dotted_sample):
+def test_unlabelled_joints_do_not_affect_labels_and_crop(dotted_sample):
     sample = dotted_sample(0, depth=False)
     pixels = sample.joints_px.copy()
     pixels[[4, 8]] = np.nan
@@ -134,7 +134,7 @@ def test_joints_outside_the_crop_are_labelled_but_not_visible(dotted_sample):
     assert example.labelled.all()
 
 
-def test_a_mirrored_negative_shows_a_left_hand_and_no_pose_loss_can_use_it(dotted_sample):
+def test_a_left_hand_negative_shows_a_left_hand_without_pose_labels(dotted_sample):
     always = replace(GEOMETRY_ONLY, scale=0, shift=0, rotation_deg=0)
     left = dotted_sample(3, "left")
     example = make_example(left, SIZE, always, np.random.default_rng(0), left_hand_negatives=1.0)

@@ -49,7 +49,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_impossible_labels_are_named_with_their_likely_cause(dotted_sample, case):
+def test_implausible_labels_are_reported_with_their_likely_cause(dotted_sample, case):
     spoil, message = CASES[case]
     with pytest.raises(InputError, match=message) as caught:
         require_plausible(spoil(dotted_sample(0)), "labels.json")
@@ -70,7 +70,7 @@ def test_projection_matches_a_hand_worked_point():
     np.testing.assert_allclose(project([[0.2, -0.1, 2.0]], K), [[60.0, 50.0]])
 
 
-def test_a_sample_is_checked_once_when_it_is_fine_and_every_time_when_it_is_not(dotted_sample, monkeypatch):
+def test_plausible_samples_are_checked_once_and_others_at_each_read(dotted_sample, monkeypatch):
     looked = []
     monkeypatch.setattr(
         "graphhand.data.validation._check_2d", lambda sample: looked.append(sample.name) or ("", "", "")

@@ -56,7 +56,7 @@ def test_a_malformed_file_is_named(tree):
         CocoWholeBody(tree, "val")
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, CocoWholeBody(tree, "val"))
 
 
@@ -67,7 +67,7 @@ def change_people(tree, change):
     path.write_text(json.dumps(data))
 
 
-def test_malformed_points_spoil_one_hand_alone(tree):
+def test_malformed_points_are_an_error_of_one_hand(tree):
     change_people(tree, lambda people: people[0].update(lefthand_kpts=[1, 2]))
     dataset = CocoWholeBody(tree, "val")
     assert dataset[1].side == "right"
@@ -83,7 +83,7 @@ def test_a_malformed_box_is_refused(tree, box):
 
 
 @pytest.mark.parametrize("side", ["small", True, [3]])
-def test_a_least_side_that_is_no_number_is_no_fault_of_the_file(tree, side):
+def test_a_min_side_that_is_not_a_number_is_an_error_of_the_option(tree, side):
     with pytest.raises(InputError, match=r"^min_side_px: is .*; give a number of pixels"):
         CocoWholeBody(tree, "val", min_side_px=side)
 

@@ -124,5 +124,5 @@ def test_a_missing_file_says_how_to_see_the_expected_tree(tmp_path):
         PlainHands(tmp_path)
 
 
-def test_samples_with_a_name_of_their_own_say_which_image_they_are_of(tmp_path, record, assert_images_named):
+def test_image_paths_match_their_files_whatever_the_names(tmp_path, record, assert_images_named):
     assert_images_named(tmp_path, write(tmp_path, record))

@@ -67,7 +67,7 @@ def test_invalid_joints_are_unlabelled_and_make_the_pose_2d_only(tree):
     assert not sample.has_3d
 
 
-def test_pairs_can_be_left_out(tree):
+def test_interacting_hands_can_be_left_out(tree):
     assert len(InterHand(tree, "test", interacting=False)) == 2
 
 
@@ -84,7 +84,7 @@ def test_missing_files_are_named(tree):
         InterHand(tree, "test")
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, InterHand(tree, "test"))
 
 
@@ -105,7 +105,7 @@ def test_a_hand_of_a_pair_without_a_valid_joint_is_left_out(tree):
 
 
 @pytest.mark.parametrize("flags", [None, "all", [[1]] * 41, [[1], [1, 1]] * 21])
-def test_malformed_flags_spoil_one_image_alone(tree, flags):
+def test_malformed_flags_are_an_error_of_one_image(tree, flags):
     change_labels(tree, lambda _, labels: labels[0].update(joint_valid=flags))
     dataset = InterHand(tree, "test")
     assert len(dataset) == 4

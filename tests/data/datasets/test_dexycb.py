@@ -86,7 +86,7 @@ def test_frames_without_a_hand_are_named(tree):
         DexYCB(tree, "train")[0]
 
 
-def test_frames_without_a_hand_leave_a_sound_set_ready_to_use(tree):
+def test_frames_without_a_hand_leave_the_set_usable(tree):
     path = tree / "20200709-subject-01/20200709_140/111/labels_000000.npz"
     np.savez(path, joint_3d=np.full((1, 21, 3), -1.0), joint_2d=np.full((1, 21, 2), -1.0))
     report = check_dataset("dexycb", tree, ["train"])
@@ -111,5 +111,5 @@ def test_yaml_that_would_build_objects_is_refused(tree):
         DexYCB(tree, "train")
 
 
-def test_samples_say_which_image_they_are_of(tree, assert_images_named):
+def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, DexYCB(tree, "train"))

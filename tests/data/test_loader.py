@@ -40,7 +40,7 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values()) if isinstance(x, torch.Tensor))
 
 
-def test_the_number_of_workers_changes_nothing(dotted_sample):
+def test_batches_do_not_depend_on_the_number_of_workers(dotted_sample):
     data = Dotted(dotted_sample)
     plain, parallel = (HandLoader(data, **OPTIONS, workers=workers) for workers in (0, 2))
     for epoch in (0, 1):
@@ -50,7 +50,7 @@ def test_the_number_of_workers_changes_nothing(dotted_sample):
         assert [x.names for x in a] == [y.names for y in b]
 
 
-def test_resuming_inside_an_epoch_gives_the_rest_of_it(dotted_sample):
+def test_resuming_inside_an_epoch_gives_its_remaining_batches(dotted_sample):
     data = Dotted(dotted_sample)
     whole = list(HandLoader(data, **OPTIONS).epoch(5))
     rest = list(HandLoader(data, **OPTIONS).epoch(5, start_batch=1))
@@ -58,7 +58,7 @@ def test_resuming_inside_an_epoch_gives_the_rest_of_it(dotted_sample):
     assert all(same(x, y) for x, y in zip(whole[1:], rest))
 
 
-def test_an_epoch_sees_every_sample_and_the_next_another_order(dotted_sample):
+def test_epochs_are_permutations_of_the_samples(dotted_sample):
     loader = HandLoader(Dotted(dotted_sample), **OPTIONS)
     first, second = ([name for batch in loader.epoch(e) for name in batch.names] for e in (0, 1))
     assert sorted(first) == sorted(second) == sorted(s.name for s in loader.samples.samples)
@@ -109,20 +109,20 @@ def test_strict_raises_the_error_itself(dotted_sample, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_strict_passes_over_what_the_set_leaves_out_itself(dotted_sample, workers):
+def test_strict_accepts_samples_that_the_data_set_leaves_out(dotted_sample, workers):
     data = Dotted(dotted_sample, corrupt=(3,), fault=NoHandError)
     loader = HandLoader(data, **OPTIONS, workers=workers, strict=True)
     assert [len(batch) for batch in loader.epoch(0)] == [4, 4, 4]
     assert len(loader.skipped) == 1
 
 
-def test_a_wholly_corrupt_set_ends_in_an_error_not_a_loop(dotted_sample):
+def test_a_set_of_corrupt_samples_only_is_an_error(dotted_sample):
     loader = HandLoader(Dotted(dotted_sample, corrupt=range(12)), **OPTIONS)
     with pytest.raises(InputError, match="in a row"):
         list(loader.epoch(0))
 
 
-def test_a_mixture_sets_the_shares_of_training_batches(dotted_sample):
+def test_training_batches_follow_the_weights_of_a_mixture(dotted_sample):
     rights = Dotted(dotted_sample, 8)
     flat = Dotted(lambda i, side, size: dotted_sample(100 + i, side, size=size, depth=False), 4)
     mixed = MixedHands([WeightedSet(rights, 1, "3d"), WeightedSet(flat, 3, "2d")])
@@ -137,7 +137,7 @@ def test_impossible_ranks_are_refused(dotted_sample):
         HandLoader(Dotted(dotted_sample, 2), **OPTIONS, rank=2, world_size=2)
 
 
-def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample):
+def test_augmentation_differs_between_epochs(dotted_sample):
     loader = HandLoader(Dotted(dotted_sample, 4), **OPTIONS)
     (first,), (second,) = loader.epoch(0), loader.epoch(1)
     row = second.names.index(first.names[0])
@@ -145,7 +145,7 @@ def test_the_augmentation_of_a_sample_changes_from_epoch_to_epoch(dotted_sample)
 
 
 @pytest.mark.parametrize("held", [1, 120 * 160 * 3 * 2, 1 << 30])
-def test_a_batch_is_its_examples_however_many_images_are_read_ahead(dotted_sample, monkeypatch, held):
+def test_batches_do_not_depend_on_the_number_of_images_read_ahead(dotted_sample, monkeypatch, held):
     data = Dotted(dotted_sample, corrupt=(1, 4))
     maker = CroppedBatches(data, 32, Augmentation(occlusion=0.5), 3, 1.4, replace=True, left_hand_negatives=0.2)
     keys = [SampleKey(2, position, index) for position, index in enumerate((5, 1, 0, 4, 7))]
@@ -160,7 +160,7 @@ def test_a_batch_is_its_examples_however_many_images_are_read_ahead(dotted_sampl
     assert [len(made.errors) > 0 for made in together] == [False, True, False, True, False]
 
 
-def test_no_more_images_wait_than_may(dotted_sample, monkeypatch):
+def test_images_read_ahead_are_limited_in_bytes(dotted_sample, monkeypatch):
     waiting, most = 0, 0
 
     class Counting(Dotted):

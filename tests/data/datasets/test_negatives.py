@@ -17,7 +17,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_image_is_a_sample_that_shows_no_hand(folder):
+def test_every_image_is_a_negative(folder):
     samples = NegativeImages(folder)
     assert [samples[i].name for i in range(len(samples))] == ["0.png", "1.png"]
     assert [samples[i].image.shape for i in range(2)] == [(40, 60, 3), (80, 50, 3)]
@@ -40,7 +40,7 @@ def test_folders_without_images_and_broken_images_are_named(folder, tmp_path):
 
 @pytest.mark.parametrize("left_hand_negatives", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_its_crop_is_no_right_hand_however_it_is_changed(dotted_sample, left_hand_negatives, seed):
+def test_augmented_negatives_stay_negatives(dotted_sample, left_hand_negatives, seed):
     """The whole image's box, with every change that training makes, of which some aim at joints."""
     everything = Augmentation(occlusion=1, blur=1, noise=1, grey=0.5, breadth=0.5)
     box = np.array([0, 0, 640, 480])

@@ -42,7 +42,7 @@ def tree(tmp_path, dotted_sample):
     return tmp_path
 
 
-def test_labels_come_in_our_order_metres_and_pixels(tree, dotted_sample):
+def test_labels_are_converted_to_our_order_metres_and_pixels(tree, dotted_sample):
     sample = RHD(tree, "evaluation")[1]
     expected = dotted_sample(1, "right", size=(320, 320))
     np.testing.assert_array_equal(sample.joints_cam_m, expected.joints_cam_m)
@@ -56,7 +56,7 @@ def test_labels_come_in_our_order_metres_and_pixels(tree, dotted_sample):
 @pytest.mark.parametrize(
     ("rule", "sides"), [("mask", ["left", "right", "right"]), ("visible", ["right", "left", "right"])]
 )
-def test_each_rule_chooses_its_hand_and_ties_go_right(tree, rule, sides):
+def test_hand_rules_choose_a_hand_and_ties_give_the_right_one(tree, rule, sides):
     dataset = RHD(tree, "evaluation", hand_rule=rule)
     assert len(dataset) == 4
     assert [dataset[i].side for i in range(3)] == sides
@@ -71,12 +71,12 @@ def test_both_hands_gives_every_hand_with_a_visible_joint(tree, dotted_sample):
 
 
 @pytest.mark.parametrize("rule", ["mask", "visible"])
-def test_a_frame_without_hands_is_refused_not_trained_on(tree, rule):
+def test_a_frame_without_hands_is_left_out(tree, rule):
     with pytest.raises(NoHandError, match="frame 3 shows no hand"):
         RHD(tree, "evaluation", hand_rule=rule)[3]
 
 
-def test_a_frame_without_hands_leaves_a_sound_set_ready_to_use(tree):
+def test_a_frame_without_hands_leaves_the_set_usable(tree):
     report = check_dataset("rhd", tree, ["evaluation"])
     assert report.usable
     assert report.splits[0].without_hand == 1
@@ -86,21 +86,21 @@ def test_the_folder_itself_may_be_given(tree):
     assert len(RHD(tree / "RHD_published_v2", "evaluation")) == 4
 
 
-def test_a_missing_mask_names_the_way_out(tree):
+def test_a_missing_mask_is_an_error_with_a_remedy(tree):
     (tree / "RHD_published_v2/evaluation/mask/00000.png").unlink()
     with pytest.raises(InputError, match=r"00000\.png: no such mask; .*hand_rule=visible"):
         RHD(tree, "evaluation")[0]
     assert RHD(tree, "evaluation", hand_rule="visible")[0].side == "right"
 
 
-def test_an_empty_mask_is_one_line(tree):
+def test_an_empty_mask_is_a_one_line_error(tree):
     (tree / "RHD_published_v2/evaluation/mask/00000.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"00000\.png: not readable as a mask"):
         RHD(tree, "evaluation")[0]
 
 
 @pytest.mark.parametrize("name", ["0", 0.5, None])
-def test_frames_that_are_no_numbers_are_refused(tree, name):
+def test_frames_that_are_not_numbers_are_refused(tree, name):
     spoil(tree, lambda annotations: annotations.update({name: annotations[0]}))
     with pytest.raises(InputError, match=r"anno_evaluation\.pickle: frames are not named by numbers"):
         RHD(tree, "evaluation")
@@ -123,7 +123,7 @@ def spoil(tree, change):
         (lambda a: a.update({0: [1, 2]}), "frame 0 has no 'xyz'"),
     ],
 )
-def test_a_malformed_frame_spoils_itself_alone(tree, change, message):
+def test_a_malformed_frame_is_an_error_of_its_sample(tree, change, message):
     spoil(tree, change)
     dataset = RHD(tree, "evaluation")
     with pytest.raises(InputError, match=message):
@@ -139,14 +139,14 @@ def test_a_truncated_image_is_named(tree):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps([1]), pickle.dumps({})])
-def test_a_broken_annotation_file_is_one_line(tree, content):
+def test_a_broken_annotation_file_is_a_one_line_error(tree, content):
     (tree / "RHD_published_v2/evaluation/anno_evaluation.pickle").write_bytes(content)
     with pytest.raises(InputError, match=r"anno_evaluation\.pickle") as caught:
         RHD(tree, "evaluation")
     assert "\n" not in str(caught.value)
 
 
-def test_wrong_choices_are_refused_by_name(tree):
+def test_unknown_options_are_refused_by_name(tree):
     with pytest.raises(InputError, match="training, evaluation"):
         RHD(tree, "test")
     with pytest.raises(InputError, match="mask, visible, both"):
@@ -156,7 +156,7 @@ def test_wrong_choices_are_refused_by_name(tree):
 
 
 @pytest.mark.parametrize("rule", ["both", "visible"])
-def test_samples_say_which_image_they_are_of(tree, rule, assert_images_named):
+def test_image_paths_match_their_files(tree, rule, assert_images_named):
     file = tree / "RHD_published_v2/evaluation/anno_evaluation.pickle"
     annotations = pickle.loads(file.read_bytes())
     del annotations[3]  # shows no hand
