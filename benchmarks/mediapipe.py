@@ -312,7 +312,7 @@ def score_real(commands: Commands, root: str, weights: str) -> tuple[list[str], 
         f"{THEIRS}, 2.5D landmarks": errors(samples, theirs, landmarks=True),
         f"{THEIRS}, world landmarks": errors(samples, theirs),
     }
-    columns = list(max(scores.values(), key=len))
+    columns = max((list(values) for values in scores.values()), key=len)
     lines = [f"{'':34}" + "".join(f"{column:>15}" for column in columns)]
     for name, values in scores.items():
         cells = (

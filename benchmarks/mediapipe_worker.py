@@ -5,9 +5,9 @@
     mediapipe_worker.py measure COMMAND ...        run a command; print its time, processor time and peak memory
 
 ``serve`` first writes one JSON object: the version, and how long importing and constructing took. Then it reads one a
-line, ``{"image": path, "time_s": seconds, "options": {...}}``, and answers each with one: seconds of the call, processor
-time of all threads, peak memory so far, and the hands. ``options`` are keyword arguments of GraphHand's estimator. The
-image is decoded before the clock starts.
+line, ``{"image": path, "time_s": seconds, "options": {...}}``, and answers each with one: seconds of the call, seconds
+of processor time of all threads, peak memory so far, and the hands. ``options`` are keyword arguments of GraphHand's
+estimator. The image is decoded before the clock starts.
 
 MediaPipe runs as ``python -I mediapipe_worker.py``: with this folder on the path, ``import mediapipe`` would find the
 benchmark of that name.

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import mediapipe
 import numpy as np
 from mediapipe.python.solutions.hands import Hands
 
 from graphhand import Camera, Hand, Prediction, read_image
 from graphhand.io import list_images
 
-MODEL = f"mediapipe {mediapipe.__version__}"
+MODEL = f"mediapipe {version('mediapipe')}"
 
 
 def predict(network: Hands, path: Path, world: bool) -> Prediction:
