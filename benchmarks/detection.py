@@ -1,10 +1,10 @@
-"""Measure how small a hand in a wide image is found, with and without the search of windows, and what scores tell.
+"""Measure detection: hands by size with and without the sliding-window search, several hands, images without hands.
 
     python benchmarks/detection.py --weights default
 
-Drawn hands, held up and whole, are laid over drawn 640x480 images without a hand. A hand is found if its box overlaps
-the true one by 0.4 (intersection over union). Then the same with none to three hands an image, none over another, when
-up to four are asked for (``max_hands=4``), and in your own images without hands (``--handless FOLDER``).
+Rendered hands, upright and whole, are pasted into synthetic 640x480 images without a hand. A hand is found if its box
+overlaps the true one by 0.4 (intersection over union). Then the same for none to three hands an image that do not
+overlap, with ``max_hands=4``, and for your own images without hands (``--negatives FOLDER``).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--count", type=int, default=20, help="hands of each size")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--handless", type=Path, help="folder of images without hands")
+    parser.add_argument("--negatives", type=Path, help="folder of images without hands")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -134,8 +134,8 @@ def main() -> int:
         f"{hands_in} hands an image": [apart(ground, drawn, hands_in, rng) for ground in grounds]
         for hands_in in range(4)
     }
-    if options.handless is not None:
-        kinds["your images"] = [(read_image(file), []) for file in list_images(options.handless)]
+    if options.negatives is not None:
+        kinds["your images"] = [(read_image(file), []) for file in list_images(options.negatives)]
     several(find, kinds)
     return 0
 

@@ -1,10 +1,9 @@
-"""Time a network in torch, as trained and as predictions run it, beside ONNX Runtime, on the same crops, in turn.
+"""Time a network in torch, as trained and with fused batch normalisation, beside ONNX Runtime, on the same crops.
 
     graphhand export --weights default --out hand.onnx
     python benchmarks/onnx_runtime.py hand.onnx --weights default
 
-Batches of 1, 2 (both sides of one crop: a photo's look) and 16; median and quartiles, milliseconds, and the ratio of
-each round.
+Batches of 1, 2 (both sides of one crop) and 16: milliseconds, median and quartiles, and ratios within a round.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    # Two as the estimator runs them: in torch batch normalisation is folded into convolutions.
+    # Predictions run the network with fused batch normalisation.
     trained, _ = load_generator(options.weights)
     exported = OnnxNetwork(options.exported)
     networks: dict[str, Callable[..., object]] = {
-        "torch, unfolded": trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        "torch": fuse_conv_bn(load_generator(options.weights)[0]).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        "torch, as trained": trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        "torch, fused": fuse_conv_bn(load_generator(options.weights)[0]).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         "ONNX Runtime": lambda image, K, camera_known: exported.run(
             image.contiguous().numpy(), K.numpy(), camera_known.numpy()
         ),
@@ -48,7 +47,9 @@ def main() -> int:
         f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, onnxruntime "
         f"{onnxruntime.__version__}; {size} x {size} crops, ms, median (quartiles) of {options.rounds}"
     )
-    print(f"{'crops':>5}" + "".join(f"{head:>23}" for head in (*networks, "unfolded / torch", "torch / ONNX Runtime")))
+    print(
+        f"{'crops':>5}" + "".join(f"{head:>23}" for head in (*networks, "as trained / fused", "fused / ONNX Runtime"))
+    )
     for rows in (1, 2, 16):
         image = torch.rand(rows, size, size, 3).permute(0, 3, 1, 2)  # channels last, as crops come
         K = torch.tensor([[1.2 * size, 0, size / 2], [0, 1.2 * size, size / 2], [0, 0, 1]]).repeat(rows, 1, 1)

@@ -1,4 +1,4 @@
-"""Images a second of the renderer on one core, and of other ways to draw the same hands.
+"""Images a second of the renderer on one core, beside other ways to render the same hands.
 
     python benchmarks/rendering.py                 # the engine alone
     pip install trimesh embreex pyvista            # for the comparison; absent ones are named and left out

@@ -1,9 +1,9 @@
-"""Time following a hand through a video beside searching every frame, and measure what smoothing does to its joints.
+"""Time tracking a hand through a video beside searching every frame, and measure jitter with and without smoothing.
 
     python benchmarks/tracking.py --weights default
 
-A drawn hand moves and grows over a plain 640x480 image at 30 frames a second, so where its joints are is known.
-Jitter is the mean length of the second differences of the joints' errors, pixels.
+A rendered hand moves and grows over a plain 640x480 image at 30 frames a second, so its joints are known. Jitter is the
+mean length of the second differences of the joints' errors, pixels.
 """
 
 from __future__ import annotations

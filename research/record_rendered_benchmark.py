@@ -1,9 +1,9 @@
-"""Write down the labels of the rendered benchmark, once, when a version of it is fixed.
+"""Record the labels of GraphHand-Rendered, once for each version of the benchmark.
 
     python research/record_rendered_benchmark.py
 
-It takes a minute or two on one core. Tests then compare the engine with the record; an engine that draws other labels
-needs a new version name in graphhand.synthesis.benchmark, not a new record under the old one.
+It takes a minute or two on one core. Tests compare the engine with the record. An engine that gives other labels needs
+a new version name in graphhand.synthesis.benchmark, not a new record under the old name.
 """
 
 from __future__ import annotations

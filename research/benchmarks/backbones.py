@@ -1,4 +1,4 @@
-"""Compare the backbones on the CPU, in one run: time of an image, images a second in training, size of the weights.
+"""Compare backbones on the CPU in one run: time of an image, training images a second, size of the weights.
 
     python research/benchmarks/backbones.py
     python research/benchmarks/backbones.py resnet18/48 regnety_400mf timm/mobilenetv3_large_100 --rounds 10

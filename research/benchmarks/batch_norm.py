@@ -1,9 +1,9 @@
-"""Time batch normalisation as several processes on CPUs use it beside torch's own, forwards and backwards, in one run.
+"""Time batch normalisation over several CPU processes beside torch's own, forward and backward, in one run.
 
     python research/benchmarks/batch_norm.py
 
-One process on one thread, so what is compared is the computation, without what travels between processes: two vectors
-of the length of the channels each way. Shown is the processor time of each one's fastest call.
+One process on one thread runs both, so communication (two vectors of the channels' length each way) is not included.
+The processor time of the fastest call of each is shown.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How well each refinement learns what another data set calls the joints, from poses alone.
+"""How well each refinement learns the joint definition of another data set, from poses alone.
 
     python research/benchmarks/other_definitions.py data/drawn9/usable data/drawn9/other
     python research/benchmarks/other_definitions.py data/drawn_test/usable data/drawn_test/other
     python research/benchmarks/definitions.py data/drawn9 data/drawn_test
 
-The prior pose is the true one with the hand model's joints, the target the same hand with the other ones; f says
-nothing, it is noise, and no image is seen. What is left is what the module cannot do, or not learn in so many steps.
-Right hands, no scale, wrists aligned: the ablation's millimetres.
+The prior pose has the hand model's joints, the target the same hand's joints in the other definition. The features are
+noise and there are no images. The remaining error is what the module cannot represent or not learn in so many steps.
+Right hands, wrists aligned, no scale, as in the ablation.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from graphhand.skeleton import Joint
 
 NETWORKS: Mapping[str, GCNRefinementConfig | FCRefinementConfig] = {
     "GCN, the paper's": GCNRefinementConfig(),
-    "GCN, a part of f for each joint": GCNRefinementConfig(features="split"),
+    "GCN, features split by joint": GCNRefinementConfig(features="split"),
     "GCN, edges learned on the tree": GCNRefinementConfig(edges="tree"),
-    "GCN, edges learned anywhere": GCNRefinementConfig(edges="free"),
-    "GCN, weights of its own for each joint": GCNRefinementConfig(weights="per_joint"),
+    "GCN, free edges": GCNRefinementConfig(edges="free"),
+    "GCN, weights per joint": GCNRefinementConfig(weights="per_joint"),
     "FC": FCRefinementConfig(kind="fc"),
 }
 BATCH, LEARNING_RATE = 64, 1e-3  # as stage II of configs/ablation_features.yaml

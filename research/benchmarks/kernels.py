@@ -1,11 +1,10 @@
-"""Count what a GPU would be asked for by a drawn batch and by a training step, without having one.
+"""Count the kernels and waits of a rendered batch and of a training step, without a GPU.
 
     python research/benchmarks/kernels.py --config configs/paper.yaml
 
-Small images and few rows: the number of kernels depends on neither. On a GPU each costs some microseconds to start,
-however little it does, so that a batch of many small ones takes as long as they are many; and where the program waits
-for a result, nothing is started meanwhile. A step's kernels beyond those of its backbones are what keeps it from their
-speed. How long it all takes only a GPU shows (``graphhand bench train``).
+Images are small and rows few; the number of kernels depends on neither. On a GPU each kernel takes some microseconds to
+start, and nothing is started during a wait for a result. The kernels beyond those of the backbones keep a step from the
+backbones' speed. Times need a GPU (``graphhand bench train``).
 """
 
 from __future__ import annotations

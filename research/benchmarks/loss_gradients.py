@@ -1,10 +1,10 @@
-"""Which loss steers a network: the length of each weighted term's gradient in the backbone.
+"""Print the norm of each weighted loss term's gradient in the backbone.
 
     python research/benchmarks/loss_gradients.py --config CONFIG --weights FOLDER
 
-Adam does not feel how large a gradient is, only which of its parts are: a term whose gradient is several times as long
-as the others' sets the direction of the step almost alone. Prints the mean over batches of stage II, and how much of a
-single batch's gradient is left in the mean of all.
+Adam normalises the size of a gradient, so a term whose gradient is several times longer than the others sets the
+direction of the step. Two columns are printed for batches of stage II: the mean norm of a batch's gradient, and the
+norm of the mean gradient.
 """
 
 from __future__ import annotations

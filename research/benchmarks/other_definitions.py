@@ -1,10 +1,10 @@
-"""The same images with joints that mean other points of the hand, as those of another data set do.
+"""Write a data set's labels in another joint definition, as data sets differ from each other.
 
 python research/benchmarks/other_definitions.py data/drawn9/usable data/drawn9/other
 
-reads hands.jsonl of the first folder and writes that of the second, beside it, whose image paths stay as they are.
-Every new joint is a fixed affine combination of two old ones. The hand model has its joints where they are, so only a
-network's refinement can follow. The sizes are like those by which sets differ (docs/evaluation.md), not any one set's.
+reads hands.jsonl of the first folder and writes it to the second, beside the first, so image paths stay valid. Every
+new joint is a fixed affine combination of two old ones. The hand model cannot represent them, so only a refinement can.
+The displacements are as large as those between data sets (docs/evaluation.md), not those of any one set.
 """
 
 from __future__ import annotations

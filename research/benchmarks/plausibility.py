@@ -1,11 +1,11 @@
-"""Measure how far predicted poses are from any pose of a hand.
+"""Measure the distance of predicted poses from the nearest pose of the hand model.
 
     python research/benchmarks/plausibility.py runs/ablation/seed0/*-gcn-*full/records.npz
 
-To each pose the bundled hand is fitted, shape and rotations, with hinges that hardly bend sideways
-(`graphhand.hand_model.fitting`); what is left is the mean distance of the 21 joints to those of the fitted hand. A pose
-of bones too long or too short, or bent where a hand cannot, is far from all hands. Files are those of
-`graphhand evaluate --save-predictions` and of an ablation's cells; the labels stand in the last row.
+The bundled hand's shape and rotations are fitted to each pose, with hinges that hardly bend sideways
+(`graphhand.hand_model.fitting`). The result is the mean distance of the 21 joints to those of the fitted hand. Poses
+with wrong bone lengths or impossible bends have large distances. Files are those of `graphhand evaluate --save-
+predictions` and of an ablation's cells. The last row is for the labels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Write the bundled hand with principal components of the poses that are drawn, for `generator.pose: pca`.
+"""Write the default hand with principal components of synthetic poses, for `generator.hand_model.pose: pca`.
 
     python research/benchmarks/principal_poses.py data/hand_pca.npz
 
-The hand that ships has the identity for components: its first ten are three joints of the index and one of the middle
-finger. Here they are those of sampled poses (axis angles, 15 joints x 3), greatest variance first, about their mean.
-Printed: how far the joints of further poses are from where the first k components can put them, wrists aligned.
+The default hand has the identity as components. Here they are those of sampled poses (axis angles, 15 joints x 3) about
+their mean, greatest variance first. Printed: the mean distance of further poses' joints from those of the nearest pose
+that the first k components allow, wrists aligned.
 """
 
 from __future__ import annotations

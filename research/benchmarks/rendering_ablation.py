@@ -1,15 +1,14 @@
-"""Which kinds of variation of the drawn hands buy accuracy on photographs: one small network a kind left out.
+"""Accuracy on photos by kind of variation in the synthetic images: one small network per kind left out.
 
     python research/benchmarks/rendering_ablation.py --photos DIR --out runs/rendering_ablation
 
-Every variant of the engine's settings draws the same indices of the same seed, so its images differ from the full
-engine's by the one kind that is left out. A small network is trained on each set by the project's own trainer, in equal
-steps, once per training seed, and scored on photographs (a folder in `graphhand evaluate --dataset annotated-crops`'s
-format; never trained on) and on one common drawn test set. Cells that are finished are not done again; a
-killed one goes on.
+Every variant renders the same indices of the same seed, so its images differ from the full engine's by one kind of
+variation. A small network is trained on each set in equal steps, once per training seed. It is scored on photos (a
+folder in the format of `graphhand evaluate --dataset annotated-crops`, never trained on) and on one synthetic test set.
+Finished cells are skipped; an interrupted one continues.
 
-Groups of kinds are left out by default, single kinds with --single: those differ by less, and need longer training
-(--images, --epochs) and more --seeds to be told apart. --report draws table and figure from what is finished.
+Groups of kinds are left out by default, single kinds with --single. Single kinds differ by less and need longer
+training (--images, --epochs) and more --seeds. --report makes table and figure from the finished cells.
 """
 
 from __future__ import annotations

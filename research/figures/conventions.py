@@ -1,9 +1,9 @@
-"""Draws docs/images/conventions.png, the image of the conventions page, from the hand that ships.
+"""Draw docs/images/conventions.png, the figure of the conventions page, from the default hand.
 
     python research/figures/conventions.py [docs/images/conventions.png]
 
-Everything in it is computed: the joints from the hand model, their names and colours from the package, the crop from
-``graphhand.geometry``. If a convention changed, the image would change with it.
+Joints come from the hand model, names and colours from the package, the crop from ``graphhand.geometry``, so the figure
+follows the code.
 """
 
 from __future__ import annotations

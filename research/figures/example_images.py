@@ -1,4 +1,4 @@
-"""Draws the images in examples/images, which `make demo` predicts on.
+"""Render the images in examples/images, which `make demo` predicts on.
 
 python research/figures/example_images.py [--candidates SHEET.jpg]
 """
@@ -14,7 +14,7 @@ from graphhand.io import write_image
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.visualize import contact_sheet
 
-# Of a seed that no training or test set uses; indices were chosen by eye for variety, before anything was predicted.
+# No training or test set uses this seed. Indices were chosen by eye for variety, before any prediction.
 CONFIG = RenderConfig(image_size=320, seed=20261122, side="both", upright=0.7, gloves=0.0, occluders=0.0)
 INDICES = (5, 7, 12, 16, 18, 20)
 FOLDER = Path(__file__).parents[2] / "examples" / "images"

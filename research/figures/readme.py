@@ -1,4 +1,4 @@
-"""Draws docs/images/readme.jpg: what `graphhand predict` makes of three of the example images.
+"""Draw docs/images/readme.jpg: predictions on three of the example images.
 
 python research/figures/readme.py [--weights FOLDER]
 """

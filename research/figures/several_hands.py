@@ -1,4 +1,4 @@
-"""Draws docs/images/several.jpg: drawn hands held up into one image, and what `graphhand predict --max-hands` finds.
+"""Draw docs/images/several.jpg: several rendered hands in one image, and the predictions of `--max-hands`.
 
 python research/figures/several_hands.py [--weights FOLDER] [--seed N]
 """

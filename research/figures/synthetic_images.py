@@ -1,8 +1,8 @@
-"""Makes the images of docs/synthetic_data.md: contact sheets, close views of poses, and plots of what is sampled.
+"""Make the images of docs/synthetic_data.md: contact sheets, close views and plots of what is sampled.
 
     python research/figures/synthetic_images.py [--out docs/images]
 
-The same command gives the same images; none is larger than 300 kB.
+Deterministic; no image is larger than 300 kB.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 python research/weights/average.py OUT FOLDER FOLDER ... [--name NAME] [--half]
 
-The card is the last one's, and names all.
+The card of the last network is kept; it names all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--name", help="what results call the average")
+    parser.add_argument("--name", help="name of the averaged weights")
     parser.add_argument("--half", action="store_true", help="store float16")
     options = parser.parse_args()
     loaded = [load_generator(folder) for folder in options.folders]

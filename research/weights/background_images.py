@@ -2,10 +2,10 @@
 
 python research/weights/background_images.py PACKAGES OUT
 
-reads what background_images.txt names, under PACKAGES: there each package is unpacked into a folder of its name
-(Debian's by ``dpkg -x``, the wheels of scikit-image and scikit-learn, the npm package @pmndrs/assets as "pmndrs", whose
-panoramas need OpenEXR). Writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of other scenes and
-cut-out things laid over it. The photographs were chosen by eye to show no hands.
+reads the files that background_images.txt names under PACKAGES, where each package is unpacked into a folder of its
+name (Debian's with ``dpkg -x``; the wheels of scikit-image and scikit-learn; the npm package @pmndrs/assets as
+"pmndrs", whose panoramas need OpenEXR). It writes OUT/00000.jpg and so on: a piece of a scene, often with pieces of
+other scenes and cut-out objects over it. The photographs were chosen by eye to show no hands.
 """
 
 from __future__ import annotations

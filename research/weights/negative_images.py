@@ -1,10 +1,10 @@
-"""Images without hands, for networks to learn that there are such: backgrounds, bare arms, limbs and faces.
+"""Images without hands as negatives for training: backgrounds, bare forearms, painted limbs and faces.
 
 python research/weights/negative_images.py BACKGROUNDS OUT
 
-takes the images of the folder BACKGROUNDS (background_images.py) and writes OUT/00000.jpg and so on. Of each four,
-one is a background as it is, one a piece of an image that the renderer drew, with forearm and no hand; on two, limbs
-and faces are painted: skin where no hand is, which is what a network takes for one.
+reads the images of the folder BACKGROUNDS (background_images.py) and writes OUT/00000.jpg and so on. Of every four
+images, one is a background, one is a piece of a rendered image with a forearm and no hand, and two are backgrounds with
+painted limbs and faces: skin without a hand, which a network mistakes for one.
 """
 
 from __future__ import annotations

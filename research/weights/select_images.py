@@ -1,9 +1,9 @@
-"""Sort drawn images for the bundled weights' training: hands of usable size, and among them the held-up ones.
+"""Select rendered images for training: hands of usable size, and among them upright ones.
 
 python research/weights/select_images.py data/rendered
 
-reads DIR/hands.jsonl and writes DIR/usable/hands.jsonl, DIR/upright/hands.jsonl and DIR/validation/hands.jsonl, whose
-image paths point back to DIR.
+reads hands.jsonl and writes usable/hands.jsonl, upright/hands.jsonl and validation/hands.jsonl beside it. Their image
+paths point back to the folder.
 """
 
 from __future__ import annotations

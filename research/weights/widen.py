@@ -1,8 +1,8 @@
-"""Give weights another configuration that adds to theirs: what is new starts as a new network does, new inputs at zero.
+"""Extend trained weights to a larger configuration. New parameters start as in a new network, new inputs at zero.
 
-python research/weights/widen.py OLD NEW KEY=VALUE...      KEY=VALUE: of the generator, refinement.features=lifted
+python research/weights/widen.py OLD NEW KEY=VALUE...      # keys of the generator: refinement.features=lifted
 
-OLD is a folder or a bundled name; NEW serves as initial_weights of a training run.
+OLD is a folder or a bundled name. NEW serves as ``initial_weights`` of a training run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import torch
 from graphhand.config import apply_overrides, validate
 from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.models.checkpoint import load_generator
-
-CODE = "hand_model_module.fc."
 
 
 def main(old: str, new: Path, changes: list[str]) -> None:
@@ -34,12 +32,7 @@ def main(old: str, new: Path, changes: list[str]) -> None:
         else:
             print(f"{name}: {tuple(given[name].shape)} to {tuple(value.shape)}")
             tensors[name] = torch.zeros_like(value)
-            if name.startswith(CODE):  # a hand with more shape coefficients
-                sizes = [list(network.hand_model_module.sizes.values()) for network in (wider, source)]
-                for rows, given_rows in zip(tensors[name].split(sizes[0]), given[name].split(sizes[1])):
-                    rows[: len(given_rows)] = given_rows
-            else:  # more inputs, which come last
-                tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]
+            tensors[name][tuple(slice(length) for length in given[name].shape)] = given[name]  # new inputs come last
     wider.load_state_dict(tensors)
     save_generator(new, wider, {"name": f"{old}, widened"})
 
