@@ -35,6 +35,10 @@ class NoHandError(InputError):
     """A sample that the data set itself leaves out, such as a frame without a hand. No file is at fault."""
 
 
+class NothingToCropError(NoHandError):
+    """A sample with neither a box nor a labelled joint: there is nothing to crop around."""
+
+
 def fault_message(fault: Mapping[str, Any]) -> str:
     """The message of one entry of pydantic's ``ValidationError.errors()``, without pydantic's prefix."""
     return str(fault["msg"]).removeprefix("Value error, ")

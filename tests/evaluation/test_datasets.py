@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from factories import random_hands_m
 from graphhand.cli.evaluate import evaluate
-from graphhand.data import collate
+from graphhand.data import collate, make_example
 from graphhand.data.datasets.synthetic import HandRecord
 from graphhand.data.registry import DATASETS, open_dataset
 from graphhand.data.writers import LAYOUTS, ChunkWriter
-from graphhand.evaluation import CropChoice, predict_dataset, preset, score, score_pixels
+from graphhand.evaluation import predict_dataset, preset, score, score_pixels
 
 COUNT = 6
 SIZE = 48
@@ -50,7 +50,7 @@ def dataset(request, tmp_path, rng):
 def test_perfect_answers_score_zero_in_space_and_in_the_image(dataset):
     name, root, split = dataset
     samples = open_dataset(name, root, split)
-    batch = collate([CropChoice().cut(samples[i], SIZE) for i in range(COUNT)])
+    batch = collate([make_example(samples[i], SIZE) for i in range(COUNT)])
 
     def oracle(image, K, refine, camera_known):
         ones = torch.ones(COUNT, 1)

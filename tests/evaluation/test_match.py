@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from graphhand.data.sample import SampleLabels
 from graphhand.errors import InputError
 from graphhand.evaluation import PoseRecords, preset, score
 from graphhand.evaluation.match import detect_format, read_freihand_json, read_json_lines, read_predictions
-from graphhand.evaluation.records import SampleLabels
 
 HUGE_HAND = json.dumps(
     {"image": "a", "hands": [{"side": "left", "joints_rel_m": [[10**400] * 3] * 21, "joints_px": [[1, 1]] * 21}]}

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,19 +16,24 @@ import pytest
 import torch
 
 import graphhand
-from graphhand.data import collate
+from graphhand.data import collate, make_example
 from graphhand.errors import InputError
-from graphhand.evaluation import CropChoice, PoseRecords, predict_dataset, preset, score, score_pixels
+from graphhand.evaluation import CropChoice, PoseRecords, Skipped, predict_dataset, preset, score, score_pixels
 from graphhand.evaluation.predict import gather
 from graphhand.evaluation.records import read_labels
 from graphhand.models.checkpoint import load_generator
+
+
+def cropped(sample, crop, size):
+    """The crop that the network is given."""
+    return make_example(crop.present(sample), size, margin=crop.box_margin)
 
 
 class Oracle:
     """A network that knows the labels: it answers with the crop's own, in the crop's frame."""
 
     def __init__(self, samples, crop, size):
-        self.batch = collate([crop.cut(samples[i], size) for i in range(len(samples))]).as_float()
+        self.batch = collate([cropped(samples[i], crop, size) for i in range(len(samples))]).as_float()
 
     def __call__(self, image, K, refine, camera_known):
         rows = [next(i for i, known in enumerate(self.batch.image) if torch.equal(known, one)) for one in image]
@@ -54,7 +59,7 @@ def test_without_the_true_camera_pixels_still_come_back_exactly(crops):
     crop = CropChoice("image", camera="assumed")
     records, _ = predict_dataset(Oracle(crops, crop, 48), crops, size=48, crop=crop)
     assert score_pixels(records).mean_px < 1e-2
-    assert crop.cut(crops[0], 48).K[0, 0] != CropChoice("image").cut(crops[0], 48).K[0, 0]
+    assert cropped(crops[0], crop, 48).K[0, 0] != cropped(crops[0], CropChoice("image"), 48).K[0, 0]
     assert "assumed" in crop.describe_camera()
 
 
@@ -92,7 +97,7 @@ def test_the_prior_is_the_network_without_refinement(crops, tiny_weights):
     final, _ = predict_dataset(generator, crops, size=32)
     prior, _ = predict_dataset(generator, crops, size=32, pose="prior")
     with torch.inference_mode():
-        batch = collate([CropChoice().cut(crops[i], 32) for i in range(7)]).as_float()
+        batch = collate([cropped(crops[i], CropChoice(), 32) for i in range(7)]).as_float()
         expected = generator(batch.image, batch.K).prior_m
     bones = np.linalg.norm(np.diff(prior.predicted_m, axis=1), axis=-1)
     np.testing.assert_allclose(bones, expected.diff(dim=1).norm(dim=-1), atol=1e-6)
@@ -119,6 +124,21 @@ def test_strict_stops_at_an_unreadable_sample(crops, crops_dir, tiny_weights, wo
         predict_dataset(generator, crops, size=32, batch_size=3, workers=workers, strict=True)
     with pytest.raises(InputError, match=r"00002\.png: is not an image"):
         read_labels(crops, strict=True)
+
+
+def test_samples_without_box_and_labels_are_skipped_and_named(crops, tiny_weights):
+    class Unlabelled:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            unknown = {"joints_px": np.full((21, 2), np.nan), "joints_cam_m": None} if index == 1 else {}
+            return replace(crops[index], **unknown)
+
+    generator, _ = load_generator(tiny_weights)
+    records, skipped = predict_dataset(generator, Unlabelled(), size=32, strict=True)
+    assert list(records.index) == [0, 2]
+    assert skipped == [Skipped(1, crops[1].name, "has neither a labelled joint nor a box")]
 
 
 def test_limit_and_progress(crops, tiny_weights):

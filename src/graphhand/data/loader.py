@@ -21,7 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from graphhand.data.augmentation import Augmentation
 from graphhand.data.mixing import MixedHands, epoch_permutation
-from graphhand.data.sample import CropDataset, HandBatch, HandDataset, HandExample, HandSample, collate
+from graphhand.data.sample import (
+    CropDataset,
+    HandBatch,
+    HandDataset,
+    HandExample,
+    HandSample,
+    SampleLabels,
+    collate,
+)
 from graphhand.data.transforms import make_example
 from graphhand.errors import InputError, NoHandError
 from graphhand.geometry import CROP_MARGIN
@@ -39,14 +47,29 @@ class SampleKey(NamedTuple):
     sample: int
 
 
+class UnusableSample(NamedTuple):
+    """A sample that could not be read or cropped, by its index, and why."""
+
+    sample: int
+    error: InputError
+
+
 @dataclass
 class SkippedSamples:
-    """The corrupt samples passed over so far: each error line, and how often it came."""
+    """The corrupt samples passed over so far.
+
+    Attributes:
+        lines: each error line, and how often it came.
+        errors: the error of each sample, by its index.
+    """
 
     lines: dict[str, int] = field(default_factory=dict)
+    errors: dict[int, InputError] = field(default_factory=dict)
 
-    def add(self, line: str) -> None:
+    def add(self, skipped: UnusableSample) -> None:
+        line = str(skipped.error)
         self.lines[line] = self.lines.get(line, 0) + 1
+        self.errors[skipped.sample] = skipped.error
 
     def __len__(self) -> int:
         """Different samples skipped."""
@@ -60,16 +83,17 @@ class SkippedSamples:
 
 
 class MadeExample(NamedTuple):
-    """A crop, or None where its sample is corrupt, and the errors of the samples passed over."""
+    """A crop, or None where its sample is corrupt; the samples passed over; the labels in the image, where kept."""
 
     example: HandExample | None
-    errors: tuple[InputError, ...]
+    skipped: tuple[UnusableSample, ...]
+    labels: SampleLabels | None = None
 
 
 @dataclass(frozen=True)
 class _MadeBatch:
     batch: HandBatch | None
-    errors: tuple[InputError, ...] = ()
+    skipped: tuple[UnusableSample, ...] = ()
 
     def pin_memory(self) -> _MadeBatch:
         return replace(self, batch=self.batch.pin_memory() if self.batch else None)
@@ -90,9 +114,11 @@ class CroppedBatches(Dataset[list[_MadeBatch]]):
         margin: float,
         replace: bool,
         left_hand_negatives: float = 0.0,
+        keep_labels: bool = False,
     ) -> None:
         self.samples, self.size, self.augmentation = samples, size, augmentation
         self.margin, self.replace, self.left_hand_negatives = margin, replace, left_hand_negatives
+        self.keep_labels = keep_labels
         self._draws = _Draws(seed)
 
     def __getitems__(self, batches: Sequence[Sequence[SampleKey]]) -> list[_MadeBatch]:
@@ -106,11 +132,11 @@ class CroppedBatches(Dataset[list[_MadeBatch]]):
         other's code and tables out of the processor's caches, which costs a tenth of both.
         """
         made: list[MadeExample] = []
-        read: list[tuple[SampleKey, HandSample | None, tuple[InputError, ...]]] = []
+        read: list[tuple[SampleKey, HandSample | None, tuple[UnusableSample, ...]]] = []
         held = 0
         for key in keys:
-            sample, errors = self._read(key)
-            read.append((key, sample, errors))
+            sample, skipped = self._read(key)
+            read.append((key, sample, skipped))
             held += 0 if sample is None else sample.image.nbytes
             if held >= _READ_AHEAD_BYTES:
                 made += [self._make(*one) for one in read]
@@ -120,25 +146,30 @@ class CroppedBatches(Dataset[list[_MadeBatch]]):
 
     @staticmethod
     def _collate(made: list[MadeExample]) -> _MadeBatch:
-        errors = tuple(error for item in made for error in item.errors)
+        skipped = tuple(one for item in made for one in item.skipped)
         examples = [item.example for item in made if item.example is not None]
-        batch = collate(examples, skipped=[str(error) for error in errors]) if examples else None
-        return _MadeBatch(batch, errors)
+        if not examples:
+            return _MadeBatch(None, skipped)
+        batch = collate(examples, skipped=[str(one.error) for one in skipped])
+        batch.labels = tuple(item.labels for item in made if item.labels is not None)
+        if batch.labels:
+            batch.crops = tuple(example.crop for example in examples)
+        return _MadeBatch(batch, skipped)
 
-    def _read(self, key: SampleKey) -> tuple[HandSample | None, tuple[InputError, ...]]:
+    def _read(self, key: SampleKey) -> tuple[HandSample | None, tuple[UnusableSample, ...]]:
         index = key.sample
-        errors: list[InputError] = []
+        skipped: list[UnusableSample] = []
         for _ in range(_MAX_REPLACEMENTS if self.replace else 1):
             try:
-                return self.samples[index], tuple(errors)
+                return self.samples[index], tuple(skipped)
             except InputError as error:
-                errors.append(error)
-                index = int(self._draws.of(key, len(errors)).integers(len(self.samples)))
-        return None, tuple(errors)
+                skipped.append(UnusableSample(index, error))
+                index = int(self._draws.of(key, len(skipped)).integers(len(self.samples)))
+        return None, tuple(skipped)
 
-    def _make(self, key: SampleKey, sample: HandSample | None, errors: tuple[InputError, ...]) -> MadeExample:
+    def _make(self, key: SampleKey, sample: HandSample | None, skipped: tuple[UnusableSample, ...]) -> MadeExample:
         if sample is None:
-            return MadeExample(None, errors)
+            return MadeExample(None, skipped)
         rng = self._draws.of(key)
         example = make_example(
             sample,
@@ -148,7 +179,7 @@ class CroppedBatches(Dataset[list[_MadeBatch]]):
             margin=self.margin,
             left_hand_negatives=self.left_hand_negatives,
         )
-        return MadeExample(example, errors)
+        return MadeExample(example, skipped, SampleLabels.of(sample, key.sample) if self.keep_labels else None)
 
 
 class RenderedBatches(Dataset[list[_MadeBatch]]):
@@ -202,8 +233,9 @@ class HandLoader:
     """Epochs of :class:`HandBatch` from a data set or a mixture.
 
     With ``training=True`` the order is shuffled anew each epoch, every batch is full, and a corrupt sample is replaced
-    by another one; otherwise the order is the data set's, the last batch may be smaller, and a corrupt sample is left
-    out. Either way it is counted in ``skipped``.
+    by another one. Otherwise the order is the data set's, the last batch may be smaller, a corrupt sample is left out,
+    and processes take whole batches in turn, so that a batch holds the same samples whatever their number. Either way
+    corrupt samples are counted in ``skipped``.
 
     Args:
         samples: a data set, a :class:`MixedHands` (whose shares rule the training order), or a :class:`CropDataset`,
@@ -220,6 +252,7 @@ class HandLoader:
         rank, world_size: this process's number, and how many share each epoch.
         strict: raise on the first corrupt sample.
         pin_memory: put batches in page-locked memory.
+        keep_labels: give batches their rows' crops and labels in the image, as evaluation needs them.
     """
 
     def __init__(
@@ -239,6 +272,7 @@ class HandLoader:
         world_size: int = 1,
         strict: bool = False,
         pin_memory: bool = False,
+        keep_labels: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size} processes")
@@ -256,7 +290,7 @@ class HandLoader:
                 self.batches_at_once = max(1, samples.crops_per_pass // batch_size)
                 workers, pin_memory = 0, False
         else:
-            maker = CroppedBatches(samples, size, augmentation, seed, margin, training, left_hands)
+            maker = CroppedBatches(samples, size, augmentation, seed, margin, training, left_hands, keep_labels)
         self._loader = DataLoader(
             maker,
             batch_sampler=_KeyGroups(self),  # type: ignore[arg-type]  # any sized iterable serves
@@ -271,8 +305,7 @@ class HandLoader:
         """Batches in an epoch, on this process."""
         if self.training:
             return self.epoch_size // (self.batch_size * self.world_size)
-        mine = len(range(self.rank, self.epoch_size, self.world_size))
-        return -(-mine // self.batch_size)
+        return len(range(self.rank, -(-self.epoch_size // self.batch_size), self.world_size))
 
     def __iter__(self) -> Iterator[HandBatch]:
         return self.epoch(0)
@@ -285,10 +318,10 @@ class HandLoader:
         """
         self._keys = self.epoch_keys(epoch)[start_batch:]
         for made in chain.from_iterable(self._loader):
-            for error in made.errors:
-                if self.strict and not isinstance(error, NoHandError):
-                    raise error
-                self.skipped.add(str(error))
+            for skipped in made.skipped:
+                if self.strict and not isinstance(skipped.error, NoHandError):
+                    raise skipped.error
+                self.skipped.add(skipped)
             if made.batch is not None and (len(made.batch) == self.batch_size or not self.training):
                 yield made.batch
             elif self.training:
@@ -298,8 +331,9 @@ class HandLoader:
         """The keys of every batch of an epoch, for this process."""
         count = self.epoch_size
         if not self.training:
-            keys = [SampleKey(epoch, i, i) for i in range(self.rank, count, self.world_size)]
-            return [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+            keys = [SampleKey(epoch, i, i) for i in range(count)]
+            whole = [keys[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
+            return whole[self.rank :: self.world_size]
         if isinstance(self.samples, MixedHands):
             order = self.samples.epoch_order(self.seed, epoch, count)
         else:

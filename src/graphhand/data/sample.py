@@ -88,6 +88,34 @@ class HandSample:
         return self.joints_cam_m is not None and bool(np.isfinite(self.joints_cam_m).all())
 
 
+@dataclass(frozen=True, eq=False)
+class SampleLabels:
+    """The labels of one sample in its image, without the image.
+
+    Attributes:
+        index: place in the data set.
+        name, side, image_path: see :class:`HandSample`.
+        joints_m: ``(21, 3)`` float64 metres, camera frame; NaN where not labelled.
+        joints_px: ``(21, 2)`` float64 pixels of the image; NaN where not labelled.
+        visible: ``(21,)`` bool.
+    """
+
+    index: int
+    name: str
+    side: Side
+    joints_m: npt.NDArray[np.float64]
+    joints_px: npt.NDArray[np.float64]
+    visible: npt.NDArray[np.bool_]
+    image_path: str = ""
+
+    @classmethod
+    def of(cls, sample: HandSample, index: int) -> SampleLabels:
+        """The labels of a sample."""
+        joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
+        joints_px = sample.joints_px.astype(np.float64)
+        return cls(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.image_path)
+
+
 class HandDataset(Protocol):
     """What every data set offers: a length and samples by number."""
 
@@ -168,6 +196,7 @@ class HandBatch:
         names: B sample names.
         skipped: one line for each corrupt sample that was passed over while this batch was made.
         cpu_masks: the same masks on the CPU, where they are known without waiting for a GPU; see :meth:`masks_on_cpu`.
+        labels, crops: B labels in the images and B ways back to them, where the loader keeps them.
     """
 
     image: Tensor
@@ -182,6 +211,8 @@ class HandBatch:
     names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     cpu_masks: RowMasks | None = field(default=None, repr=False)
+    labels: tuple[SampleLabels, ...] = field(default=(), repr=False)
+    crops: tuple[HandCrop, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return self.image.shape[0]
@@ -203,7 +234,8 @@ class HandBatch:
     def rows(self, rows: slice) -> HandBatch:
         """Some of the rows, not copied."""
         cpu_masks = None if self.cpu_masks is None else self.cpu_masks.map(lambda mask: mask[rows])
-        return replace(self._map(lambda tensor: tensor[rows]), names=self.names[rows], cpu_masks=cpu_masks)
+        lists = {name: getattr(self, name)[rows] for name in ("names", "labels", "crops")}
+        return replace(self._map(lambda tensor: tensor[rows]), **lists, cpu_masks=cpu_masks)
 
     def masks_on_cpu(self) -> RowMasks:
         """``masks`` on the CPU. Only a batch that was made on a GPU without ``cpu_masks`` waits for it."""

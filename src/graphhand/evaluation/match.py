@@ -17,14 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphhand.data.sample import HandDataset
+from graphhand.data.sample import HandDataset, SampleLabels
 from graphhand.errors import InputError
 from graphhand.evaluation.records import (
     METRES,
     PoseRecords,
     Predictions,
     Progress,
-    SampleLabels,
     Skipped,
     Unit,
     read_labels,

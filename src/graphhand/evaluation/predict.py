@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import Field
-from torch.utils.data import DataLoader, Dataset
 
 from graphhand.config import StrictModel, apply_overrides, validate
 from graphhand.data.datasets.ge_real import AnnotatedCrops
 from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.datasets.synthetic import RenderedBenchmark
-from graphhand.data.loader import prepare_worker
+from graphhand.data.loader import HandLoader
 from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
-from graphhand.data.sample import HandDataset, HandExample, HandSample, collate
-from graphhand.data.transforms import make_example
-from graphhand.errors import InputError
-from graphhand.evaluation.records import PoseRecords, Predictions, Progress, SampleLabels, Skipped, Unit
+from graphhand.data.sample import HandBatch, HandDataset, HandSample
+from graphhand.errors import InputError, NothingToCropError
+from graphhand.evaluation.records import PoseRecords, Predictions, Progress, Skipped, Unit
 from graphhand.evaluation.submissions import SubmissionFormat
 from graphhand.geometry import CROP_MARGIN, whole_image_box
 from graphhand.models.checkpoint import fuse_conv_bn, load_generator
@@ -77,11 +75,11 @@ def load_settings(pairs: Sequence[str]) -> tuple[EvaluationSettings, list[str]]:
 
 @dataclass(frozen=True)
 class CropChoice:
-    """Which part of the image the network sees, and whether it is told the camera.
+    """Which part of the image the network sees, and whether it is given the intrinsics.
 
     Attributes:
-        rule: ``truth`` cuts around the data set's box, or its 2D labels where it gives none: the hand's place is
-            known. ``image`` shows the whole image, as ``graphhand predict --whole-image`` does.
+        rule: ``truth`` crops around the data set's box, or around its 2D labels where it has none. ``image`` takes the
+            whole image, as ``graphhand predict --whole-image`` does.
         margin: side of the crop over the longer side of the box, for ``truth``.
         camera: ``truth`` gives the data set's intrinsics, where it has them; ``assumed`` never does.
     """
@@ -89,6 +87,11 @@ class CropChoice:
     rule: CropRule = "truth"
     margin: float = CROP_MARGIN
     camera: CameraRule = "truth"
+
+    @property
+    def box_margin(self) -> float:
+        """Side of the crop over the longer side of the box of :meth:`present`."""
+        return self.margin if self.rule == "truth" else 1.0
 
     def describe(self) -> str:
         """In words."""
@@ -102,48 +105,41 @@ class CropChoice:
         return assumed if self.camera == "assumed" else f"the data set's, or else {assumed}"
 
     def with_intrinsics_policy(self, sample: HandSample) -> HandSample:
-        """The sample as the network gets it: without intrinsics where it is not told them."""
+        """The sample without intrinsics where the network is not given them."""
         return replace(sample, K=None) if self.camera == "assumed" else sample
 
-    def cut(self, sample: HandSample, size: int) -> HandExample:
-        """The example the network sees."""
+    def present(self, sample: HandSample) -> HandSample:
+        """The sample with the box and the intrinsics that the network is given.
+
+        Raises:
+            NothingToCropError: it has neither a labelled joint nor a box.
+        """
+        if sample.box_px is None and not sample.labelled.any():
+            raise NothingToCropError(sample.name, "has neither a labelled joint nor a box", "label it or give a box")
         sample = self.with_intrinsics_policy(sample)
         if self.rule == "truth":
-            return make_example(sample, size, None, margin=self.margin)
+            return sample
         height, width = sample.image.shape[:2]
-        return make_example(replace(sample, box_px=whole_image_box(width, height)), size, None, margin=1.0)
+        return replace(sample, box_px=whole_image_box(width, height))
 
 
-class _Cut(NamedTuple):
-    """An example with its labels in the image."""
+class PresentedSamples:
+    """The first samples of a data set, as a network is given them.
 
-    example: HandExample
-    labels: SampleLabels
+    Args:
+        samples: the data set.
+        crop: box and intrinsics of each sample.
+        count: how many of the samples.
+    """
 
+    def __init__(self, samples: HandDataset, crop: CropChoice, count: int) -> None:
+        self.samples, self.crop, self.count = samples, crop, count
 
-class _Fault(NamedTuple):
-    """A sample that could not be read, or has nothing to predict."""
+    def __len__(self) -> int:
+        return self.count
 
-    place: int
-    error: InputError
-
-    def passed_over(self, strict: bool) -> Skipped:
-        """How the result counts it; where no fault may be passed over, raise the error."""
-        return Skipped.by_error(self.place, self.error, strict)
-
-
-class _Cuts(Dataset[Any]):
-    def __init__(self, samples: HandDataset, size: int, crop: CropChoice) -> None:
-        self.samples, self.size, self.crop = samples, size, crop
-
-    def __getitem__(self, index: int) -> _Cut | Skipped | _Fault:
-        try:
-            sample = self.samples[index]
-        except InputError as error:
-            return _Fault(index, error)
-        if sample.box_px is None and not sample.labelled.any():
-            return Skipped(index, sample.name, "has neither a labelled joint nor a box")
-        return _Cut(self.crop.cut(sample, self.size), SampleLabels.of(sample, index))
+    def __getitem__(self, index: int) -> HandSample:
+        return self.crop.present(self.samples[index])
 
 
 def predict_dataset(
@@ -165,12 +161,12 @@ def predict_dataset(
     Args:
         network: a generator in evaluation mode, on ``device``.
         samples: the data set; unreadable samples are skipped and returned.
-        size: side of the crops the network sees.
-        crop: which part of the image it sees.
+        size: side of the crops in pixels.
+        crop: which part of the image the network sees.
         pose: the final pose, or the hand model module's prior (stage I).
-        batch_size: part of what makes results reproduce to the last bit; the metrics hardly feel it.
+        batch_size: crops in a batch. Another size changes predictions by rounding errors.
         workers: processes that read images.
-        limit: the first so many samples only.
+        limit: predict the first N samples.
         strict: raise on the first unreadable sample.
         progress: called with (samples done, samples in all) of this process.
 
@@ -181,27 +177,48 @@ def predict_dataset(
     count = len(samples) if limit is None else min(limit, len(samples))
     if count == 0:
         raise ValueError("the data set has no samples")
+    crop = crop or CropChoice()
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
-    batches = [list(range(first, min(first + batch_size, count))) for first in range(0, count, batch_size)]
-    mine = batches[rank::world_size]
-    loader = DataLoader(
-        _Cuts(samples, size, crop or CropChoice()),
-        batch_sampler=mine,  # type: ignore[arg-type]  # any sized iterable of index lists serves
-        num_workers=workers,
-        collate_fn=_keep_list,
-        worker_init_fn=prepare_worker,
-    )
-    parts, skipped, done = [PoseRecords.empty()], [], 0
-    for items in loader:
-        cuts = [item for item in items if isinstance(item, _Cut)]
-        skipped += [item for item in items if isinstance(item, Skipped)]
-        skipped += [item.passed_over(strict) for item in items if isinstance(item, _Fault)]
-        if cuts:
-            parts.append(_predict(network, cuts, device, pose))
-        done += len(items)
+    loader = HandLoader(
+        PresentedSamples(samples, crop, count), size=size, batch_size=batch_size, training=False,
+        margin=crop.box_margin, workers=workers, rank=rank, world_size=world_size, strict=strict, keep_labels=True,
+    )  # fmt: skip
+    total = sum(map(len, loader.epoch_keys(0)))
+    parts, predicted = [PoseRecords.empty()], 0
+    for batch in loader:
+        parts.append(_predict_batch(network, batch, device, pose))
+        predicted += len(batch)
         if progress:
-            progress(done, sum(map(len, mine)))
+            progress(predicted + len(loader.skipped.errors), total)
+    skipped = [Skipped.by_error(index, error) for index, error in loader.skipped.errors.items()]
     return gather(PoseRecords.merge(parts), skipped)
+
+
+@torch.inference_mode()
+def _predict_batch(network: Network, batch: HandBatch, device: str | torch.device, pose: PoseStage) -> PoseRecords:
+    moved = batch.to(device).as_float()
+    output: NetworkOutput = network(moved.image, moved.K, refine=pose == "final", camera_known=moved.has_camera)
+    joints_crop_m = output.joints_cam_m.cpu().double().numpy()
+    joints_crop_px = output.joints_px.cpu().double().numpy()
+    return PoseRecords.pair(
+        batch.labels,
+        predicted_m=np.stack([crop.uncrop_joints(joints) for crop, joints in zip(batch.crops, joints_crop_m)]),
+        predicted_px=np.stack([crop.uncrop_points(points) for crop, points in zip(batch.crops, joints_crop_px)]),
+    )
+
+
+def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, list[Skipped]]:
+    """All processes' records and skipped samples, in data set order; without ``torch.distributed``, the same ones."""
+    if not _distributed():
+        return records, sorted(skipped, key=lambda s: s.index)
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, (records, skipped))
+    everyone = [s for _, theirs in parts for s in theirs]
+    return PoseRecords.merge([part for part, _ in parts]), sorted(everyone, key=lambda s: s.index)
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def predict_with_weights(
@@ -279,35 +296,3 @@ def open_evaluation_set(
         return AnnotatedCrops(root)
     info: DatasetInfo = dataset_class(name, "--dataset", NOT_ON_DISK).info
     return open_dataset(name, root, split or info.test_split or None, **chosen)
-
-
-def gather(records: PoseRecords, skipped: list[Skipped]) -> tuple[PoseRecords, list[Skipped]]:
-    """All processes' records and skipped samples, in data set order; without ``torch.distributed``, the same ones."""
-    if not _distributed():
-        return records, sorted(skipped, key=lambda s: s.index)
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, (records, skipped))
-    everyone = [s for _, theirs in parts for s in theirs]
-    return PoseRecords.merge([part for part, _ in parts]), sorted(everyone, key=lambda s: s.index)
-
-
-@torch.inference_mode()
-def _predict(network: Network, cuts: Sequence[_Cut], device: str | torch.device, pose: PoseStage) -> PoseRecords:
-    batch = collate([cut.example for cut in cuts]).to(device).as_float()
-    output: NetworkOutput = network(batch.image, batch.K, refine=pose == "final", camera_known=batch.has_camera)
-    joints_crop_m = output.joints_cam_m.cpu().double().numpy()
-    joints_crop_px = output.joints_px.cpu().double().numpy()
-    crops = [cut.example.crop for cut in cuts]
-    return PoseRecords.pair(
-        [cut.labels for cut in cuts],
-        predicted_m=np.stack([crop.uncrop_joints(joints) for crop, joints in zip(crops, joints_crop_m)]),
-        predicted_px=np.stack([crop.uncrop_points(points) for crop, points in zip(crops, joints_crop_px)]),
-    )
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _keep_list(items: list[Any]) -> list[Any]:
-    return items

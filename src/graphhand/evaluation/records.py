@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.sample import HandDataset, HandSample
-from graphhand.errors import InputError, NoHandError
+from graphhand.data.sample import HandDataset, SampleLabels
+from graphhand.errors import InputError, NoHandError, NothingToCropError
 from graphhand.io.files import read_mat, read_npz
 from graphhand.skeleton import Joint
-from graphhand.types import FloatArray, Side
+from graphhand.types import FloatArray
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
@@ -47,44 +47,12 @@ class Skipped:
     exempt: bool = False
 
     @classmethod
-    def by_error(cls, index: int, error: InputError, strict: bool = False) -> Skipped:
-        """A sample that could not be read.
-
-        Raises:
-            InputError: the error itself, where ``strict`` is set and the data set does not leave the sample out.
-        """
+    def by_error(cls, index: int, error: InputError) -> Skipped:
+        """A sample that could not be read or cropped."""
+        if isinstance(error, NothingToCropError):
+            return cls(index, error.source, error.problem)
         exempt = isinstance(error, NoHandError)
-        if strict and not exempt:
-            raise error
         return cls(index, "", str(error), unreadable=not exempt, exempt=exempt)
-
-
-@dataclass(frozen=True)
-class SampleLabels:
-    """The labels of one sample, and the image by which predictions are matched to it.
-
-    Attributes:
-        index: place in the data set.
-        name, side, image_path: see :class:`graphhand.data.HandSample`.
-        joints_m: ``(21, 3)`` metres, camera frame; NaN where not labelled.
-        joints_px: ``(21, 2)`` pixels of the image; NaN where not labelled.
-        visible: ``(21,)``.
-    """
-
-    index: int
-    name: str
-    side: Side
-    joints_m: FloatArray
-    joints_px: FloatArray
-    visible: npt.NDArray[np.bool_]
-    image_path: str = ""
-
-    @classmethod
-    def of(cls, sample: HandSample, index: int) -> SampleLabels:
-        """The labels of a sample."""
-        joints_m = np.full((21, 3), np.nan) if sample.joints_cam_m is None else sample.joints_cam_m.astype(np.float64)
-        joints_px = sample.joints_px.astype(np.float64)
-        return cls(index, sample.name, sample.side, joints_m, joints_px, sample.visible, sample.image_path)
 
 
 def read_labels(
@@ -107,7 +75,9 @@ def read_labels(
         try:
             labels.append(SampleLabels.of(samples[index], index))
         except InputError as error:
-            skipped.append(Skipped.by_error(index, error, strict))
+            if strict and not isinstance(error, NoHandError):
+                raise
+            skipped.append(Skipped.by_error(index, error))
         if progress:
             progress(index + 1, count)
     return labels, skipped
