@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from factories import StopWhen
+from factories import StopWhen, assert_same_weights, plain_source, saved_weights, tiny_recipe, write_hands
 from graphhand.cli import app
 from graphhand.errors import GraphHandError, InputError
 from graphhand.models import load_generator
@@ -28,30 +27,18 @@ from graphhand.training.config import load_config, parse_config
 from graphhand.training.steps import learning_rate
 from graphhand.training.trainer import StopRequest, Trainer
 
-TINY = {
-    "seed": 3,
-    "device": "cpu",
-    "threads": 1,
-    "generator": {
-        "image_size": 32,
-        "backbone": {"name": "resnet18", "width": 8, "shared": True},
-        "refinement": {"blocks": 1, "width": 8},
-    },
-    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
-    "batch_size": 4,
-    "epoch_samples": 12,
-    "left_hand_negatives": 0.2,
-    "stage1": {"epochs": 2, "learning_rate": 1e-3},
-    "stage2": {"epochs": 2, "learning_rate": 1e-4, "schedule": "cosine"},
-    "stage3": {"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
-    "log_every": 1,
-    "checkpoint_minutes": 0,
-    "validation_images": 0,
-}
+TINY = tiny_recipe(
+    generator={"backbone": {"shared": True}},
+    left_hand_negatives=0.2,
+    stage1={"epochs": 2, "learning_rate": 1e-3},
+    stage2={"epochs": 2, "learning_rate": 1e-4, "schedule": "cosine"},
+    stage3={"epochs": 2, "learning_rate": 1e-4, "clip_norm": 10.0},
+    checkpoint_minutes=0,
+)
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory, write_hands) -> Path:
+def hands(tmp_path_factory) -> Path:
     """Eight labelled images in the plain format."""
     root = tmp_path_factory.mktemp("hands")
     return write_hands(root, lambda k: {"side": "left" if k % 3 == 0 else "right"})
@@ -59,23 +46,13 @@ def hands(tmp_path_factory, write_hands) -> Path:
 
 @pytest.fixture
 def config(hands):
-    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    source = plain_source(hands)
     return parse_config(TINY | {"train": [source], "validation": source}, "test")
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(hands, tmp_path_factory) -> Path:
-    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    source = plain_source(hands)
     out = tmp_path_factory.mktemp("run") / "whole"
     assert Trainer(parse_config(TINY | {"train": [source], "validation": source}, "test"), out, quiet=True).run()
     return out
@@ -99,20 +76,20 @@ def test_run_leaves_what_explains_and_continues_it(uninterrupted):
 
 
 def test_stages_build_on_each_other(uninterrupted):
-    one, two = weights(uninterrupted / "stage1"), weights(uninterrupted / "stage2")
+    one, two = saved_weights(uninterrupted / "stage1"), saved_weights(uninterrupted / "stage2")
     assert one["refinement.head.linear.weight"].abs().max() == 0
     assert two["refinement.head.linear.weight"].abs().max() > 0
 
 
 def test_same_seed_same_weights(config, uninterrupted, tmp_path):
     assert Trainer(config, tmp_path / "again", quiet=True).run()
-    assert_same(weights(tmp_path / "again" / "stage3"), weights(uninterrupted / "stage3"))
+    assert_same_weights(saved_weights(tmp_path / "again" / "stage3"), saved_weights(uninterrupted / "stage3"))
 
 
 def test_other_seed_other_weights(config, uninterrupted, tmp_path):
     other = parse_config(config.model_dump(mode="json") | {"seed": 4}, "test")
     assert Trainer(other, tmp_path / "other", quiet=True).run((1,))
-    a, b = weights(tmp_path / "other" / "stage1"), weights(uninterrupted / "stage1")
+    a, b = saved_weights(tmp_path / "other" / "stage1"), saved_weights(uninterrupted / "stage1")
     assert not torch.equal(a["backbone.conv1.weight"], b["backbone.conv1.weight"])
 
 
@@ -124,7 +101,7 @@ def test_stopped_run_resumes_to_the_same_bits(config, uninterrupted, tmp_path, p
     first.run()
     second = Trainer(config, out, quiet=True)
     assert second.run()
-    assert_same(weights(out / "stage3"), weights(uninterrupted / "stage3"))
+    assert_same_weights(saved_weights(out / "stage3"), saved_weights(uninterrupted / "stage3"))
     for log in ("train.csv", "validation.csv"):
         places = [[row[k] for k in ("stage", "step")] for row in csv.DictReader((out / log).open())]
         assert places == [[r[k] for k in ("stage", "step")] for r in csv.DictReader((uninterrupted / log).open())]
@@ -133,13 +110,13 @@ def test_stopped_run_resumes_to_the_same_bits(config, uninterrupted, tmp_path, p
 def test_stage_by_stage_equals_all_at_once(config, uninterrupted, tmp_path):
     for stage in (1, 2, 3):
         assert Trainer(config, tmp_path / "run", quiet=True).run((stage,))
-    assert_same(weights(tmp_path / "run" / "stage3"), weights(uninterrupted / "stage3"))
+    assert_same_weights(saved_weights(tmp_path / "run" / "stage3"), saved_weights(uninterrupted / "stage3"))
 
 
 def test_workers_change_nothing(config, uninterrupted, tmp_path):
     with_workers = parse_config(config.model_dump(mode="json") | {"workers": 2}, "test")
     assert Trainer(with_workers, tmp_path / "run", quiet=True).run((1,))
-    assert_same(weights(tmp_path / "run" / "stage1"), weights(uninterrupted / "stage1"))
+    assert_same_weights(saved_weights(tmp_path / "run" / "stage1"), saved_weights(uninterrupted / "stage1"))
 
 
 @pytest.mark.parametrize(
@@ -171,14 +148,14 @@ def test_killed_process_resumes_to_the_same_bits(config, uninterrupted, tmp_path
     position = read_checkpoint(out / "checkpoint.safetensors").position
     assert (position.stage, position.step) == (2, 3 if number == signal.SIGKILL else 4)
     assert Trainer(config, out, quiet=True).run()
-    assert_same(weights(out / "stage3"), weights(uninterrupted / "stage3"))
+    assert_same_weights(saved_weights(out / "stage3"), saved_weights(uninterrupted / "stage3"))
 
 
 def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_path):
     start = {"initial_weights": str(uninterrupted / "stage3")}
     fine_tuning = parse_config(config.model_dump(mode="json") | start, "test")
     generator = Trainer(fine_tuning, tmp_path / "run", quiet=True).generator
-    assert_same(dict(generator.state_dict()), weights(uninterrupted / "stage3"))
+    assert_same_weights(dict(generator.state_dict()), saved_weights(uninterrupted / "stage3"))
     other = parse_config(
         fine_tuning.model_dump(mode="json")
         | {"generator": TINY["generator"] | {"heatmaps": {}}, "losses": {"heatmap_joints": 1.0}},
@@ -268,7 +245,7 @@ def test_resume_from_a_path_continues_elsewhere(config, uninterrupted, tmp_path)
     first = Trainer(config, out, quiet=True)
     assert first.run((1,))
     assert Trainer(config, tmp_path / "elsewhere", resume=out / "checkpoint.safetensors", quiet=True).run()
-    assert_same(weights(tmp_path / "elsewhere" / "stage3"), weights(uninterrupted / "stage3"))
+    assert_same_weights(saved_weights(tmp_path / "elsewhere" / "stage3"), saved_weights(uninterrupted / "stage3"))
 
 
 @pytest.mark.parametrize(

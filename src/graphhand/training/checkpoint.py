@@ -1,10 +1,8 @@
-"""Whether and from where a run goes on, and with which recipe it may.
+"""Checkpoints: the whole state of a run in one safetensors file, and resuming from it.
 
-The whole state of a run in one safetensors file, so that resuming continues exactly and no file can be half new.
-
-Tensors: both networks, the generator's moving average if there is one, both optimisers, torch's random state. The
-header's JSON: where the run stands and its configuration. The file is written beside the old one, synced, and renamed
-over it.
+Tensors: both networks, the generator's moving average if there is one, the optimisers, torch's random state. JSON in
+the header: the position of the run and its recipe. A new file is written beside the old one, synced, and renamed over
+it.
 """
 
 from __future__ import annotations
@@ -30,17 +28,23 @@ from graphhand.training.run_folder import RunFolder
 
 FORMAT = "graphhand-training-2"
 HEADER_KEY = "graphhand"
+MAY_DIFFER = (
+    *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes"),
+    *("validation", "validation_epochs", "validation_images"),
+    *("channels_last", "fused_optimizer", "compile"),
+)
+"""Keys of the recipe that a resumed run may change: they change how it runs, not what it computes."""
 
 
 @dataclass
 class Position:
-    """Where a run stands.
+    """The position of a run.
 
     Attributes:
         stage: 1, 2 or 3.
-        step: optimiser steps done in this stage.
-        seconds: wall time spent training so far, over all sessions.
-        skipped: one line for each corrupt sample that was passed over so far, in order.
+        step: optimiser steps done in the stage.
+        seconds: wall time of training, over all sessions.
+        skipped: one line for each corrupt sample that was replaced, sorted.
     """
 
     stage: int = 1
@@ -59,7 +63,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     def restore(self, prefix: str, target: nn.Module | Optimizer) -> None:
-        """Put a network's or an optimiser's state back.
+        """Load the state of a network or an optimiser.
 
         Raises:
             InputError: the file holds another network's state, or none.
@@ -71,7 +75,7 @@ class Checkpoint:
             _restore_optimizer(target, mine, self.path)
 
     def trained_generator(self) -> tuple[Generator, dict[str, Any]]:
-        """The generator as it was, or its moving average where the recipe keeps one, and a card for it.
+        """The generator, or its moving average where the recipe keeps one, and a card for it.
 
         Raises:
             InputError: configuration and tensors do not fit each other.
@@ -82,7 +86,7 @@ class Checkpoint:
         return generator.eval(), {"position": asdict(self.position), "config": self.config}
 
     def restore_random_state(self) -> None:
-        """Put torch's random state back."""
+        """Restore torch's random state."""
         torch.set_rng_state(self.tensors["random/torch"])
 
 
@@ -133,6 +137,61 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, position, config, tensors)
 
 
+def find_checkpoint(
+    folder: RunFolder, resume: Literal["auto", "never"] | Path, processes: Processes
+) -> Checkpoint | None:
+    """The checkpoint to resume from, or None for a fresh start.
+
+    Raises:
+        InputError: ``resume`` contradicts the folder, or the processes do not all see the same checkpoint.
+    """
+    checkpoint = _find(folder, resume)
+    if not processes.agree(*((-1, -1) if checkpoint is None else _progress(checkpoint))):
+        raise InputError(
+            folder.checkpoint,
+            "is not the same for all processes",
+            "give an --out that every machine sees, or copy the folder to each",
+        )
+    return checkpoint
+
+
+def _progress(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.position.stage, checkpoint.position.step
+
+
+def _find(folder: RunFolder, resume: Literal["auto", "never"] | Path) -> Checkpoint | None:
+    if isinstance(resume, Path):
+        given = read_checkpoint(resume)
+        own = read_checkpoint(folder.checkpoint) if folder.checkpoint.exists() else given
+        # The same command once more, as a scheduler gives it, goes on with what it has made since.
+        return own if _progress(own) > _progress(given) else given
+    if not folder.checkpoint.exists():
+        return None
+    if resume == "never":
+        raise InputError(folder.root, "already holds a run", "give another --out, or --resume auto to go on with it")
+    return read_checkpoint(folder.checkpoint)
+
+
+def refuse_other_config(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Refuse a checkpoint that was made with another recipe; see :data:`MAY_DIFFER`.
+
+    Raises:
+        InputError: naming the first key that differs.
+    """
+    mine, theirs = _flat(config.model_dump(mode="json")), _flat(_complete(checkpoint.config))
+    # A stage that has not begun may still be planned anew.
+    ahead = tuple(f"stage{number}" for number in range(checkpoint.position.stage + 1, 4))
+    begun = checkpoint.position.step > 0
+    free = MAY_DIFFER + ahead + (() if begun else (f"stage{checkpoint.position.stage}",))
+    for key in sorted(mine.keys() | theirs.keys()):
+        if key.split(".")[0] not in free and mine.get(key) != theirs.get(key):
+            raise InputError(
+                checkpoint.path,
+                f"was made with {key} {theirs.get(key)!r}, not {mine.get(key)!r}",
+                "resume with the recipe in config.yaml beside it, or start afresh in another --out",
+            )
+
+
 def _tensors_of(state: nn.Module | Optimizer) -> dict[str, Tensor]:
     if isinstance(state, nn.Module):
         return dict(state.state_dict())
@@ -157,69 +216,6 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], source:
         alike = {n: v for n, v in entries.items() if v.shape == parameters[index].shape and v.dim()}
         entries |= {n: torch.empty_like(parameters[index], dtype=v.dtype).copy_(v) for n, v in alike.items()}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-# A resumed run may differ in these: they change how it runs, not what it computes (on one kind of machine).
-MAY_DIFFER = (
-    *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes"),
-    *("validation", "validation_epochs", "validation_images"),
-    *("channels_last", "fused_optimizer", "compile"),
-)
-
-
-def find_checkpoint(
-    folder: RunFolder, resume: Literal["auto", "never"] | Path, processes: Processes
-) -> Checkpoint | None:
-    """The checkpoint to go on from, or None for a fresh start.
-
-    Raises:
-        InputError: ``resume`` contradicts the folder, or the processes do not all see the same checkpoint.
-    """
-    checkpoint = _find(folder, resume)
-    if not processes.agree(*((-1, -1) if checkpoint is None else _place(checkpoint))):
-        raise InputError(
-            folder.checkpoint,
-            "is not the same for all processes",
-            "give an --out that every machine sees, or copy the folder to each",
-        )
-    return checkpoint
-
-
-def _place(checkpoint: Checkpoint) -> tuple[int, int]:
-    return checkpoint.position.stage, checkpoint.position.step
-
-
-def _find(folder: RunFolder, resume: Literal["auto", "never"] | Path) -> Checkpoint | None:
-    if isinstance(resume, Path):
-        given = read_checkpoint(resume)
-        own = read_checkpoint(folder.checkpoint) if folder.checkpoint.exists() else given
-        # The same command once more, as a scheduler gives it, goes on with what it has made since.
-        return own if _place(own) > _place(given) else given
-    if not folder.checkpoint.exists():
-        return None
-    if resume == "never":
-        raise InputError(folder.root, "already holds a run", "give another --out, or --resume auto to go on with it")
-    return read_checkpoint(folder.checkpoint)
-
-
-def refuse_other_config(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Make sure that a checkpoint was made with this recipe, as far as it matters.
-
-    Raises:
-        InputError: it was not; the first key that differs is named.
-    """
-    mine, theirs = _flat(config.model_dump(mode="json")), _flat(_complete(checkpoint.config))
-    # A stage that has not begun may still be planned anew.
-    ahead = tuple(f"stage{number}" for number in range(checkpoint.position.stage + 1, 4))
-    begun = checkpoint.position.step > 0
-    free = MAY_DIFFER + ahead + (() if begun else (f"stage{checkpoint.position.stage}",))
-    for key in sorted(mine.keys() | theirs.keys()):
-        if key.split(".")[0] not in free and mine.get(key) != theirs.get(key):
-            raise InputError(
-                checkpoint.path,
-                f"was made with {key} {theirs.get(key)!r}, not {mine.get(key)!r}",
-                "resume with the recipe in config.yaml beside it, or start afresh in another --out",
-            )
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:

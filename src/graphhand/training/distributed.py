@@ -1,11 +1,7 @@
-"""Batch normalisation over the batches of all processes together, so that several processes train as one would.
+"""Training on several processes, started by torchrun: communication between them, and batch normalisation over all.
 
-torch.nn.SyncBatchNorm does this on GPUs alone. The one here is plain torch, runs anywhere, and is used on CPUs.
-
-One run on several processes, as torchrun starts them: who this one is, and what all must agree on.
-
-Each process takes its share of every batch, and the gradients are averaged (DistributedDataParallel). The first
-process alone writes files. Without torchrun there is one process and none of this costs anything.
+Each process takes a share of every batch, and DistributedDataParallel averages the gradients. Only the first process
+writes files. Without torchrun there is one process, and nothing here costs time.
 """
 
 from __future__ import annotations
@@ -29,14 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 from graphhand.devices import training_device
 from graphhand.errors import InputError
 
-# Newer versions of torch call it otherwise.
-_SWITCHES = inspect.signature(DistributedDataParallel.__init__).parameters
-_BROADCAST = "forward_sync_buffers" if "forward_sync_buffers" in _SWITCHES else "broadcast_buffers"
+_ARGUMENTS = inspect.signature(DistributedDataParallel.__init__).parameters
+# The argument has another name in newer versions of torch.
+_BROADCAST = "forward_sync_buffers" if "forward_sync_buffers" in _ARGUMENTS else "broadcast_buffers"
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Autocast(MixedPrecision):
-    """bfloat16 where autocast chooses it. Fabric's own would round every input first: K by pixels, poses by 0.2 mm."""
+    """bfloat16 where autocast chooses it. Fabric's class also rounds the inputs: K by pixels, poses by 0.2 mm."""
 
     def __init__(self, device: str) -> None:
         super().__init__("bf16-mixed", device)
@@ -47,7 +43,7 @@ class Autocast(MixedPrecision):
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for this process: alone, or one of those that torchrun started, which are joined here.
+    """Fabric for this process, which joins the others where torchrun started several.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -86,11 +82,11 @@ def _precision(name: str, device: str) -> Precision:
 
 
 class Processes:
-    """The processes of this run. Made on all of them at the same point.
+    """The processes of this run. Every process constructs this, and calls its methods, at the same points.
 
     Attributes:
-        rank: number of this one, from 0.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
     """
 
     def __init__(self) -> None:
@@ -119,7 +115,7 @@ class Processes:
         return dict(zip(values, (self.sum(stacked) / self.size).tolist()))
 
     def union(self, lines: Iterable[str]) -> set[str]:
-        """What any process has."""
+        """The lines that any process has."""
         mine = set(lines)
         if self.size == 1:
             return mine
@@ -134,19 +130,19 @@ class Processes:
         table[self.rank] = mine
         return bool((self.sum(table) == mine).all())
 
-    def require_even_shares(self, batch_size: int, pieces: int) -> None:
-        """Refuse a batch that cannot be split evenly over the processes, and a share that cannot into pieces.
+    def require_even_shares(self, batch_size: int, micro_batches: int) -> None:
+        """Refuse a batch that cannot be split evenly over the processes and their micro-batches.
 
         Raises:
             InputError: it cannot.
         """
-        if batch_size % (self.size * pieces):
-            into = f"{self.size} processes" + (f" of {pieces} pieces each" if pieces > 1 else "")
+        if batch_size % (self.size * micro_batches):
+            into = f"{self.size} processes" + (f" of {micro_batches} micro-batches" if micro_batches > 1 else "")
             raise InputError("batch_size", f"{batch_size} cannot be split over {into}", "give a multiple")
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process's number and how many there are; (0, 1) before :func:`make_fabric` has joined several."""
+    """Number of this process and of all; (0, 1) before :func:`make_fabric` has joined several."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -155,7 +151,7 @@ def rank_and_size() -> tuple[int, int]:
 def sum_on_cpu(values: Tensor) -> Tensor:
     """A CPU tensor summed over the processes, the same on each. All make their first call at the same point.
 
-    Decisions and counts travel between CPUs: asking a GPU would wait for all it still has to do.
+    Decisions and counts are exchanged between CPUs: a GPU would first finish its queue.
     """
     if rank_and_size()[1] > 1:
         values = values.clone()
@@ -165,21 +161,22 @@ def sum_on_cpu(values: Tensor) -> Tensor:
 
 @functools.cache
 def _between_cpus() -> dist.ProcessGroup:
-    """The processes, tied by Gloo; made at the first call after they were joined."""
+    """The process group of the CPUs (Gloo), made at the first call after the processes joined."""
     return dist.new_group(backend="gloo")
 
 
 def leave() -> None:
-    """Part from the other processes, at the very end."""
+    """Leave the process group, at the end of the program."""
     if dist.is_available() and dist.is_initialized():
         _between_cpus.cache_clear()
         dist.destroy_process_group()
 
 
-class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """``BatchNorm1d`` and ``BatchNorm2d`` whose training statistics are those of all processes.
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """``BatchNorm1d`` and ``BatchNorm2d`` whose training statistics are over the batches of all processes.
 
-    Every process must bring a batch of the same size. Parameters and buffers have the names they have there.
+    torch.nn.SyncBatchNorm needs GPUs; this is plain torch and serves CPUs. All batches must have the same size.
+    Parameters and buffers have the same names as torch's.
 
     Shapes:
         ``(B, C)`` or ``(B, C, ...)`` -> the same.
@@ -187,8 +184,8 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            here = self.running_mean is None  # then the batch at hand counts, as it does in torch's
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, here, eps=self.eps)
+            use_batch = self.running_mean is None  # as torch does
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, eps=self.eps)
         return self._normalise(x)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -196,12 +193,12 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         values = x.float()
         with torch.no_grad():
             mean, variance = _statistics(values)
-        self._remember(mean, variance, count=x.numel() // x.shape[1] * rank_and_size()[1])
+        self._update_running(mean, variance, count=x.numel() // x.shape[1] * rank_and_size()[1])
         normalised: Tensor = _Normalise.apply(values, mean, variance, self.weight, self.bias, self.eps)
         return normalised.to(x.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -213,8 +210,11 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         pass
 
 
+_REPLACEABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, SyncBatchNorm)
+
+
 def synchronise_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let every batch normalisation in a network see the batches of all processes; its state dict stays as it was.
+    """Replace every batch normalisation of a network by one over all processes; its state dict stays the same.
 
     Raises:
         InputError: the network has a kind of batch normalisation that this cannot replace.
@@ -229,15 +229,15 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device) -> nn.Modul
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
-                setattr(parent, name, _synchronised(child))
+                setattr(parent, name, _sync(child))
     return network
 
 
 @torch.no_grad()
 def average_batch_statistics(network: nn.Module) -> None:
-    """Set the running statistics of a network's batch normalisation to their means over the processes.
+    """Average the running statistics of a network's batch normalisation over the processes.
 
-    For training without synchronisation, after every step, so that the processes validate and save one network.
+    Used after every step of training without synchronised batch normalisation, so that all processes have one network.
     """
     size = rank_and_size()[1]
     if size == 1:
@@ -246,19 +246,16 @@ def average_batch_statistics(network: nn.Module) -> None:
     running = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
     if not running:
         return
-    together = torch.cat(running)  # one message instead of one a layer
+    together = torch.cat(running)  # one message for all layers
     dist.all_reduce(together)
     for value, mean in zip(running, (together / size).split([len(value) for value in running])):
         value.copy_(mean)
 
 
-_REPLACEABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, SynchronisedBatchNorm)
-
-
-def _synchronised(norm: nn.Module) -> SynchronisedBatchNorm:
+def _sync(norm: nn.Module) -> SyncBatchNorm:
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    new = SynchronisedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    # The very parameters and buffers, so that whoever holds them already keeps them.
+    new = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    # The same tensors, which an optimiser may hold already.
     new._parameters, new._buffers, new.training = norm._parameters, norm._buffers, norm.training
     return new
 
@@ -274,12 +271,12 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     dist.all_gather(everyone, own)
     means, variances = torch.stack(everyone).unbind(1)
     mean = means.mean(0)
-    # The mean of squares less the square of the mean would cancel.
+    # The mean of squares minus the square of the mean would cancel.
     return mean, (variances + (means - mean).square()).mean(0)
 
 
 class _Normalise(torch.autograd.Function):
-    """Normalisation by statistics of all processes, through which gradients flow; the loss is a sum over processes."""
+    """Normalisation by the statistics of all processes, through which gradients flow."""
 
     @staticmethod
     def forward(

@@ -1,7 +1,8 @@
-"""Two processes, as torchrun starts them, train what one process with the same batches trains."""
+"""Two processes train what one process trains, and batch normalisation over processes is torch's on one."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -14,32 +15,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from torch import nn
 
+from factories import assert_same_training, plain_source, saved_weights, tiny_recipe
 from graphhand.errors import InputError
+from graphhand.models import Generator, GeneratorConfig
 from graphhand.training.config import load_config, parse_config
+from graphhand.training.distributed import SyncBatchNorm, synchronise_batch_norm
 from graphhand.training.trainer import Trainer
 
-RECIPE = {
-    "device": "cpu",
-    "threads": 1,
-    "generator": {
-        "image_size": 64,
-        "backbone": {"name": "resnet18", "width": 8},
-        "refinement": {"blocks": 1, "width": 16},
-    },
-    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
-    "batch_size": 8,
-    "epoch_samples": 16,
-    "left_hand_negatives": 0.3,  # processes hold different numbers of rows with a pose
-    "ema": 0.9,
-    "stage1": {"epochs": 1, "learning_rate": 1e-3},
-    "stage2": {"epochs": 1, "learning_rate": 1e-4},
-    "stage3": {"epochs": 1, "learning_rate": 1e-4, "clip_norm": 10.0},
-    "losses": {"adversarial": 1.0},
-    "log_every": 1,
-    "validation_images": 0,
-}
+CPU = torch.device("cpu")
+RECIPE = tiny_recipe(
+    generator={"image_size": 64, "refinement": {"width": 16}},
+    batch_size=8,
+    epoch_samples=16,
+    left_hand_negatives=0.3,  # processes hold different numbers of rows with a pose
+    ema=0.9,
+    stage1={"learning_rate": 1e-3},
+    stage2={"learning_rate": 1e-4},
+    stage3={"learning_rate": 1e-4, "clip_norm": 10.0},
+    losses={"adversarial": 1.0},
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +55,8 @@ def recipe(tmp_path_factory) -> dict:
             line["joints_cam_m"] = joints.tolist()
         lines.append(json.dumps(line))
     (root / "hands.jsonl").write_text("\n".join(lines))
-    source = {"kind": "dataset", "name": "plain", "root": str(root)}
+    source = plain_source(root)
     return RECIPE | {"train": [source], "validation": source}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -134,9 +126,9 @@ runpy.run_module("graphhand", run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def programme(recipe, tmp_path_factory) -> tuple[Path, str]:
+def program_run(recipe, tmp_path_factory) -> tuple[Path, str]:
     """The folder in which the program ran as two processes, and what they printed."""
-    folder = tmp_path_factory.mktemp("programme")
+    folder = tmp_path_factory.mktemp("program_run")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "program.py"]
@@ -149,14 +141,14 @@ def programme(recipe, tmp_path_factory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def together(programme) -> Path:
-    return programme[0] / "whole"
+def together(program_run) -> Path:
+    return program_run[0] / "whole"
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_two_processes_end_with_the_weights_of_one(alone, together, stage, assert_same_training):
+def test_two_processes_end_with_the_weights_of_one(alone, together, stage):
     start = Trainer(load_config(alone / "config.yaml"), alone.parent / "start", quiet=True).generator.state_dict()
-    one, two = weights(alone / f"stage{stage}"), weights(together / f"stage{stage}")
+    one, two = saved_weights(alone / f"stage{stage}"), saved_weights(together / f"stage{stage}")
     moved = max(float((one[name] - start[name]).abs().max()) for name in one if name.endswith("conv1.weight"))
     assert moved > 5e-4  # many times what is tolerated between the two
     assert_same_training(one, two, rtol=1e-4, atol=2e-5)
@@ -174,47 +166,50 @@ def test_two_processes_log_what_one_does(alone, together):
     assert {row["samples"] for row in rows(together / "validation.csv")} == {"9"}  # an odd number, each seen once
 
 
-def test_first_process_alone_speaks(programme):
-    assert programme[1].count("finished; weights are in") == 1
+def test_only_the_first_process_prints(program_run):
+    assert program_run[1].count("finished; weights are in") == 1
 
 
 def test_run_records_its_processes(together):
     assert json.loads((together / "environment.json").read_text())["processes"] == 2
 
 
-def test_stop_is_agreed_and_resume_exact(together, programme):
-    folder, _ = programme
+def test_stop_is_agreed_and_resume_exact(together, program_run):
+    folder, _ = program_run
     for stage in (1, 2, 3):
-        one, two = weights(together / f"stage{stage}"), weights(folder / "stopped" / f"stage{stage}")
+        one, two = saved_weights(together / f"stage{stage}"), saved_weights(folder / "stopped" / f"stage{stage}")
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_another_number_of_processes_may_go_on(recipe, alone, programme, assert_same_training):
-    half = programme[0] / "half"
+def test_another_number_of_processes_may_go_on(recipe, alone, program_run):
+    half = program_run[0] / "half"
     assert Trainer(parse_config(recipe, "test"), half, quiet=True).run()
-    assert_same_training(weights(alone / "stage3"), weights(half / "stage3"), rtol=1e-4, atol=2e-5)
+    assert_same_training(saved_weights(alone / "stage3"), saved_weights(half / "stage3"), rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_unsynchronised_processes_train_as_pieces_of_a_batch_do(recipe, programme, tmp_path, stage):
-    pieces = parse_config(recipe | {"accumulate": 2, "ema": None}, "test")
-    assert Trainer(pieces, tmp_path / "pieces", quiet=True).run(stages=tuple(range(1, stage + 1)))
-    one, two = weights(tmp_path / "pieces" / f"stage{stage}"), weights(programme[0] / "own" / f"stage{stage}")
+def test_unsynchronised_processes_train_as_micro_batches_do(recipe, program_run, tmp_path, stage):
+    micro_batches = parse_config(recipe | {"accumulate": 2, "ema": None}, "test")
+    assert Trainer(micro_batches, tmp_path / "micro_batches", quiet=True).run(stages=tuple(range(1, stage + 1)))
+    one, two = (
+        saved_weights(tmp_path / "micro_batches" / f"stage{stage}"),
+        saved_weights(program_run[0] / "own" / f"stage{stage}"),
+    )
     for name in one:
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # seen in turn, or at once
             torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=2e-5, msg=name)
 
 
-def test_unsynchronised_processes_end_with_one_network_and_resume_exactly(programme):
-    folder, _ = programme
+def test_unsynchronised_processes_end_with_one_network_and_resume_exactly(program_run):
+    folder, _ = program_run
     first, second = torch.load(folder / "own_0.pt"), torch.load(folder / "own_1.pt")
-    resumed = weights(folder / "own_stopped" / "stage3")
+    resumed = saved_weights(folder / "own_stopped" / "stage3")
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(first[name], resumed[name]) for name in first)
 
 
-def test_batch_that_cannot_be_split_is_one_line(programme):
-    lines = [line for line in programme[1].splitlines() if line.startswith("batch_size: 7 cannot be split")]
+def test_batch_that_cannot_be_split_is_one_line(program_run):
+    lines = [line for line in program_run[1].splitlines() if line.startswith("batch_size: 7 cannot be split")]
     assert len(lines) == 2
 
 
@@ -224,3 +219,51 @@ def test_several_processes_need_torchrun(recipe, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="start with torchrun"):
         Trainer(parse_config(recipe, "test"), tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm2d, (4, 5, 3, 2))])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}])
+def test_batch_norm_agrees_with_torch_forwards_backwards_and_in_evaluation(kind, shape, options):
+    draw = torch.Generator().manual_seed(0)
+    theirs = nn.Sequential(kind(5, **options))
+    if theirs[0].affine:
+        nn.init.normal_(theirs[0].weight, generator=draw)
+        nn.init.normal_(theirs[0].bias, generator=draw)
+    ours = synchronise_batch_norm(copy.deepcopy(theirs), CPU)
+    assert isinstance(ours[0], SyncBatchNorm)
+    for _ in range(3):
+        x = 3 + 2 * torch.randn(shape, generator=draw)
+        grad = torch.randn(shape, generator=draw)
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        torch.testing.assert_close(ours(b), theirs(a))
+        theirs(a).backward(grad)
+        ours(b).backward(grad)
+        torch.testing.assert_close(b.grad, a.grad)
+    for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad)
+    torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()))
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_batch_norm_keeps_half_precision():
+    norm = synchronise_batch_norm(nn.Sequential(nn.BatchNorm1d(4)), CPU)
+    assert norm(torch.randn(8, 4).bfloat16()).dtype == torch.bfloat16
+
+
+def test_synchronised_networks_keep_state_dict_and_parameters():
+    config = GeneratorConfig(backbone={"name": "resnet18", "width": 8}, image_size=32, refinement={"width": 8})
+    network = Generator(config)
+    names, parameters = list(network.state_dict()), {id(p) for p in network.parameters()}
+    synchronise_batch_norm(network, CPU)
+    assert list(network.state_dict()) == names
+    assert {id(p) for p in network.parameters()} == parameters
+    kinds = {type(m) for m in network.modules() if "BatchNorm" in type(m).__name__}
+    assert kinds == {SyncBatchNorm}
+
+
+def test_other_kinds_of_batch_norm_are_refused_by_name():
+    class WithActivation(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(InputError, match=r"stem\.1: WithActivation cannot be synchronised"):
+        synchronise_batch_norm(nn.ModuleDict({"stem": nn.Sequential(nn.ReLU(), WithActivation(3))}), CPU)

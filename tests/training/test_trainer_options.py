@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from factories import StopWhen
+from factories import StopWhen, assert_same_training, plain_source, saved_weights, tiny_recipe, write_hands
 from graphhand.errors import InputError
 from graphhand.io import write_image
 from graphhand.models import Generator, build_discriminator
@@ -20,34 +19,13 @@ from graphhand.training.distributed import make_fabric
 from graphhand.training.steps import set_up_models
 from graphhand.training.trainer import Trainer
 
-TINY = {
-    "seed": 3,
-    "device": "cpu",
-    "threads": 1,
-    "generator": {
-        "image_size": 32,
-        "backbone": {"name": "resnet18", "width": 8, "shared": True},
-        "refinement": {"blocks": 1, "width": 8},
-    },
-    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
-    "batch_size": 4,
-    "epoch_samples": 12,
-    "stage1": {"epochs": 1},
-    "stage2": {"epochs": 1},
-    "stage3": {"epochs": 1},
-    "log_every": 1,
-    "validation_images": 0,
-}
+TINY = tiny_recipe(generator={"backbone": {"shared": True}}, left_hand_negatives=0.1)
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, write_hands) -> dict:
-    source = {"kind": "dataset", "name": "plain", "root": str(write_hands(tmp_path_factory.mktemp("hands")))}
+def recipe(tmp_path_factory) -> dict:
+    source = plain_source(write_hands(tmp_path_factory.mktemp("hands")))
     return TINY | {"train": [source], "validation": source}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
 
 
 def train(recipe: dict, out: Path, stop_at: tuple[int, int] | None = None) -> Trainer:
@@ -83,14 +61,16 @@ def test_options_resume_to_the_same_bits(recipe, tmp_path, options):
     train(recipe | options, tmp_path / "whole")
     train(recipe | options, tmp_path / "broken", stop_at=(3, 2))
     train(recipe | options, tmp_path / "broken")
-    one, two = weights(tmp_path / "whole" / "stage3"), weights(tmp_path / "broken" / "stage3")
+    one, two = saved_weights(tmp_path / "whole" / "stage3"), saved_weights(tmp_path / "broken" / "stage3")
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize("options", [{"channels_last": True}, {"fused_optimizer": False}])
-def test_ways_of_computing_change_rounding_alone(recipe, plain, tmp_path, options, assert_same_training):
+def test_ways_of_computing_change_rounding_alone(recipe, plain, tmp_path, options):
     trainer = train(recipe | options | {"stage2": {"epochs": 0}, "stage3": {"epochs": 0}}, tmp_path / "run")
-    assert_same_training(weights(plain / "stage1"), weights(tmp_path / "run" / "stage1"), rtol=1e-3, atol=1e-4)
+    assert_same_training(
+        saved_weights(plain / "stage1"), saved_weights(tmp_path / "run" / "stage1"), rtol=1e-3, atol=1e-4
+    )
     convolution = trainer.generator.backbone.layer1[0].conv1.weight
     assert convolution.is_contiguous(memory_format=torch.channels_last) is ("channels_last" in options)
 
@@ -106,8 +86,8 @@ def test_adam_is_fused_on_a_cpu_unless_switched_off(recipe, asked, fused):
 def test_stage_leaves_the_average_and_the_next_starts_from_it(recipe, plain, tmp_path):
     trainer = Trainer(parse_config(recipe | {"ema": 0.9}, "test"), tmp_path / "run", quiet=True)
     assert trainer.run((1,))
-    left = weights(tmp_path / "run" / "stage1")
-    last = weights(plain / "stage1")  # the same steps without averaging
+    left = saved_weights(tmp_path / "run" / "stage1")
+    last = saved_weights(plain / "stage1")  # the same steps without averaging
     name = "backbone.conv1.weight"
     assert not torch.equal(left[name], last[name])
     state = trainer.generator.state_dict()
@@ -122,7 +102,7 @@ def test_average_is_what_is_validated(recipe, tmp_path, monkeypatch):
     assert seen == [trainer.average.network]
 
 
-def test_run_from_before_an_option_goes_on(recipe, plain, tmp_path):
+def test_checkpoint_from_before_an_option_resumes(recipe, plain, tmp_path):
     """Its checkpoint knows nothing of the option, whose default is what it was made with."""
     trainer = Trainer(parse_config(recipe, "test"), plain, quiet=True)
     config = {k: v for k, v in trainer.config.model_dump(mode="json").items() if k not in ("accumulate", "ema")}
@@ -134,7 +114,7 @@ def test_run_from_before_an_option_goes_on(recipe, plain, tmp_path):
         refuse_other_config(old, other)
 
 
-def test_pieces_must_divide_the_batch():
+def test_micro_batches_must_divide_the_batch():
     with pytest.raises(InputError, match="no multiple of accumulate"):
         load_config(None, ["batch_size=10", "accumulate=4"])
 
@@ -152,7 +132,7 @@ def test_compile_is_of_the_trained_generator_alone(recipe, tmp_path, monkeypatch
 def test_compiled_run_ends_near_the_plain_one(recipe, plain, tmp_path):
     trainer = Trainer(parse_config(recipe | {"compile": True}, "test"), tmp_path / "run", quiet=True)
     assert trainer.run((1,))
-    one, two = weights(plain / "stage1"), weights(tmp_path / "run" / "stage1")
+    one, two = saved_weights(plain / "stage1"), saved_weights(tmp_path / "run" / "stage1")
     assert one.keys() == two.keys()
     difference = torch.cat([(two[name] - one[name]).abs().flatten() for name in one if one[name].is_floating_point()])
     # Adam turns the rounding of a gradient that is nearly zero into a whole step, of a few weights.
@@ -166,15 +146,15 @@ def test_everything_at_once_runs_and_resumes_on_a_gpu(recipe, tmp_path):
     train(recipe | options, tmp_path / "run", stop_at=(3, 2))
     trainer = train(recipe | options, tmp_path / "run")
     assert trainer.fabric.device.type == "cuda"
-    assert all(bool(tensor.isfinite().all()) for tensor in weights(tmp_path / "run" / "stage3").values())
+    assert all(bool(tensor.isfinite().all()) for tensor in saved_weights(tmp_path / "run" / "stage3").values())
 
 
-def test_a_run_learns_to_tell_images_without_hands(tmp_path, write_hands):
+def test_a_run_learns_to_tell_images_without_hands(tmp_path):
     """Noise is a hand, always the same, and dark is none: the handedness head and the heatmaps come to say so."""
     joints = np.random.default_rng(0).normal(size=(21, 3)) * 0.03 + [0.0, 0.0, 0.5]
     (tmp_path / "hands").mkdir()
     hands = write_hands(tmp_path / "hands", lambda k: {"joints_cam_m": joints.tolist()})
-    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
+    source = plain_source(hands)
     (tmp_path / "dark").mkdir()
     for k in range(4):
         write_image(tmp_path / "dark" / f"{k}.png", np.full((40, 40, 3), 10 + 3 * k, np.uint8))
