@@ -27,6 +27,7 @@ from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.skeleton import FINGERS
 from graphhand.training.steps import TrainableModel
 from graphhand.training.trainer import StopRequest
+from graphhand.types import Camera, Hand, Prediction, Side
 
 Weights = dict[str, torch.Tensor]
 
@@ -194,6 +195,39 @@ def hand_record(seed: int, size: int = 320) -> HandRecord:
         cv2.circle(parts, centre, 3 * 16, part, -1, shift=4)
         cv2.circle(depth, centre, 3 * 16, float(joints[joint, 2]), -1, shift=4)
     return HandRecord(image, depth, parts, joints, K, rng.random(21) < 0.8, "right")
+
+
+CAMERA = Camera(300.0, 310.0, 159.5, 119.5, assumed=False)
+
+
+def posed_hand(seed: int = 0, side: Side = "right", placed: bool = True, camera: Camera = CAMERA) -> Hand:
+    """A prediction's hand that is a random pose of the default hand model, fingers bent by up to 60 degrees a joint."""
+    rng = np.random.default_rng(seed)
+    pose = torch.zeros(16, 3, dtype=torch.float64)
+    pose[1:, 2] = torch.from_numpy(rng.uniform(0.0, 1.0, 15))
+    pose[0] = torch.from_numpy(rng.normal(size=3))
+    joints = HandModel.default()(pose.float()).double().numpy()
+    joints = (joints - joints[0]) * (1 if side == "right" else [-1, 1, 1])
+    joints_cam_m = joints + np.array([0.03, -0.02, 0.5 + 0.01 * seed])
+    px = joints_cam_m @ camera.K.T
+    return Hand(
+        side=side,
+        score=0.9,
+        box_px=np.array([0.0, 0.0, 10.0, 10.0]),
+        joints_px=px[:, :2] / px[:, 2:],
+        joints_rel_m=joints,
+        joints_cam_m=joints_cam_m if placed else None,
+        camera=camera,
+        model="made up",
+    )
+
+
+def posed_prediction(
+    image: str = "photo.jpg", frame: int | None = None, seed: int = 0, empty: bool = False, **hand: Any
+) -> Prediction:
+    """A prediction with one :func:`posed_hand`, or with none if ``empty``; ``hand`` are its further arguments."""
+    hands = () if empty else (posed_hand(seed, **hand),)
+    return Prediction(image, 320, 240, hands, "made up", None, frame, None if frame is None else frame / 25)
 
 
 def plain_source(root: Path, **options: Any) -> dict[str, Any]:

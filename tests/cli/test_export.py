@@ -117,7 +117,7 @@ def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, arguments, message):
 
 @pytest.mark.parametrize("folder", ["read-only", "in the way"])
 def test_where_no_file_can_be_written_is_said_before_the_work(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr("graphhand.cli.export._generator", lambda weights: pytest.fail("the work was begun"))
+    monkeypatch.setattr("graphhand.cli.export._load_network", lambda weights: pytest.fail("the work was begun"))
     if folder == "read-only":
         monkeypatch.setattr("os.access", lambda *_: False)
     else:

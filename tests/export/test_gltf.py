@@ -1,22 +1,24 @@
-"""A written hand, read by glTF's own rules, is the hand that was fitted."""
+"""Written glTF files, read by the standard's rules, contain the fitted hand; clips of predictions."""
 
 from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from factories import posed_hand, posed_prediction
 from graphhand.errors import InputError
-from graphhand.export import HandClip, clips_of, write_glb
+from graphhand.export import HandClip, clips_of, rotations_json, write_glb
 from graphhand.hand_model import HandModel
 from graphhand.types import Camera
 
+RIGHT = HandModel.default()
 TO_GLTF = np.diag([1.0, -1.0, -1.0])
 _TYPES = {5126: "<f4", 5125: "<u4", 5123: "<u2", 5121: "|u1"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -114,10 +116,8 @@ def same_mesh(found: np.ndarray, clip: HandClip, row: int) -> None:
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("placed", [True, False])
-def test_a_photos_hand_stands_as_fitted(
-    right: HandModel, make_prediction: Any, tmp_path: Path, side: str, placed: bool
-) -> None:
-    ((name, clip),) = clips_of([make_prediction(side=side, placed=placed)], right)
+def test_the_mesh_of_an_image_is_posed_as_fitted(tmp_path: Path, side: str, placed: bool) -> None:
+    ((name, clip),) = clips_of([posed_prediction(side=side, placed=placed)], RIGHT)
     clip, glb = written(clip, tmp_path)
     assert name == "photo.jpg"
     assert clip.model.side == side
@@ -132,9 +132,9 @@ def test_a_photos_hand_stands_as_fitted(
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_outside_is_outside(right: HandModel, make_prediction: Any, tmp_path: Path, side: str) -> None:
+def test_triangles_face_outwards(tmp_path: Path, side: str) -> None:
     """Faces turn anticlockwise: the volume that they enclose, but for the wrist's hole, is positive."""
-    ((_, clip),) = clips_of([make_prediction(side=side)], right)
+    ((_, clip),) = clips_of([posed_prediction(side=side)], RIGHT)
     _, glb = written(clip, tmp_path)
     (primitive,) = glb.json["meshes"][0]["primitives"]
     points = glb.skinned() - glb.skinned().mean(0)
@@ -143,9 +143,9 @@ def test_outside_is_outside(right: HandModel, make_prediction: Any, tmp_path: Pa
     assert 0.15 < volume_litres < 0.6
 
 
-def test_a_videos_hand_moves(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
-    frames = [make_prediction("clip.mp4", frame=k, seed=k) for k in range(6)]
-    ((_, clip),) = clips_of(frames, right)
+def test_a_video_is_animated(tmp_path: Path) -> None:
+    frames = [posed_prediction("clip.mp4", frame=k, seed=k) for k in range(6)]
+    ((_, clip),) = clips_of(frames, RIGHT)
     clip, glb = written(clip, tmp_path)
     (animation,) = glb.json["animations"]
     np.testing.assert_allclose(glb.array(animation["samplers"][0]["input"])[:, 0], np.arange(6) / 25, atol=1e-6)
@@ -157,11 +157,9 @@ def test_a_videos_hand_moves(right: HandModel, make_prediction: Any, tmp_path: P
             assert ((values[1:] * values[:-1]).sum(1) >= 0).all()
 
 
-def test_the_camera_sees_the_hand_where_the_photo_shows_it(
-    right: HandModel, make_prediction: Any, tmp_path: Path
-) -> None:
-    prediction = make_prediction()
-    ((_, clip),) = clips_of([prediction], right)
+def test_the_camera_projects_joints_to_their_pixels(tmp_path: Path) -> None:
+    prediction = posed_prediction()
+    ((_, clip),) = clips_of([prediction], RIGHT)
     clip, glb = written(clip, tmp_path)
     lens = glb.json["cameras"][0]["perspective"]
     node = next(node for node in glb.json["nodes"] if "camera" in node)
@@ -175,21 +173,68 @@ def test_the_camera_sees_the_hand_where_the_photo_shows_it(
     assert np.linalg.norm(px - prediction.hands[0].joints_px, axis=1).mean() < 2
 
 
-def test_a_camera_that_gltf_cannot_say_is_left_out(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
-    ((_, clip),) = clips_of([make_prediction(camera=Camera(300.0, 300.0, 100.0, 119.5, assumed=False))], right)
+def test_an_off_centre_camera_is_omitted(tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([posed_prediction(camera=Camera(300.0, 300.0, 100.0, 119.5, assumed=False))], RIGHT)
     assert "cameras" not in written(clip, tmp_path)[1].json
 
 
-def test_where_no_file_can_be_the_error_says_so(right: HandModel, make_prediction: Any, tmp_path: Path) -> None:
-    ((_, clip),) = clips_of([make_prediction()], right)
+def test_an_unwritable_path_is_a_one_line_error(tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([posed_prediction()], RIGHT)
     assert clip is not None
     with pytest.raises(InputError, match="cannot be written"):
         write_glb(tmp_path / "missing" / "hand.glb", clip)
 
 
-def test_a_network_that_was_never_told_the_place_has_the_wrist_at_the_origin(
-    right: HandModel, make_prediction: Any
-) -> None:
-    ((_, clip),) = clips_of([make_prediction(placed=False)], right)
+def test_without_absolute_joints_the_wrist_is_at_the_origin() -> None:
+    ((_, clip),) = clips_of([posed_prediction(placed=False)], RIGHT)
     assert clip is not None
     torch.testing.assert_close(clip.fitted.wrist_m, torch.zeros(1, 3), atol=3e-3, rtol=0)
+
+
+def test_a_video_has_the_side_of_most_frames() -> None:
+    frames = [posed_prediction("clip.mp4", frame=k, side="right" if k == 3 else "left", empty=k == 5) for k in range(8)]
+    ((_, clip),) = clips_of(frames, RIGHT)
+    assert clip is not None
+    assert clip.model.side == "left"
+    assert clip.frames == (0, 1, 2, 4, 6, 7)
+    assert clip.total == 8
+
+
+def test_lines_of_two_runs_are_two_videos() -> None:
+    """glTF asks for times that rise."""
+    run = [posed_prediction("clip.mp4", frame) for frame in range(4)]
+    clips = [clip for _, clip in clips_of([*run, *run], RIGHT)]
+    assert [clip.frames for clip in clips if clip is not None] == [(0, 1, 2, 3)] * 2
+
+
+def test_without_tracks_each_frame_has_its_most_likely_hand() -> None:
+    likely, other = posed_hand(1), replace(posed_hand(2), score=0.1)
+    seen = [replace(posed_prediction("clip.mp4", frame), hands=(other, likely, other)) for frame in range(3)]
+    ((_, clip),) = clips_of(seen, RIGHT)
+    assert clip is not None
+    assert clip.frames == (0, 1, 2)
+    assert all(hand is likely for hand in clip.hands)
+
+
+def test_an_image_named_twice_is_two_hands() -> None:
+    assert len(list(clips_of([posed_prediction(), posed_prediction(seed=1)], RIGHT))) == 2
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_rotations_pose_the_hand_model(side: str) -> None:
+    prediction = posed_prediction(side=side)
+    ((_, clip),) = clips_of([prediction], RIGHT)
+    assert clip is not None
+    (line,) = rotations_json(clip)
+    assert (line["side"], line["placed"], len(line["joints"])) == (side, True, 16)
+    pose = torch.from_numpy(Rotation.from_quat(line["local"]).as_matrix()).float()
+    joints = clip.model(pose, torch.tensor(line["shape"])).double().numpy()
+    joints += np.array(line["wrist_m"]) - joints[0]
+    away = np.linalg.norm(joints - prediction.hands[0].joints_cam_m, axis=1)
+    np.testing.assert_allclose(away.mean(), line["fit_error_m"], atol=1e-4)
+    assert away.mean() < 2e-3
+    # a chain of local rotations is the last one's as the camera sees it
+    turns = dict(zip(line["joints"], Rotation.from_quat(line["local"])))
+    seen = dict(zip(line["joints"], Rotation.from_quat(line["camera"])))
+    chained = turns["wrist"] * turns["ring_mcp"] * turns["ring_pip"] * turns["ring_dip"]
+    assert (chained.inv() * seen["ring_dip"]).magnitude() < 1e-4

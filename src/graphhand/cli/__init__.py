@@ -9,8 +9,7 @@ import sys
 import typer
 
 from graphhand._version import __version__
-from graphhand.cli import ablate, bench, data, evaluate, export, hand, predict, render, serve, train
-from graphhand.cli import export as rig
+from graphhand.cli import ablate, bench, data, evaluate, export, predict, render, serve, train
 from graphhand.errors import GraphHandError
 
 app = typer.Typer(
@@ -27,11 +26,11 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
 app.command("export")(export.export)
-app.command("rig")(rig.rig)
+app.command("rig")(export.rig)
 app.command("serve")(serve.serve)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data", help="List and verify data sets.")
-app.add_typer(hand.app, name="hand", help="Hand model files.")
+app.add_typer(export.hand_app, name="hand", help="Hand model files.")
 
 
 def _print_version(value: bool) -> None:

@@ -1,12 +1,11 @@
-"""``graphhand rig``: predictions as a rigged hand for Blender, Unity and browsers, and as joint rotations.
-
-``graphhand export``: trained weights for other programs, or out of a run that was stopped.
-"""
+"""Networks and hands for other programs: ``graphhand export``, ``graphhand rig`` and ``graphhand hand``."""
 
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,31 +14,41 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from graphhand.cli.outputs import distinct_names, make_folder, require_folder_of, text_lines
+from graphhand.cli.outputs import distinct_names, make_folder, refuse_inputs, require_folder_of, text_lines
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
     from graphhand.export import HandClip
+    from graphhand.hand_model import HandArrays
     from graphhand.models import Generator
     from graphhand.types import Hand, Prediction
 
+DEFAULT_RIGS = Path("rigs")
+_MAX_DISTANCE_M = 1e8  # fitting a hand to joints further away overflows
+_SAMPLED_SHAPES = 4000
+
+hand_app = typer.Typer(no_args_is_help=True)
+
 
 def export(
-    out: Annotated[Path, typer.Option(help="File to write; a folder for safetensors.")],
+    out: Annotated[Path, typer.Option(help="Output file; a folder for safetensors.")],
     weights: Annotated[
         str, typer.Option(help="Bundled name, folder of weights, or a run's checkpoint.safetensors.")
     ] = "default",
-    file_format: Annotated[Literal["onnx", "safetensors"], typer.Option("--format", help="What to write.")] = "onnx",
-    name: Annotated[str | None, typer.Option(help="What results are to call the network; its own by default.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. For safetensors.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
+    file_format: Annotated[Literal["onnx", "safetensors"], typer.Option("--format", help="Output format.")] = "onnx",
+    name: Annotated[str | None, typer.Option(help="Name of the network in results.  [default: its own]")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. Only for safetensors.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a network as an ONNX file, for programs without torch, or as a folder of weights.
+    """Export a network as an ONNX file, for programs without torch, or as a folder of weights.
 
-    An ONNX file is checked against torch before it is there, and 'graphhand predict --weights hand.onnx' runs it.
-    A run's checkpoint gives the network as it was when that was written: its moving average, if the recipe keeps one.
+    An ONNX file is compared with torch before it is written. 'graphhand predict --weights hand.onnx' runs it.
+    Of a run's checkpoint the moving average is exported, if the recipe has one.
 
-    Example: graphhand export --out hand.onnx
+    \b
+    Examples:
+      graphhand export --out hand.onnx
+      graphhand export --weights runs/a/checkpoint.safetensors --format safetensors --out weights/a
     """
     from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
@@ -57,7 +66,7 @@ def export(
     if file_format == "onnx":
         require_folder_of(out, "--out")
 
-    generator, card = _generator(weights)
+    generator, card = _load_network(weights)
     if name is not None:
         card["name"] = name
     try:
@@ -76,11 +85,11 @@ def export(
     size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
     if file_format == "onnx" and generator.config.hand_model.file != DEFAULT_HAND:
-        typer.echo("note: it holds parts of the hand model's file, and comes under that file's licence too")
+        typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
 
 
-def _generator(weights: str) -> tuple[Generator, dict[str, Any]]:
-    """A trained generator and its card, of weights or of a run's checkpoint."""
+def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:
+    """A trained generator and its card, from weights or from a run's checkpoint."""
     from graphhand.models.checkpoint import WEIGHTS_FILE, load_generator
     from graphhand.training.checkpoint import read_checkpoint
 
@@ -90,33 +99,26 @@ def _generator(weights: str) -> tuple[Generator, dict[str, Any]]:
     return load_generator(weights)
 
 
-DEFAULT_OUT = Path("rigs")
-
-_FARTHEST_M = 1e8
-
-
 def rig(
     hands: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="HANDS.jsonl|-", help="Files that `graphhand predict --json` wrote; - is standard input."
-        ),
+        typer.Argument(metavar="HANDS.jsonl|-", help="Files written by `graphhand predict --json`; - is stdin."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help=f"For the .glb files; by default ./{DEFAULT_OUT}, or none with --json."),
+        typer.Option(metavar="DIR", help=f"Folder for .glb files.  [default: {DEFAULT_RIGS}, or none with --json]"),
     ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Write each hand's rotations; - is standard output.")
+        str | None, typer.Option(metavar="FILE|-", help="Write the rotations of each hand as JSON lines; - is stdout.")
     ] = None,
     hand: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="The hand to pose: default, or a right hand's MANO file.")
+        str, typer.Option(metavar="NAME|FILE", help="Hand model: default, or a right hand's MANO file.")
     ] = "default",
 ) -> None:
-    """Fit the hand model to predicted joints, and write it as glTF: a photo's hand posed, a video's animated.
+    """Fit the hand model to predicted joints and write rigged glTF files: posed for an image, animated for a video.
 
-    Its bones are named after the joints, the camera is the photo's, and units are metres. A line that cannot be used is
-    reported, the others are still done, and the exit code is 1.
+    Bones are named after the joints, the camera is the image's, and units are metres. Lines that cannot be used are
+    reported and skipped; the exit code is then 1.
 
     \b
     Examples:
@@ -129,11 +131,11 @@ def rig(
     right = HandModel.load(hand)
     if right.side != "right":
         raise InputError(hand, "is a left hand", "give the right one; left hands are posed as its mirror image")
-    folder = out if out is not None else (None if json is not None else DEFAULT_OUT)
+    folder = out if out is not None else (None if json is not None else DEFAULT_RIGS)
     problems: list[str] = []
-    clips = list(clips_of(_read(hands, problems), right))
+    clips = list(clips_of(_read_predictions(hands, problems), right))
     if not clips and not problems:
-        raise InputError(", ".join(map(str, hands)), "holds no line", "give what `graphhand predict --json` wrote")
+        raise InputError(", ".join(map(str, hands)), "has no lines", "give the output of `graphhand predict --json`")
     targets = distinct_names([Path(image) for image, _ in clips])
     with text_lines(json, inputs=hands) as write:
         for (image, clip), name in zip(clips, targets):
@@ -151,15 +153,15 @@ def rig(
             for line in rotations_json(clip) if json is not None else ():
                 write(jsonlib.dumps(line, allow_nan=False))
             if json != "-":
-                typer.echo(_summary(clip, target))
+                typer.echo(_clip_summary(clip, target))
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
         raise typer.Exit(1)
 
 
-def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
-    """The usable lines of all files; what is wrong with the others is noted."""
+def _read_predictions(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
+    """The usable lines of all files; problems with the others are appended to ``problems``."""
     from graphhand.types import Prediction
 
     for file in files:
@@ -171,27 +173,141 @@ def _read(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
                     try:
                         prediction = Prediction.from_json(line)
                         if not all(_is_sane(hand) for hand in prediction.hands):
-                            raise ValueError("joints that are no places")
+                            raise ValueError("joints that are not finite or too far away")
                     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-                        problems.append(f"{file}:{number}: is no line of `graphhand predict --json`; left out")
+                        problems.append(f"{file}:{number}: is not a line of `graphhand predict --json`; skipped")
                         continue
                     if prediction.error is not None:
-                        problems.append(f"{file}:{number}: says {prediction.error}; left out")
+                        problems.append(f"{file}:{number}: says {prediction.error}; skipped")
                         continue
                     yield prediction
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise InputError(file, f"cannot be read ({reason})", "give what `graphhand predict --json` wrote") from None
+            remedy = "give the output of `graphhand predict --json`"
+            raise InputError(file, f"cannot be read ({reason})", remedy) from None
 
 
 def _is_sane(hand: Hand) -> bool:
-    """Whether joints are somewhere, and not so far that fitting a hand to them overflows."""
-    places = (hand.joints_rel_m, hand.joints_cam_m)
-    return all(bool((np.abs(joints) < _FARTHEST_M).all()) for joints in places if joints is not None)
+    """Whether the joints are finite and near enough to fit a hand to them."""
+    known = (hand.joints_rel_m, hand.joints_cam_m)
+    return all(bool((np.abs(joints) < _MAX_DISTANCE_M).all()) for joints in known if joints is not None)
 
 
-def _summary(clip: HandClip, target: Path | None) -> str:
+def _clip_summary(clip: HandClip, target: Path | None) -> str:
     frames = "" if clip.frames is None else f" in {len(clip.frames)} of {clip.total} frames"
     error_mm = 1e3 * float(clip.fitted.error_m.mean())
     where = "" if target is None else f" -> {target}"
     return f"{clip.image}: {clip.model.side} hand{frames}, joints fitted to {error_mm:.1f} mm{where}"
+
+
+@hand_app.command("convert")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="MANO_RIGHT.pkl", help="The file as downloaded, or its name.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output file.  [default: the source's name with .npz, beside it]", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Convert a MANO pickle to an .npz that numpy reads. Nothing in the pickle is executed; chumpy is not needed.
+
+    A bare file name is searched for in the working directory, in $GRAPHHAND_MANO_DIR and in the user data folder
+    (on Linux ~/.local/share/graphhand/mano). MANO's licence applies to the converted file too.
+
+    Example: graphhand hand convert MANO_RIGHT.pkl --out mano_right.npz
+    """
+    from graphhand.hand_model.files import MANO_NOTE, find_hand_file, read_mano, write_npz
+
+    found = find_hand_file(source)
+    if zipfile.is_zipfile(found):
+        raise InputError(found, "is an .npz already", "use it as it is")
+    target = out or found.with_suffix(".npz")
+    refuse_inputs(target, "--out", [found])
+    try:
+        if target.exists() and not force:
+            raise InputError(target, "exists already", "give another --out, or --force to overwrite it")
+        if not target.parent.is_dir():
+            raise InputError(target.parent, "no such folder", "make it first, or give another --out")
+        arrays = read_mano(found)
+        write_npz(target, arrays, note=MANO_NOTE)
+    except OSError as error:
+        raise InputError(target, f"cannot be written ({error.strerror or error})", "give another --out") from error
+    typer.echo(
+        f"{target}: {arrays.side} hand, {len(arrays.v_template)} vertices, {arrays.num_shape} shape coefficients"
+    )
+    for notice in arrays.notices:
+        typer.echo(f"note: {notice}")
+    typer.echo(f"note: {MANO_NOTE}")
+
+
+@hand_app.command("show")
+def show(
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Hand file.  [default: the hand that ships]", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show a hand file: side, sizes, fingertip vertices, and the length of each bone.
+
+    Lengths are of the mean hand, with the standard deviation over normally distributed shape coefficients.
+
+    Example: graphhand hand show mano_right.npz
+    """
+    from graphhand.hand_model.files import default_arrays, read_hand
+
+    summary = _hand_summary(default_arrays() if source is None else read_hand(source))
+    if as_json:
+        typer.echo(jsonlib.dumps({"file": os.fspath(source) if source else "default", **summary}, indent=1))
+    else:
+        _print_hand(summary)
+
+
+def _hand_summary(arrays: HandArrays) -> dict[str, Any]:
+    import torch
+
+    from graphhand.hand_model import HandModel
+    from graphhand.skeleton import BONES, JOINT_NAMES
+
+    hand = HandModel(arrays, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    shapes = torch.randn(1 + _SAMPLED_SHAPES, arrays.num_shape, dtype=torch.float64, generator=generator)
+    shapes[0] = 0  # the mean hand
+    joints: torch.Tensor = hand(torch.zeros(16, 3), shapes)
+    lengths_mm = {
+        JOINT_NAMES[child]: 1e3 * (joints[:, child] - joints[:, parent]).norm(dim=-1) for parent, child in BONES
+    }
+    return {
+        "side": arrays.side,
+        "vertices": len(arrays.v_template),
+        "hand_vertices": arrays.hand_vertex_count,
+        "faces": len(arrays.faces),
+        "shape_coefficients": arrays.num_shape,
+        "pose_offsets": hand.has_pose_offsets,
+        "tip_vertex_ids": arrays.tip_vertex_ids.tolist(),
+        "fingerprint": arrays.fingerprint(),
+        "notices": list(arrays.notices),
+        "bone_mm": {name: round(length[0].item(), 2) for name, length in lengths_mm.items()},
+        "bone_sd_mm": {name: round(length[1:].std().item(), 2) for name, length in lengths_mm.items()},
+    }
+
+
+def _print_hand(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from graphhand.skeleton import FINGERS, JOINT_NAMES
+
+    console = Console()
+    for key, value in summary.items():
+        if key not in ("bone_mm", "bone_sd_mm", "notices"):
+            console.print(f"{key.replace('_', ' ')}: {value}", highlight=False)
+    for notice in summary["notices"]:
+        console.print(f"note: {notice}", highlight=False)
+    table = Table("bone length, mm", "wrist to 1st joint", "1st to 2nd", "2nd to 3rd", "3rd to tip")
+    for finger, chain in FINGERS.items():
+        names = [JOINT_NAMES[joint] for joint in chain]
+        table.add_row(
+            finger, *(f"{summary['bone_mm'][name]:.1f} ± {summary['bone_sd_mm'][name]:.1f}" for name in names)
+        )
+    console.print(table)

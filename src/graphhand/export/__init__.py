@@ -1,4 +1,4 @@
-"""Hands that other programs can pose: estimates as rigged, animated glTF files and as rotations."""
+"""Exports for other programs: predicted hands as rigged glTF files and rotations, networks as ONNX files."""
 
 from graphhand.export.gltf import HandClip, clips_of, rotations_json, write_glb
 

@@ -1,9 +1,8 @@
-"""A hand as a binary glTF 2.0 file: mesh, skeleton, skin, pose or animation, and the camera that saw it.
+"""Predicted hands as poses of the hand model: clips of images and videos, binary glTF 2.0 files, and rotations.
 
-Blender, Unity, Unreal, Godot and browsers read it. Axes are glTF's (x right, y up, z towards the viewer), metres, the
-camera at the origin. https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
-
-What ``graphhand predict`` found in one photo or video, as poses of one hand of the hand model.
+A glTF file contains mesh, skeleton, skin, pose or animation, and the camera. Blender, Unity, Unreal, Godot and browsers
+read it. Axes are glTF's (x right, y up, z towards the viewer), metres, the camera at the origin.
+https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
 
 from __future__ import annotations
@@ -43,25 +42,32 @@ ROTATION_JOINTS = (
         )
     ),
 )
-"""The 16 joints that turn, in the order of the hand model's rotations (MANO's)."""
+"""The 16 joints with rotations, in the order of the hand model (MANO's)."""
 
-_M_DECIMALS, _TURN_DECIMALS = 5, 6
+_M_DECIMALS, _ROTATION_DECIMALS = 5, 6
+SKIN_COLOUR = (0.80, 0.58, 0.47, 1.0)
+
+_INFLUENCES = 4  # joints per vertex: the one set that every glTF reader supports
+_TO_GLTF = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # from the camera's axes: a rotation by 180 degrees about x
+_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
+_KINDS = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+_VERTICES, _INDICES = 34962, 34963
 
 
 @dataclass(frozen=True, eq=False)
 class HandClip:
-    """One hand in a photo, or through a video.
+    """One hand of an image, or of a video's frames.
 
     Attributes:
-        image: the photo or video.
-        model: the hand, of the side that was seen.
-        fitted: its T poses, in the camera's axes (x right, y down, z forward); where the hand's place is not known, the
-            wrist is at the origin.
-        hands: the T estimates.
-        frames: their numbers in a video, or None for a photo.
+        image: name of the image or video.
+        model: the hand model, of the predicted side.
+        fitted: T poses in the camera's axes (x right, y down, z forward). Without absolute joints the wrist is at the
+            origin.
+        hands: the T predictions.
+        frames: their frame numbers in a video, or None for an image.
         times_s: (T,) seconds since the first frame of the video.
-        width, height: the image's, pixels.
-        total: of the photo's or video's images, with this hand or without.
+        width, height: of the image, pixels.
+        total: number of images of the video, with or without this hand; 1 for an image.
     """
 
     image: str
@@ -76,22 +82,22 @@ class HandClip:
 
     @property
     def camera(self) -> Camera:
-        """Of the first image."""
+        """The camera of the first image."""
         return self.hands[0].camera
 
 
 def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
-    """Every hand of each photo, and each hand followed through a video; None for one that shows none.
+    """Each hand of each image, and each track of each video.
 
-    A hand of a video is of the side that most of its frames say; frames that say the other, or do not show it, are left
-    out. Where the frames' numbers do not rise, as in a file with the lines of two runs, another video begins.
+    A track has the side of most of its frames; other frames are left out. A new video begins where the frame numbers do
+    not increase, as in a file with the lines of two runs.
 
     Args:
-        predictions: as ``graphhand predict --json`` writes them, a video's frames one after the other.
+        predictions: as ``graphhand predict --json`` writes them, the frames of a video in sequence.
         right: the hand model to pose, a right hand.
 
-    Returns:
-        The photo's or video's name, and the hand.
+    Yields:
+        The name of the image or video and the clip; None where no hand was found.
     """
     models = {"right": right, "left": right.mirrored()}
     for _, group in groupby(_numbered(predictions), key=lambda item: item[0]):
@@ -108,11 +114,11 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
                 followed = [(p, hand) for p, hand in hands if hand.track == track]
                 side = Counter(hand.side for _, hand in followed).most_common(1)[0][0]
                 of_side = [(p, hand) for p, hand in followed if hand.side == side]
-                yield image, _clip(_one_a_frame(of_side), models, len(seen))
+                yield image, _clip(_best_per_frame(of_side), models, len(seen))
 
 
-def _one_a_frame(seen: list[tuple[Prediction, Hand]]) -> list[tuple[Prediction, Hand]]:
-    """The likeliest hand of each frame, where nothing tells several apart."""
+def _best_per_frame(seen: list[tuple[Prediction, Hand]]) -> list[tuple[Prediction, Hand]]:
+    """The hand with the highest score in each frame."""
     best: dict[int | None, tuple[Prediction, Hand]] = {}
     for prediction, hand in seen:
         if prediction.frame not in best or hand.score > best[prediction.frame][1].score:
@@ -121,7 +127,7 @@ def _one_a_frame(seen: list[tuple[Prediction, Hand]]) -> list[tuple[Prediction, 
 
 
 def _numbered(predictions: Iterable[Prediction]) -> Iterator[tuple[int, Prediction]]:
-    """Predictions with the number of their photo or video."""
+    """Predictions with the number of their image or video."""
     number = 0
     image: str | None = None
     frame: int | None = None
@@ -133,7 +139,7 @@ def _numbered(predictions: Iterable[Prediction]) -> Iterator[tuple[int, Predicti
 
 
 def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], total: int) -> HandClip:
-    """Of hands of one side, at most one a frame."""
+    """A clip of hands of one side, at most one per frame."""
     predictions, hands = zip(*seen)
     model = models[hands[0].side]
     placed = [hand.joints_cam_m for hand in hands if hand.joints_cam_m is not None]
@@ -152,15 +158,15 @@ def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], tot
 
 
 def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
-    """One object of plain JSON values an image, for programs that bring a hand of their own.
+    """One JSON object per image, for programs with a hand model of their own.
 
-    Rotations are unit quaternions x, y, z, w in the order of ``joints``. ``local`` ones are seen from the parent joint,
-    the wrist's from the camera; ``camera`` ones are all seen from the camera. All are the identity for the hand model
-    at rest, whose axes are MANO's.
+    Rotations are unit quaternions x, y, z, w in the order of ``joints``. ``local`` ones are relative to the parent
+    joint, the wrist's relative to the camera; ``camera`` ones are all relative to the camera. All are the identity for
+    the hand model at rest, whose axes are MANO's.
     """
     pose = clip.fitted.pose
     moved = clip.model.skinning_transforms(pose, clip.fitted.shape)
-    local, camera = (matrix_to_quaternion(turns).double().numpy() for turns in (pose, moved.rotation))
+    local, camera = (matrix_to_quaternion(matrix).double().numpy() for matrix in (pose, moved.rotation))
     for row, hand in enumerate(clip.hands):
         when = {} if clip.frames is None else {"frame": clip.frames[row], "time_s": float(clip.times_s[row])}
         yield {
@@ -169,8 +175,8 @@ def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
             **({} if hand.track is None else {"track": hand.track}),
             "side": hand.side,
             "joints": list(ROTATION_JOINTS),
-            "local": np.round(local[row], _TURN_DECIMALS).tolist(),
-            "camera": np.round(camera[row], _TURN_DECIMALS).tolist(),
+            "local": np.round(local[row], _ROTATION_DECIMALS).tolist(),
+            "camera": np.round(camera[row], _ROTATION_DECIMALS).tolist(),
             "wrist_m": np.round(clip.fitted.wrist_m[row].double().numpy(), _M_DECIMALS).tolist(),
             "placed": hand.joints_cam_m is not None,
             "shape": np.round(clip.fitted.shape.double().numpy(), 4).tolist(),
@@ -178,21 +184,12 @@ def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
         }
 
 
-SKIN_COLOUR = (0.80, 0.58, 0.47, 1.0)
-
-_INFLUENCES = 4  # joints that move a vertex: one set of glTF's, all that every reader takes
-_TO_GLTF = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # from the camera's axes: half a turn about x
-_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
-_KINDS = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
-_VERTICES, _INDICES = 34962, 34963
-
-
 def write_glb(path: str | PathLike[str], clip: HandClip) -> None:
-    """Write a hand; a video's moves.
+    """Write a clip as a binary glTF file, animated for a video.
 
     Args:
         path: the file, ``.glb``.
-        clip: the hand.
+        clip: the poses.
 
     Raises:
         InputError: the file cannot be written.
@@ -216,7 +213,7 @@ def write_glb(path: str | PathLike[str], clip: HandClip) -> None:
 
 
 class _Buffer:
-    """The file's arrays, one after the other."""
+    """The binary buffer of a glTF file with its views and accessors."""
 
     def __init__(self) -> None:
         self.binary = b""
@@ -224,7 +221,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add(self, array: NDArray[Any], dtype: str = "<f4", target: int | None = None, limits: bool = False) -> int:
-        """Append an array (N, ...); its accessor's number."""
+        """Append an array (N, ...) and return the number of its accessor."""
         data = np.ascontiguousarray(array, dtype=dtype)
         self.binary += b"\0" * (-len(self.binary) % 4)
         view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": data.nbytes}
@@ -247,22 +244,22 @@ def _document(clip: HandClip) -> tuple[dict[str, Any], bytes]:
     model, shape, side = clip.model, clip.fitted.shape, clip.model.side
     buffer = _Buffer()
     rest = model.rest_joints(shape).numpy()
-    turns = clip.fitted.pose.clone()
-    turns[:, 0] = _TO_GLTF @ turns[:, 0]
-    quaternions = _continuous(matrix_to_quaternion(turns).numpy())
-    places = (clip.fitted.wrist_m @ _TO_GLTF).numpy()
+    rotations = clip.fitted.pose.clone()
+    rotations[:, 0] = _TO_GLTF @ rotations[:, 0]
+    quaternions = _continuous(matrix_to_quaternion(rotations).numpy())
+    wrists_m = (clip.fitted.wrist_m @ _TO_GLTF).numpy()
 
     nodes: list[dict[str, Any]] = []
     for row, name in enumerate(ROTATION_JOINTS):
         parent = MANO_PARENTS[row]
-        offset = places[0] if row == 0 else rest[row] - rest[parent]
+        offset = wrists_m[0] if row == 0 else rest[row] - rest[parent]
         nodes.append(
             {"name": f"{side}_{name}", "translation": offset.tolist(), "rotation": quaternions[0, row].tolist()}
         )
         if row:
             nodes[parent].setdefault("children", []).append(row)
-    tips = model(torch.eye(3).to(turns).expand(NUM_SKELETON_JOINTS, 3, 3), shape).numpy()
-    for chain, (*_, tip) in zip(MODEL_CHAIN, FINGERS.values()):  # no joints, but programs draw a bone up to them
+    tips = model(torch.eye(3).to(rotations).expand(NUM_SKELETON_JOINTS, 3, 3), shape).numpy()
+    for chain, (*_, tip) in zip(MODEL_CHAIN, FINGERS.values()):  # not joints, but programs draw bones up to them
         nodes[chain[-1]].setdefault("children", []).append(len(nodes))
         nodes.append({"name": f"{side}_{JOINT_NAMES[tip]}", "translation": (tips[tip] - rest[chain[-1]]).tolist()})
 
@@ -301,7 +298,7 @@ def _document(clip: HandClip) -> tuple[dict[str, Any], bytes]:
     }
     _add_camera(document, clip)
     if clip.frames is not None and len(clip.times_s) > 1:
-        document["animations"] = [_animation(buffer, clip, quaternions, places)]
+        document["animations"] = [_animation(buffer, clip, quaternions, wrists_m)]
     document |= {
         "buffers": [{"byteLength": len(buffer.binary) + -len(buffer.binary) % 4}],
         "bufferViews": buffer.views,
@@ -311,7 +308,7 @@ def _document(clip: HandClip) -> tuple[dict[str, Any], bytes]:
 
 
 def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
-    """The hand at rest, of its own shape, without the forearm."""
+    """The mesh of the shaped hand at rest, without the forearm."""
     model = clip.model
     count = model.hand_vertex_count
     identity = torch.eye(3).to(clip.fitted.pose).expand(NUM_SKELETON_JOINTS, 3, 3)
@@ -320,7 +317,7 @@ def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
     weights = model.arrays.weights[:count]
     strongest = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
     strength = np.take_along_axis(weights, strongest, axis=1)
-    strongest = np.where(strength > 0, strongest, 0)  # glTF asks for joint 0 where a weight is 0
+    strongest = np.where(strength > 0, strongest, 0)  # glTF requires joint 0 where a weight is 0
     strength = strength / strength.sum(1, keepdims=True)
     return {
         "attributes": {
@@ -335,7 +332,7 @@ def _primitive(clip: HandClip, buffer: _Buffer) -> dict[str, Any]:
 
 
 def _add_camera(document: dict[str, Any], clip: HandClip) -> None:
-    """The camera that saw the hand, where glTF can say it: its axis through the image's middle."""
+    """Add the camera, if its principal point is the image centre, as glTF requires."""
     camera = clip.camera
     middle = abs(camera.cx - (clip.width - 1) / 2) < 1 and abs(camera.cy - (clip.height - 1) / 2) < 1
     if not middle or clip.hands[0].joints_cam_m is None:
@@ -351,10 +348,10 @@ def _add_camera(document: dict[str, Any], clip: HandClip) -> None:
     document["scenes"][0]["nodes"].append(len(document["nodes"]) - 1)
 
 
-def _animation(buffer: _Buffer, clip: HandClip, quaternions: NDArray[Any], places: NDArray[Any]) -> dict[str, Any]:
+def _animation(buffer: _Buffer, clip: HandClip, quaternions: NDArray[Any], wrists_m: NDArray[Any]) -> dict[str, Any]:
     times = buffer.add(clip.times_s, limits=True)
     tracks = [(row, "rotation", quaternions[:, row]) for row in range(NUM_SKELETON_JOINTS)]
-    tracks.append((0, "translation", places))
+    tracks.append((0, "translation", wrists_m))
     return {
         "name": Path(clip.image).stem or "hand",
         "samplers": [{"input": times, "output": buffer.add(values)} for _, _, values in tracks],
@@ -365,7 +362,7 @@ def _animation(buffer: _Buffer, clip: HandClip, quaternions: NDArray[Any], place
 
 
 def _continuous(quaternions: NDArray[Any]) -> NDArray[Any]:
-    """(T, J, 4) with the sign that is nearer to the moment before: programs blend the short way or not."""
+    """Quaternions (T, J, 4) with signs that make consecutive ones close, for programs that interpolate linearly."""
     signs = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
     signs[signs == 0] = 1
     return np.concatenate((quaternions[:1], quaternions[1:] * np.cumprod(signs, axis=0)))

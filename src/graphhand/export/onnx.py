@@ -1,4 +1,4 @@
-"""Trained networks for other programs: ONNX files, which need neither torch nor this package to run."""
+"""Trained networks as ONNX files, which need neither torch nor this package to run."""
 
 from __future__ import annotations
 
@@ -30,31 +30,40 @@ from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
 
 OPSET = 18
-MOST_DIFFERENT_M, MOST_DIFFERENT_PX = 1e-4, 0.05
-"""By how much ONNX Runtime may differ from torch on a random crop; rounding alone is a tenth of it at most."""
+TOLERANCE_M, TOLERANCE_PX = 1e-4, 0.05
+"""Largest difference between ONNX Runtime and torch on a random crop; rounding is at most a tenth of it."""
 
 
 def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> Path:
-    """Write a generator as an ONNX file, complete or not at all, once ONNX Runtime has found what torch finds.
+    """Write a generator as an ONNX file, atomically, after comparing ONNX Runtime's results with torch's.
 
-    The graph takes ``image`` (B, 3, S, S) float32 RGB in [0, 1], crops of right hands; ``K`` (B, 3, 3) float32, their
-    intrinsics; ``camera_known`` (B,) bool, whether K is more than a guess. It gives ``joints_m`` (B, 21, 3) metres from
-    the wrist in the axes of the crop's camera, ``joints_px`` (B, 21, 2) crop pixels, ``joints_cam_m`` (B, 21, 3) metres
-    in the crop's camera, ``handedness_logit`` (B,) log-odds of a right hand, and ``uncertainty`` (B,) where there are
-    heatmaps.
-    Its metadata say under ``graphhand-onnx-1`` the name, S, the crop's margin and the joints' names, as JSON.
+    Inputs of the graph, for crops of right hands:
+
+    - ``image`` (B, 3, S, S) float32 RGB in [0, 1];
+    - ``K`` (B, 3, 3) float32, the intrinsics of the crop;
+    - ``camera_known`` (B,) bool, false where K is a guess.
+
+    Outputs, in the axes of the crop's camera:
+
+    - ``joints_m`` (B, 21, 3) metres, relative to the wrist;
+    - ``joints_px`` (B, 21, 2) crop pixels;
+    - ``joints_cam_m`` (B, 21, 3) metres;
+    - ``handedness_logit`` (B,) log-odds of a right hand;
+    - ``uncertainty`` (B,), only with heatmaps.
+
+    The metadata entry ``graphhand-onnx-1`` holds the name, S, the crop's margin and the joints' names as JSON.
 
     Args:
         generator: in evaluation mode, on the CPU.
         path: the file.
-        name: what results are to call the network.
+        name: of the network, in results.
 
     Returns:
         The path.
 
     Raises:
         GraphHandError: onnx, onnxscript or onnxruntime is not installed, torch is older than 2.6, or ONNX Runtime
-            finds something else than torch.
+            and torch disagree.
     """
     path = Path(path)
     import_onnx_runtime()
@@ -75,9 +84,9 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
             verbose=False,
         )
     assert program is not None
-    said = asdict(OnnxConfig(name, size, generator.config.crop_margin)) | {"joints": JOINT_NAMES}
+    metadata = asdict(OnnxConfig(name, size, generator.config.crop_margin)) | {"joints": JOINT_NAMES}
     model = program.model_proto
-    onnx.helper.set_model_props(model, {ONNX_FORMAT: json.dumps(said)})
+    onnx.helper.set_model_props(model, {ONNX_FORMAT: json.dumps(metadata)})
     with replacing(path) as temporary:
         onnx.save(model, temporary)
         _compare(generator, OnnxNetwork(temporary))
@@ -85,7 +94,7 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
 
 
 class _Graph(nn.Module):
-    """What goes into the file: the generator with named tensors for its output."""
+    """The exported module: the generator with a tuple of tensors as its output."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -98,7 +107,7 @@ class _Graph(nn.Module):
 
 
 def _example(size: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random crops, of which every other one's camera is known."""
+    """Random crops; the camera of every other one is known."""
     image = torch.rand(rows, 3, size, size, generator=torch.Generator().manual_seed(0))
     middle = (size - 1) / 2
     K = torch.tensor([[1.2 * size, 0.0, middle], [0.0, 1.2 * size, middle], [0.0, 0.0, 1.0]])
@@ -110,7 +119,7 @@ def _compare(generator: Generator, exported: OnnxNetwork) -> None:
     for rows in (1, 3):
         crops = _example(generator.config.image_size, rows)
         theirs, ours = exported.run(*(crop.numpy() for crop in crops)), generator(*crops[:2], camera_known=crops[2])
-        for name, most in (("joints_m", MOST_DIFFERENT_M), ("joints_px", MOST_DIFFERENT_PX)):
+        for name, most in (("joints_m", TOLERANCE_M), ("joints_px", TOLERANCE_PX)):
             difference = float((torch.from_numpy(theirs[name]) - getattr(ours, name)).abs().max())
             if not difference <= most:
                 raise GraphHandError(
@@ -122,17 +131,19 @@ def _compare(generator: Generator, exported: OnnxNetwork) -> None:
 def _import_onnx() -> Any:
     try:
         import onnx
-        import onnxscript  # noqa: F401 - torch's exporter writes with it
+        import onnxscript  # noqa: F401 - used by torch's exporter
     except ImportError as error:
-        raise GraphHandError(f"{error}: install what an export needs with pip install 'graphhand[onnx]'") from None
+        raise GraphHandError(
+            f"{error}: install the requirements of export with pip install 'graphhand[onnx]'"
+        ) from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
-        raise GraphHandError(f"torch {torch.__version__} exports no ONNX file as we need it: install 2.6 or newer")
+        raise GraphHandError(f"torch {torch.__version__} cannot export to ONNX: install 2.6 or newer")
     return onnx
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself and of torchvision."""
+    """Suppress the messages of torch's exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -122,8 +122,8 @@ class _PoseFit:
                 axes = torch.stack((bend, torch.linalg.cross(bone, bend), bone))
                 stiffness[row - 1] = joints_m.new_tensor(STIFFNESS_MM[kind])[:, None] * axes
         self.stiffness = stiffness
-        # Jacobian of the stiffness terms by d. The derivative of exp is approximated by the identity: either the rotation
-        # or its stiffness is small.
+        # Jacobian of the stiffness terms by d. The derivative of exp is approximated by the identity: either the
+        # rotation or its stiffness is small.
         self.stiffness_jacobian = pad(torch.block_diag(*stiffness), (3, 3))
 
     def joints(self, pose: Tensor, wrist_m: Tensor) -> Tensor:
@@ -196,9 +196,8 @@ class _PoseFit:
         levers = torch.linalg.cross(axes[:, :, :, None], lever[:, :, None], dim=-1) * 1e3  # (B, 16, 3, 21, 3)
         of_rotations = levers.flatten(1, 2).flatten(2).transpose(1, 2)  # (B, 63, 48)
         of_wrist = torch.eye(3).to(pose).repeat(21, 1).expand(len(pose), 63, 3)
-        return torch.cat(
-            (torch.cat((of_rotations, of_wrist), dim=2), self.stiffness_jacobian.expand(len(pose), 45, 51)), dim=1
-        )
+        of_stiffness = self.stiffness_jacobian.expand(len(pose), 45, 51)
+        return torch.cat((torch.cat((of_rotations, of_wrist), dim=2), of_stiffness), dim=1)
 
 
 def _bone_lengths(joints_m: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""graphhand hand: converting and showing hand files from the command line."""
+"""graphhand hand: conversion and display of hand files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from typer.testing import CliRunner
 
-from graphhand.cli.hand import app
+from graphhand.cli.export import hand_app as app
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays
@@ -49,7 +49,7 @@ def test_convert_writes_a_hand_that_moves_the_same(mano_file):
         assert "licence" in str(stored["note"])
 
 
-def test_convert_does_not_overwrite_unless_told(mano_file, tmp_path):
+def test_convert_overwrites_only_with_force(mano_file, tmp_path):
     target = tmp_path / "hand.npz"
     target.write_bytes(b"precious")
     with pytest.raises(InputError, match="exists already"):
@@ -59,10 +59,10 @@ def test_convert_does_not_overwrite_unless_told(mano_file, tmp_path):
     assert HandModel.load(target).side == "right"
 
 
-def test_what_was_converted_need_not_be_again(mano_file):
+def test_an_npz_is_not_converted_again(mano_file):
     converted = mano_file.with_suffix(".npz")
     runner.invoke(app, ["convert", str(mano_file)], catch_exceptions=False)
-    with pytest.raises(InputError, match=r"is no pickle but an \.npz already"):
+    with pytest.raises(InputError, match=r"is an \.npz already"):
         runner.invoke(app, ["convert", str(converted), "--force"], catch_exceptions=False)
     assert HandModel.load(converted).side == "right"
 
