@@ -272,11 +272,11 @@ def test_random_damage_never_escapes_as_another_error(image: np.ndarray) -> None
             where = rng.integers(0, len(data) if rng.random() < 0.5 else 60, size=3)
             data[where] = rng.integers(0, 256, size=3)
             try:
-                image = decode_image(data.tobytes())
+                decoded = decode_image(data.tobytes())
             except InputError:
                 continue
-            assert image.ndim == 3
-            assert image.dtype == np.uint8
+            assert decoded.ndim == 3
+            assert decoded.dtype == np.uint8
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])

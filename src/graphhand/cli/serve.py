@@ -1,4 +1,4 @@
-"""``graphhand serve``: a page in the browser, and estimates over HTTP for other programs."""
+"""``graphhand serve``: a page in the browser, and predictions over HTTP."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import typer
 
 from graphhand.errors import GraphHandError, InputError
 
-_PATIENCE_S = 5
-"""How long, after Ctrl-C, answers may take that are under way."""
+_SHUTDOWN_S = 5
+"""How long answers under way may take after Ctrl-C."""
 
 
 def serve(
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Who may come: 127.0.0.1 this machine, 0.0.0.0 anybody who reaches it."),
+        typer.Option(metavar="ADDRESS", help="Address to listen on: 127.0.0.1 this machine only, 0.0.0.0 any."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     weights: Annotated[
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
@@ -29,10 +29,10 @@ def serve(
         str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Serve a page that finds hands in photos and before the browser's camera, until Ctrl-C.
+    """Serve a page that finds hands in photos and in the browser's camera, until Ctrl-C.
 
     Programs send an image to /predict and get what 'graphhand predict --json' writes. There is no password: with
-    another --host, whoever reaches the machine may use it. Needs the extra 'web':
+    another --host, anybody who reaches the machine may use it. Needs the extra 'web':
     pip install 'graphhand\\[web]'.
 
     \b
@@ -43,13 +43,12 @@ def serve(
     try:
         import uvicorn
 
-        from graphhand.web import make_app
+        from graphhand.web import MAX_BYTES, make_app
     except ImportError as error:
         raise GraphHandError(
             f"the server does not import ({error}): install it with pip install 'graphhand[web]'"
         ) from None
     from graphhand.inference import HandPoseEstimator
-    from graphhand.web.server import MAX_BYTES
 
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -65,9 +64,9 @@ def serve(
             log_level="warning",
             ws_max_size=MAX_BYTES,
             lifespan="off",
-            timeout_graceful_shutdown=_PATIENCE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
         )
-        logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_patience)
+        logging.getLogger("uvicorn.error").addFilter(_is_not_cancelled)
         server = uvicorn.Server(config)
         address = f"[{host}]" if family == socket.AF_INET6 else host
         typer.echo(f"http://{address}:{listener.getsockname()[1]}/ until Ctrl-C")
@@ -75,6 +74,6 @@ def serve(
             server.run(sockets=[listener])
 
 
-def _is_no_end_of_patience(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's log is anything but the traceback of an answer that it gave up at the end."""
+def _is_not_cancelled(record: logging.LogRecord) -> bool:
+    """Whether a log record of uvicorn is anything but the traceback of an answer cancelled at shutdown."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

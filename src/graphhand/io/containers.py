@@ -1,8 +1,6 @@
-"""The outside of an image file: which format it is, whether it is whole, how large it is and which way up.
+"""Containers of image files: format, completeness, size, and the EXIF tags for orientation and focal length.
 
 Only markers, chunk lengths and checksums are read, never pixel data, which takes a few microseconds.
-
-What a camera wrote into an image: which way up it is, and how long its lens was.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import NamedTuple
 _ORIENTATION, _EXIF_DIRECTORY = 0x0112, 0x8769
 _WIDTH, _HEIGHT, _FOCAL_35MM = 0xA002, 0xA003, 0xA405
 _FORMATS = {3: "H", 4: "I"}  # TIFF's SHORT and LONG
-_MOST_ENTRIES = 512
+_MAX_ENTRIES = 512
 
 _FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
 _SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
@@ -27,7 +25,7 @@ _FOCAL_LENGTHS_MM = (8, 800)
 
 
 class Exif(NamedTuple):
-    """The tags that matter here.
+    """The tags that are used.
 
     Attributes:
         orientation: 1 (upright) to 8.
@@ -60,7 +58,7 @@ NO_EXIF = Exif()
 
 
 def parse_exif(tiff: bytes) -> Exif:
-    """The tags of an EXIF block, a small TIFF file; what is damaged or makes no sense is as if it were not there."""
+    """The tags of an EXIF block, a small TIFF file; damaged or impossible ones are left out."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return NO_EXIF
@@ -80,7 +78,7 @@ def _numbers(tiff: bytes, order: str, start: int) -> dict[int, int]:
     found: dict[int, int] = {}
     try:
         (count,) = struct.unpack_from(order + "H", tiff, start)
-        for entry in range(min(count, _MOST_ENTRIES)):
+        for entry in range(min(count, _MAX_ENTRIES)):
             at = start + 2 + 12 * entry
             tag, kind, values = struct.unpack_from(order + "HHI", tiff, at)
             if kind in _FORMATS and values == 1:
@@ -91,7 +89,7 @@ def _numbers(tiff: bytes, order: str, start: int) -> dict[int, int]:
 
 
 class DamagedError(Exception):
-    """The container does not hold together; the text completes '<file>: ...'."""
+    """The container is damaged; the text completes '<file>: ...'."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Header:
 
     Attributes:
         width, height: pixels, as stored.
-        exif: what the camera said.
+        exif: the camera's tags.
         alpha: whether it may be transparent.
     """
 
@@ -111,9 +109,9 @@ class Header:
 
 
 def inspector(data: bytes) -> Callable[[bytes], Header] | None:
-    """What walks the container of ``data``; None where it is no format that we read.
+    """The function that checks the container of ``data`` and reads its header; None for a format that is not read.
 
-    What it returns raises DamagedError, struct.error or IndexError for a file that does not hold together.
+    It raises DamagedError, struct.error or IndexError for a damaged file.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return _inspect_jpeg
@@ -145,7 +143,7 @@ _FOREIGN = (
 
 
 def foreign_format(data: bytes) -> str | None:
-    """The name of a format that we know and do not read, or None."""
+    """The name of a known format that is not read, or None."""
     return next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
 
 

@@ -1,6 +1,6 @@
-"""Label files of others, read without running anything in them, and with one-line errors.
+"""Files: JSON, YAML, MATLAB and .npz files read with one-line errors, without running code in them; atomic writes.
 
-Writing files so that a crash, a full disk or a kill leaves the old file or the new one, never half of one.
+A crash, a full disk or a kill leaves the old file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from graphhand.errors import InputError
 
+_COPY_AGAIN = "copy or download it again"
+
 # Reading the umask means setting it: once, at import, before there are threads.
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
@@ -27,8 +29,8 @@ os.umask(_UMASK)
 def temporary_name(path: str | PathLike[str], suffix: str = "") -> Path:
     """A hidden path beside ``path`` that nobody else writes to.
 
-    Random: processes of containers that share a folder have the same number. Without a suffix, nobody who looks for
-    images finds it.
+    The name is random, because process numbers repeat in containers that share a folder. Without a suffix it is not
+    listed as an image.
     """
     return Path(path).with_name(f".{secrets.token_hex(8)}.tmp{suffix}")
 
@@ -37,8 +39,8 @@ def temporary_name(path: str | PathLike[str], suffix: str = "") -> Path:
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; on success it is synced to disk and takes the final name.
 
-    The name keeps the suffix, for writers that look at it. On an exception the temporary file is removed. The file gets
-    the permissions that any new file gets here, whatever its writer gave it (safetensors: the owner alone).
+    It keeps the suffix, which some writers read. On an exception the temporary file is removed. The file gets the
+    permissions of any new file here, whatever its writer gave it (safetensors: the owner alone).
     """
     path = Path(path)
     temporary = temporary_name(path, path.suffix)
@@ -67,9 +69,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-_COPY_AGAIN = "copy or download it again"
 
 
 @contextmanager

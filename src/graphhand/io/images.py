@@ -1,13 +1,10 @@
-"""Images in and out: files to upright ``(H, W, 3)`` uint8 RGB arrays and back.
+"""Images: files to upright ``(H, W, 3)`` uint8 RGB arrays and back.
 
 OpenCV decodes, but it is lenient: half a JPEG comes back as a whole image with grey where the data stopped, and a
-16-gigapixel header is believed. So the container is walked first (a few microseconds: markers, chunk lengths and
-checksums, never pixel data), which also yields the size and the EXIF orientation. An image that does not hold
-together raises :class:`~graphhand.errors.InputError` before anything is decoded.
+16-gigapixel header is believed. So :mod:`.containers` checks the file first, and reads its size and EXIF tags. A
+damaged file raises :class:`~graphhand.errors.InputError` before anything is decoded.
 
 Colour profiles are ignored: values are taken as sRGB.
-
-OpenCV without its own warnings, which would stand between our lines.
 """
 
 from __future__ import annotations
@@ -29,30 +26,6 @@ from graphhand.io.containers import DamagedError, foreign_format, inspector
 from graphhand.io.files import temporary_name
 from graphhand.types import Image
 
-# The level is the process's: the first thread that asks for quiet ends the noise, the last brings it back.
-_lock = threading.Lock()
-_asking = 0
-_level_before = 0
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """OpenCV without its own warnings."""
-    global _asking, _level_before
-    with _lock:
-        if _asking == 0:
-            _level_before = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        _asking += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _asking -= 1
-            if _asking == 0:
-                cv2.utils.logging.setLogLevel(_level_before)
-
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """File name endings that :func:`list_images` looks for and :func:`write_image` can write (lower case)."""
 
@@ -63,6 +36,11 @@ _BAND_PIXELS = 2**20
 _MAX_BYTES = 2 * 1024**3
 _SAVE_AGAIN = "save it again as JPEG, PNG, WebP or BMP"
 _COPY_AGAIN = "copy or download it again"
+
+# OpenCV's log level belongs to the process: the first thread in quiet_opencv sets it, the last restores it.
+_quiet_lock = threading.Lock()
+_quiet_threads = 0
+_level_before = 0
 
 
 class Photo(NamedTuple):
@@ -227,6 +205,24 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise InputError(
             os.fspath(folder), f"cannot be read ({error.strerror or error})", "check its permissions"
         ) from error
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Silence OpenCV's own warnings, which would stand between our lines."""
+    global _quiet_threads, _level_before
+    with _quiet_lock:
+        if _quiet_threads == 0:
+            _level_before = cv2.utils.logging.getLogLevel()
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _quiet_threads += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_threads -= 1
+            if _quiet_threads == 0:
+                cv2.utils.logging.setLogLevel(_level_before)
 
 
 def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image:

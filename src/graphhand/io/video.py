@@ -1,9 +1,7 @@
-"""A camera of this machine, whose images are read as they come.
+"""Videos and cameras: frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
 
-Videos in and out: a file's frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
-
-OpenCV's own FFmpeg decodes and encodes, whatever it knows. It reads as many frames as it can of a damaged file and says
-nothing; so frames are counted, and their times compared, against what the file claims to hold.
+OpenCV's own FFmpeg decodes and encodes. It reads as many frames as it can of a damaged file without an error, so frames
+are counted, and their times compared, against what the file claims to hold.
 """
 
 from __future__ import annotations
@@ -23,15 +21,15 @@ from graphhand.io.files import replacing
 from graphhand.io.images import MAX_PIXELS, quiet_opencv
 from graphhand.types import Image
 
-# FFmpeg would write its own lines between ours; read when OpenCV opens its first video.
+# Silences FFmpeg; OpenCV reads it when it opens its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"))
 """File name endings (lower case) that are taken for a video's."""
 
-_USUAL_FPS = 25.0
-_FASTEST_FPS = 1000.0
-_FASTEST_UNCOUNTED_FPS = 250.0
+_DEFAULT_FPS = 25.0
+_MAX_FPS = 1000.0
+_MAX_UNCOUNTED_FPS = 250.0
 _RECORDING_FPS = 30.0
 # Matroska and WebM, ASF (WMV): frames have times, but the header tells neither how many there are nor their rate.
 # FFmpeg guesses a rate, for a browser's or a screen's recording often 1,000, and from it OpenCV a number.
@@ -60,7 +58,7 @@ class Video:
         path: the file.
         fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate to draw at.
         claimed: how many frames the file says it holds, or by its length about holds, or None.
-        live: False: frames have waited for whoever reads them.
+        live: False: frames wait until they are read.
         irregular: whether frames may come at any time, so that only their times tell when to show them.
 
     Raises:
@@ -98,7 +96,7 @@ class Video:
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.fps = plausible_fps(stated)
         self.irregular = start in _UNCOUNTED_CONTAINERS
-        if self.irregular and stated > _FASTEST_UNCOUNTED_FPS:
+        if self.irregular and stated > _MAX_UNCOUNTED_FPS:
             self.fps = _RECORDING_FPS
         self._claimed_s = claimed / (stated if stated > 0 else self.fps)
         count = self._claimed_s * self.fps if self.irregular else claimed
@@ -138,7 +136,7 @@ class Video:
             raise InputError(self.path, f"ends after {read}", "what was read is done; copy it again")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._capture.release()
 
     def __enter__(self) -> Video:
@@ -146,6 +144,79 @@ class Video:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class LiveCamera:
+    """A camera of this machine; iterating gives its newest image each time, until it is closed.
+
+    Images are as the camera sees, not mirrored as in video calls.
+
+    Args:
+        number: which camera, from 0, in the operating system's order.
+
+    Attributes:
+        path: its :func:`camera_path`.
+        fps: frames a second that the camera promises; 25 where it does not say.
+        claimed: None: the number of frames is not known.
+        live: True.
+        irregular: True: only times tell when to show frames.
+
+    Raises:
+        InputError: there is no such camera, or it may not be used.
+    """
+
+    live = True
+    irregular = True
+
+    def __init__(self, number: int) -> None:
+        self.path = camera_path(number)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise InputError(self.path, "cannot be opened", "connect it, allow its use, or give another number")
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # images that waited show what was
+        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+        self.claimed: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames without end; their times are those at which they came.
+
+        Raises:
+            InputError: the camera gives no image, or no more.
+        """
+        number, first, last_s = 0, 0.0, 0.0
+        while True:
+            with quiet_opencv():
+                there, pixels = self._capture.read()
+            now = time.perf_counter()
+            if not there:
+                problem = f"stopped after {number} images" if number else "gives no image"
+                raise InputError(self.path, problem, "see whether another program holds it")
+            first = now if number == 0 else first
+            time_s = now - first
+            if number > 0 and time_s <= last_s:
+                time_s = last_s + 1e-6
+            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number, last_s = number + 1, time_s
+
+    def close(self) -> None:
+        """Close the camera."""
+        self._capture.release()
+
+    def __enter__(self) -> LiveCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def camera_path(number: int) -> Path:
+    """What stands for a camera's name where files have theirs: ``camera_0``."""
+    return Path(f"camera_{number}")
+
+
+class _NothingWrittenError(Exception):
+    pass
 
 
 class VideoWriter:
@@ -205,12 +276,12 @@ class VideoWriter:
         return self._writer is not None
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Finish the file."""
         if self._writer is not None:
             self._writer.release()
 
     def check(self) -> None:
-        """CropView into the closed file: OpenCV is silent about a full disk.
+        """Check the closed file: OpenCV is silent about a full disk.
 
         Raises:
             InputError: it does not hold every frame that was written.
@@ -256,6 +327,16 @@ def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWri
         raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
 
 
+def plausible_fps(fps: float) -> float:
+    """Frames a second as a file or a camera states them, or 25 where that is no rate."""
+    return fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
+
+
+def writable_fps(fps: float) -> float:
+    """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
+    return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
+
+
 def _boxes_fill(path: Path) -> bool:
     """Whether the boxes that make up an MP4 file end where the file does: a full disk cuts the last one."""
     at, size = 0, path.stat().st_size
@@ -270,86 +351,3 @@ def _boxes_fill(path: Path) -> bool:
                 return False
             at += length
     return at == size
-
-
-class _NothingWrittenError(Exception):
-    pass
-
-
-def plausible_fps(fps: float) -> float:
-    """Frames a second as a file or a camera states them, or the usual rate where that is no rate."""
-    return fps if 0 < fps <= _FASTEST_FPS else _USUAL_FPS
-
-
-def writable_fps(fps: float) -> float:
-    """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
-    return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
-
-
-def camera_path(number: int) -> Path:
-    """What stands for a camera's name where files have theirs: ``camera_0``."""
-    return Path(f"camera_{number}")
-
-
-class LiveCamera:
-    """Gives the newest image, whenever one is asked for, until it is closed.
-
-    Images are as the camera sees, not mirrored as video calls show them.
-
-    Args:
-        number: which camera, from 0, in the operating system's order.
-
-    Attributes:
-        path: its :func:`camera_path`.
-        fps: frames a second that the camera promises; 25 where it does not say.
-        claimed: None, nobody knows how many frames there will be.
-        live: True.
-        irregular: True, images come when they come.
-
-    Raises:
-        InputError: there is no such camera, or it may not be used.
-    """
-
-    live = True
-    irregular = True
-
-    def __init__(self, number: int) -> None:
-        self.path = camera_path(number)
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(number)
-        if not self._capture.isOpened():
-            raise InputError(self.path, "cannot be opened", "connect it, allow its use, or give another number")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # images that waited show what was
-        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
-        self.claimed: int | None = None
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames without end; their times are those at which they came.
-
-        Raises:
-            InputError: the camera gives no image, or no more.
-        """
-        number, first, last_s = 0, 0.0, 0.0
-        while True:
-            with quiet_opencv():
-                there, pixels = self._capture.read()
-            now = time.perf_counter()
-            if not there:
-                problem = f"stopped after {number} images" if number else "gives no image"
-                raise InputError(self.path, problem, "see whether another program holds it")
-            first = now if number == 0 else first
-            time_s = now - first
-            if number > 0 and time_s <= last_s:
-                time_s = last_s + 1e-6
-            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            number, last_s = number + 1, time_s
-
-    def close(self) -> None:
-        """Let go of the camera."""
-        self._capture.release()
-
-    def __enter__(self) -> LiveCamera:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""The server answers as the command line does, refuses in one line, and follows each client's hand by itself."""
+"""The server answers as the command line does, refuses in one line, and tracks each client's hands separately."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from graphhand import web
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.models.generator import Generator
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.types import Prediction
-from graphhand.web import make_app, server
+from graphhand.web import make_app
 
-STATIC = Path(server.__file__).parent / "static"
+STATIC = Path(web.__file__).parent / "static"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def png(image: np.ndarray) -> bytes:
         ("?max_hands=3&min_score=0.2", {"max_hands": 3, "min_score": 0.2}),
     ],
 )
-def test_an_image_is_answered_as_the_estimator_answers(
+def test_predict_answers_as_the_estimator(
     client: TestClient, estimator: HandPoseEstimator, query: str, arguments: dict[str, Any]
 ) -> None:
     image = noise_image(0)
@@ -89,21 +90,21 @@ def test_an_image_is_answered_as_the_estimator_answers(
         ("?box=100,8,40,30", png(noise_image(0)), "image: the box lies outside its 96 x 72 pixels; "),
     ],
 )
-def test_what_cannot_be_answered_is_one_line(client: TestClient, query: str, content: bytes, error: str) -> None:
+def test_errors_are_one_line(client: TestClient, query: str, content: bytes, error: str) -> None:
     response = client.post(f"/predict{query}", content=content)
     assert response.status_code == 400
     assert response.json()["error"].startswith(error)
     assert "\n" not in response.json()["error"]
 
 
-def test_an_image_that_is_too_large_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_BYTES", 2 * 1024**2)
+def test_a_too_large_upload_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MAX_BYTES", 2 * 1024**2)
     response = client.post("/predict", content=bytes(2 * 1024**2 + 1))
     assert response.status_code == 413
     assert response.json() == {"error": "image: is larger than 2 MiB; shrink it first"}
 
 
-def test_a_form_is_told_what_to_send(client: TestClient) -> None:
+def test_a_form_is_refused_with_a_hint(client: TestClient) -> None:
     response = client.post("/predict", files={"file": png(noise_image(0))})
     assert response.status_code == 415
     assert response.json()["error"].startswith("image: comes in a form; send its bytes alone")
@@ -138,8 +139,8 @@ async def posted(
     return int(status)
 
 
-def test_who_comes_when_too_many_wait_is_told_so(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_WAITING", 2)
+def test_requests_beyond_the_queue_get_503(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MAX_WAITING", 2)
     app, content = make_app(estimator), png(noise_image(0))
 
     async def crowd() -> list[int]:
@@ -153,11 +154,13 @@ def test_who_comes_when_too_many_wait_is_told_so(estimator: HandPoseEstimator, m
     assert asyncio.run(crowd()) == [503, 200, 200, 200]
 
 
-def test_nothing_is_estimated_for_who_has_left(estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_estimated_for_a_disconnected_client(
+    estimator: HandPoseEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, content = make_app(estimator), png(noise_image(0))
     calls = []
-    decode = server.decode_photo
-    monkeypatch.setattr(server, "decode_photo", lambda *given: calls.append(1) or decode(*given))
+    decode = web.decode_photo
+    monkeypatch.setattr(web, "decode_photo", lambda *given: calls.append(1) or decode(*given))
     assert asyncio.run(posted(app, content)) == 200
     for whole in (True, False):  # while it waited, or in its upload
         assert asyncio.run(posted(app, content, leaves=True, whole=whole)) == 400
@@ -172,7 +175,7 @@ def test_other_requests_are_refused(client: TestClient, method: str, path: str, 
 
 
 @pytest.mark.parametrize("path", ["/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2fserver.py"])
-def test_nothing_but_the_page_is_given_away(client: TestClient, path: str) -> None:
+def test_only_static_files_are_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
@@ -196,7 +199,7 @@ def test_each_client_has_a_tracker_of_its_own(client: TestClient, estimator: Han
             np.testing.assert_allclose(prediction.hands[0].joints_px, hand.joints_px, atol=2e-3)
 
 
-def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -> None:
+def test_tracked_joints_are_smoothed_by_default(client: TestClient) -> None:
     last = {}
     for smooth in ("yes", "no"):
         with client.websocket_connect(f"/track?whole_image=true&side=right&smooth={smooth}") as socket:
@@ -207,10 +210,10 @@ def test_tracked_joints_are_smoothed_unless_told_otherwise(client: TestClient) -
 
 
 @pytest.mark.parametrize(
-    "switches", ["focal=1", "focal=1e7", "fov=0.01", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
+    "query", ["focal=1", "focal=1e7", "fov=0.01", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
 )
-def test_the_widest_switches_that_are_taken_are_answered(client: TestClient, switches: str) -> None:
-    assert client.post(f"/predict?{switches}", content=png(noise_image(0))).status_code == 200
+def test_options_at_their_limits_are_answered(client: TestClient, query: str) -> None:
+    assert client.post(f"/predict?{query}", content=png(noise_image(0))).status_code == 200
 
 
 def test_a_box_waits_for_an_image_that_it_lies_in(client: TestClient) -> None:
