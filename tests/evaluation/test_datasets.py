@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from factories import random_hands_m
 from graphhand.cli.evaluate import evaluate
 from graphhand.data import collate, make_example
+from graphhand.data.datasets import DATASETS, open_dataset
 from graphhand.data.datasets.synthetic import HandRecord
-from graphhand.data.registry import DATASETS, open_dataset
 from graphhand.data.writers import LAYOUTS, ChunkWriter
 from graphhand.evaluation import predict_dataset, preset, score, score_pixels
 

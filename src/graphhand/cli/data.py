@@ -27,7 +27,7 @@ def list_datasets() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from graphhand.data.registry import DATASETS, dataset_class, plugged_in_faults, plugged_in_names
+    from graphhand.data.datasets import DATASETS, dataset_class, plugged_in_faults, plugged_in_names
     from graphhand.errors import InputError
 
     table = Table("name", "what", "splits", "licence (the set's own page decides)")
@@ -67,7 +67,7 @@ def check(
     """
     from graphhand.cli.outputs import progress_bar
     from graphhand.data.check import check_dataset
-    from graphhand.data.registry import dataset_options
+    from graphhand.data.datasets import dataset_options
     from graphhand.errors import InputError
     from graphhand.io import IMAGE_SUFFIXES, write_image
 
@@ -110,7 +110,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from graphhand.data.registry import dataset_class
+    from graphhand.data.datasets import dataset_class
 
     console = Console(highlight=False, soft_wrap=True)
     info = dataset_class(report.name).info

@@ -1,11 +1,7 @@
 """Data sets, one typed sample for all of them, and the crops the network sees."""
 
 from graphhand.data.augmentation import Augmentation
-from graphhand.data.datasets.info import DatasetInfo
-from graphhand.data.datasets.negatives import NegativeImages
-from graphhand.data.loader import HandLoader, SkippedSamples
-from graphhand.data.mixing import MixedHands, WeightedSet, WholeImages
-from graphhand.data.registry import (
+from graphhand.data.datasets import (
     DATASETS,
     HO3D,
     RHD,
@@ -19,8 +15,12 @@ from graphhand.data.registry import (
     PlainHands,
     open_dataset,
 )
+from graphhand.data.datasets.negatives import NegativeImages
+from graphhand.data.loader import HandLoader, SkippedSamples
+from graphhand.data.mixing import MixedHands, WeightedSet, WholeImages
 from graphhand.data.sample import HandBatch, HandDataset, HandExample, HandSample, collate
 from graphhand.data.transforms import make_example
+from graphhand.data.validation import DatasetInfo
 
 __all__ = [
     "DATASETS",

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from graphhand.data.datasets.info import DatasetInfo
-from graphhand.data.registry import NamedDataset, dataset_class, open_dataset
+from graphhand.data.datasets import NamedDataset, dataset_class, open_dataset
 from graphhand.data.sample import HandSample
 from graphhand.data.transforms import make_example
-from graphhand.data.validation import bone_lengths_m
+from graphhand.data.validation import DatasetInfo, bone_lengths_m
 from graphhand.errors import InputError, NoHandError
 from graphhand.types import Image
 from graphhand.visualize import contact_sheet, draw_skeleton

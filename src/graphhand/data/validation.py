@@ -1,12 +1,15 @@
-"""Labels that cannot be true, found before they train anything.
+"""What every data set checks: that its files are there (:class:`DatasetInfo`), and that its labels are plausible.
 
-The bounds are wide: they let every real hand pass and catch exchanged units, exchanged frames and exchanged images.
+The bounds are wide: every real hand passes; exchanged units, frames and images do not.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +28,63 @@ _OFF_IMAGE_SIDES = 1.0
 """A hand whose middle lies farther outside the image than this many image sides has another image's labels."""
 
 
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Facts about one data set.
+
+    Attributes:
+        name: what commands call it.
+        title: what papers call it.
+        tree: the files the loader expects, as a drawing.
+        splits: the splits it can be opened with, the training split first.
+        test_split: the split that results are reported on.
+        counts: published number of hands in each split, by the set's default choices, where one is published; where the
+            set has versions, one for each.
+        licence: terms in a few words; the set's own page decides.
+    """
+
+    name: str
+    title: str
+    tree: str
+    splits: tuple[str, ...] = ()
+    test_split: str = ""
+    counts: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    licence: str = ""
+
+    def require_split(self, split: str) -> str:
+        """Return ``split`` if it exists; raise InputError naming the ones that do."""
+        if split not in self.splits:
+            raise InputError(f"{self.name} split", f"no split {split!r}", f"choose from {', '.join(self.splits)}")
+        return split
+
+    def published(self, split: str, hands: int) -> int | None:
+        """The published number of hands in a split, of the version nearest to ``hands``; None where there is none."""
+        counts = self.counts.get(split, ())
+        return min((counts,) if isinstance(counts, int) else counts, key=lambda n: abs(n - hands), default=None)
+
+    def require(self, path: str | PathLike[str]) -> Path:
+        """Return ``path`` if it exists.
+
+        Raises:
+            InputError: it does not, or cannot be looked for; the remedy is the check that draws the expected tree.
+        """
+        path = Path(path)
+        remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
+        try:
+            found = path.exists()
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise InputError(path, f"cannot be read ({error.strerror})", remedy) from None
+        if not found:
+            raise InputError(path, "no such file or folder", remedy)
+        return path
+
+
+def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of which one may be given alone; what is none, or no sequence, is the caller's to refuse by name."""
+    names = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
+    return names or ("",)
+
+
 def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSample:
     """Return the sample if its labels can be true.
 
@@ -36,9 +96,9 @@ def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSa
         InputError: names the sample, the field, and the likely mistake.
     """
     for check in (_check_camera, _check_3d, _check_box, _check_2d, _check_agreement):
-        field, problem, remedy = check(sample)
+        label, problem, remedy = check(sample)
         if problem:
-            raise InputError(source, f"sample {sample.name}, {field}: {problem}", remedy)
+            raise InputError(source, f"sample {sample.name}, {label}: {problem}", remedy)
     return sample
 
 

@@ -18,12 +18,12 @@ import torch.distributed as dist
 from pydantic import Field
 
 from graphhand.config import StrictModel, apply_overrides, validate
+from graphhand.data.datasets import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
 from graphhand.data.datasets.ge_real import AnnotatedCrops
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.datasets.synthetic import RenderedBenchmark
 from graphhand.data.loader import HandLoader
-from graphhand.data.registry import NOT_ON_DISK, dataset_class, dataset_options, open_dataset
 from graphhand.data.sample import HandBatch, HandDataset, HandSample
+from graphhand.data.validation import DatasetInfo
 from graphhand.errors import InputError, NothingToCropError
 from graphhand.evaluation.records import PoseRecords, Predictions, Progress, Skipped, Unit
 from graphhand.evaluation.submissions import SubmissionFormat

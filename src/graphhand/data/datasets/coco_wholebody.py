@@ -9,9 +9,8 @@ from typing import get_args
 
 import numpy as np
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import require_plausible
+from graphhand.data.validation import DatasetInfo, require_plausible
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import require_plausible
+from graphhand.data.validation import DatasetInfo, require_plausible
 from graphhand.errors import InputError, NoHandError
 from graphhand.io import read_image
 from graphhand.io.files import as_array, read_npz, read_yaml

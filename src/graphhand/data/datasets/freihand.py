@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from graphhand.data.datasets.info import DatasetInfo, as_names
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, project
+from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json

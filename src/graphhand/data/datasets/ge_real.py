@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, require_plausible
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import as_array, read_mat

@@ -10,9 +10,8 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, require_plausible
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json

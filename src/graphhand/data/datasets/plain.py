@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import NUM_JOINTS, HandSample
-from graphhand.data.validation import project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, require_plausible
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import open_text

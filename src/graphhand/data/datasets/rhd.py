@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce
+from graphhand.data.validation import CheckedOnce, DatasetInfo
 from graphhand.errors import InputError, NoHandError
 from graphhand.io import read_image
 from graphhand.io.files import as_array

@@ -14,9 +14,8 @@ from typing import Literal, NamedTuple, cast, get_args
 import cv2
 import numpy as np
 
-from graphhand.data.datasets.info import DatasetInfo, as_names
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, project
+from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project
 from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.io.files import read_mat

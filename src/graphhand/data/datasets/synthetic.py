@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from graphhand.data.datasets.info import DatasetInfo
 from graphhand.data.mixing import ENDLESS
 from graphhand.data.sample import CropDataset, HandBatch, HandSample, RowMasks
-from graphhand.data.validation import project
+from graphhand.data.validation import DatasetInfo, project
 from graphhand.devices import copies_ahead
 from graphhand.geometry import flip_intrinsics, flip_points_cam
 from graphhand.synthesis import RenderConfig, RenderedBatch, RenderEngine, benchmark

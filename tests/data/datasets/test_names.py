@@ -5,7 +5,7 @@ import json
 import pytest
 
 from graphhand.data import DATASETS, open_dataset
-from graphhand.data.registry import dataset_options
+from graphhand.data.datasets import dataset_options
 from graphhand.errors import InputError
 
 
