@@ -142,7 +142,6 @@ def test_shape_directions_have_the_right_sign(hand):
 
 
 def test_palm_proportions_are_those_on_record(rest):
-    """In six hands of InterHand2.6M the first ratio is 0.72 to 0.82 (docs/hand_model.md)."""
     lengths = [(rest[a] - rest[b]).norm() for a, b in _PALM]
     assert [(length / lengths[0]).item() for length in lengths[1:]] == pytest.approx([0.64, 0.99], abs=0.01)
 
