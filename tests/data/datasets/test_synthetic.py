@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from factories import hand_record
+from graphhand.data import open_dataset
 from graphhand.data.datasets.stb import K_SK_COLOR
+from graphhand.data.datasets.synthetic import RenderedBenchmark
+from graphhand.data.writers import RecordRenderer, write_dataset
+from graphhand.errors import InputError
+from graphhand.synthesis import benchmark
 
 
 def brightness_at(image, pixels):
@@ -43,3 +48,25 @@ def test_joints_outside_the_image_are_not_visible():
     outside = shifted.joints_px[:, 0] < -0.5
     assert outside.any()
     np.testing.assert_array_equal(shifted.visible, ~outside)
+
+
+def test_rendered_benchmark_equals_the_written_one(tmp_path):
+    render = RecordRenderer(benchmark.config("evaluation"))
+    write_dataset(tmp_path, "rhd", "evaluation", render, range(2), provenance={})
+    written, rendered = open_dataset("rhd", tmp_path, "evaluation"), RenderedBenchmark()
+    for index in range(2):
+        a, b = written[index], rendered[index]
+        assert (a.name, a.side) == (b.name, b.side)
+        assert np.abs(a.image.astype(int) - b.image).max() <= 2  # rounding depends on the batch
+        np.testing.assert_allclose(a.joints_cam_m, b.joints_cam_m, atol=1e-6)
+        np.testing.assert_allclose(a.joints_px, b.joints_px, atol=1e-3)
+        np.testing.assert_array_equal(a.visible, b.visible)
+        np.testing.assert_allclose(a.K, b.K, atol=1e-9)
+    assert len(rendered) == 2728
+
+
+def test_rendered_benchmark_refuses_other_splits_and_indices():
+    with pytest.raises(InputError, match="no split 'test'"):
+        RenderedBenchmark("test")
+    with pytest.raises(IndexError):
+        RenderedBenchmark()[2728]
