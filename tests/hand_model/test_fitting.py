@@ -56,20 +56,20 @@ def angles_deg(a: Tensor, b: Tensor) -> Tensor:
     return torch.rad2deg(torch.linalg.vector_norm(matrix_to_axis_angle(a.transpose(-1, -2) @ b), dim=-1))
 
 
-def test_joints_come_back(fitted: FittedHands, joints: Tensor) -> None:
+def test_joints_are_recovered(fitted: FittedHands, joints: Tensor) -> None:
     away = torch.linalg.vector_norm(fitted.joints_m - joints, dim=-1)
     torch.testing.assert_close(away.mean(1), fitted.error_m)
     assert away.mean() < 1e-3
     assert away.max() < 8e-3
 
 
-def test_the_pose_comes_back(fitted: FittedHands, pose: Tensor) -> None:
+def test_pose_is_recovered(fitted: FittedHands, pose: Tensor) -> None:
     away = angles_deg(fitted.pose, pose)
     assert away[:, 0].median() < 2  # the wrist
     assert away[:, 1:].median() < 4
 
 
-def test_the_parts_belong_together(model: HandModel, fitted: FittedHands) -> None:
+def test_pose_shape_and_wrist_give_the_fitted_joints(model: HandModel, fitted: FittedHands) -> None:
     """Pose, shape and place are the hand whose joints are said."""
     again = model(fitted.pose, fitted.shape.expand(COUNT, -1))
     again = again - again[:, :1] + fitted.wrist_m[:, None]
@@ -78,7 +78,7 @@ def test_the_parts_belong_together(model: HandModel, fitted: FittedHands) -> Non
     torch.testing.assert_close(fitted.pose @ fitted.pose.transpose(-1, -2), identity, atol=1e-4, rtol=0)
 
 
-def test_a_shape_has_the_bones_it_was_asked_for(model: HandModel, shape: Tensor) -> None:
+def test_fitted_shape_has_the_given_bone_lengths(model: HandModel, shape: Tensor) -> None:
     def lengths(shape: Tensor) -> Tensor:
         joints = model(torch.eye(3).expand(16, 3, 3), shape)
         return torch.stack([(joints[child] - joints[parent]).norm() for parent, child in BONES])
@@ -88,7 +88,7 @@ def test_a_shape_has_the_bones_it_was_asked_for(model: HandModel, shape: Tensor)
     torch.testing.assert_close(fit_shape(model, lengths(0 * shape)), 0 * shape, atol=1e-4, rtol=0)
 
 
-def test_a_moved_hand_is_the_same_hand_elsewhere(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
+def test_fit_is_equivariant_to_rigid_motion(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
     turn = axis_angle_to_matrix(torch.tensor([0.4, -1.1, 2.0]))
     shift = torch.tensor([0.3, 0.2, -0.1])
     moved = fit_hands(model, joints @ turn.T + shift)
@@ -97,7 +97,7 @@ def test_a_moved_hand_is_the_same_hand_elsewhere(model: HandModel, fitted: Fitte
     assert angles_deg(moved.pose[:, 0], turn @ fitted.pose[:, 0]).max() < 0.5
 
 
-def test_a_batch_equals_its_hands(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
+def test_a_batch_equals_its_items(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
     """They share a shape, here the same for all."""
     for row in range(0, COUNT, 5):
         alone = fit_hands(model, joints[row : row + 1])
@@ -115,7 +115,7 @@ def test_a_hand_with_pose_offsets_is_fitted(model: HandModel, pose: Tensor) -> N
     torch.testing.assert_close(again - again[:, :1] + fitted.wrist_m[:, None], fitted.joints_m, atol=1e-5, rtol=0)
 
 
-def test_many_frames_are_fitted_in_portions(
+def test_long_sequences_are_split(
     model: HandModel, fitted: FittedHands, joints: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "_MAX_BATCH", 7)
@@ -133,7 +133,7 @@ def test_a_left_hand_is_the_mirror_image(model: HandModel, fitted: FittedHands, 
 
 
 @pytest.mark.parametrize("error_m", [2e-3, 5e-3])
-def test_hinges_stay_hinges_where_joints_are_wrong(model: HandModel, joints: Tensor, error_m: float) -> None:
+def test_hinges_bend_about_one_axis_for_noisy_joints(model: HandModel, joints: Tensor, error_m: float) -> None:
     noisy = joints + error_m * torch.randn(joints.shape, generator=torch.Generator().manual_seed(2))
     fitted = fit_hands(model, noisy)
     assert fitted.error_m.mean() < 1.6 * error_m  # the noise itself is 1.6 times as long
@@ -153,24 +153,24 @@ def test_hinges_stay_hinges_where_joints_are_wrong(model: HandModel, joints: Ten
         (torch.full((1, 21, 3), torch.nan), "finite"),
     ],
 )
-def test_other_things_are_refused(model: HandModel, joints_m: Tensor, complaint: str) -> None:
+def test_joints_of_other_shapes_are_refused(model: HandModel, joints_m: Tensor, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         fit_hands(model, joints_m)
 
 
-def test_it_needs_no_gradients(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
+def test_fit_works_without_gradients(model: HandModel, fitted: FittedHands, joints: Tensor) -> None:
     with torch.inference_mode():
         again = fit_hands(HandModel.default(), joints.clone())
     assert all(torch.equal(one, other) for one, other in zip(again, fitted))
 
 
-def test_a_hand_of_one_shape_is_posed(model: HandModel, joints: Tensor) -> None:
+def test_a_hand_without_shape_coefficients_is_fitted(model: HandModel, joints: Tensor) -> None:
     arrays = replace(model.arrays, shapedirs=model.arrays.shapedirs[..., :0])
     fitted = fit_hands(HandModel(arrays), joints)
     assert fitted.shape.shape == (0,)
     assert fitted.error_m.max() < 0.005
 
 
-def test_joints_in_one_point_do_not_break_it(model: HandModel) -> None:
+def test_coincident_joints_give_finite_results(model: HandModel) -> None:
     fitted = fit_hands(model, torch.zeros(2, 21, 3))
     assert all(bool(part.isfinite().all()) for part in fitted)

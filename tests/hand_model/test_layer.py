@@ -55,7 +55,7 @@ def skin_naively(arrays: HandArrays, pose: np.ndarray, shape: np.ndarray) -> tup
     return world[:, :3, 3], posed
 
 
-def test_equals_the_naive_twin(hand, arrays):
+def test_equals_a_naive_implementation(hand, arrays):
     pose, shape = random_pose(), random_shape(hand)
     skeleton, vertices = skin_naively(arrays, pose.numpy(), shape.numpy())
     out = hand(pose, shape, return_vertices=True)
@@ -84,7 +84,7 @@ def test_joints_alone_equal_joints_with_the_mesh(arrays, dtype):
     torch.testing.assert_close(joints, hand(pose, shape, return_vertices=True).joints_m, atol=atol, rtol=0)
 
 
-def test_joints_alone_never_touch_the_mesh(hand):
+def test_joints_alone_do_not_compute_the_mesh(hand):
     pose, shape = random_pose(2), random_shape(hand, 2)
     expected = hand(pose, shape)
     for name in ("_mesh_template", "_mesh_dirs", "_mesh_weights"):
@@ -118,7 +118,7 @@ def test_rotation_matrices_equal_axis_angle(hand):
 
 
 @pytest.mark.parametrize("return_vertices", [False, True])
-def test_gradient_is_right(mano_like, return_vertices):
+def test_gradient_equals_finite_differences(mano_like, return_vertices):
     few = np.r_[np.arange(0, 1609, 200), mano_like.tip_vertex_ids]
     small = replace(
         mano_like,
@@ -147,7 +147,7 @@ def test_gradient_is_right(mano_like, return_vertices):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-20, 1e-12, 1e-6])
-def test_gradient_at_and_near_rest_is_the_generator(arrays, dtype, size):
+def test_gradient_is_exact_at_and_near_rest(arrays, dtype, size):
     """At the identity dR/dv is the cross product: turning about an axis moves a point by axis x (point - wrist)."""
     hand = HandModel(arrays, dtype)
     pose = torch.zeros(16, 3, dtype=dtype)
@@ -272,13 +272,13 @@ def test_autocast_changes_nothing(mano_like):
         assert torch.equal(hand(pose, shape), hand(pose.double(), shape.double()))
 
 
-def test_checkpoints_hold_no_hand(hand):
+def test_state_dict_contains_no_hand_arrays(hand):
     """MANO's licence forbids passing its arrays on; the fingerprint names them instead."""
     assert hand.state_dict() == {}
     assert len(hand.fingerprint) == 64
 
 
-def test_fingerprint_tells_hands_apart(mano_like):
+def test_fingerprint_identifies_a_hand(mano_like):
     moved = mano_like.v_template.copy()
     moved[3, 1] += 1e-5
     prints = {a.fingerprint() for a in (mano_like, mano_like.mirrored(), replace(mano_like, v_template=moved))}

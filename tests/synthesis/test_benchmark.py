@@ -50,8 +50,8 @@ def test_cells_come_from_the_shapes_of_the_engine(shape_size, compose):
 
 def test_the_splits_share_no_pose_and_no_camera(monkeypatch, compose):
     monkeypatch.setattr(benchmark, "COUNTS", {"training": 100, "evaluation": 100})
-    drawn = {split: next(benchmark.labels(split, compose)) for split in benchmark.COUNTS}
-    for train, test in zip(drawn["training"], drawn["evaluation"]):
+    rendered = {split: next(benchmark.labels(split, compose)) for split in benchmark.COUNTS}
+    for train, test in zip(rendered["training"], rendered["evaluation"]):
         distance = np.abs(train[:, None] - test[None]).reshape(100, 100, -1).max(-1)
         assert distance.min() > 1e-4
 

@@ -96,7 +96,7 @@ class CounterRandom:
         self._whole: CounterRandom | None = None
         self._rows = slice(None)
         self._cache = cache or StreamCache()
-        self._drawn = self._cache.draw(self.seed, self._base)
+        self._numbers = self._cache.draw(self.seed, self._base)
 
     def select(self, rows: slice) -> CounterRandom:
         """The same streams for some of the samples. Each stream is computed once, for the whole batch."""
@@ -126,10 +126,10 @@ class CounterRandom:
         if self._whole is not None:
             return self._whole._unit(stream, count)[self._rows]
         key = (stream, count)
-        if key not in self._drawn:
-            self._drawn[key] = _unit(self.bits(stream, count))
+        if key not in self._numbers:
+            self._numbers[key] = _unit(self.bits(stream, count))
             self._cache.note(stream, count)
-        return self._drawn[key]
+        return self._numbers[key]
 
     def normal(self, stream: str, *shape: int, mean: float = 0.0, std: float = 1.0) -> Tensor:
         """(B, *shape) float32, by Box and Muller's transform."""

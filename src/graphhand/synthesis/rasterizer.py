@@ -110,8 +110,8 @@ def rasterize(
     top, bottom = (y.amin(1) - 0.5).ceil_().clamp_(min=0), (y.amax(1) - 0.5).floor_()
     rows = bottom.clamp_(max=height - 1.0) - top + 1
     rows = torch.where((right >= left) & (left < width) & (z.amin(1) > NEAREST_M), rows, 0).clamp_(min=0).long()
-    drawn = rows.nonzero().squeeze(1)
-    face, rows, x, y, z, left, top = (q.index_select(0, drawn) for q in (face, rows, x, y, z, left, top))
+    covered = rows.nonzero().squeeze(1)
+    face, rows, x, y, z, left, top = (q.index_select(0, covered) for q in (face, rows, x, y, z, left, top))
 
     mesh = torch.div(face, count, rounding_mode="floor")
     image = mesh if image_of is None else image_of.index_select(0, mesh)

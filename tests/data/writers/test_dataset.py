@@ -182,12 +182,12 @@ def test_stb_images_are_rendered_with_its_camera(tmp_path):
     config = RenderConfig(**RENDER_SETTINGS["stb"], seed=5, antialiasing=1)
     renderer = RecordRenderer(config)
     write(tmp_path, renderer, count=2, layout="stb", split="test")
-    drawn = [record.mirrored() for record in renderer([0, 1])]
+    rendered = [record.mirrored() for record in renderer([0, 1])]
     dataset = STB(tmp_path, "test")
     for row in range(2):
-        np.testing.assert_array_equal(dataset[row].image, drawn[row].image)
-        np.testing.assert_allclose(dataset[row].joints_cam_m, drawn[row].joints_cam_m, atol=2e-7)
-        np.testing.assert_allclose(dataset[row].joints_px, drawn[row].joints_px, atol=0.01)
+        np.testing.assert_array_equal(dataset[row].image, rendered[row].image)
+        np.testing.assert_allclose(dataset[row].joints_cam_m, rendered[row].joints_cam_m, atol=2e-7)
+        np.testing.assert_allclose(dataset[row].joints_px, rendered[row].joints_px, atol=0.01)
         assert np.array_equal(dataset[row].K, K_SK_COLOR)
 
 

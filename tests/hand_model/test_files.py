@@ -43,7 +43,7 @@ def assert_same(got: HandArrays, expected: HandArrays, atol: float = 0.0) -> Non
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_pickle_protocol(mano_like, as_mano_dict, tmp_path, protocol):
+def test_every_pickle_protocol_is_read(mano_like, as_mano_dict, tmp_path, protocol):
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps(as_mano_dict(mano_like), protocol=protocol))
     assert_same(read_mano(path), mano_like)
@@ -70,7 +70,7 @@ def test_chumpy_objects_become_their_arrays(mano_like, as_mano_dict, chumpy_stan
     assert_same(read_mano(path), mano_like)
 
 
-def test_a_pickle_written_by_python_2(mano_like, as_mano_dict, as_python2_pickle, tmp_path):
+def test_a_pickle_of_python_2_is_read(mano_like, as_mano_dict, as_python2_pickle, tmp_path):
     contents = as_mano_dict(mano_like) | {"J_regressor": mano_like.joint_regressor}
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(as_python2_pickle(contents))
@@ -79,7 +79,7 @@ def test_a_pickle_written_by_python_2(mano_like, as_mano_dict, as_python2_pickle
     assert_same(read_mano(path), mano_like)
 
 
-def test_the_same_hand_moves_the_same_from_either_file(mano_like, write_mano, tmp_path):
+def test_pickle_and_npz_give_the_same_joints(mano_like, write_mano, tmp_path):
     write_npz(tmp_path / "hand.npz", mano_like)
     pose, shape = 0.5 * torch.randn(3, 16, 3), torch.randn(3, 10)
     from_pickle, from_npz = HandModel.load(write_mano(mano_like)), HandModel.load(tmp_path / "hand.npz")
@@ -101,7 +101,7 @@ def test_npz_round_trip(mano_like, tmp_path):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_side_is_read_off_the_geometry(mano_like, turned):
+def test_side_is_detected_from_the_geometry(mano_like, turned):
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turn = turn * np.linalg.det(turn) if turned else np.eye(3)
     for arrays in (mano_like, mano_like.mirrored()):
@@ -113,7 +113,7 @@ def test_a_left_hand_is_recognised_whatever_its_name(mano_like, write_mano):
     assert read_mano(write_mano(mano_like, "MANO_LEFT.pkl")).side == "right"
 
 
-def test_the_left_hands_faulty_shapes_are_put_right(mano_like, write_mano):
+def test_flipped_shape_directions_of_the_left_hand_are_corrected(mano_like, write_mano):
     left = mano_like.mirrored()
     faulty = replace(left, shapedirs=mano_like.shapedirs)  # x as in the right hand: the released MANO_LEFT.pkl
     read = read_mano(write_mano(faulty, "MANO_LEFT.pkl"))
@@ -125,7 +125,7 @@ def test_the_left_hands_faulty_shapes_are_put_right(mano_like, write_mano):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_fault_is_seen_in_other_hands_too(mano_like, seed):
+def test_flipped_shape_directions_are_detected_in_other_hands(mano_like, seed):
     """Not only on the directions as built: mixed, scaled, sign-flipped and fewer of them."""
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1.0, 1.0], 10) * rng.uniform(0.5, 2, 10)
@@ -142,7 +142,7 @@ def test_the_fault_is_seen_in_other_hands_too(mano_like, seed):
 # --- fingertips
 
 
-def test_tips_of_manos_own_mesh(mano_like, write_mano):
+def test_fingertips_of_manos_mesh(mano_like, write_mano):
     """A file of 778 vertices without tip_ids is MANO's own mesh."""
     count = 778
     small = replace(
@@ -169,7 +169,7 @@ def test_tips_of_manos_own_mesh(mano_like, write_mano):
         read_mano(path)
 
 
-def test_other_tips_change_the_tips_alone(mano_like, write_mano):
+def test_other_tip_ids_change_the_tips_alone(mano_like, write_mano):
     path = write_mano(mano_like)
     pose = 0.5 * torch.randn(16, 3)
     usual, other = HandModel.load(path)(pose), HandModel.load(path, tip_vertex_ids=[1, 2, 3, 4, 5])(pose)
@@ -180,7 +180,7 @@ def test_other_tips_change_the_tips_alone(mano_like, write_mano):
 # --- where files are looked for
 
 
-def test_look_up_order(tmp_path, monkeypatch):
+def test_search_order_of_hand_files(tmp_path, monkeypatch):
     home, named, working = tmp_path / "data", tmp_path / "named", tmp_path / "working"
     monkeypatch.setenv("XDG_DATA_HOME", str(home))
     monkeypatch.setattr("sys.platform", "linux")
@@ -255,7 +255,7 @@ def broken(contents: dict, change: str) -> object:
         "flat template",
     ],
 )
-def test_a_file_that_is_no_hand_is_named_in_one_line(mano_like, as_mano_dict, tmp_path, change):
+def test_a_pickle_that_is_not_a_hand_is_a_one_line_error(mano_like, as_mano_dict, tmp_path, change):
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps(broken(as_mano_dict(mano_like), change)))
     with pytest.raises(InputError) as caught:
@@ -284,7 +284,7 @@ def sparse_state(**changes: object) -> object:
         {"data": np.ones(5)},
     ],
 )
-def test_a_sparse_matrix_that_lies_about_its_size_is_refused(mano_like, as_mano_dict, tmp_path, changes):
+def test_a_sparse_matrix_of_inconsistent_size_is_refused(mano_like, as_mano_dict, tmp_path, changes):
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps(as_mano_dict(mano_like) | {"J_regressor": sparse_state(**changes)}))
     with pytest.raises(InputError):
@@ -292,7 +292,7 @@ def test_a_sparse_matrix_that_lies_about_its_size_is_refused(mano_like, as_mano_
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short"])
-def test_damaged_files(tmp_path, content):
+def test_damaged_files_are_refused(tmp_path, content):
     for name in ("hand.npz", "MANO_RIGHT.pkl"):
         path = tmp_path / name
         path.write_bytes(content)
@@ -302,7 +302,7 @@ def test_damaged_files(tmp_path, content):
         read_npz(tmp_path / "hand.npz")
 
 
-def test_an_npz_with_pickled_objects_runs_nothing(tmp_path):
+def test_an_npz_with_pickled_objects_executes_nothing(tmp_path):
     path = tmp_path / "hand.npz"
     np.savez(path, v_template=np.array([_Touch(tmp_path / "ran")], dtype=object))
     with pytest.raises(InputError):
@@ -330,7 +330,7 @@ class _Touch:
         {"f": np.zeros((4, 3))},
     ],
 )
-def test_an_npz_that_is_no_hand_is_named_in_one_line(tmp_path, changes):
+def test_an_npz_that_is_not_a_hand_is_a_one_line_error(tmp_path, changes):
     path = tmp_path / "hand.npz"
     write_npz(path, default_arrays())
     with np.load(path) as stored:
@@ -355,13 +355,13 @@ def test_a_zip_bomb_is_refused_unopened(tmp_path):
         read_npz(path)
 
 
-def test_an_npz_that_lacks_arrays_says_which(tmp_path):
+def test_missing_arrays_of_an_npz_are_named(tmp_path):
     np.savez(tmp_path / "hand.npz", v_template=np.zeros((3, 3)))
     with pytest.raises(InputError, match="lacks shapedirs, posedirs"):
         HandModel.load(tmp_path / "hand.npz")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, mano_like, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, mano_like, monkeypatch):
     path = tmp_path / "hand.npz"
     write_npz(path, default_arrays())
     before = path.read_bytes()
