@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from graphhand.errors import InputError
 from graphhand.evaluation import DEFAULT_PRESETS, PRESETS, Protocol, preset
-from graphhand.evaluation.protocol import thresholds_mm
+from graphhand.evaluation.protocol import choose_protocols, load_protocol, thresholds_mm
 
 # For each choice: the words of which every description must contain one.
 WORDS = {
@@ -123,3 +124,58 @@ def test_an_unknown_preset_lists_the_known_ones():
 def test_the_docs_page_names_every_preset():
     page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
     assert [name for name in PRESETS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_its_file(name, tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(preset(name).to_yaml())
+    assert load_protocol(path) == preset(name)
+
+
+def test_a_printed_file_describes_every_field():
+    text = preset("paper").to_yaml()
+    assert all(f"# {field.description}" in text for field in Protocol.model_fields.values())
+
+
+def test_joints_are_named_or_numbered_and_json_serves_as_well(tmp_path):
+    (tmp_path / "named.yaml").write_text(
+        "{root: middle_mcp, scale: bone, bone: [wrist, middle_mcp], excluded: [wrist]}"
+    )
+    (tmp_path / "numbered.json").write_text('{"root": 9, "scale": "bone", "bone": [0, 9], "excluded": [0]}')
+    named, numbered = (load_protocol(tmp_path / file) for file in ("named.yaml", "numbered.json"))
+    assert named.model_dump(exclude={"name"}) == numbered.model_dump(exclude={"name"})
+    assert (named.root, named.bone, named.excluded) == (9, (0, 9), (0,))
+    assert (named.name, numbered.name) == ("named", "numbered")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("rooot: wrist", "unknown key rooot; did you mean root?"),
+        ("root: elbow", "no joint 'elbow'"),
+        ("bone: [wrist]", "a bone is two joints"),
+        ("alignment: none\nscale: bone", "scale=bone needs a centre"),
+        ("name: paper\nscale: none", "differs from the preset 'paper'; give it another name"),
+        ("- root", "not a mapping"),
+        ("root: [", "not YAML"),
+        ("thresholds: 50-20x3", "no thresholds '50-20x3'"),
+    ],
+)
+def test_bad_protocol_files_are_refused_in_one_line(content, problem, tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_protocol(path)
+    assert str(caught.value).startswith(str(path))
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_presets_files_and_changes_combine(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("alignment: procrustes\nscale: least_squares")
+    chosen = choose_protocols(["ge"], [path], {"visibility": "visible"})
+    assert [protocol.name for protocol in chosen] == ["ge+visibility", "mine+visibility"]
+    assert {protocol.visibility for protocol in chosen} == {"visible"}
+    assert tuple(protocol.name for protocol in choose_protocols()) == DEFAULT_PRESETS

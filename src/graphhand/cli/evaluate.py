@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from graphhand.data import HandDataset
-    from graphhand.evaluation import Evaluation, PoseRecords
+    from graphhand.evaluation import CropChoice, Evaluation, PoseRecords
     from graphhand.evaluation.predict import EvaluationSettings
     from graphhand.evaluation.published import Curve
     from graphhand.evaluation.submissions import SubmissionFormat
@@ -186,7 +186,7 @@ def _refuse_contradictions(
     root: Path | None,
     submission: Path | None,
     limit: int | None,
-    crop: Any,
+    crop: CropChoice,
     chosen: EvaluationSettings,
 ) -> None:
     if (weights is None) == (predictions is None):

@@ -1,8 +1,7 @@
-"""Running a network over a data set: one record a sample, the same ones however many processes share the work.
+"""The predictions of a network for a whole data set, one record a sample.
 
-Under ``torch.distributed`` every process takes whole batches of the one list of batches, so that each batch is made
-of the same samples whatever the number of processes, and the raw predictions are gathered, not means of them. The
-numbers are then taken once, from all records.
+Under ``torch.distributed`` every process takes whole batches of one list, so that a batch holds the same samples
+whatever the number of processes. Raw predictions are gathered, not means: scores are taken once, from all records.
 """
 
 from __future__ import annotations
