@@ -71,7 +71,7 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
     assert times["threads"] == 1
     assert times["image"] == ([512, 512] if drawn else [60, 40])
     assert times["network"]["backbones"] == 2
-    for kind in ("one_look", "whole_image"):
+    for kind in ("known", "search"):
         pipeline = times[kind]
         assert set(pipeline["parts_ms"]) == set(PARTS)
         assert all(positive(part) for part in pipeline["parts_ms"].values())
@@ -79,8 +79,8 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
         parts = {name: part["median"] for name, part in pipeline["parts_ms"].items()}
         assert pipeline["total_ms"]["median"] == pytest.approx(sum(parts.values()))
         assert pipeline["network_ms"]["median"] == pytest.approx(sum(parts[name] for name in NETWORK_PARTS))
-    assert times["one_look"]["passes"] == 1
-    assert times["whole_image"]["passes"] >= 1
+    assert times["known"]["passes"] == 1
+    assert times["search"]["passes"] >= 1
     assert content["machine"]["torch_threads"] == 1
 
 
@@ -114,8 +114,8 @@ def test_training_times_have_every_stage_and_their_ratio(recipe, tmp_path):
         assert stage["samples_per_second"] == pytest.approx(4 / stage["step_s"]["median"])
         assert stage["peak_bytes"] > 2**20
     assert times["batch_size"] == 4
-    assert times["drawing_share"] == pytest.approx(
-        times["drawing_s"]["median"] / times["stages"]["III"]["step_s"]["median"]
+    assert times["rendering_share"] == pytest.approx(
+        times["rendering_s"]["median"] / times["stages"]["III"]["step_s"]["median"]
     )
     steps = 100 * (41_258 // 4)
     for name, stage in times["stages"].items():

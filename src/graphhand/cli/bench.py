@@ -19,7 +19,7 @@ app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 _Json = Annotated[Path | None, typer.Option("--json", help="Write everything as JSON; '-' prints it.")]
 _ProcessorTime = Annotated[
-    bool, typer.Option("--processor-time", help="Count one CPU thread's own time, for a machine that others use too.")
+    bool, typer.Option("--processor-time", help="Processor time of one CPU thread, for a busy machine.")
 ]
 _PART_NAMES = {
     "decode": "decode the file",
@@ -35,10 +35,10 @@ _PART_NAMES = {
 def bench(
     context: typer.Context,
     weights: Annotated[str, typer.Option(help="Name of bundled weights, or a path.")] = "default",
-    image: Annotated[Path | None, typer.Option(help="Photo to predict; without one, a drawn hand.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to predict; without one, a rendered hand.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Predictions that count.")] = 20,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed predictions.")] = 20,
     processor_time: _ProcessorTime = False,
     json_file: _Json = None,
 ) -> None:
@@ -71,14 +71,14 @@ def train(
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. batch_size=4.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML recipe; without one, the paper's.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Steps of each stage that count.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed steps of each stage.")] = 5,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of this machine, for the cost.")] = None,
     processor_time: _ProcessorTime = False,
     json_file: _Json = None,
 ) -> None:
     """Time the training steps of a recipe beside its backbones alone; project the paper's 3 x 100 epochs.
 
-    Needs no data: hands are drawn, and the drawing is timed too.
+    Needs no data: hands are rendered, and the rendering is timed too.
 
     Example: graphhand bench train --config configs/paper.yaml batch_size=4 device=cpu
     """
@@ -103,22 +103,22 @@ def _prediction_table(times: PredictionTimes) -> str:
 
     network = times.network
     plural = "s" if network["backbones"] > 1 else ""
-    one, whole = times.one_look, times.whole_image
+    known, search = times.known, times.search
     lines = [
         f"{times.model}: {network['backbones']} {network['backbone']} backbone{plural}, width {network['width']}, "
         f"{network['image_size']}x{network['image_size']} crops, {network['parameters'] / 1e6:.1f} M parameters",
         f"{times.image[0]}x{times.image[1]} image; {times.device}, {times.threads} CPU threads; "
-        f"milliseconds: median (quartiles) of {one.total_ms.repeats}",
+        f"milliseconds: median (quartiles) of {known.total_ms.repeats}",
         "",
         f"{'':30}{'box and side known':>26}{'nothing known':>26}{'paper*':>9}",
     ]
     for name, label in _PART_NAMES.items():
         paper = f"{PAPER_MS[name]:9.1f}" if name in PAPER_MS else ""
-        lines.append(f"{label:30}{_text(one.parts_ms[name]):>26}{_text(whole.parts_ms[name]):>26}{paper}")
+        lines.append(f"{label:30}{_text(known.parts_ms[name]):>26}{_text(search.parts_ms[name]):>26}{paper}")
     lines += [
-        f"{'network together':30}{_text(one.network_ms):>26}{_text(whole.network_ms):>26}{PAPER_MS['network']:9.1f}",
-        f"{'everything':30}{_text(one.total_ms):>26}{_text(whole.total_ms):>26}",
-        f"{'passes of the network':30}{one.passes:>26}{whole.passes:>26}",
+        f"{'network together':30}{_text(known.network_ms):>26}{_text(search.network_ms):>26}{PAPER_MS['network']:9.1f}",
+        f"{'everything':30}{_text(known.total_ms):>26}{_text(search.total_ms):>26}",
+        f"{'passes of the network':30}{known.passes:>26}{search.passes:>26}",
         "",
         f"* He et al.'s own figures, two ResNet-50s at 224x224 on a {PAPER_HARDWARE}: another machine",
     ]
@@ -126,12 +126,17 @@ def _prediction_table(times: PredictionTimes) -> str:
 
 
 def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
-    from graphhand.training.benchmark import BACKBONE_SHARE_BAR, DRAWING_BAR, PAPER_EPOCHS, RHD_TRAINING_IMAGES
+    from graphhand.training.benchmark import (
+        BACKBONE_SHARE_TARGET,
+        PAPER_EPOCHS,
+        RENDERING_SHARE_TARGET,
+        RHD_TRAINING_IMAGES,
+    )
 
     hours = times.projected_hours()
     lines = [
         f"{times.device}, {times.precision}, {times.threads} CPU threads, batches of {times.batch_size}; "
-        f"median (quartiles) of {times.drawing_s.repeats}",
+        f"median (quartiles) of {times.rendering_s.repeats}",
         "",
         f"{'stage':7}{'step, ms':>24}{'backbones alone, ms':>24}{'of their speed':>22}{'crops/s':>9}{'peak GiB':>10}",
     ]
@@ -143,10 +148,11 @@ def _training_table(times: TrainingTimes, price_per_hour: float | None) -> str:
         )
     last = list(times.stages)[-1]
     lines += [
-        f"(aim: stage III at {BACKBONE_SHARE_BAR:.2f} of its backbones' speed or better)",
+        f"(target: stage III at {BACKBONE_SHARE_TARGET:.2f} of its backbones' speed or better)",
         "",
-        f"drawing one batch: {_text(times.drawing_s.scaled(1e3))} ms, {times.drawing_share:.0%} of a stage-{last} step "
-        f"(aim on a GPU: under {DRAWING_BAR:.0%}; on a CPU worker processes draw)",
+        f"rendering one batch: {_text(times.rendering_s.scaled(1e3))} ms, "
+        f"{times.rendering_share:.0%} of a stage-{last} step "
+        f"(target on a GPU: under {RENDERING_SHARE_TARGET:.0%}; on a CPU worker processes render)",
         f"{len(times.stages)} x {PAPER_EPOCHS} epochs of RHD's {RHD_TRAINING_IMAGES:,} images, steps alone: "
         + ", ".join(f"{name} {value:.1f} h" for name, value in hours.items()),
     ]

@@ -22,13 +22,12 @@ from graphhand.types import Hand
 from graphhand.visualize import draw_result
 
 PARTS = ("decode", "crop", "hand_model", "refinement", "placing", "draw")
-"""Reading the file; from image and box to the network's crop; the hand model module with its backbone; the
-refinement with its own, if it has one; from the crop's joints to the image's; drawing the result."""
-
+"""Reading the file; image to crop; hand model module and its backbone; refinement and its backbone; joints of the crop
+to the image; drawing the result."""
 NETWORK_PARTS = ("hand_model", "refinement")
 PAPER_MS = {"hand_model": 15.3, "refinement": 9.8, "network": 25.1}
 PAPER_HARDWARE = "GTX 1080 Ti"
-_DRAWN_SIZE = 512
+_RENDERED_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ class Pipeline:
     """One way to predict, timed.
 
     Attributes:
-        passes: how often the network saw a crop (both sides of a hand count one, they are one batch).
+        passes: forward passes of the network; both sides of a hand are one batch.
         parts_ms: milliseconds of each of ``PARTS``, summed over the passes.
         network_ms: hand model module and refinement.
-        total_ms: all parts, that is from the file to the drawing.
+        total_ms: all parts, from the file to the drawing.
     """
 
     passes: int
@@ -50,23 +49,23 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class PredictionTimes:
-    """What :func:`time_prediction` found.
+    """The result of :func:`time_prediction`.
 
     Attributes:
-        model: what the weights are called.
+        model: name of the weights.
         network: backbone, width, number of backbones, and input size.
         image: width and height of the image, pixels.
-        one_look: side and box known: the network sees one crop once, as in the paper.
-        whole_image: nothing known: both sides are tried and the crop renewed.
-        device: where the network ran.
+        known: box and side are given: one pass over one crop, as in the paper.
+        search: nothing is given: both sides are tried, and the crop is renewed.
+        device: of the network.
         threads: CPU threads of torch.
     """
 
     model: str
     network: dict[str, Any]
     image: tuple[int, int]
-    one_look: Pipeline
-    whole_image: Pipeline
+    known: Pipeline
+    search: Pipeline
     device: str
     threads: int
 
@@ -83,11 +82,11 @@ def time_prediction(
 
     Args:
         weights: a bundled name or a path.
-        image: a photo, whose whole is the one crop looked at; without one a hand is drawn, whose box is known.
-        device: where the network runs; None as the estimator chooses.
-        repeats: predictions of each kind that count, after three that do not.
+        image: an image whose crop is the whole image; None renders a hand with a known box.
+        device: of the network; None as the estimator chooses.
+        repeats: timed predictions of each kind, after three that are not timed.
         progress: called after every prediction, ``2 * (repeats + 3)`` times in all.
-        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.inference.benchmark.now`.
+        processor_time: count processor time of one thread, see :func:`graphhand.timing.now`.
 
     Raises:
         InputError: weights or image cannot be read, the weights are an ONNX file, the device does not exist, or
@@ -101,16 +100,16 @@ def time_prediction(
         check_processor_time(estimator.device)
     with tempfile.TemporaryDirectory() as folder:
         if image is None:
-            path, box = _drawn_hand(Path(folder))
+            path, box = _rendered_hand(Path(folder))
             known: dict[str, Any] = {"box": box, "side": "right"}
         else:
             path, known = Path(image), {"whole_image": True, "side": "right"}
         photo = read_image(path)
         stopwatch = _Stopwatch(estimator, generator, processor_time)
-        measured: dict[str, list[dict[str, float]]] = {"one_look": [], "whole_image": []}
+        measured: dict[str, list[dict[str, float]]] = {"known": [], "search": []}
         try:
             for number in range(repeats + 3):
-                for name, arguments in (("one_look", known), ("whole_image", {})):
+                for name, arguments in (("known", known), ("search", {})):
                     parts = stopwatch.predict(path, arguments)
                     if number >= 3:
                         measured[name].append(parts)
@@ -128,20 +127,20 @@ def time_prediction(
             "parameters": sum(p.numel() for p in generator.parameters()),
         },
         image=(photo.shape[1], photo.shape[0]),
-        one_look=_pipeline(measured["one_look"]),
-        whole_image=_pipeline(measured["whole_image"]),
+        known=_pipeline(measured["known"]),
+        search=_pipeline(measured["search"]),
         device=str(estimator.device),
         threads=torch.get_num_threads(),
     )
 
 
 class _Stopwatch:
-    """Hooks in the network that tell when it begins, when its prior pose is there, and when it ends."""
+    """Hooks in the network that note when it begins, when its prior pose is done, and when it ends."""
 
     def __init__(self, estimator: HandPoseEstimator, generator: Generator, processor_time: bool = False) -> None:
         self.estimator, self.processor_time = estimator, processor_time
         self.marks: list[tuple[str, float]] = []
-        # The handedness head is the last of what the first backbone feeds; the refinement begins after it.
+        # The handedness head is the last user of the first backbone; the refinement begins after it.
         self.handles = [
             generator.register_forward_pre_hook(lambda *_: self._mark("crop")),
             generator.handedness_head.register_forward_hook(lambda *_: self._mark("hand_model")),
@@ -167,7 +166,7 @@ class _Stopwatch:
         parts = dict.fromkeys(PARTS, 0.0)
         passes = 0
         for name, at in self.marks:
-            # Between two passes of the network the joints are placed and the next crop is cut: all of it is "crop".
+            # The time between two passes counts as "crop": joints to the image, then the next crop.
             parts[name] += at - start
             start = at
             passes += name == "refinement"
@@ -190,12 +189,12 @@ def _pipeline(measured: list[dict[str, float]]) -> Pipeline:
     )
 
 
-def _drawn_hand(folder: Path) -> tuple[Path, np.ndarray]:
-    """A drawn hand as a JPEG file, and the box of its joints (4,)."""
-    drawn = RenderEngine(RenderConfig(image_size=_DRAWN_SIZE)).render([0])
+def _rendered_hand(folder: Path) -> tuple[Path, np.ndarray]:
+    """A rendered hand as a JPEG file, and the box of its joints ``(4,)``, pixels."""
+    rendered = RenderEngine(RenderConfig(image_size=_RENDERED_SIZE)).render([0])
     path = folder / "hand.jpg"
-    image = (drawn.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    image = (rendered.image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     write_image(path, image)
-    joints = drawn.joints_px[0].double().numpy()
+    joints = rendered.joints_px[0].double().numpy()
     low, high = joints.min(0), joints.max(0)
     return path, np.concatenate((low, high - low))

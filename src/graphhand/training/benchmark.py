@@ -1,4 +1,4 @@
-"""Run time and memory of a training step of each stage, beside its backbones alone; cost of the paper's schedule."""
+"""Run time and memory of the training step of each stage, beside its backbones alone; cost of the paper's schedule."""
 
 from __future__ import annotations
 
@@ -22,30 +22,28 @@ from graphhand.training.validation import WeightAverage
 
 RHD_TRAINING_IMAGES = 41_258
 PAPER_EPOCHS = 100
-"""Of each of the three stages."""
-
-BACKBONE_SHARE_BAR = 0.85
-"""A stage-III step is to reach this share of its backbones' speed alone."""
-
-DRAWING_BAR = 0.10
-"""Drawing a batch is to cost less than this share of a stage-III step on a GPU."""
+"""Epochs of each of the three stages."""
+BACKBONE_SHARE_TARGET = 0.85
+"""Target: speed of a stage III step over the speed of its backbones alone."""
+RENDERING_SHARE_TARGET = 0.10
+"""Target on a GPU: largest time of rendering a batch over that of a stage III step."""
 
 Measure = Callable[[dict[str, Callable[[], None]]], dict[str, list[float]]]
-"""Seconds of each of some calls, by name."""
+"""Times calls by name, in seconds."""
 
 _STAGES = {1: "I", 2: "II", 3: "III"}
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """A stage's step.
+    """The training step of a stage.
 
     Attributes:
         step_s: seconds of a step: forward, losses, backward, optimiser (in stage III of both networks).
-        backbones_s: seconds of forward and backward of the backbones that the stage uses, alone.
-        backbone_share: their ratio, round by round: 1 would be a step that costs nothing but its backbones.
+        backbones_s: seconds of forward and backward of the stage's backbones alone.
+        backbone_share: ``backbones_s / step_s`` within each round; at most 1.
         samples_per_second: crops a second, by the median.
-        peak_bytes: most memory during these steps; see ``PeakMemory``.
+        peak_bytes: peak memory of these steps; see ``PeakMemory``.
     """
 
     step_s: Quartiles
@@ -57,19 +55,19 @@ class StepTimes:
 
 @dataclass(frozen=True)
 class TrainingTimes:
-    """What :func:`time_training` found.
+    """The result of :func:`time_training`.
 
     Attributes:
-        stages: by their number in Roman figures.
-        drawing_s: seconds to draw one batch on the spot, in this process.
-        drawing_share: that over a stage-III step (the last stage there is).
+        stages: by Roman number.
+        rendering_s: seconds to render one batch in this process.
+        rendering_share: the same over the step of the last stage.
         batch_size: crops a step.
-        device, precision, threads: where and how.
+        device, precision, threads: of the measurement.
     """
 
     stages: dict[str, StepTimes]
-    drawing_s: Quartiles
-    drawing_share: float
+    rendering_s: Quartiles
+    rendering_share: float
     batch_size: int
     device: str
     precision: str
@@ -78,7 +76,7 @@ class TrainingTimes:
     def projected_hours(self) -> dict[str, float]:
         """Hours of 100 epochs of RHD's 41,258 training images, by stage, and ``total``.
 
-        Steps alone: drawing, loading, validation and checkpoints come on top where they do not run beside them.
+        Steps alone, without rendering, loading, validation and checkpoints.
         """
         steps = PAPER_EPOCHS * (RHD_TRAINING_IMAGES // self.batch_size)
         hours = {name: steps * stage.step_s.median / 3600 for name, stage in self.stages.items()}
@@ -92,17 +90,17 @@ def time_training(
     progress: Callable[[], object] = lambda: None,
     processor_time: bool = False,
 ) -> TrainingTimes:
-    """Time the steps of a recipe's stages on hands drawn for the purpose; its data sets are not needed.
+    """Time the steps of a recipe's stages on rendered hands; its datasets are not needed.
 
-    In each stage its step and its backbones alone run in turn on the same batch, in the same precision and memory
-    layout, so that their ratio holds on a busy machine too.
+    The step of a stage and its backbones alone are timed in turn on the same batch, in the same precision and memory
+    format, so that their ratio is valid on a busy machine too.
 
     Args:
         config: the recipe.
-        repeats: rounds that count.
-        warm_up: rounds before them that do not.
+        repeats: timed rounds.
+        warm_up: rounds before them that are not timed.
         progress: called after every timed call, :func:`number_of_calls` times in all.
-        processor_time: count what one thread computes, not the clock, see :func:`~graphhand.inference.benchmark.now`.
+        processor_time: count processor time of one thread, see :func:`graphhand.timing.now`.
 
     Raises:
         InputError: the batch is too small, or processor time is asked for with several threads or a GPU.
@@ -117,15 +115,15 @@ def time_training(
     def measure(calls: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
         return interleaved(calls, repeats, device, warm_up, progress, processor_time)
 
-    drawing, batch = _draw(config, device, repeats + warm_up, measure)
+    rendering_s, batch = _render_batch(config, device, repeats + warm_up, measure)
     if config.channels_last:
         batch.image = batch.image.contiguous(memory_format=torch.channels_last)
     stages = {_STAGES[stage]: _time_stage(fabric, config, stage, batch, measure) for stage in _stages_of(config)}
     last = stages[list(stages)[-1]]
     return TrainingTimes(
         stages=stages,
-        drawing_s=drawing,
-        drawing_share=drawing.median / last.step_s.median,
+        rendering_s=rendering_s,
+        rendering_share=rendering_s.median / last.step_s.median,
         batch_size=config.batch_size,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         precision=config.precision,
@@ -134,7 +132,7 @@ def time_training(
 
 
 def number_of_calls(config: TrainConfig, repeats: int, warm_up: int = 1) -> int:
-    """How often :func:`time_training` reports progress."""
+    """Number of times that :func:`time_training` reports progress."""
     return (repeats + warm_up) * (1 + 2 * len(_stages_of(config)))
 
 
@@ -142,8 +140,10 @@ def _stages_of(config: TrainConfig) -> tuple[int, ...]:
     return (1,) if config.generator.refinement is None else (1, 2, 3)
 
 
-def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measure) -> tuple[Quartiles, HandBatch]:
-    """Time of drawing a batch in this process, and the last one drawn."""
+def _render_batch(
+    config: TrainConfig, device: torch.device, count: int, measure: Measure
+) -> tuple[Quartiles, HandBatch]:
+    """Seconds to render a batch in this process, and the last one."""
     source = next((s for s in config.train if isinstance(s, SyntheticSource)), SyntheticSource())
     source = source.model_copy(update={"samples": None})
     crops = open_crops(source, config, device)
@@ -158,15 +158,15 @@ def _draw(config: TrainConfig, device: torch.device, count: int, measure: Measur
     )
     ahead = batches.batches_at_once
     epoch = batches.epoch(0)
-    drawn: list[HandBatch] = []
+    rendered: list[HandBatch] = []
 
-    def draw() -> None:
-        drawn[:] = [next(epoch).to(device) for _ in range(ahead)]
+    def render() -> None:
+        rendered[:] = [next(epoch).to(device) for _ in range(ahead)]
 
-    times = measure({"draw": draw})
-    if int(drawn[0].masks.has_3d.sum()) < 2:
+    times = measure({"render": render})
+    if int(rendered[0].masks.has_3d.sum()) < 2:
         raise InputError("batch_size", "too small: a step of stage III compares at least two poses", "raise it")
-    return Quartiles.of([time / ahead for time in times["draw"]]), drawn[0]
+    return Quartiles.of([time / ahead for time in times["render"]]), rendered[0]
 
 
 def _time_stage(
@@ -176,7 +176,7 @@ def _time_stage(
     batch: HandBatch,
     measure: Measure,
 ) -> StepTimes:
-    """One stage with networks of its own, so that its memory is that of a run."""
+    """One stage, with new networks, so that its memory is that of a run."""
     memory = PeakMemory(fabric.device)
     torch.manual_seed(config.seed)
     generator, discriminator = Generator(config.generator), build_discriminator(config.discriminator)
@@ -188,8 +188,6 @@ def _time_stage(
     if stage > 1 and generator.refinement_backbone is not None:
         backbones.append(generator.refinement_backbone)
     runners = [torch.compile(b) if config.compile else b for b in backbones]
-    if config.compile:
-        generator.compile()
     models = set_up_models(fabric, config, stage, generator, discriminator)
     average = None if config.ema is None else WeightAverage(generator, config.ema)
 
@@ -209,7 +207,7 @@ def _time_stage(
                 with fabric.autocast():
                     maps.append(runner(images).float().mean())
             total = torch.stack(maps).sum()
-            if total.requires_grad:  # not with backbones that are frozen whole
+            if total.requires_grad:  # not with frozen backbones
                 fabric.backward(total)
 
     times = measure({"backbones": backbones_alone, "step": step})
