@@ -115,9 +115,9 @@ def joint_errors_px(predicted_px: ArrayLike, truth_px: ArrayLike, valid: ArrayLi
 def bone_errors(
     predicted_m: ArrayLike, truth_m: ArrayLike, valid: ArrayLike | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """How far the 20 bones (:data:`graphhand.skeleton.BONES`) are off in length and in direction.
+    """Errors of the 20 bones (:data:`graphhand.skeleton.BONES`) in length and in direction.
 
-    What L_len and L_dir (Eqs. 5 and 6) ask for, in units that can be imaged. Neither depends on where the hands are.
+    L_len and L_dir (Eqs. 5 and 6) minimise these. Neither depends on the position of the hands.
 
     Args:
         predicted_m, truth_m: ``(..., 21, 3)`` metres, in frames of the same axes.
@@ -135,7 +135,7 @@ def bone_errors(
     both = np.logical_and(mask[..., parents], mask[..., children])
     ours, theirs = bone_vectors(source), bone_vectors(target)
     our_length, their_length = (np.linalg.norm(bones, axis=-1) for bones in (ours, theirs))
-    # The angle by its tangent: a cosine near 1 tells small ones no more.
+    # The angle by its tangent: a cosine near 1 does not resolve small angles.
     sine = np.linalg.norm(np.cross(ours, theirs), axis=-1)
     angle = np.degrees(np.arctan2(sine, (ours * theirs).sum(axis=-1)))
     directed = both & (our_length > 0) & (their_length > 0)

@@ -204,41 +204,6 @@ def test_two_processes_give_the_numbers_of_one_exactly(crops_dir, tiny_weights, 
     assert outputs[2][0] == ""  # the second process reports nothing
 
 
-def test_annotated_crops_refuse_what_they_cannot_use(crops_dir):
-    from graphhand.data.datasets.ge_real import AnnotatedCrops
-
-    file = crops_dir / "annotations.json"
-    content = json.loads(file.read_text())
-    with pytest.raises(InputError, match=r"cannot be read"):
-        AnnotatedCrops(crops_dir / "nowhere")
-    file.write_text("{}")
-    with pytest.raises(InputError, match="no list of samples"):
-        AnnotatedCrops(crops_dir)
-    file.write_text("{")
-    with pytest.raises(InputError, match="not JSON"):
-        AnnotatedCrops(crops_dir)
-    content["samples"][0].pop("K_crop")
-    content["samples"][1]["side"] = "middle"
-    content["samples"][2]["joints_cam_m"] = [[0, 0, 1 + 1000 * k] for k in range(21)]
-    file.write_text(json.dumps(content["samples"]))  # a plain list serves as well
-    for index, problem in enumerate(("missing", "'side'", "sample images/00002.png")):
-        with pytest.raises(InputError, match=problem):
-            AnnotatedCrops(crops_dir)[index]
-
-
-def test_real_images_load_with_labels_on_the_hand(shared_dir):
-    """Runs only where the developer's folder of real images exists."""
-    from graphhand.data.datasets.ge_real import AnnotatedCrops
-
-    if not (shared_dir / "real_hands").is_dir():
-        pytest.skip(f"no real_hands in {shared_dir}")
-    samples = AnnotatedCrops(shared_dir / "real_hands")
-    assert len(samples) == 94
-    sample = samples[0]
-    assert sample.side == "left"
-    assert ((sample.joints_px > 0) & (sample.joints_px < 256)).all()
-
-
 def assert_same(one: PoseRecords, two: PoseRecords) -> None:
     for field in fields(PoseRecords):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))

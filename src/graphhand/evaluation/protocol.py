@@ -79,7 +79,8 @@ class Protocol(StrictModel):
     alignment: AlignmentKind = Field(default="root", description="none (camera frame), root or procrustes")
     root: int = Field(default=0, ge=0, lt=NUM_JOINTS, description="joint that alignment root makes coincide")
     scale: ScaleKind = Field(
-        default="none", description="none, bone (the true length of bone) or least_squares; all fit the prediction"
+        default="none",
+        description="predicted size: none (unchanged), bone (its true length) or least_squares",
     )
     bone: tuple[int, int] = Field(default=MIDDLE_PROXIMAL_BONE, description="two joints; their bone sets scale bone")
     reflection: bool = Field(default=False, description="whether procrustes may mirror the prediction")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import scipy.io
 
 from graphhand.data import GeRealWorld
+from graphhand.data.datasets.ge_real import AnnotatedCrops
 from graphhand.errors import InputError
 from graphhand.io import write_image
 
@@ -42,3 +45,34 @@ def test_files_that_do_not_match_are_refused(tree):
 
 def test_image_paths_match_their_files(tree, assert_images_named):
     assert_images_named(tree, GeRealWorld(tree))
+
+
+def test_annotated_crops_refuse_what_they_cannot_use(crops_dir):
+    file = crops_dir / "annotations.json"
+    content = json.loads(file.read_text())
+    with pytest.raises(InputError, match=r"cannot be read"):
+        AnnotatedCrops(crops_dir / "nowhere")
+    file.write_text("{}")
+    with pytest.raises(InputError, match="no list of samples"):
+        AnnotatedCrops(crops_dir)
+    file.write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        AnnotatedCrops(crops_dir)
+    content["samples"][0].pop("K_crop")
+    content["samples"][1]["side"] = "middle"
+    content["samples"][2]["joints_cam_m"] = [[0, 0, 1 + 1000 * k] for k in range(21)]
+    file.write_text(json.dumps(content["samples"]))  # a plain list serves as well
+    for index, problem in enumerate(("missing", "'side'", "sample images/00002.png")):
+        with pytest.raises(InputError, match=problem):
+            AnnotatedCrops(crops_dir)[index]
+
+
+def test_real_images_load_with_labels_on_the_hand(shared_dir):
+    """Runs only where the developer's folder of real images exists."""
+    if not (shared_dir / "real_hands").is_dir():
+        pytest.skip(f"no real_hands in {shared_dir}")
+    samples = AnnotatedCrops(shared_dir / "real_hands")
+    assert len(samples) == 94
+    sample = samples[0]
+    assert sample.side == "left"
+    assert ((sample.joints_px > 0) & (sample.joints_px < 256)).all()
