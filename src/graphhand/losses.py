@@ -1,9 +1,9 @@
-"""The training losses, Eqs. 4-7 and the adversarial ones.
+"""The training losses: Eqs. 4-7, the adversarial ones, and those that the paper does not have.
 
-The paper's weights balance only when poses are in millimetres and projections in pixels of its 224-pixel crop. Poses
-come in as metres and pixels as pixels of whatever crop is used; the conversion happens here and nowhere else.
+The paper's weights balance with poses in millimetres and projections in pixels of a 224-pixel crop. Arguments are in
+metres and in pixels of any crop; the conversion happens here alone.
 
-Every loss is a mean over the samples it applies to, and zero (with zero gradient) where it applies to none.
+Every loss is a mean over the samples it applies to. Where it applies to none, it and its gradient are zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphhand.skeleton import bone_vectors
 MM_PER_M = 1000.0
 REFERENCE_CROP_PX = 224.0
 SHORTEST_BONE_M = 1e-4
-"""Shorter bones lose their direction bit by bit: its gradient is one over the length, and would drown all others."""
+"""Shorter bones count less in L_dir: the gradient of a direction is one over the length and would exceed all others."""
 
 
 def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
 
     Args:
         predicted_m: ``(B, 21, 3)`` metres.
-        target_m: ``(B, 21, 3)`` metres, relative to its wrist; anything where there is no pose, here as below.
+        target_m: ``(B, 21, 3)`` metres, relative to its wrist; any values where there is no pose, here as below.
         has_3d: ``(B,)`` bool, which samples have a pose.
     """
     distance = _norm(predicted_m - _where(has_3d, target_m)) * MM_PER_M
@@ -40,7 +40,7 @@ def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, c
 
     Args:
         predicted_px: ``(B, 21, 2)`` crop pixels.
-        target_px: ``(B, 21, 2)`` crop pixels; anything where unlabelled.
+        target_px: ``(B, 21, 2)`` crop pixels; any values where unlabelled.
         labelled: ``(B, 21)`` bool.
         crop_size: side of the crop, pixels.
     """
@@ -51,7 +51,7 @@ def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, c
 
 
 def heatmap_loss(logits: Tensor, target_px: Tensor, labelled: Tensor, crop_size: int) -> Tensor:
-    """Divergence of heatmaps from Gaussians of one cell about the true joints; not in the paper.
+    """KL divergence of Gaussians about the true joints, of one cell, from the heatmaps; not in the paper.
 
     Args:
         logits: ``(B, 21, h, w)``, whose cells divide the crop evenly.
@@ -81,7 +81,7 @@ def _log_gaussian(middle: Tensor, count: int) -> Tensor:
 
 
 def background_heatmap_loss(logits: Tensor, is_negative: Tensor) -> Tensor:
-    """Divergence from heatmaps that are even, as they are to be where nothing is a joint; not in the paper.
+    """KL divergence of the uniform distribution from the heatmaps; not in the paper.
 
     Args:
         logits: ``(B, 21, h, w)``.
@@ -116,48 +116,48 @@ def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -
     return _mean_over(_norm(directions[0] - directions[1]).sum(-1), has_3d)
 
 
-def pose_prior_loss(rotations: Tensor, shown: Tensor) -> Tensor:
+def pose_prior_loss(rotations: Tensor, is_right: Tensor) -> Tensor:
     """Mean of ``1 - cos(angle)`` over the hand's joints: half the squared angle while it is small. Not in the paper.
 
     Args:
         rotations: ``(B, J, 3, 3)`` theta.
-        shown: ``(B,)`` bool, the samples that show the hand which is estimated.
+        is_right: ``(B,)`` bool, the samples that show a right hand, whose pose is estimated.
     """
     trace = rotations.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return _mean_over(((3.0 - trace) / 2).mean(-1), shown)
+    return _mean_over(((3.0 - trace) / 2).mean(-1), is_right)
 
 
-def shape_prior_loss(shape: Tensor, shown: Tensor) -> Tensor:
-    """Mean square of the shape coefficients ``(B, S)`` beta, over the samples that are ``shown``. Not in the paper."""
-    return _mean_over(shape.square().mean(-1), shown)
+def shape_prior_loss(shape: Tensor, is_right: Tensor) -> Tensor:
+    """Mean square of the shape coefficients beta ``(B, S)`` over the right hands; not in the paper."""
+    return _mean_over(shape.square().mean(-1), is_right)
 
 
 def critic_loss(
     real: Tensor,
     fake: Tensor,
     kind: Literal["wasserstein", "hinge"] = "wasserstein",
-    shares: tuple[Tensor | float, Tensor | float] = (1.0, 1.0),
+    normalizers: tuple[Tensor | float, Tensor | float] = (1.0, 1.0),
 ) -> Tensor:
-    """What the discriminator minimises.
+    """The discriminator's loss.
 
     Args:
         real: ``(B,)`` scores of true poses with their own images.
         fake: ``(B',)`` scores of generated poses with theirs.
         kind: ``E[D(fake)] - E[D(real)]`` (the paper), or SNGAN's hinge.
-        shares: what the means over ``real`` and over ``fake`` count, where these are parts of a larger batch.
+        normalizers: what the means over ``real`` and over ``fake`` count, where these are a micro-batch.
     """
     if kind == "hinge":
-        return shares[0] * _mean(F.relu(1 - real)) + shares[1] * _mean(F.relu(1 + fake))
-    return shares[1] * _mean(fake) - shares[0] * _mean(real)
+        return normalizers[0] * _mean(F.relu(1 - real)) + normalizers[1] * _mean(F.relu(1 + fake))
+    return normalizers[1] * _mean(fake) - normalizers[0] * _mean(real)
 
 
 def adversarial_loss(fake: Tensor) -> Tensor:
-    """L_Wass of Eq. 7, the generator's part: ``-E[D(fake)]``; the hinge's generator minimises the same."""
+    """The generator's L_Wass of Eq. 7, ``-E[D(fake)]``; the same with the hinge loss."""
     return -_mean(fake)
 
 
 def handedness_loss(handedness_logit: Tensor, is_right: Tensor) -> Tensor:
-    """Binary cross-entropy of the handedness head; not in the paper, which is told the side."""
+    """Binary cross-entropy of the handedness head; not in the paper, where the side is given."""
     return F.binary_cross_entropy_with_logits(handedness_logit, is_right.to(handedness_logit.dtype))
 
 
@@ -167,7 +167,7 @@ def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:
 
 
 def _where(has_3d: Tensor, target_m: Tensor) -> Tensor:
-    """Poses ``(B, 21, 3)``, zero where there is none: what is not finite there would leave a NaN gradient."""
+    """Poses ``(B, 21, 3)``, zero where there is none: values that are not finite would give a NaN gradient."""
     return torch.where(has_3d[:, None, None], target_m, target_m.new_zeros(()))
 
 

@@ -1,4 +1,4 @@
-"""Eight drawn hands are learned by heart through all three stages: every part of the chain can carry a pose."""
+"""Eight rendered hands are overfitted in all three stages: every part of the chain can represent a pose."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RECIPE = {
 
 
 def draw_hands(folder: Path) -> None:
-    """Eight drawn hands as a data set on disk: drawing them anew for every step would take most of the time."""
+    """Eight rendered hands as a dataset on disk: rendering them at every step would take most of the time."""
     drawn = RenderEngine(RenderConfig(image_size=96, seed=5)).render(range(8))
     lines = []
     for k in range(8):

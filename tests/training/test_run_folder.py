@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_noted_by_name(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 11}, {"first": 5}, {"render": {"antialiasing": 1}}])
-def test_drawn_hands_have_a_checksum_too(change):
+def test_synthetic_hands_have_a_checksum(change):
     source = SyntheticSource(seed=3, samples=10)
     base = {"validation": source.model_dump()}
     record = data_record(parse_config(base | {"train": [source.model_dump()]}, "test"))

@@ -158,12 +158,12 @@ def test_a_run_learns_to_tell_images_without_hands(tmp_path):
     (tmp_path / "dark").mkdir()
     for k in range(4):
         write_image(tmp_path / "dark" / f"{k}.png", np.full((40, 40, 3), 10 + 3 * k, np.uint8))
-    handless = {"kind": "negatives", "root": str(tmp_path / "dark")}
+    negatives = {"kind": "negatives", "root": str(tmp_path / "dark")}
     generator = TINY["generator"] | {"heatmaps": {}}
     losses = {"heatmap_joints": 1.0, "heatmaps": 120.0, "heatmap_background": 20.0, "handedness": 10.0}
     stages = {"stage1": {"epochs": 16, "learning_rate": 5e-3}, "stage2": {"epochs": 0}, "stage3": {"epochs": 0}}
     options = {
-        "train": [source, handless],
+        "train": [source, negatives],
         "validation": source,
         "generator": generator,
         "losses": losses,

@@ -59,8 +59,8 @@ def test_numbers_that_apply_to_no_sample_are_left_out(generator, batch):
 
 def test_batches_and_shares_change_nothing(generator, batch):
     whole = validate(generator, [batch], CPU, refine=True)
-    pieces = validate(generator, [rows(batch, 0, 1), rows(batch, 1, 6)], CPU, refine=True)
-    assert pieces == pytest.approx(whole, rel=1e-4)
+    in_batches = validate(generator, [rows(batch, 0, 1), rows(batch, 1, 6)], CPU, refine=True)
+    assert in_batches == pytest.approx(whole, rel=1e-4)
     sums = []
     for part in (rows(batch, 0, 2), rows(batch, 2, 6)):
         validate(generator, [part], CPU, refine=True, reduce=lambda total: sums.append(total) or total)

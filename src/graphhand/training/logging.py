@@ -42,7 +42,7 @@ _SMALLEST_SIDE = 192
 
 
 class RunLogger:
-    """The logs of a run and what is drawn from them.
+    """The logs of a run, its curves and validation images.
 
     Args:
         folder: the run's.

@@ -1,15 +1,15 @@
-"""The folder of a run: before the first step recipe, commit, machine and data, then logs and weights.
+"""The folder of a run: its files, and the record of recipe, commit, machine and data before the first step.
 
 RUN/config.yaml              the resolved configuration, with the seed
 RUN/environment.json         command, commit, versions, hardware
-RUN/uncommitted.diff         what the checkout had beyond its commit, if anything
+RUN/uncommitted.diff         changes of the checkout beyond its commit, if any
 RUN/data.json                the sources of images, each with a checksum
 RUN/train.csv                a line every log_every steps
 RUN/validation.csv           a line every validation_epochs epochs
-RUN/curves.png               both, drawn
+RUN/curves.png               plot of both
 RUN/validation/              validation crops with true and predicted joints, a sheet for each line of validation.csv
-RUN/checkpoint.safetensors   everything needed to go on
-RUN/stage1/ stage2/ stage3/  the generator as each stage left it, for predict and evaluate
+RUN/checkpoint.safetensors   the whole state of the run
+RUN/stage1/ stage2/ stage3/  the generator after each stage, for predict and evaluate
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from graphhand.training.config import SyntheticSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 
 _READ_LIMIT = 1 << 30
-"""Bytes of label files that are read for a checksum, a few seconds' worth; of what is beyond, the sizes count."""
+"""Bytes of label files that a checksum reads, a few seconds' worth; of further files only the sizes count."""
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors", "pydantic")
 
 
@@ -179,7 +179,7 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
 
     Each has a ``sha256``. Of a data set on disk it covers the name and size of every file below its folder, and the
     contents of those that are no images, up to 1 GiB in all in the order of their names; what cannot be read is noted
-    by name. Of drawn hands it covers the engine's source code, the hand's file, the settings and the background
+    by name. Of synthetic hands it covers the engine's source code, the hand's file, the settings and the background
     images, which determine every image.
     """
     size = config.generator.image_size
@@ -192,7 +192,7 @@ def data_record(config: TrainConfig) -> dict[str, Any]:
 def _source_record(source: TrainSource, image_size: int) -> dict[str, Any]:
     record = {"name": source_name(source), "kind": source.kind}
     if isinstance(source, SyntheticSource):
-        return record | _drawn_record(source, image_size)
+        return record | _synthetic_record(source, image_size)
     return record | folder_record(source.root)
 
 
@@ -240,7 +240,7 @@ def _files(path: Path) -> Iterator[tuple[Path, int | None]]:
         yield from _files(entry)
 
 
-def _drawn_record(source: SyntheticSource, image_size: int) -> dict[str, Any]:
+def _synthetic_record(source: SyntheticSource, image_size: int) -> dict[str, Any]:
     config = render_config(source, image_size)
     settings = config.model_dump(mode="json")
     covered = {
