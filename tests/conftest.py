@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +34,6 @@ def shared_dir() -> Path:
     if not root.is_dir():
         pytest.skip(f"no folder of real images at {root} (set GRAPHHAND_SHARED)")
     return root
-
-
-@pytest.fixture(scope="session")
-def write_hands() -> Callable[..., Path]:
-    """:func:`factories.write_hands`, for tests that were not converted to import it."""
-    return factories.write_hands
-
-
-@pytest.fixture(scope="session")
-def assert_same_training() -> Callable[..., None]:
-    """:func:`factories.assert_same_training`."""
-    return factories.assert_same_training
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Drawing, training and predicting on a device: the tests of ``on_device.py``, in a process of their own."""
+"""Rendering, training and predicting on a device: the tests of ``on_device.py`` in a process of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def test_nothing_leaves_the_device() -> None:
+def test_computation_stays_on_the_device() -> None:
     tests = Path(__file__).with_name("on_device.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(tests)]
     ended = subprocess.run(command, cwd=tests.parents[1], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The examples say in one line what is wrong with what they are given."""
+"""The examples answer bad arguments with one-line errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHOTO = str(REPOSITORY / "examples" / "images" / "hand_05.jpg")
         (("onnx_photo.py", "none.onnx", PHOTO, "1,2,3,4"), "none.onnx: no such file; write it with graphhand export"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_arguments_are_one_line_errors(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     if arguments[0] == "onnx_photo.py":
         pytest.importorskip("onnxruntime")
     command = [sys.executable, str(REPOSITORY / "examples" / arguments[0]), *arguments[1:]]

@@ -1,4 +1,4 @@
-"""docs/extending.md runs as it stands, from a package that is installed; what other packages get wrong is one line."""
+"""The code of docs/extending.md runs from an installed package; faults of plug-ins are one-line errors."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_the_timm_block_runs_where_timm_is_installed():
     assert len(namespace["backbone"].pyramid_features) == 4
 
 
-def test_every_way_to_a_data_set_takes_it(my_hands):
+def test_commands_accept_a_plugin_data_set(my_hands):
     assert len(open_dataset("gloves", my_hands)) == 2
     assert open_evaluation_set("gloves", my_hands, None).protocol == {"dataset": "gloves", "split": "test"}
     assert check_dataset("gloves", my_hands).usable
@@ -164,7 +164,7 @@ def test_every_way_to_a_data_set_takes_it(my_hands):
         open_dataset("gloves", my_hands, wrist="ge")
 
 
-def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path, monkeypatch):
+def test_weights_of_a_missing_plugin_name_the_package(my_hands, tmp_path, monkeypatch):
     config = GeneratorConfig(
         image_size=64, backbone={"name": "plain-convolutions", "width": 8}, refinement={"width": 16}
     )
@@ -183,7 +183,7 @@ def test_weights_say_what_is_missing_where_the_package_is_not(my_hands, tmp_path
         build_backbone("plain-convolutions")
 
 
-def test_what_is_built_in_looks_nothing_up(monkeypatch, tmp_path):
+def test_built_in_names_read_no_entry_points(monkeypatch, tmp_path):
     monkeypatch.setattr(plugins, "entry_points", lambda **group: pytest.fail("looked up"))
     build_backbone("resnet18", 8)
     GeneratorConfig(backbone={"name": "timm/anything"})
@@ -219,7 +219,7 @@ class Base:
         (SET + "class Bad(Base):\n    def __init__(self, folder): ...", "is not opened with (root, split, ...)"),
     ],
 )
-def test_a_data_set_that_is_none_is_one_line(install, tmp_path, code, said):
+def test_an_invalid_data_set_plugin_is_a_one_line_error(install, tmp_path, code, said):
     install("bad-hands", {"bad_hands.py": code}, {"graphhand.datasets": {"bad": "bad_hands:Bad"}})
     with pytest.raises(InputError) as caught:
         open_dataset("bad", tmp_path)
@@ -259,7 +259,7 @@ class Base(Backbone):
         (NET + "class bad(Base):\n    def pyramid(self, x): return super().pyramid(x)[:3]", "gives maps"),
     ],
 )
-def test_a_backbone_that_is_none_is_one_line(install, code, said):
+def test_an_invalid_backbone_plugin_is_a_one_line_error(install, code, said):
     install("bad-nets", {"bad_nets.py": code}, {"graphhand.backbones": {"bad": "bad_nets:bad"}})
     with pytest.raises(InputError) as caught:
         build_backbone("bad")
@@ -297,7 +297,7 @@ def test_an_unknown_loss_is_named_with_the_nearest_one(my_hands):
         load_config(None, ["losses.fingertips=-1"])
 
 
-def test_a_backbone_is_tried_in_the_size_it_will_see_and_left_as_it_was(install):
+def test_a_plugin_backbone_is_checked_at_the_recipes_image_size_and_left_unchanged(install):
     net = NET + "class net(Base):\n    def pyramid(self, x):\n        assert x.shape[-1] == 96\n"
     net += "        assert not self.training\n        return super().pyramid(x)"
     install("nets", {"nets.py": net}, {"graphhand.backbones": {"net": "nets:net"}})
@@ -325,7 +325,7 @@ def test_built_in_names_win_and_clashes_are_named(install, tmp_path):
     assert sum("has the name of a built-in one" in line for line in unusable) == 2  # rhd, rendered
 
 
-def test_a_name_in_a_file_imports_nothing_that_is_not_registered(tmp_path, install):
+def test_unregistered_names_import_nothing(tmp_path, install):
     install("quiet", {"quiet.py": "raise SystemExit('executed')"}, {})
     for name in ("quiet", "quiet:X", "quiet.X", "../quiet"):
         with pytest.raises(InputError, match="no data set"):
@@ -335,7 +335,7 @@ def test_a_name_in_a_file_imports_nothing_that_is_not_registered(tmp_path, insta
     assert "quiet" not in sys.modules
 
 
-def test_the_page_names_all_there_is():
+def test_the_page_shows_every_entry_point_group():
     assert "plain-convolutions" not in BACKBONES
     for group in (plugins.DATASETS, plugins.BACKBONES, plugins.LOSSES):
         assert f'[project.entry-points."{group}"]' in PYPROJECT

@@ -114,7 +114,7 @@ def test_heatmap_loss_is_the_divergence_from_a_gaussian_drawn_on_the_grid():
     torch.testing.assert_close(gradient, slow, rtol=1e-4, atol=1e-6)
 
 
-def test_heatmap_loss_forgets_joints_outside_the_crop_and_unlabelled_ones():
+def test_heatmap_loss_ignores_joints_outside_the_crop_and_unlabelled_ones():
     target = torch.full((1, 21, 2), 20.0)
     logits = _gaussian_heatmaps(target, 64, 8).requires_grad_()
     target[0, 3], target[0, 4] = torch.tensor([-30.0, 5.0]), torch.tensor([math.nan, 5.0])
@@ -171,7 +171,7 @@ def test_bone_direction_loss_by_hand():
     assert bone_length_loss(predicted, target, ALL).item() == pytest.approx(2 * 1000 * bone.norm().item() / 2)
 
 
-def test_length_loss_is_blind_to_rotation_and_direction_loss_to_scale():
+def test_length_loss_is_invariant_to_rotation_and_direction_loss_to_scale():
     target = _pose()
     R = axis_angle_to_matrix(torch.tensor([0.1, 0.5, -0.3], dtype=torch.float64))
     assert bone_length_loss(target @ R.T, target, ALL).item() == pytest.approx(0, abs=1e-9)
@@ -199,7 +199,7 @@ def test_samples_without_a_pose_do_not_count(loss):
 
 
 @pytest.mark.parametrize("loss", [pose_loss, bone_length_loss, bone_direction_loss])
-def test_what_stands_where_there_is_no_pose_reaches_no_gradient(loss):
+def test_placeholder_poses_have_no_gradient(loss):
     target = _pose()
     only_first = torch.tensor([True, False])
     gradients = []

@@ -130,7 +130,7 @@ def test_bones_without_a_labelled_end_or_a_length_do_not_count(rng):
 
 
 @pytest.mark.parametrize("root", [0, 9])
-def test_root_alignment_forgets_translation(rng, root):
+def test_root_alignment_removes_translation(rng, root):
     joints = hands(rng, 5)
     moved = joints + rng.normal(size=(5, 1, 3))
     np.testing.assert_allclose(root_relative(joints, root), root_relative(moved, root), atol=1e-15)
@@ -203,7 +203,7 @@ def test_procrustes_with_reflection_is_scipys_procrustes(rng):
         np.testing.assert_allclose(((a - g) ** 2).sum() / size**2, disparity, atol=1e-12)
 
 
-def test_a_mirrored_hand_is_only_forgiven_where_reflection_is_asked_for(rng):
+def test_reflection_is_aligned_only_on_request(rng):
     truth = hands(rng, 3)
     mirrored = truth * [-1, 1, 1]
     np.testing.assert_allclose(metrics.procrustes_align(mirrored, truth, reflection=True), truth, atol=1e-12)
@@ -219,7 +219,7 @@ def test_rigid_procrustes_keeps_the_size(rng):
     np.testing.assert_allclose(metrics.bone_length_m(aligned), metrics.bone_length_m(predicted))
 
 
-def test_procrustes_never_does_worse_than_root_and_scale(rng):
+def test_procrustes_error_is_at_most_the_root_and_scale_error(rng):
     predicted, truth = hands(rng, 20), hands(rng, 20)
     squared = {}
     squared["pa"] = metrics.joint_errors_mm(metrics.procrustes_align(predicted, truth), truth)
@@ -248,7 +248,7 @@ def test_a_batch_equals_its_items(rng, function):
         np.testing.assert_array_equal(batch[index], function(predicted[index], truth[index]))
 
 
-def test_procrustes_refuses_what_it_cannot_align(rng):
+def test_procrustes_refuses_degenerate_poses(rng):
     truth = hands(rng, 2)
     with pytest.raises(ValueError, match="at least 3 labelled joints, a sample has 2"):
         metrics.procrustes_align(truth, truth, np.broadcast_to(np.arange(21) < 2, (2, 21)))

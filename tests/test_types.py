@@ -30,7 +30,7 @@ def make_hand(seed: int = 0, placed: bool = True, side: str = "left") -> Hand:
 
 
 @pytest.mark.parametrize("joint", list(Joint))
-def test_joints_go_by_name(joint: Joint) -> None:
+def test_joints_are_read_by_name(joint: Joint) -> None:
     hand = make_hand()
     for position in (hand.joint(joint), hand[joint.name.lower()]):
         np.testing.assert_array_equal(position.px, hand.joints_px[joint])
@@ -99,7 +99,7 @@ def test_json_has_the_promised_keys() -> None:
     assert hand["camera"]["assumed"] is False
 
 
-def test_a_hand_that_is_followed_keeps_its_number() -> None:
+def test_track_number_survives_json() -> None:
     hand = replace(make_hand(), track=3)
     line = Prediction("clip.mp4", 320, 240, (hand, make_hand(1)), "tiny", frame=0, time_s=0.0).to_json_line()
     assert json.loads(line)["hands"][0]["track"] == 3
@@ -127,7 +127,7 @@ def test_an_error_replaces_the_hands() -> None:
         (("hands", 0, "camera", "cx"), float("nan")), (("hands", 0, "camera", "cy"), float("inf")),
     ],
 )  # fmt: skip
-def test_json_with_values_that_nothing_can_be_done_with_is_refused(path: tuple[Any, ...], value: object) -> None:
+def test_json_with_unusable_values_is_refused(path: tuple[Any, ...], value: object) -> None:
     good = Prediction("a.mp4", 320, 240, (replace(make_hand(), track=0),), "tiny", frame=0, time_s=0.0).to_json()
     Prediction.from_json(good)
     *parents, last = path
@@ -139,7 +139,7 @@ def test_json_with_values_that_nothing_can_be_done_with_is_refused(path: tuple[A
         Prediction.from_json(good)
 
 
-def test_a_camera_takes_only_pinholes() -> None:
+def test_camera_refuses_matrices_that_are_no_pinhole() -> None:
     K = [[500, 0, 320], [0, 510, 240], [0, 0, 1]]
     np.testing.assert_array_equal(Camera.from_matrix(K, assumed=False).K, K)
     for bad in (np.eye(4), np.full((3, 3), np.nan), -np.eye(3), [[500, 1, 0], [0, 500, 0], [0, 0, 1]]):
@@ -158,7 +158,7 @@ def test_field_of_view_spans_the_longer_side(width: int, height: int) -> None:
     assert (camera.cx, camera.cy, camera.assumed) == ((width - 1) / 2, (height - 1) / 2, False)
 
 
-def test_an_unknown_camera_is_the_default_one_and_says_so() -> None:
+def test_unknown_camera_is_the_default_and_marked_assumed() -> None:
     camera = Camera.of_image(640, 480)
     assert camera == replace(Camera.of_image(640, 480, fov_deg=DEFAULT_FOV_DEG), assumed=True)
 

@@ -61,7 +61,7 @@ def test_every_joint_and_bone_has_its_fingers_colour(joints_px: np.ndarray, back
             assert colour_at(drawn, (joints_px[parent] + joints_px[child]) / 2) == joint_colour(child)
 
 
-def test_fingers_are_told_apart() -> None:
+def test_finger_colours_differ() -> None:
     colours = np.array(list(FINGER_COLOURS.values()), dtype=float)
     apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + np.eye(5) * 1e3
     assert list(FINGER_COLOURS) == list(FINGERS)
@@ -77,7 +77,7 @@ def test_lines_grow_with_the_hand(joints_px: np.ndarray) -> None:
     assert share_of_ink(3.0) == pytest.approx(share_of_ink(1.0), rel=0.25)
 
 
-def test_missing_and_far_joints_do_no_harm(joints_px: np.ndarray) -> None:
+def test_missing_and_distant_joints_are_skipped(joints_px: np.ndarray) -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     without = joints_px.copy()
     without[Joint.INDEX_TIP] = np.nan
@@ -127,7 +127,7 @@ def test_tiny_images_are_drawn_on(joints_px: np.ndarray, shape: tuple[int, int])
     assert draw_result(np.zeros((*shape, 3), np.uint8), [hand]).shape[0] == 384
 
 
-def test_views_are_rotations_that_walk_to_the_right_and_climb() -> None:
+def test_view_rotations_turn_right_and_up() -> None:
     for azimuth, elevation in [(0, 0), (30, 20), (90, 0), (0, 90), (-120, 45)]:
         R = view_rotation(azimuth, elevation)
         np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)

@@ -19,6 +19,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from factories import plain_source, tiny_recipe, write_hands
 from graphhand.ablation import runner
 from graphhand.ablation.runner import Ablation, write_outputs
 from graphhand.errors import InputError
@@ -27,25 +28,13 @@ from graphhand.training import trainer
 from graphhand.training.config import parse_config
 from graphhand.training.trainer import Trainer
 
-TINY = {
-    "device": "cpu",
-    "threads": 1,
-    "generator": {
-        "image_size": 32,
-        "backbone": {"name": "resnet18", "width": 8},
-        "refinement": {"blocks": 1, "width": 8},
-    },
-    "discriminator": {"image_size": 16, "image_width": 4, "pose_width": 4, "bone_width": 4, "fusion_width": 4},
-    "batch_size": 4,
-    "epoch_samples": 8,
-    "left_hand_negatives": 0.0,
-    "stage1": {"epochs": 1, "learning_rate": 1e-3},
-    "stage2": {"epochs": 1, "learning_rate": 1e-3},
-    "stage3": {"epochs": 1.5, "learning_rate": 1e-3},
-    "validation_images": 0,
-    "log_every": 1,
-    "checkpoint_minutes": 0,
-}
+TINY = tiny_recipe(
+    epoch_samples=8,
+    stage1={"learning_rate": 1e-3},
+    stage2={"learning_rate": 1e-3},
+    stage3={"epochs": 1.5, "learning_rate": 1e-3},
+    checkpoint_minutes=0,
+)
 
 
 class Killed(BaseException):
@@ -53,15 +42,14 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory, write_hands) -> Path:
+def hands(tmp_path_factory) -> Path:
     """Eight labelled images in the plain format, six to train on and all to test on."""
     return write_hands(tmp_path_factory.mktemp("hands"), lambda k: {"split": "train" if k < 6 else "test"})
 
 
 @pytest.fixture(scope="module")
 def recipe(hands):
-    source = {"kind": "dataset", "name": "plain", "root": str(hands)}
-    return TINY | {"train": [source | {"options": {"split": "train"}}], "validation": source}
+    return TINY | {"train": [plain_source(hands, options={"split": "train"})], "validation": plain_source(hands)}
 
 
 def grid(recipe, out, tables=(3,), seeds=(0,), **changes) -> Ablation:
