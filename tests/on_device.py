@@ -1,4 +1,4 @@
-"""Nothing leaves the device it was sent to: shown on one that is only pretended, for a GPU is seldom at hand.
+"""Rendering, training and prediction stay on the device they are sent to, shown on a pretended one.
 
 ``test_devices.py`` runs these in a process of their own: torch counts its devices once, at the first backward pass.
 """
@@ -222,7 +222,7 @@ def test_sets_are_scored_on_the_device(
     batches = HandLoader(hands, size=64, batch_size=3, training=False).epoch(0)
     scored = validate(network, batches, torch.device("cpu"), refine=True)
     evaluated, _ = predict_dataset(network, hands, size=64)
-    monkeypatch.setattr(runner, "_predict", outside_inference_mode(runner._predict))
+    monkeypatch.setattr(runner, "_predict_batch", outside_inference_mode(runner._predict_batch))
     network.to(device)
     batches = HandLoader(hands, size=64, batch_size=3, training=False).epoch(0)
     assert outside_inference_mode(validate)(network, batches, device, refine=True) == pytest.approx(scored, rel=1e-4)
