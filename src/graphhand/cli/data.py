@@ -1,4 +1,4 @@
-"""``graphhand data``: look at a data set before using it."""
+"""``graphhand data``: list and verify data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAULTS_SHOWN = 8
 
 @app.command("list")
 def list_datasets() -> None:
-    """The data sets that can be read, those of other installed packages last, and what is wrong with any of these.
+    """List data sets: built-in ones, then those of other installed packages, with their errors.
 
     Example: graphhand data list
     """
@@ -35,7 +35,7 @@ def list_datasets() -> None:
     for name in (*DATASETS, *plugged_in_names()):
         try:
             info = dataset_class(name).info
-        except InputError as error:  # one package's fault, which hides no other set
+        except InputError as error:  # an error of one package does not hide the others
             faults.add(str(error))
         else:
             table.add_row(name, escape(info.title), escape(" ".join(info.splits)), escape(info.licence))
@@ -51,17 +51,17 @@ def check(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder.")],
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Read at most so many samples of each split, evenly spaced.")
+        int | None, typer.Option(min=1, help="Read at most N samples of each split, evenly spaced.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A choice of the data set, e.g. hand_rule=visible.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the data set, e.g. hand_rule=visible.")
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Where the contact sheet goes.  [default: check-NAME.png]", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the screen.")] = False,
 ) -> None:
-    """Is a data set ready? Exit status 0: every sample read is fit for use; 1: something is missing or broken.
+    """Verify a data set. Exit status 0: every sample read is usable; 1: something is missing or broken.
 
     Example: graphhand data check rhd RHD_published_v2 --limit 500
     """
@@ -71,7 +71,7 @@ def check(
     from graphhand.errors import InputError
     from graphhand.io import IMAGE_SUFFIXES, write_image
 
-    if sheet is not None:  # looked at before the work, which may take long
+    if sheet is not None:  # checked before the work, which may take long
         if sheet.suffix.lower() not in IMAGE_SUFFIXES:
             raise InputError(f"--sheet {sheet}", "has no image suffix", "end it in .png or .jpg")
         if not os.path.isdir(sheet.parent):  # noqa: PTH112, which raises where nothing can be asked
@@ -115,7 +115,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     info = dataset_class(report.name).info
     console.print(f"{info.title} in {report.root}", markup=False)
-    table = Table("split", "hands", "of", "read", "unfit", "left/right", "3D", "images", "bones mm", box=SIMPLE)
+    table = Table("split", "hands", "of", "read", "unusable", "left/right", "3D", "images", "bones mm", box=SIMPLE)
     for part in report.splits:
         table.add_row(*_row(part))
     console.print(table)
@@ -127,7 +127,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
         if not part.missing and not part.hands:
             console.print(f"empty    {part.split or 'all'}: the labels are there and name no hand of it", markup=False)
         for fault in part.faults[:_FAULTS_SHOWN]:
-            console.print(f"unfit    {fault}", markup=False)
+            console.print(f"unusable {fault}", markup=False)
         if len(part.faults) > _FAULTS_SHOWN:
             console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
         if part.without_hand:

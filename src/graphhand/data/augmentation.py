@@ -1,6 +1,6 @@
-"""Random changes to a crop that leave its labels true: where it is cut, how it is lit, how sharp it is, what hides it.
+"""Random changes of a crop that keep its labels true: position, light, colour, sharpness, noise and occlusion.
 
-Every draw comes from the generator passed in, so an example is a function of its key alone, whichever process makes it.
+Every random number comes from the generator passed in, so a crop is a function of its key alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import numpy.typing as npt
 
 from graphhand.types import Image
 
+_LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}  # largest values; 1 for the others
+_GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in a colour's grey (Rec. 601)
+_NUM_CURVES = 65
+_NOISE_STD = 36.0  # of the table of noise, grey levels
+
 
 @dataclass(frozen=True)
 class CropJitter:
-    """How one crop departs from the plain one: side times ``scale``, moved by ``shift`` sides along u and v, rolled."""
+    """Change of one crop: side times ``scale``, moved by ``shift`` sides along u and v, rolled by ``roll_deg``."""
 
     scale: float
     shift: tuple[float, float]
@@ -28,11 +33,11 @@ class CropJitter:
 
 @dataclass(frozen=True)
 class Tone:
-    """A change of every pixel by its own colour alone.
+    """A change of each pixel that depends on its colour alone.
 
     Attributes:
-        curve: (256,) uint8, what each level becomes first; None leaves it.
-        matrix: (3, 4), then an affine map of colours.
+        curve: (256,) uint8, a tone curve that is applied first; None for none.
+        matrix: (3, 4), an affine map of colours that is applied then.
     """
 
     curve: npt.NDArray[np.uint8] | None
@@ -53,17 +58,17 @@ class Augmentation:
         scale: the crop's side is multiplied by a factor between 1 / (1 + scale) and 1 + scale.
         shift: the crop moves by up to this part of its side along each axis.
         rotation_deg: the crop camera rolls by up to this angle either way.
-        breadth: hands of known pose become broader across their knuckles by up to this part, pose and image alike.
+        breadth: hands with 3D labels become broader across their knuckles by up to this part, pose and image alike.
         brightness, contrast: gain, and contrast about mid-grey, change by up to this part.
-        tint: each colour channel's gain changes by up to this part on its own: other lamps, other skins.
+        tint: each colour channel's gain changes by up to this part.
         saturation: colours move away from their grey, or towards it, by up to this part.
-        grey: probability that no colour is left.
+        grey: probability of a grey crop.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
-        blur: probability of a blur: out of focus, along a line (motion), or from a low resolution, one of the three.
+        blur: probability of a blur: defocus, motion or low resolution, one of the three.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
-        reflect: probability that a crop over the image's edge goes on with the image's reflection instead of black.
-        unknown_camera: probability that the network is not told the camera, as it is not of most photos.
+        reflect: probability that a crop shows the image's reflection beyond its edge instead of black.
+        unknown_camera: probability that the intrinsics are withheld from the network.
     """
 
     scale: float = 0.25
@@ -89,7 +94,7 @@ class Augmentation:
                 raise ValueError(f"augmentation.{f.name} must lie between 0 and {limit:g}, not {value}")
 
     def crop_jitter(self, rng: np.random.Generator) -> CropJitter:
-        """Draw where and how the crop is cut."""
+        """Draw the change of the crop's box and roll."""
         scale, right, down, roll = rng.uniform(-1.0, 1.0, 4).tolist()
         return CropJitter(
             scale=(1.0 + self.scale) ** scale,
@@ -98,12 +103,12 @@ class Augmentation:
         )
 
     def stretch(self, across: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        """Draw how much broader a hand becomes.
+        """Draw the stretch of a hand across its knuckles.
 
         Args:
-            across: (2,) the part in the image's plane of the unit vector across the knuckles: of a hand seen from its
-                edge nothing, and nothing becomes broader.
-            rng: where from.
+            across: (2,) the part in the crop's plane of the unit vector across the knuckles; 0 for a hand seen from its
+                edge, which keeps its breadth.
+            rng: source of random numbers.
 
         Returns:
             (2, 2) of the crop camera's x and y.
@@ -111,7 +116,7 @@ class Augmentation:
         return np.eye(2) + self.breadth * rng.random() * np.outer(across, across)
 
     def tone(self, rng: np.random.Generator) -> Tone | None:
-        """Draw how a crop is lit: a tone curve; then saturation, contrast, tint and brightness as one map of colours.
+        """Draw a tone curve, and saturation, contrast, tint and brightness as one affine map of colours.
 
         None where all of these are switched off.
         """
@@ -128,13 +133,13 @@ class Augmentation:
             row = [gain * contrast * (1.0 - saturation) * weight for weight in _GREY]
             row[channel] += gain * contrast * saturation
             rows.append([*row, gain * (1.0 - contrast) * 127.5])
-        curve = _curves(self.gamma)[round((gamma + 1.0) / 2.0 * (_CURVES - 1))] if self.gamma else None
+        curve = _curves(self.gamma)[round((gamma + 1.0) / 2.0 * (_NUM_CURVES - 1))] if self.gamma else None
         return Tone(curve, np.array(rows))
 
     def change_pixels(
         self, image: Image, joints_px: npt.NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[Image, npt.NDArray[np.bool_]]:
-        """Occlude, blur and spoil one crop.
+        """Occlude, blur and add noise to one crop.
 
         Args:
             image: (S, S, 3) uint8 RGB; it may be written to.
@@ -153,20 +158,11 @@ class Augmentation:
         return image, covered
 
 
-_CURVES = 65
-
-
 @lru_cache(maxsize=8)
 def _curves(gamma: float) -> npt.NDArray[np.uint8]:
     """(65, 256) tone curves, their exponents from 1 / (1 + gamma) to 1 + gamma, evenly in the logarithm."""
-    exponents = (1.0 + gamma) ** np.linspace(-1.0, 1.0, _CURVES)
+    exponents = (1.0 + gamma) ** np.linspace(-1.0, 1.0, _NUM_CURVES)
     return np.rint(np.linspace(0.0, 1.0, 256) ** exponents[:, None] * 255.0).astype(np.uint8)
-
-
-_GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in a colour's grey (Rec. 601)."""
-
-_LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}
 
 
 def _as_image(array: object) -> Image:
@@ -174,7 +170,7 @@ def _as_image(array: object) -> Image:
 
 
 def _defocus(image: Image, rng: np.random.Generator) -> Image:
-    """Two box filters, together as wide as a Gaussian of 0.3 to 1.2 % of the image and several times as quick."""
+    """Two box filters, together as wide as a Gaussian of 0.3 to 1.2 % of the image and several times as fast."""
     sigma = rng.uniform(0.003, 0.012) * len(image)
     width = max(3, round(np.sqrt(6.0 * sigma**2 + 1.0) / 2.0) * 2 - 1)
     return _as_image(cv2.blur(cv2.blur(image, (width, width)), (width, width)))
@@ -199,30 +195,27 @@ def _motion_blur(image: Image, rng: np.random.Generator) -> Image:
 def _low_resolution(image: Image, rng: np.random.Generator) -> Image:
     size = len(image)
     small = max(16, int(size * rng.uniform(0.25, 0.6)))
-    if small <= size // 2:  # averaged by a whole factor first, which is quick, so that the rest does not alias
+    if small <= size // 2:  # averaged by a whole factor first, which is fast, so that the rest does not alias
         image = _as_image(cv2.resize(image, (size // 2, size // 2), interpolation=cv2.INTER_AREA))
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_LINEAR)
     return _as_image(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-_NOISE_SPREAD = 36.0
-
-
 @lru_cache(maxsize=1)
 def _noise_table() -> Image:
-    """A million normal deviates of standard deviation 36 about 128, which costs more than anything else here."""
-    deviates = np.random.default_rng(0).normal(128.0, _NOISE_SPREAD, 1 << 20)
+    """A million normal deviates with mean 128 and standard deviation 36: drawing them for each crop would be slow."""
+    deviates = np.random.default_rng(0).normal(128.0, _NOISE_STD, 1 << 20)
     return np.clip(np.rint(deviates), 0, 255).astype(np.uint8)
 
 
 def _add_noise(image: Image, rng: np.random.Generator) -> Image:
-    """Normal noise of standard deviation 1 to 6 grey levels, read off a table from a random place on."""
+    """Normal noise of standard deviation 1 to 6 grey levels, from a random place of the table."""
     table = _noise_table()
     start = int(rng.integers(len(table) // 2))
     noise = table[start : start + image.size]
     if len(noise) < image.size:
         noise = np.resize(noise, image.size)
-    strength = rng.uniform(1.0, 6.0) / _NOISE_SPREAD
+    strength = rng.uniform(1.0, 6.0) / _NOISE_STD
     return _as_image(cv2.addWeighted(image, 1.0, noise.reshape(image.shape), strength, -128.0 * strength))
 
 

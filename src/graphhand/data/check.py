@@ -1,4 +1,4 @@
-"""Is a data set ready to use? What is there, what is missing, what cannot be read, and an image to judge by eye."""
+"""Verify a data set: number of hands, missing and unreadable files, implausible labels, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class SplitReport:
-    """What was found of one split.
+    """Findings of one split.
 
     Attributes:
         split: its name; "" for a set without splits.
         missing: the one-line reason why it could not be opened, or "".
         hands: samples its labels promise.
-        published: how many the data set's authors publish; None where they do not, or where options were chosen, which
-            may change the number.
+        published: number of hands that the authors publish; None where they do not, or where options were given, which
+            may change it.
         read: samples read for this check.
-        faults: the error line of each sample that could not be used.
-        without_hand: how many the data set leaves out itself: no fault of theirs.
+        faults: the error line of each unusable sample.
+        without_hand: samples that the data set leaves out itself; they are no faults.
         sides: how many of the samples read are left and right hands.
         with_3d: how many have a full 3D pose.
         image_sizes: (width, height) of the images read, and how many there are of each.
@@ -56,12 +56,12 @@ class SplitReport:
 
     @property
     def usable(self) -> bool:
-        """It could be opened and every sample read is fit for use."""
+        """The split was opened and every sample read is usable."""
         return not self.missing and not self.faults and self.hands > 0
 
     @property
     def complete(self) -> bool | None:
-        """As many hands as published; None where no number is."""
+        """Whether it has the published number of hands; None where none is published."""
         return None if self.published is None else self.hands == self.published
 
     def as_json(self) -> dict[str, Any]:
@@ -105,18 +105,18 @@ def check_dataset(
     options: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Open every split and read its samples, each through all of the loader's checks.
+    """Open every split and read its samples with all checks.
 
     Args:
         name: the data set's name.
         root: its folder.
         splits: which splits; None for all.
-        limit: read at most so many samples of each split, evenly spaced; None reads all.
+        limit: read at most this many samples of each split, evenly spaced; None reads all.
         options: the data set's own options.
         progress: called after each sample.
 
     Raises:
-        InputError: unknown data set, split or option; anything else is a finding, not an error.
+        InputError: unknown data set, split or option. Anything else is a finding.
     """
     info: DatasetInfo = dataset_class(name).info
     wanted: Sequence[str | None] = splits or info.splits or (None,)

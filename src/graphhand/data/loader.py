@@ -56,7 +56,7 @@ class UnusableSample(NamedTuple):
 
 @dataclass
 class SkippedSamples:
-    """The corrupt samples passed over so far.
+    """The corrupt samples skipped so far.
 
     Attributes:
         lines: each error line, and how often it came.
@@ -83,7 +83,7 @@ class SkippedSamples:
 
 
 class MadeExample(NamedTuple):
-    """A crop, or None where its sample is corrupt; the samples passed over; the labels in the image, where kept."""
+    """A crop, or None where its sample is corrupt; the samples skipped; the labels in the image, where kept."""
 
     example: HandExample | None
     skipped: tuple[UnusableSample, ...]

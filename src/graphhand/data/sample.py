@@ -194,7 +194,7 @@ class HandBatch:
         has_camera: (B,) bool.
         masks: of the rows, on the batch's device.
         names: B sample names.
-        skipped: one line for each corrupt sample that was passed over while this batch was made.
+        skipped: one line for each corrupt sample that was skipped while this batch was made.
         cpu_masks: the same masks on the CPU, where they are known without waiting for a GPU; see :meth:`masks_on_cpu`.
         labels, crops: B labels in the images and B ways back to them, where the loader keeps them.
     """
@@ -321,5 +321,5 @@ def _stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
     """(S, S, 3) images -> (B, 3, S, S), uint8."""
     batch = np.empty((len(images), 3, *images[0].shape[:2]), dtype=np.uint8)
     for row, image in zip(batch, images):
-        cv2.split(image, [row[0], row[1], row[2]])  # five times as quick as a transposing copy
+        cv2.split(image, [row[0], row[1], row[2]])  # five times as fast as a transposing copy
     return torch.from_numpy(batch)

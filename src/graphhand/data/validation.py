@@ -30,16 +30,16 @@ _OFF_IMAGE_SIDES = 1.0
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Facts about one data set.
+    """A data set before it is opened: its names, files, splits and counts.
 
     Attributes:
         name: what commands call it.
         title: what papers call it.
-        tree: the files the loader expects, as a drawing.
+        tree: the expected files, as text.
         splits: the splits it can be opened with, the training split first.
         test_split: the split that results are reported on.
-        counts: published number of hands in each split, by the set's default choices, where one is published; where the
-            set has versions, one for each.
+        counts: published number of hands in each split with the default options, where one is published; one for each
+            version of the set, where it has several.
         licence: terms in a few words; the set's own page decides.
     """
 
@@ -66,7 +66,7 @@ class DatasetInfo:
         """Return ``path`` if it exists.
 
         Raises:
-            InputError: it does not, or cannot be looked for; the remedy is the check that draws the expected tree.
+            InputError: it does not exist or cannot be read; the remedy is the command that prints the expected tree.
         """
         path = Path(path)
         remedy = f"`graphhand data check {self.name} DIR` shows the expected files"
@@ -80,17 +80,17 @@ class DatasetInfo:
 
 
 def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of which one may be given alone; what is none, or no sequence, is the caller's to refuse by name."""
+    """A tuple of names from a sequence or a single one. The caller refuses unknown names."""
     names = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
     return names or ("",)
 
 
 def require_plausible(sample: HandSample, source: str | PathLike[str]) -> HandSample:
-    """Return the sample if its labels can be true.
+    """Return the sample if its labels are plausible.
 
     Args:
-        sample: what a loader has put together.
-        source: the file its labels come from; it heads the error.
+        sample: a sample that was read.
+        source: the file of its labels, for the error.
 
     Raises:
         InputError: names the sample, the field, and the likely mistake.
@@ -113,7 +113,7 @@ class CheckedOnce:
         self._fine = bytearray(count)
 
     def __call__(self, index: int, sample: HandSample, source: str | PathLike[str]) -> HandSample:
-        """Return the sample if its labels can be true; raises as :func:`require_plausible`."""
+        """Return the sample if its labels are plausible; raises as :func:`require_plausible`."""
         if not self._fine[index]:
             require_plausible(sample, source)
             self._fine[index] = True

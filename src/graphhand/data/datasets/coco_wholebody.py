@@ -19,7 +19,7 @@ from graphhand.types import Side
 
 
 class CocoWholeBody:
-    """One sample a labelled hand.
+    """One sample per labelled hand.
 
     Args:
         root: the folder with annotations/, train2017/ and val2017/ (images may also lie in images/train2017/).
@@ -105,7 +105,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "coco-wholebody", "split": self.split, "min_side_px": f"{self.min_side_px:g}"}
 
 

@@ -63,7 +63,7 @@ class _Frame(NamedTuple):
 
 
 class DexYCB:
-    """One sample an image. Images without a visible hand (all joints -1) raise :class:`NoHandError`, and so are left
+    """One sample per image. Images without a visible hand (all joints -1) raise :class:`NoHandError` and are left
     out, as in the set's own evaluation.
 
     Args:
@@ -94,13 +94,13 @@ DIR/
 
     def __init__(self, root: str | PathLike[str], split: str = "train", *, setup: str = "s0") -> None:
         self.split = self.info.require_split(split)
-        if setup not in tuple(SETUPS):  # of any type: some have no hash
+        if setup not in tuple(SETUPS):  # values of any type, also unhashable ones
             raise InputError("setup", f"no setup {setup!r}", f"choose from {', '.join(SETUPS)}")
         self.setup = setup
         self.root = Path(root)
         calibration = self.info.require(self.root / "calibration" / "intrinsics")
         serials = sorted(path.name.split("_")[0] for path in calibration.glob("*_640x480.yml"))
-        # By their names, not their places: people download some of the subjects.
+        # By name, not position: some users download a part of the subjects.
         subjects = {
             SUBJECT_DATES.index(path.name[:8]): path
             for path in self.root.iterdir()
@@ -151,7 +151,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "dexycb", "split": self.split, "setup": self.setup}
 
     def _read_intrinsics(self, serial: str) -> npt.NDArray[np.float64]:

@@ -20,7 +20,7 @@ VERSIONS = ("gs", "hom", "sample", "auto")
 
 
 class FreiHAND:
-    """One sample an image.
+    """One sample per image.
 
     Args:
         root: the folder FreiHAND_pub_v2, or the one that holds it.
@@ -71,7 +71,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
         for version in self.versions:
             if version not in VERSIONS:
                 raise InputError("versions", f"no version {version!r}", f"choose from {', '.join(VERSIONS)}")
-        if split == "evaluation":  # its images come as they are
+        if split == "evaluation":  # one version of each image
             self.versions = VERSIONS[:1]
         self._checked = CheckedOnce(len(self))
 
@@ -105,7 +105,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "freihand", "split": self.split, "versions": "+".join(self.versions)}
 
     def _present_versions(self) -> tuple[str, ...]:

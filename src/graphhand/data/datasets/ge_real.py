@@ -1,16 +1,4 @@
-"""A folder of images already cut to one hand each, with a single ``annotations.json``.
-
-    DIR/
-      annotations.json   {"samples": [{"image": "images/00001.jpg", "side": "left",
-                                       "K_crop": 3x3, "joints_cam_m": 21x3}, ...]}
-      images/...
-
-The intrinsics are the crop's own; 2D labels are the 3D ones projected. It is a common shape for a small private
-test set, and that of excerpts from Ge et al.'s real-world set. A long-lived set is better kept as ``hands.jsonl``
-(:class:`graphhand.data.PlainHands`).
-
-The real-world test set of Ge et al. (CVPR 2019): 583 crops of left hands, centimetres, our joint order.
-"""
+"""The real-world test set of Ge et al. (CVPR 2019), whole and as excerpts with an ``annotations.json``."""
 
 from __future__ import annotations
 
@@ -29,7 +17,9 @@ from graphhand.skeleton import NUM_JOINTS
 
 
 class GeRealWorld:
-    """One sample an image. The images are already cropped; their cameras are moved from the full frames' ones.
+    """The published set: 583 crops of left hands, centimetres, our joint order. One sample per image.
+
+    Cameras are those of the full frames; each is moved to its crop.
 
     Args:
         root: the folder real_world_testset.
@@ -98,7 +88,7 @@ DIR/                                    real_world_testset of the authors' repos
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "ge-real", "split": self.split}
 
 
@@ -107,7 +97,13 @@ _FIELDS = "each entry needs image, side, K_crop (3x3) and joints_cam_m (21x3, me
 
 
 class AnnotatedCrops:
-    """Images cut to one hand, labelled in 3D.
+    """Images cropped to one hand, labelled in 3D: excerpts of Ge et al.'s set, or a small private test set.
+
+    A folder has images and one ``annotations.json``::
+
+        {"samples": [{"image": "images/00001.jpg", "side": "left", "K_crop": 3x3, "joints_cam_m": 21x3}, ...]}
+
+    The intrinsics are the crop's. 2D labels are the projected 3D ones.
 
     Args:
         root: the folder that holds ``annotations.json``.
@@ -161,5 +157,5 @@ class AnnotatedCrops:
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "annotated-crops", "root": str(self.root), "2D labels": "3D labels projected"}

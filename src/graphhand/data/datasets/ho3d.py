@@ -22,7 +22,7 @@ EVALUATION_LABELS = "evaluation_xyz.json"
 
 
 class HO3D:
-    """One sample an image; version 2 has PNG images, version 3 JPEG, and either is read.
+    """One sample per image; version 2 has PNG images, version 3 JPEG, and either is read.
 
     The evaluation split ships the hand's box only. Where ``evaluation_xyz.json`` (released after the challenge closed;
     taken to be in the challenge's own format: OpenGL axes, MANO's order) stands in the folder, its joints are used;
@@ -106,7 +106,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         labels = "train labels" if self.split == "train" else (EVALUATION_LABELS if self._xyz else "boxes only")
         return {"dataset": "ho3d", "split": self.split, "labels": labels}
 

@@ -23,7 +23,7 @@ _IMAGE = ("id", "file_name", "capture", "camera", "frame_idx")
 
 
 class InterHand:
-    """One sample a hand: images of two hands give two. Hands without a valid joint are left out.
+    """One sample per hand: images of two hands give two. Hands without a valid joint are left out.
 
     Args:
         root: the folder that holds annotations/ and images/.
@@ -132,7 +132,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         hands = "single and interacting hands" if self.interacting else "single hands"
         return {"dataset": "interhand", "split": self.split, "hands": hands}
 

@@ -1,4 +1,4 @@
-"""Images of anything but hands, from which networks learn to say that there is none."""
+"""Images without hands, from which a network learns that there is none."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from graphhand.io import list_images, read_image
 
 
 class NegativeImages:
-    """The images of a folder, as samples without a hand.
+    """The images of a folder as negatives.
 
     Args:
-        root: the folder; what lies in folders below it is left out.
+        root: the folder; its subfolders are ignored.
 
     Raises:
         InputError: there is no such folder, or no image in it.

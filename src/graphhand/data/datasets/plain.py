@@ -1,4 +1,4 @@
-"""Our own format, for a user's data: images, and one JSON object a line for each labelled hand.
+"""Our own format for users' data: images and ``hands.jsonl``, one JSON object per line and labelled hand.
 
     my_hands/
       hands.jsonl
@@ -36,11 +36,11 @@ _REQUIRED = ("image", "side")
 _OPTIONAL = ("joints_px", "visible", "joints_cam_m", "camera", "box_px", "name", "split")
 _SCHEMA = "see the field list in docs/data.md"
 _LARGEST = 1e9
-"""No pixel, and no metre from a camera, is farther."""
+"""Larger coordinates, in pixels or metres, are refused."""
 
 
 class PlainHands:
-    """Images with a ``hands.jsonl`` beside them.
+    """Images and their ``hands.jsonl``.
 
     Args:
         root: the folder that holds ``hands.jsonl``.
@@ -87,7 +87,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "plain", "root": str(self.root), "split": self.split or "all lines"}
 
 

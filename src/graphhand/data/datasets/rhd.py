@@ -30,7 +30,7 @@ MASK_RANGE: dict[Side, tuple[int, int]] = {"left": (2, 17), "right": (18, 33)}
 
 
 class RHD:
-    """One sample an image, or one a hand.
+    """One sample per image, or one a hand.
 
     Args:
         root: the folder RHD_published_v2, or the one that holds it.
@@ -134,7 +134,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "rhd", "split": self.split, "hand_rule": self.hand_rule}
 
     def _array(self, labels: Any, number: int, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -82,7 +82,7 @@ class _Frame(NamedTuple):
 
 
 class STB:
-    """One sample an image.
+    """One sample per image.
 
     Args:
         root: the data set's folder, with the sequences in ``images/`` or directly inside.
@@ -166,7 +166,7 @@ DIR/
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a number taken on this set depends on."""
+        """The options that a score on this set depends on."""
         return {
             "dataset": "stb",
             "split": self.split,

@@ -123,11 +123,11 @@ def records(batch: RenderedBatch) -> list[HandRecord]:
 
 
 class RenderedHands:
-    """Rendered images of hands, one a sample, to be cropped as photos are: for validation and mixtures.
+    """Rendered images of hands, one per sample, which are cropped like photos: for validation and mixtures.
 
     Args:
         config: what to render.
-        samples: how many; None never shows an image twice, see :data:`graphhand.data.mixing.ENDLESS`.
+        samples: number of samples; None never repeats one, see :data:`graphhand.data.mixing.ENDLESS`.
         first: index of the first one: disjoint ranges are disjoint sets.
         device: where to render.
     """
@@ -163,7 +163,7 @@ class RenderedHands:
 class RenderedCrops(RenderedHands, CropDataset):
     """Hands rendered as the crops that a network sees, in batches: :class:`graphhand.data.sample.CropDataset`.
 
-    Nothing is cut, turned or augmented. Where images go to a GPU they are rendered there.
+    Nothing is cropped or augmented.
 
     Args:
         config: what to render: right hands, square images of the network's size.
@@ -183,7 +183,7 @@ class RenderedCrops(RenderedHands, CropDataset):
 
 
 def rendered_batch(rendered: RenderedBatch, left_hands: Tensor) -> HandBatch:
-    """Rendered crops as a batch, where they were rendered; their images are floats already.
+    """Rendered crops as a batch on the device that rendered them. Images are float32 already.
 
     Args:
         rendered: right hands, in the view of the crop camera.
@@ -255,5 +255,5 @@ class RenderedBenchmark:
 
     @property
     def protocol(self) -> dict[str, str]:
-        """The choices that a score on this set depends on."""
+        """The options that a score on this set depends on."""
         return {"dataset": "rendered", "benchmark": benchmark.NAME, "split": self.split}
