@@ -20,7 +20,7 @@ import torch
 
 from graphhand.inference.runtime import OnnxNetwork
 from graphhand.models import load_generator
-from graphhand.models.checkpoint import fuse_conv_bn
+from graphhand.models.fuse import fuse_conv_bn
 from graphhand.timing import Quartiles, interleaved
 
 

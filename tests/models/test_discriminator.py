@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from graphhand.models import MultiSourceConfig, SingleSourceConfig, build_discriminator
+from graphhand.models.discriminator import bones_to_features
+from graphhand.skeleton import BONES, incidence_matrix
 
 SMALL = {"image_size": 32, "image_width": 4, "pose_width": 8, "bone_width": 16, "fusion_width": 16}
 
@@ -113,3 +115,12 @@ def test_autocast_leaves_spectral_norms_exact():
 def test_what_a_single_source_does_not_read_is_refused(option):
     with pytest.raises(ValidationError, match="extra"):
         SingleSourceConfig(sources="single", **option)
+
+
+def test_bone_features_are_b_equals_pc():
+    joints = torch.randn(2, 21, 3)
+    vectors = bones_to_features(joints, incidence_matrix(), "vectors").view(2, 3, 20)
+    for k, (parent, child) in enumerate(BONES):
+        torch.testing.assert_close(vectors[:, :, k], joints[:, child] - joints[:, parent])
+    gram = bones_to_features(joints, incidence_matrix(), "gram").view(2, 20, 20)
+    torch.testing.assert_close(gram.diagonal(dim1=1, dim2=2), vectors.square().sum(1))

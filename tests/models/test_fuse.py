@@ -1,4 +1,4 @@
-"""Batch normalisation folded into convolutions: the same outputs, fewer layers."""
+"""Batch normalisation fused into convolutions: the same outputs, fewer layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from factories import merge
 from graphhand.models import Generator, GeneratorConfig
-from graphhand.models.checkpoint import folded, fuse_conv_bn
+from graphhand.models.fuse import fuse_conv_bn, fuse_layers
 
 SMALL = {"image_size": 64, "refinement": {"width": 16, "blocks": 1}, "heatmaps": {"width": 16}}
 NETWORKS = {
@@ -39,20 +39,20 @@ def _settle(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_a_folded_network_computes_the_same(options):
+def test_a_fused_network_computes_the_same(options):
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(**merge(SMALL, options))).eval()
     _settle(generator)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     crops = torch.rand(3, 3, 64, 64)
     K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]]).expand(3, 3, 3)
-    lean = fuse_conv_bn(generator)
+    fused = fuse_conv_bn(generator)
     with torch.no_grad():
-        expected, found = generator(crops, K), lean(crops, K)
+        expected, found = generator(crops, K), fused(crops, K)
     scale = expected.joints_m.abs().max()
     torch.testing.assert_close(found.joints_m, expected.joints_m, atol=1e-4 * scale.item(), rtol=0)
     torch.testing.assert_close(found.handedness_logit, expected.handedness_logit, atol=1e-3, rtol=1e-3)
-    assert _norms(lean) <= 1 < 10 < _norms(generator)  # one follows a sum of two convolutions
+    assert _norms(fused) <= 1 < 10 < _norms(generator)  # one follows a sum of two convolutions
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
 
 
@@ -88,10 +88,10 @@ class WithActivation(nn.Sequential):
 
 
 @pytest.mark.parametrize("kind", [Shared, Untracked, WithActivation])
-def test_what_cannot_be_folded_stays(kind):
+def test_what_cannot_be_fused_stays(kind):
     torch.manual_seed(0)
     network = kind().eval()
     crops = torch.rand(2, 3, 8, 8)
-    lean = folded(network, crops)
-    assert _norms(lean) == _norms(network)
-    assert torch.equal(lean(crops), network(crops))
+    fused = fuse_layers(network, crops)
+    assert _norms(fused) == _norms(network)
+    assert torch.equal(fused(crops), network(crops))

@@ -14,7 +14,8 @@ from graphhand.geometry import matrix_to_axis_angle, project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays, write_npz
 from graphhand.models import Generator, GeneratorConfig
-from graphhand.models.heatmaps import POSE_UNIT_M, sample_features
+from graphhand.models.config import POSE_UNIT_M
+from graphhand.models.heatmaps import sample_features
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 
 SMALL = {"backbone": {"name": "resnet18", "width": 8}, "image_size": 64, "refinement": {"width": 16, "blocks": 2}}
@@ -220,3 +221,10 @@ def test_contradictory_configuration_is_refused():
             GeneratorConfig(refinement={"kind": "fc", name: value})
     with pytest.raises(ValidationError, match="extra"):
         GeneratorConfig(backbone_depth=3)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_hidden_layers_precede_the_latent_code(layers):
+    module = _generator(hand_model={"hidden_layers": layers, "hidden_width": 24}).hand_model_module
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in module.hidden) == layers
+    assert module.fc.in_features == (24 if layers else 64)

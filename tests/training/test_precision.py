@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.models.config import HandModelConfig
-from graphhand.models.generator import CropCameras, Placement
 from graphhand.models.hand_model_module import HandModelModule
+from graphhand.models.placement import CropCameras, Placement
 from graphhand.training.distributed import make_fabric
 
 
@@ -79,7 +79,7 @@ def test_autocast_leaves_geometry_exact(pose, known):
 
     def pose_and_pixels() -> tuple[Tensor, Tensor]:
         prior, code = module(z)
-        placement = Placement.of_span(CropCameras(K, torch.full((3,), known)), code.px_per_m, code.wrist_px)
+        placement = Placement.from_scale(CropCameras(K, torch.full((3,), known)), code.px_per_m, code.wrist_px)
         return prior, placement.project(prior)
 
     exact = pose_and_pixels()

@@ -27,7 +27,8 @@ from graphhand.errors import InputError, NothingToCropError
 from graphhand.evaluation.records import PoseRecords, Predictions, Progress, Skipped, Unit
 from graphhand.evaluation.submissions import SubmissionFormat
 from graphhand.geometry import CROP_MARGIN, whole_image_box
-from graphhand.models.checkpoint import fuse_conv_bn, load_generator
+from graphhand.models.checkpoint import load_generator
+from graphhand.models.fuse import fuse_conv_bn
 from graphhand.models.generator import NetworkOutput
 from graphhand.types import DEFAULT_FOV_DEG
 

@@ -24,7 +24,7 @@ FINE_WINDOWS = (*WINDOWS, 0.24)
 """Those to search for several hands, which are smaller in an image that shows several."""
 
 MAX_UNCERTAINTY = 0.04
-"""Uncertainty of the heatmaps, see :class:`graphhand.models.Keypoints`, above which it is doubtful that a hand was
+"""Uncertainty of the heatmaps, see :class:`graphhand.models.Heatmaps`, above which it is doubtful that a hand was
 found: from there on it lowers the score."""
 
 MIN_RECROP_RATIO = 0.5

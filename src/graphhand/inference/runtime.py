@@ -95,7 +95,8 @@ def load_network(weights: str | os.PathLike[str], device: str | torch.device | N
             raise InputError(f"device {device}", f"{weights} runs on the CPU", "leave it out, or give a folder")
         return OnnxNetwork(weights)
     from graphhand.devices import usable_device
-    from graphhand.models.checkpoint import fuse_conv_bn, load_generator
+    from graphhand.models.checkpoint import load_generator
+    from graphhand.models.fuse import fuse_conv_bn
 
     usable = usable_device(device)
     generator, card = load_generator(weights, usable)

@@ -1,11 +1,13 @@
-"""The paper's networks, one file each, to be read beside it."""
+"""The paper's networks: generator, discriminator, and their weights on disk."""
 
 from graphhand.models.backbones import Backbone, build_backbone
 from graphhand.models.checkpoint import bundled_weights, load_generator, save_generator
 from graphhand.models.config import GeneratorConfig, MultiSourceConfig, SingleSourceConfig
 from graphhand.models.discriminator import MultiSourceDiscriminator, SingleSourceDiscriminator, build_discriminator
+from graphhand.models.fuse import fuse_conv_bn
 from graphhand.models.generator import Generator, GeneratorOutput
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
+from graphhand.models.heatmaps import Heatmaps
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "GeneratorConfig",
     "GeneratorOutput",
     "HandModelModule",
+    "Heatmaps",
     "LatentCode",
     "MultiSourceConfig",
     "MultiSourceDiscriminator",
@@ -24,6 +27,7 @@ __all__ = [
     "build_backbone",
     "build_discriminator",
     "bundled_weights",
+    "fuse_conv_bn",
     "load_generator",
     "save_generator",
 ]

@@ -1,121 +1,42 @@
-"""Generators on disk: weights as safetensors, everything else as JSON beside them. Nothing in either can execute.
+"""Weights on disk: generators as folders, and ImageNet weights of backbones. Nothing in them is executed.
 
 A trained generator is a folder::
 
     model.safetensors   parameters and buffers, float32 or float16
-    model.json          {"format", "graphhand", "generator": GeneratorConfig, "card": how it was trained, its scores;
-                        "backbone_package": name and version, where the backbone is another package's}
-
-Batch normalisation folded into the convolutions before it, for networks that only predict.
+    model.json          {"format", "graphhand", "generator": GeneratorConfig, "hand_model": the hand's fingerprint,
+                        "card": how it was trained; "backbone_package": name and version, for a plug-in's backbone}
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from collections import Counter
+import pickle
+from collections.abc import Mapping
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import Tensor
 
 from graphhand._version import __version__
 from graphhand.errors import InputError, fault_message
 from graphhand.io.files import replacing, write_text_atomically
-from graphhand.models.backbones import BACKBONES, backbone_package
+from graphhand.models.backbones import Backbone, TimmBackbone, backbone_package
 from graphhand.models.config import GeneratorConfig
 from graphhand.models.generator import Generator
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def fuse_conv_bn(generator: Generator) -> Generator:
-    """A generator as it predicts fastest: :func:`folded`, its weights laid out as images lie in memory.
-
-    Args:
-        generator: in evaluation mode; left as it is.
-    """
-    if generator.config.backbone.name not in BACKBONES:  # whose convolutions may feed more than their normalisation
-        lean = copy.deepcopy(generator)
-    else:
-        size, device = generator.config.image_size, next(generator.parameters()).device
-        lean = folded(generator, torch.zeros(1, 3, size, size, device=device), torch.eye(3, device=device)[None])
-    return lean.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def folded(network: Network, *example: Any) -> Network:
-    """A copy of a network in evaluation mode whose convolutions do what the batch normalisation after them did.
-
-    With fixed statistics that is a factor and an offset a channel (Ioffe and Szegedy 2015), which the convolution's
-    weights take in: the same outputs but for rounding, and a pass over memory less for every layer.
-
-    Args:
-        network: in evaluation mode; left as it is. What a convolution gives to a batch normalisation it must give to
-            nothing else; that is so in all backbones here, and unknown of others.
-        example: arguments of one call, to see which layer feeds which.
-
-    Returns:
-        The copy, which shares nothing with ``network``.
-    """
-    copied = copy.deepcopy(network)
-    layers = {module: name for name, module in copied.named_modules()}
-    calls: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[Tensor, nn.Conv2d]] = {}  # the tensor is kept: a freed one's id would be given again
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-
-    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        calls[module] += 1
-        if isinstance(module, nn.Conv2d):
-            made_by[id(output)] = (output, module)
-        elif id(inputs[0]) in made_by:
-            pairs.append((made_by[id(inputs[0])][1], module))  # type: ignore[arg-type]
-
-    watched = [module for module in layers if isinstance(module, nn.Conv2d) or _is_fixed(module)]
-    hooks = [module.register_forward_hook(note) for module in watched]
-    try:
-        with torch.no_grad():
-            copied(*example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for convolution, norm in pairs:
-        if calls[convolution] == calls[norm] == 1:
-            _fold(convolution, norm)
-            parent, _, name = layers[norm].rpartition(".")
-            setattr(copied.get_submodule(parent), name, nn.Identity())
-    return copied
-
-
-def _is_fixed(module: nn.Module) -> bool:
-    # By type: subclasses, timm's for one, do more than normalise.
-    return type(module) is nn.BatchNorm2d and not module.training and module.running_mean is not None
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    convolution.weight, convolution.bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,  # type: ignore[arg-type]
-        norm.running_var,  # type: ignore[arg-type]
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
-
 
 FORMAT = "graphhand-generator-2"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
-_REFINEMENT = "refinement"
-_BACKBONE = "backbone."
-_PACKAGE = "backbone_package"
+PACKAGE_KEY = "backbone_package"
+BACKBONE_PREFIX = "backbone."
+REFINEMENT_PREFIX = "refinement"
+BATCH_COUNTER = "num_batches_tracked"  # torchvision's older files have none
 
 
 def bundled_weights() -> dict[str, Path]:
@@ -158,7 +79,7 @@ def save_generator(
     }
     package = backbone_package(generator.config.backbone.name)
     if package is not None:
-        header[_PACKAGE] = package
+        header[PACKAGE_KEY] = package
     write_text_atomically(folder / CARD_FILE, json.dumps(header, indent=2) + "\n")
     return folder
 
@@ -187,8 +108,8 @@ def load_generator(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "generator"
         remedy = "was it written by another version of GraphHand?"
-        if where == "backbone.name" and _PACKAGE in header:  # the file's own words, so no more than a hint
-            remedy = f"it says that its backbone is of the package {str(header[_PACKAGE])[:80]!r}, not installed here"
+        if where == "backbone.name" and PACKAGE_KEY in header:  # the file's own words, so no more than a hint
+            remedy = f"its backbone is of the package {str(header[PACKAGE_KEY])[:80]!r}, which is not installed here"
         raise InputError(folder / CARD_FILE, f"generator.{where}: {fault_message(first)}", remedy) from None
     generator = Generator(config)
     trained_with, hand = header.get("hand_model"), generator.hand_model_module.hand_model
@@ -247,33 +168,33 @@ def load_state(
 
 
 def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> None:
-    """Fill a generator that is about to be trained from the weights of another of the same make.
+    """Fill a generator that is about to be trained from the weights of an equal one.
 
-    Weights without a refinement, as a stage I trained on its own leaves them, fill the hand model module; the
-    refinement, whatever its kind, stays as it is: random.
+    Weights without a refinement, as stage I alone leaves them, fill the hand model module. The refinement, whatever its
+    kind, keeps its random weights.
 
     Args:
         generator: what to fill.
         weights: as :func:`load_generator` takes them.
 
     Raises:
-        InputError: missing, damaged, or of another make.
+        InputError: missing, damaged, or of another configuration.
     """
     path = _find(weights) / WEIGHTS_FILE
     tensors = read_tensors(path)
-    if not any(name.startswith(_REFINEMENT) for name in tensors):
+    if not any(name.startswith(REFINEMENT_PREFIX) for name in tensors):
         own = generator.state_dict()
-        tensors |= {name: value for name, value in own.items() if name.startswith(_REFINEMENT)}
+        tensors |= {name: value for name, value in own.items() if name.startswith(REFINEMENT_PREFIX)}
     load_state(generator, tensors, path, f"give the recipe the generator section of the {CARD_FILE} beside it")
 
 
 def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -> None:
-    """Start every backbone of a generator that is about to be trained from one trained already.
+    """Fill every backbone of a generator that is about to be trained with pretrained weights.
 
     Args:
-        generator: whose backbones to fill; the rest of it stays as it is.
-        weights: a classifier's file, as :func:`graphhand.models.backbones.load_pretrained` takes it; or weights of
-            GraphHand as :func:`load_generator` takes them, of which the hand model module's backbone is taken.
+        generator: its backbones are filled, nothing else.
+        weights: a classifier's file, as :func:`load_imagenet_weights` takes it; or weights of GraphHand as
+            :func:`load_generator` takes them, of which the hand model module's backbone is taken.
 
     Raises:
         InputError: missing, damaged, or of another backbone.
@@ -282,14 +203,89 @@ def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -
     # Others name their files model.safetensors too: ours has its card beside it.
     is_our_file = path.name == WEIGHTS_FILE and path.with_name(CARD_FILE).is_file()
     if not (str(weights) in bundled_weights() or path.is_dir() or is_our_file):
-        generator.load_pretrained_backbones(path)
+        for backbone in generator.backbones():
+            load_imagenet_weights(backbone, path)
         return
     path = _find(weights) / WEIGHTS_FILE
     tensors = {
-        name.removeprefix(_BACKBONE): value for name, value in read_tensors(path).items() if name.startswith(_BACKBONE)
+        name.removeprefix(BACKBONE_PREFIX): value
+        for name, value in read_tensors(path).items()
+        if name.startswith(BACKBONE_PREFIX)
     }
     for backbone in generator.backbones():
         load_state(backbone, tensors, path, f"give generator.backbone as the {CARD_FILE} beside it has it")
+
+
+def load_imagenet_weights(backbone: Backbone, path: str | PathLike[str]) -> None:
+    """Fill a backbone from the state dict of a classifier, whose last layer is left out.
+
+    ResNets and RegNets take torchvision's files (and timm's of its ResNets, whose names are the same), EfficientNets
+    those of efficientnet-lite-pytorch, whose names begin with underscores. A timm backbone takes timm's file of the
+    same model; layers after its last feature map are left out with the classifier.
+
+    Args:
+        backbone: of the published width; it normalises pixels as these files expect.
+        path: a ``.safetensors`` file, or a ``.pth`` or ``.bin`` of ``torch.save``, which is read as data.
+
+    Raises:
+        InputError: missing or damaged, not a state dict, or one of another network; tensors are named.
+    """
+    path = Path(path)
+    given = _read_state_dict(path)
+    if isinstance(backbone, TimmBackbone):
+        # The feature network calls stages.0 stages_0; dots and underscores apart, names are those of the whole model.
+        expected = {name.replace(".", "_"): value for name, value in backbone.net.state_dict().items()}
+        given = {name.replace(".", "_"): value for name, value in given.items()}
+        surplus = []  # the layers that the feature network leaves out
+    else:
+        expected = backbone.state_dict()
+        given = {".".join(part.removeprefix("_") for part in name.split(".")): value for name, value in given.items()}
+        left_out = [name for name in given if name.startswith(backbone.classifier) or name.endswith(BATCH_COUNTER)]
+        surplus = [name for name in given if name not in expected and name not in left_out]
+    shared = [name for name in expected if name in given]
+    faults = [
+        *(f"lacks {name}" for name in expected if name not in given and not name.endswith(BATCH_COUNTER)),
+        *(f"has unknown {name}" for name in surplus),
+        *(
+            f"{name} is {tuple(given[name].shape)}, not {tuple(expected[name].shape)}"
+            for name in shared
+            if given[name].shape != expected[name].shape
+        ),
+        *(f"{name} holds values that are not finite" for name in shared if not given[name].isfinite().all()),
+    ]
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InputError(
+            path,
+            f"does not fit the backbone: {faults[0]}{more}",
+            "give the file of the same network, and leave generator.backbone.width at 64",
+        )
+    with torch.no_grad():
+        for name in shared:
+            expected[name].copy_(given[name])
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        contents: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "give a .pth or .safetensors file of ImageNet weights") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        # torch's own message runs over many lines and advises to switch the protection off.
+        kind = type(error).__name__
+        raise InputError(
+            path,
+            f"not a readable file of weights alone ({kind}); nothing in it was executed",
+            "download it again, or save its state dict anew",
+        ) from None
+    is_state_dict = isinstance(contents, Mapping) and bool(contents)
+    if not is_state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in contents.items()):
+        raise InputError(path, "not a state dict, names with their tensors", "save model.state_dict() and give that")
+    return dict(contents)
 
 
 def _find(weights: str | PathLike[str]) -> Path:

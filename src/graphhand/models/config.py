@@ -10,6 +10,8 @@ from graphhand.config import StrictModel, tagged
 from graphhand.geometry import CROP_MARGIN
 from graphhand.models.backbones import TIMM_PREFIX, require_backbone
 
+POSE_UNIT_M = 0.1
+"""Networks read and write poses in this unit, so that their inputs are of order one."""
 NUM_PCA_COMPONENTS = 45  # 15 joints of three axis-angle coordinates
 
 
@@ -79,6 +81,11 @@ class GCNRefinementConfig(StrictModel):
     weights: Literal["shared", "per_joint"] = Field(
         "shared", description="W of a layer: shared by all joints (the paper), or one per joint"
     )
+
+    @property
+    def samples_map(self) -> bool:
+        """Whether each joint is given features sampled at its own pixel."""
+        return self.features in ("sampled", "lifted")
 
 
 class FCRefinementConfig(StrictModel):

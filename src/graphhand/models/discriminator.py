@@ -1,8 +1,9 @@
-"""The discriminator D: does this pose belong to this image? Every layer is spectrally normalised (SNGAN)."""
+"""The discriminator D: whether a pose is real and belongs to its image. Every layer has a spectral norm (SNGAN)."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from graphhand.devices import full_precision
-from graphhand.models.config import MultiSourceConfig, SingleSourceConfig
-from graphhand.models.graph import GraphConv, bones_to_features
-from graphhand.models.heatmaps import POSE_UNIT_M
+from graphhand.models.config import POSE_UNIT_M, MultiSourceConfig, SingleSourceConfig
+from graphhand.models.refinement import GraphConv
 from graphhand.skeleton import NUM_JOINTS, incidence_matrix
 
 SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks
@@ -21,7 +21,11 @@ SLOPE = 0.1  # LeakyReLU, as SNGAN's own networks
 class ImageEncoder(nn.Module):
     """A small strided CNN on the image, ``(B, 3, S, S)`` in [0, 1] -> ``(B, 8 width)``.
 
-    Most of the discriminator's cost: its convolutions run in autocast's precision, their spectral norms do not.
+    It is most of the discriminator's cost: its convolutions run in autocast's precision, their spectral norms do not.
+
+    Args:
+        size: side to which images are reduced, pixels.
+        width: channels of the first convolution.
     """
 
     def __init__(self, size: int, width: int) -> None:
@@ -44,8 +48,12 @@ class ImageEncoder(nn.Module):
 class PoseEncoder(nn.Module):
     """A GCN on the pose, ``(B, 21, 3)`` -> ``(B, 21 width)``: residual blocks of spectrally normalised layers.
 
-    No batch normalisation: it would couple the scores of a batch and undo the Lipschitz bound that the spectral norms
-    buy.
+    There is no batch normalisation: it would couple the scores of a batch and undo the Lipschitz bound of the spectral
+    norms.
+
+    Args:
+        width: channels per joint.
+        blocks: number of residual blocks.
     """
 
     def __init__(self, width: int, blocks: int) -> None:
@@ -69,14 +77,14 @@ class PoseEncoder(nn.Module):
 
 
 class MultiSourceDiscriminator(nn.Module):
-    """The paper's discriminator: image, pose and bones, each through its encoder, concatenated, then to a score.
+    """The paper's discriminator: the features of image, pose and bones, each from its encoder, give one score.
 
-    Bones are the KCS matrix ``B = P C``; they, too, come from the pose.
+    Bones are the KCS matrix ``B = P C``, computed from the pose.
 
-    The paper puts one fully connected layer on the concatenation. Taken literally that is a sum of three scores, one
-    per source: its gradient with respect to the pose does not depend on the image, so it cannot tell whether the two
-    belong together, the very reason given for the image's presence. A ``fusion_width`` (the default) puts a
-    hidden layer there; ``fusion_width=None`` is the literal reading.
+    The paper puts one fully connected layer on the concatenated features. Taken literally that is a sum of three
+    scores, one per source. Its gradient with respect to the pose does not depend on the image, so it cannot tell
+    whether the two belong together, which is the reason the paper gives for the image. By default there is a hidden
+    layer; ``fusion_width=None`` is the literal reading.
     """
 
     incidence: Tensor
@@ -103,11 +111,7 @@ class MultiSourceDiscriminator(nn.Module):
         with full_precision(pose_m.device):
             pose = pose_m.float() / POSE_UNIT_M
             bones = bones_to_features(pose, self.incidence, self.config.bones)
-            sources = (
-                image_features,
-                self.pose_encoder(pose),
-                F.leaky_relu(self.bone_encoder(bones), SLOPE),
-            )
+            sources = (image_features, self.pose_encoder(pose), F.leaky_relu(self.bone_encoder(bones), SLOPE))
             x = torch.cat(sources, dim=1)
             if self.fusion is not None:
                 x = F.leaky_relu(self.fusion(x), SLOPE)
@@ -115,7 +119,7 @@ class MultiSourceDiscriminator(nn.Module):
 
 
 class SingleSourceDiscriminator(nn.Module):
-    """Table III's comparison: a fully connected network that sees the pose alone."""
+    """The comparison of Table III: a fully connected network that sees the pose alone."""
 
     def __init__(self, config: SingleSourceConfig) -> None:
         super().__init__()
@@ -126,12 +130,26 @@ class SingleSourceDiscriminator(nn.Module):
         self.score = spectral_norm(nn.Linear(width, 1))
 
     def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
-        """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the image is taken for the interface's sake alone."""
+        """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the image is not read."""
         with full_precision(pose_m.device):
             x = (pose_m.float() / POSE_UNIT_M).flatten(1)
             for layer in self.layers:
                 x = F.leaky_relu(layer(x), SLOPE)
             return self.score(x).squeeze(1)
+
+
+def bones_to_features(joints: Tensor, incidence: Tensor, kind: Literal["vectors", "gram"]) -> Tensor:
+    """The KCS layer: bone vectors ``B = P C``, flattened, or RepNet's ``B^T B``.
+
+    Args:
+        joints: ``(B, 21, 3)``.
+        incidence: ``C (21, 20)``.
+        kind: ``"vectors"`` gives ``(B, 60)``, which keeps lengths and directions; ``"gram"`` ``(B, 400)``.
+    """
+    bones = joints.transpose(1, 2) @ incidence
+    if kind == "gram":
+        bones = bones.transpose(1, 2) @ bones
+    return bones.flatten(1)
 
 
 def build_discriminator(

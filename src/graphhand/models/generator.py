@@ -1,44 +1,33 @@
-"""The generator G: a crop of a right hand -> latent code -> prior pose (Eq. 1) -> refined pose (Eq. 2).
-
-What predictions and scores need of a network, be it torch's or an ONNX file.
-
-Where the hand stands before the crop's camera, and how that camera projects it.
-"""
+"""The generator G: crop of a right hand -> latent code -> prior pose (Eq. 1) -> refined pose (Eq. 2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from graphhand.devices import full_precision
-from graphhand.geometry import (
-    fit_translation,
-    fit_weak_perspective,
-    project_perspective,
-    project_weak_perspective,
-    unproject,
-)
-from graphhand.models.backbones import Backbone, build_backbone, load_pretrained
-from graphhand.models.config import GCNRefinementConfig, GeneratorConfig
+from graphhand.models.backbones import Backbone, build_backbone
+from graphhand.models.config import POSE_UNIT_M, GCNRefinementConfig, GeneratorConfig
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
 from graphhand.models.heatmaps import (
+    NUM_GLOBAL_FEATURES,
     NUM_JOINT_FEATURES,
-    NUM_POSITION_FEATURES,
-    POSE_UNIT_M,
-    KeypointHead,
-    Keypoints,
+    HeatmapHead,
+    Heatmaps,
     sample_features,
 )
+from graphhand.models.placement import CropCameras, Placement, long_lens
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import NUM_JOINTS, Joint
 
+MAX_OFFSET_M = 0.3
+"""Largest offset of a lifted joint from the prior pose, per axis: a joint cannot be further away."""
+
 
 class NetworkOutput(Protocol):
-    """The part of a network's output that predictions are made of; B crops, each showing a right hand."""
+    """What predictions and scores need of a network, be it torch's or an ONNX file, for B crops of right hands."""
 
     @property
     def joints_m(self) -> Tensor:
@@ -58,92 +47,22 @@ class NetworkOutput(Protocol):
 
     @property
     def uncertainty(self) -> Tensor | None:
-        """(B,) share of the crop over which heatmaps leave the joints open, in (0, 1]; None without heatmaps."""
-
-
-@dataclass(frozen=True, eq=False)
-class CropCameras:
-    """The cameras of a batch of crops.
-
-    Attributes:
-        K: ``(B, 3, 3)`` intrinsics.
-        perspective: ``(B,)`` bool, rows that are projected through K; the others by weak perspective.
-    """
-
-    K: Tensor
-    perspective: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """A hand's place.
-
-    Attributes:
-        cameras: of the batch.
-        px_per_m: ``(B,)`` crop pixels per metre at the wrist.
-        wrist_px: ``(B, 2)`` crop pixels.
-        wrist_cam_m: ``(B, 3)`` in the crop camera.
-    """
-
-    cameras: CropCameras
-    px_per_m: Tensor
-    wrist_px: Tensor
-    wrist_cam_m: Tensor
-
-    @classmethod
-    def of_span(cls, cameras: CropCameras, px_per_m: Tensor, wrist_px: Tensor) -> Placement:
-        """From what the network says of the image: a hand's metric size and its span in pixels fix its distance."""
-        depth_m = cameras.K[:, 0, 0] / px_per_m
-        return cls(cameras, px_per_m, wrist_px, unproject(wrist_px[:, None], depth_m[:, None], cameras.K)[:, 0])
-
-    @classmethod
-    def of_keypoints(cls, cameras: CropCameras, pose_m: Tensor, keypoints_px: Tensor) -> Placement:
-        """Where the pose ``(B, 21, 3)`` fits the joints found in the image ``(B, 21, 2)`` best."""
-        weak = cls.of_span(cameras, *fit_weak_perspective(pose_m, keypoints_px))
-        exact = fit_translation(pose_m, keypoints_px, cameras.K)
-        return cls(
-            cameras,
-            weak.px_per_m,
-            weak.wrist_px,
-            torch.where(cameras.perspective[:, None], exact, weak.wrist_cam_m),
-        )
-
-    def lift(self, points_px: Tensor, depths_m: Tensor) -> Tensor:
-        """The pose about the wrist's place that projects to pixels ``(B, 21, 2)`` at depths ``(B, 21)`` behind it."""
-        weak = (points_px - self.wrist_px[:, None]) / self.px_per_m[:, None, None]
-        place = self.wrist_cam_m[:, None]
-        exact = unproject(points_px, place[..., 2] + depths_m, self.cameras.K) - place
-        plane = torch.where(self.cameras.perspective[:, None, None], exact[..., :2], weak)
-        return torch.cat((plane, depths_m[..., None]), dim=-1)
-
-    def project(self, pose_m: Tensor) -> Tensor:
-        """``(B, 21, 2)`` crop pixels of a pose ``(B, 21, 3)`` about the wrist's place."""
-        weak = project_weak_perspective(pose_m, self.px_per_m, self.wrist_px)
-        with full_precision(pose_m.device):
-            perspective = project_perspective(pose_m + self.wrist_cam_m[:, None], self.cameras.K)
-        return torch.where(self.cameras.perspective[:, None, None], perspective, weak)
-
-
-READ_FROM_MAP = ("sampled", "lifted")
-"""``refinement.features`` for which each joint reads the feature map at its own pixel."""
-NUM_LIFTED = 3
-MAX_LIFTED_M = 0.3
-"""Joints of the heatmaps further than this from the prior pose are not where a joint can be."""
+        """(B,) part of the crop over which a joint may be, in (0, 1]; None for a network without heatmaps."""
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
 class GeneratorOutput:
-    """What the generator says of a batch of crops, in the crop camera's axes.
+    """Output for a batch of crops, in the axes of the crop's camera.
 
     Attributes:
         prior_m: ``(B, 21, 3)`` P~, metres; the origin is where the wrist is meant to be.
         refined_m: ``(B, 21, 3)`` P^, metres, or None where the refinement did not run.
         joints_px: ``(B, 21, 2)`` the final pose projected, crop pixels.
-        wrist_cam_m: ``(B, 3)`` the origin of the poses in the crop camera, metres. Its depth is as good as the
-            hand's predicted size and the given focal length.
+        wrist_cam_m: ``(B, 3)`` the origin of the poses in the crop camera, metres. Its depth is as good as the hand's
+            predicted size and the given focal length.
         handedness_logit: ``(B,)`` log-odds that the crop shows a right hand.
         code: the latent code.
-        keypoints: the joints located by heatmaps, where the network has them.
+        heatmaps: the joints located by heatmaps, or None for a network without them.
     """
 
     prior_m: Tensor
@@ -152,11 +71,11 @@ class GeneratorOutput:
     wrist_cam_m: Tensor
     handedness_logit: Tensor
     code: LatentCode
-    keypoints: Keypoints | None = None
+    heatmaps: Heatmaps | None = None
 
     @property
     def pose_m(self) -> Tensor:
-        """The final pose ``(B, 21, 3)`` as the network states it: refined where there is a refinement."""
+        """The final pose ``(B, 21, 3)``: refined where there is a refinement, else prior."""
         return self.prior_m if self.refined_m is None else self.refined_m
 
     @property
@@ -171,14 +90,14 @@ class GeneratorOutput:
 
     @property
     def uncertainty(self) -> Tensor | None:
-        """Share of the crop ``(B,)`` over which the heatmaps leave the joints open; None without heatmaps."""
-        return None if self.keypoints is None else self.keypoints.uncertainty
+        """:attr:`Heatmaps.uncertainty` ``(B,)``; None for a network without heatmaps."""
+        return None if self.heatmaps is None else self.heatmaps.uncertainty
 
 
 class Generator(nn.Module):
     """Hand model module and refinement module, each with its own backbone as in the paper, or sharing one.
 
-    It is given what a user has: the crop, and the crop's intrinsics as far as they are known.
+    The input is what a user has: the crop, and the crop's intrinsics as far as they are known.
     """
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
@@ -186,29 +105,26 @@ class Generator(nn.Module):
         self.config = config = GeneratorConfig() if config is None else config
         self.backbone = self._build_backbone()
         num_features = self.backbone.num_features
-        self.heatmap_head: KeypointHead | None = None
+        self.heatmap_head: HeatmapHead | None = None
         if config.heatmaps is not None:
-            self.heatmap_head = KeypointHead(
-                self.backbone.pyramid_features, config.heatmaps.width, config.heatmaps.stride
-            )
-            num_features += NUM_POSITION_FEATURES
+            self.heatmap_head = HeatmapHead(config.heatmaps, self.backbone.pyramid_features)
+            num_features += NUM_GLOBAL_FEATURES
         self.hand_model_module = HandModelModule(config.hand_model, config.image_size, num_features)
         self.handedness_head = nn.Linear(num_features, 1)
         self.refinement_backbone: Backbone | None = None
-        self.refinement: GCNRefinement | FCRefinement | None = None
-        self.refinement_lift: nn.Parameter | None = None
         if config.refinement is not None and not config.backbone.shared:
             self.refinement_backbone = self._build_backbone()
+        self.refinement: GCNRefinement | FCRefinement | None = None
+        self.refinement_lift: nn.Parameter | None = None
         if isinstance(config.refinement, GCNRefinementConfig):
             num_local = 0
-            if config.refinement.features in READ_FROM_MAP:
-                # With heatmaps: their own map, read where they found the joint, and what they say of it.
+            if config.refinement.samples_map and config.heatmaps is not None:
+                num_local = config.heatmaps.width + NUM_JOINT_FEATURES
+            elif config.refinement.samples_map:
                 num_local = self.backbone.num_features
-                if config.heatmaps is not None:
-                    num_local = config.heatmaps.width + NUM_JOINT_FEATURES
             if config.refinement.features == "lifted":
-                num_local += NUM_LIFTED
-                self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, NUM_LIFTED), 0.5))
+                num_local += 3
+                self.refinement_lift = nn.Parameter(torch.full((NUM_JOINTS, 3), 0.5))
             self.refinement = GCNRefinement(config.refinement, num_features, num_local)
         elif config.refinement is not None:
             self.refinement = FCRefinement(config.refinement, num_features)
@@ -217,24 +133,19 @@ class Generator(nn.Module):
         backbone = self.config.backbone
         return build_backbone(backbone.name, backbone.width, self.config.image_size)
 
-    def hand_model_parameters(self) -> list[nn.Parameter]:
-        """The parameters that stage I trains."""
-        modules = (self.backbone, self.heatmap_head, self.hand_model_module, self.handedness_head)
-        return [parameter for module in modules if module is not None for parameter in module.parameters()]
-
-    def load_pretrained_backbones(self, path: str | PathLike[str]) -> None:
-        """Start every backbone from the same file of ImageNet weights: :func:`load_pretrained`."""
-        for backbone in self.backbones():
-            load_pretrained(backbone, path)
+    def backbones(self) -> list[Backbone]:
+        """The hand model module's, and the refinement's where it has its own."""
+        return [backbone for backbone in (self.backbone, self.refinement_backbone) if backbone is not None]
 
     def freeze_backbones(self, stride: int) -> None:
         """Fix the layers of every backbone up to a stride: :meth:`Backbone.freeze`."""
         for backbone in self.backbones():
             backbone.freeze(stride)
 
-    def backbones(self) -> list[Backbone]:
-        """The hand model module's, and the refinement's where it has its own."""
-        return [backbone for backbone in (self.backbone, self.refinement_backbone) if backbone is not None]
+    def hand_model_parameters(self) -> list[nn.Parameter]:
+        """The parameters that stage I trains."""
+        modules = (self.backbone, self.heatmap_head, self.hand_model_module, self.handedness_head)
+        return [parameter for module in modules if module is not None for parameter in module.parameters()]
 
     def forward(
         self, image: Tensor, K: Tensor | None = None, refine: bool = True, camera_known: Tensor | None = None
@@ -243,7 +154,7 @@ class Generator(nn.Module):
 
         Args:
             image: ``(B, 3, S, S)`` RGB in [0, 1], S = ``config.image_size``.
-            K: ``(B, 3, 3)`` intrinsics of the crops. Without them a perspective network assumes the long lens under
+            K: ``(B, 3, 3)`` intrinsics of the crops. Without them a perspective network assumes a long lens, under
                 which perspective and weak perspective agree.
             refine: False stops after the prior pose, as in stage I.
             camera_known: ``(B,)`` bool, the rows whose K is more than a guess; None for all. The others are projected
@@ -256,36 +167,23 @@ class Generator(nn.Module):
         if image.shape[-2:] != (size, size):
             raise ValueError(f"this network sees {size}x{size} crops, not {image.shape[-1]}x{image.shape[-2]}")
         pyramid = self.backbone.pyramid(image)
-        feature_map = pyramid[-1]
-        features = feature_map.mean((2, 3))
-        keypoints = self.heatmap_head(*pyramid) if self.heatmap_head is not None else None
-        if keypoints is not None:
-            features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
+        features = pyramid[-1].mean((2, 3))
+        heatmaps = None if self.heatmap_head is None else self.heatmap_head(*pyramid)
+        features = _with_heatmaps(features, heatmaps)
         prior, code = self.hand_model_module(features)
         handedness_logit = self.handedness_head(features).float().squeeze(1)
-        cameras = self._cameras(_long_lens(image) if K is None else K.float(), camera_known)
-        placement = Placement.of_span(cameras, code.px_per_m, code.wrist_px)
+        cameras = self._cameras(long_lens(image) if K is None else K.float(), camera_known)
+        placement = Placement.from_scale(cameras, code.px_per_m, code.wrist_px)
 
         refined = None
         if refine and self.refinement is not None:
+            feature_map, refinement_features = pyramid[-1], features
             if self.refinement_backbone is not None:
                 feature_map = self.refinement_backbone(image)
-                features = feature_map.mean((2, 3))
-                if keypoints is not None:
-                    features = torch.cat((features, keypoints.as_features().to(features.dtype)), dim=1)
-            start, local = prior, None
-            if (
-                isinstance(self.config.refinement, GCNRefinementConfig)
-                and self.config.refinement.features in READ_FROM_MAP
-            ):
-                local = self._local_features(feature_map, prior, keypoints, placement)
-            if self.refinement_lift is not None and keypoints is not None and local is not None:
-                offset = self._lifted(prior, keypoints, cameras)
-                local = torch.cat((local, offset / POSE_UNIT_M), dim=-1)
-                start = prior + self.refinement_lift * offset
-            refined = start + self._deformation(start, features, local)
-            if keypoints is not None:  # they say more surely than the code where a known pose is
-                placement = Placement.of_keypoints(cameras, refined, keypoints.pixels(size))
+                refinement_features = _with_heatmaps(feature_map.mean((2, 3)), heatmaps)
+            refined = self._refine(prior, refinement_features, feature_map, heatmaps, placement)
+            if heatmaps is not None:  # where a pose is known they place it better than the code
+                placement = Placement.from_joints(cameras, refined, heatmaps.joints_px(size))
         return GeneratorOutput(
             prior_m=prior,
             refined_m=refined,
@@ -293,36 +191,47 @@ class Generator(nn.Module):
             wrist_cam_m=placement.wrist_cam_m,
             handedness_logit=handedness_logit,
             code=code,
-            keypoints=keypoints,
+            heatmaps=heatmaps,
         )
 
-    def _deformation(self, start: Tensor, features: Tensor, local: Tensor | None) -> Tensor:
-        """GCN(P~ (+) f) of Eq. 2; what is local to a joint goes to a GCN alone."""
-        assert self.refinement is not None
-        if isinstance(self.refinement, GCNRefinement):
-            deformation: Tensor = self.refinement(start, features, None if local is None else local.to(features.dtype))
-        else:
-            deformation = self.refinement(start, features)
-        return deformation
-
-    def _local_features(
-        self, feature_map: Tensor, prior: Tensor, keypoints: Keypoints | None, placement: Placement
+    def _refine(
+        self, prior: Tensor, features: Tensor, feature_map: Tensor, heatmaps: Heatmaps | None, placement: Placement
     ) -> Tensor:
-        """Each joint's own features ``(B, 21, C)``, from where its heatmap found it or else from its projection."""
-        size = self.config.image_size
-        if keypoints is not None:
-            return keypoints.per_joint(size)
-        return sample_features(feature_map, placement.project(prior), size)
+        """Eq. 2: ``P^ = P~ + GCN(P~ (+) f)``; with lifted joints, from between P~ and these.
 
-    def _lifted(self, prior: Tensor, keypoints: Keypoints, cameras: CropCameras) -> Tensor:
-        """From the joints of the prior pose to where the heatmaps put them in space, ``(B, 21, 3)`` metres.
-
-        They are lifted at the distance at which the prior pose fits their pixels.
+        Args:
+            prior: ``(B, 21, 3)`` P~, metres.
+            features: ``(B, C)`` f, which all joints are given.
+            feature_map: ``(B, C', S/32, S/32)`` that joints are sampled from where there are no heatmaps.
+            heatmaps: the joints located by heatmaps.
+            placement: of the prior pose.
         """
-        found_px = keypoints.pixels(self.config.image_size)
-        with torch.no_grad():  # a scale that is still wild must not be one of the gradient too
-            placement = Placement.of_keypoints(cameras, prior, found_px)
-        return (placement.lift(found_px, keypoints.depths_m) - prior).clamp(-MAX_LIFTED_M, MAX_LIFTED_M)
+        size = self.config.image_size
+        if isinstance(self.refinement, FCRefinement):
+            deformation: Tensor = self.refinement(prior, features)
+            return prior + deformation
+        assert isinstance(self.refinement, GCNRefinement)
+        start, local = prior, None
+        if self.refinement.config.samples_map and heatmaps is not None:
+            local = heatmaps.joint_features(size)
+        elif self.refinement.config.samples_map:
+            local = sample_features(feature_map, placement.project(prior), size)
+        if self.refinement_lift is not None and heatmaps is not None and local is not None:
+            offset = self.lifted_offset(prior, heatmaps, placement.cameras)
+            local = torch.cat((local, offset / POSE_UNIT_M), dim=-1)
+            start = prior + self.refinement_lift * offset
+        deformation = self.refinement(start, features, None if local is None else local.to(features.dtype))
+        return start + deformation
+
+    def lifted_offset(self, prior: Tensor, heatmaps: Heatmaps, cameras: CropCameras) -> Tensor:
+        """From the prior pose ``(B, 21, 3)`` to where the heatmaps put each joint in space, ``(B, 21, 3)`` metres.
+
+        The joints are lifted at the distance at which the prior pose fits their pixels.
+        """
+        joints_px = heatmaps.joints_px(self.config.image_size)
+        with torch.no_grad():  # early in training the scale is wild, and its gradient would be too
+            placement = Placement.from_joints(cameras, prior, joints_px)
+        return (placement.lift(joints_px, heatmaps.depths_m) - prior).clamp(-MAX_OFFSET_M, MAX_OFFSET_M)
 
     def _cameras(self, K: Tensor, known: Tensor | None) -> CropCameras:
         if self.config.projection == "weak":
@@ -330,9 +239,8 @@ class Generator(nn.Module):
         return CropCameras(K, torch.ones(K.shape[0], dtype=torch.bool, device=K.device) if known is None else known)
 
 
-def _long_lens(image: Tensor) -> Tensor:
-    """Intrinsics ``(B, 3, 3)`` of a lens so long that depth hardly changes a hand's scale."""
-    size = image.shape[-1]
-    middle = (size - 1) / 2
-    K = torch.tensor([[50.0 * size, 0.0, middle], [0.0, 50.0 * size, middle], [0.0, 0.0, 1.0]], device=image.device)
-    return K.expand(image.shape[0], 3, 3)
+def _with_heatmaps(features: Tensor, heatmaps: Heatmaps | None) -> Tensor:
+    """Pooled features ``(B, C)`` followed by the global features of the heatmaps, if any."""
+    if heatmaps is None:
+        return features
+    return torch.cat((features, heatmaps.global_features().to(features.dtype)), dim=1)

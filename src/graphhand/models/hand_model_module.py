@@ -15,11 +15,10 @@ from graphhand.models.config import NUM_PCA_COMPONENTS, HandModelConfig
 
 NUM_POSE_JOINTS = 15
 SCALE_RANGE = 0.3
-"""c_s stays within a factor exp(0.3) of the hand file's size. While rotations are still unknown, the smallest expected
-error is that of a hand shrunk to a point, whose rotation then has no gradient; the bound keeps a hand a hand."""
-
+"""c_s is bounded to exp(-0.3) ... exp(0.3). Early in training, while rotations are wrong, a hand shrunk to a point has
+the smallest expected error, and its rotation has no gradient."""
 TYPICAL_SPAN_M = 0.15
-"""A hand spans about this much: the camera head starts from a hand that fills two thirds of the crop."""
+"""Size of a hand, metres: the camera starts with a hand that fills two thirds of the crop."""
 
 
 @dataclass(eq=False)  # not frozen: Fabric rebuilds outputs field by field
@@ -48,8 +47,8 @@ class LatentCode:
 class HandModelModule(nn.Module):
     """Latent code and prior pose from pooled image features.
 
-    The paper's z = (theta, beta, c_r, c_t, c_s) says where the joints are among themselves. To project them it takes a
-    camera too: where the wrist is in the crop and how many pixels a metre spans there, three more numbers of the code.
+    The paper's z = (theta, beta, c_r, c_t, c_s) gives the pose. Projecting it needs a camera too: the wrist's pixel and
+    the scale in pixels per metre, three more numbers of the code.
 
     Args:
         config: of the hand model and its latent code.
@@ -57,7 +56,7 @@ class HandModelModule(nn.Module):
         num_features: length of the feature vector.
 
     Raises:
-        InputError: the hand cannot be read, is a left one, or has no principal components of which to take some.
+        InputError: the hand cannot be read, is a left one, or has no principal components to choose from.
     """
 
     def __init__(self, config: HandModelConfig, image_size: int, num_features: int) -> None:
@@ -95,7 +94,7 @@ class HandModelModule(nn.Module):
             self.hidden.extend((nn.Linear(num_features, config.hidden_width), nn.ReLU(inplace=True)))
             num_features = config.hidden_width
         self.fc = nn.Linear(num_features, sum(sizes.values()))
-        # Start near the rest pose: a random code is a crumpled hand, and its gradients are wild.
+        # Start near the rest pose: random codes give crumpled hands and large gradients.
         nn.init.normal_(self.fc.weight, std=1e-3)
         nn.init.zeros_(self.fc.bias)
         with torch.no_grad():
@@ -125,10 +124,10 @@ class HandModelModule(nn.Module):
     def decode(self, code: LatentCode) -> Tensor:
         """Eq. 1: ``P~ = c_s R(P(theta, beta), c_r) + c_t``.
 
-        P is taken relative to its wrist, so that c_r turns the hand about the wrist wherever the file's origin lies.
+        P is taken relative to its wrist, so that c_r turns the hand about the wrist whatever the file's origin.
 
         Returns:
-            ``(B, 21, 3)`` metres, crop-camera axes; the wrist of the target is the origin.
+            ``(B, 21, 3)`` metres, axes of the crop's camera; the wrist of the target is the origin.
         """
         identity = torch.eye(3, device=code.theta.device, dtype=code.theta.dtype).expand(code.theta.shape[0], 1, 3, 3)
         joints = self.hand_model(torch.cat((identity, code.theta), dim=1), code.beta)

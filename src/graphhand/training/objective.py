@@ -61,7 +61,7 @@ class LossTerm:
         """Whether the generator gave what the term needs."""
         if self.needs == "refinement":
             return output.refined_m is not None
-        return self.needs is None or output.keypoints is not None
+        return self.needs is None or output.heatmaps is not None
 
 
 def _projection(predicted_px: Tensor, batch: HandBatch) -> Tensor:
@@ -69,23 +69,23 @@ def _projection(predicted_px: Tensor, batch: HandBatch) -> Tensor:
 
 
 def _heatmap_joints(output: GeneratorOutput, batch: HandBatch) -> Tensor:
-    assert output.keypoints is not None
-    return _projection(output.keypoints.pixels(batch.image.shape[-1]), batch)
+    assert output.heatmaps is not None
+    return _projection(output.heatmaps.joints_px(batch.image.shape[-1]), batch)
 
 
 def _heatmaps(output: GeneratorOutput, batch: HandBatch) -> Tensor:
-    assert output.keypoints is not None
-    return losses.heatmap_loss(output.keypoints.heatmaps, batch.joints_px, batch.labelled, batch.image.shape[-1])
+    assert output.heatmaps is not None
+    return losses.heatmap_loss(output.heatmaps.logits, batch.joints_px, batch.labelled, batch.image.shape[-1])
 
 
 def _heatmap_background(output: GeneratorOutput, batch: HandBatch) -> Tensor:
-    assert output.keypoints is not None
-    return losses.background_heatmap_loss(output.keypoints.heatmaps, batch.masks.is_negative)
+    assert output.heatmaps is not None
+    return losses.background_heatmap_loss(output.heatmaps.logits, batch.masks.is_negative)
 
 
 def _heatmap_depths(output: GeneratorOutput, batch: HandBatch) -> Tensor:
-    assert output.keypoints is not None
-    return losses.depth_loss(output.keypoints.depths_m, batch.joints_m, batch.masks.has_3d)
+    assert output.heatmaps is not None
+    return losses.depth_loss(output.heatmaps.depths_m, batch.joints_m, batch.masks.has_3d)
 
 
 TERMS = (

@@ -7,9 +7,7 @@ from graphhand.errors import GraphHandError
 from graphhand.models.backbones.base import Backbone
 from graphhand.models.backbones.efficientnet import EfficientNetLite0
 from graphhand.models.backbones.external import TimmBackbone, plugged_in_backbone
-from graphhand.models.backbones.pretrained import load_pretrained
-from graphhand.models.backbones.regnet import REGNETS, RegNet
-from graphhand.models.backbones.resnet import RESNETS, ResNet
+from graphhand.models.backbones.resnet import REGNETS, RESNETS, RegNet, ResNet
 
 BACKBONES = (*RESNETS, *REGNETS, "efficientnet_lite0")
 """Names of the backbones that need nothing beyond torch."""
@@ -20,9 +18,9 @@ __all__ = [
     "BACKBONES",
     "TIMM_PREFIX",
     "Backbone",
+    "TimmBackbone",
     "backbone_package",
     "build_backbone",
-    "load_pretrained",
     "require_backbone",
 ]
 

@@ -1,7 +1,4 @@
-"""The normalisation of pixels that pretrained networks expect, as a part of the network.
-
-What every backbone is.
-"""
+"""The interface of backbones, and the normalisation of pixels that pretrained ones expect."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
-_STRIDES = (4, 8, 16, 32)
+STRIDES = (4, 8, 16, 32)
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+"""ImageNet's statistics: harmless when training from random weights, needed by pretrained ones."""
 
 
 class Backbone(nn.Module):
@@ -24,7 +23,7 @@ class Backbone(nn.Module):
     Attributes:
         num_features: channels of the feature map it returns, whose stride is 32.
         pyramid_features: channels of the maps at strides 4, 8, 16 and 32.
-        classifier: how the names of published weights begin that the network leaves out.
+        classifier: prefixes of the names of published weights that the network leaves out.
     """
 
     num_features: int
@@ -36,7 +35,7 @@ class Backbone(nn.Module):
         """The maps at strides 4, 8, 16 and 32, ``(B, pyramid_features[0], S/4, S/4)`` and so on.
 
         Args:
-            image: ``(B, 3, S, S)`` RGB in [0, 1]; what mean and variance the network wants is its own affair.
+            image: ``(B, 3, S, S)`` RGB in [0, 1]; normalising it is part of the network.
         """
         raise NotImplementedError
 
@@ -56,7 +55,7 @@ class Backbone(nn.Module):
         training = self.training
         with torch.enable_grad():
             image = next(iter(learning.values())).new_zeros(1, 3, 64, 64)
-            last = self.eval().pyramid(image)[_STRIDES.index(stride)].sum()
+            last = self.eval().pyramid(image)[STRIDES.index(stride)].sum()
             gradients = torch.autograd.grad(last, list(learning.values()), allow_unused=True)
         reached = [name for name, gradient in zip(learning, gradients) if gradient is not None]
         for name in reached:
@@ -72,13 +71,8 @@ class Backbone(nn.Module):
         return self
 
 
-# ImageNet's statistics, as ever: harmless when training from nothing, needed by anybody's pretrained weights.
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
-
-
 class Normalize(nn.Module):
-    """Pixels in [0, 1] to about zero mean and unit variance. Constants, so no part of the state dict.
+    """Pixels in [0, 1] to about zero mean and unit variance, by constants that are no part of the state dict.
 
     Args:
         mean, std: of red, green and blue; ImageNet's, or what else the network's published weights expect.
@@ -97,5 +91,5 @@ class Normalize(nn.Module):
 
 
 def per_channel(values: Sequence[float]) -> Tensor:
-    """``(1, C, 1, 1)``."""
+    """Values of C channels as ``(1, C, 1, 1)``."""
     return torch.tensor(values).view(1, -1, 1, 1)

@@ -1,7 +1,4 @@
-"""Any convolutional network of the timm package, which is optional, as a backbone.
-
-A backbone of another installed package, tried before it is used.
-"""
+"""Backbones from other packages: plug-ins, and any convolutional network of timm."""
 
 from __future__ import annotations
 
@@ -14,13 +11,11 @@ from torch import Tensor
 
 from graphhand import plugins
 from graphhand.errors import GraphHandError, InputError
-from graphhand.models.backbones.base import PIXEL_MEAN, PIXEL_STD, Backbone, per_channel
-
-_STRIDES = (4, 8, 16, 32)
+from graphhand.models.backbones.base import PIXEL_MEAN, PIXEL_STD, STRIDES, Backbone, per_channel
 
 
 def plugged_in_backbone(entry: EntryPoint, width: int, image_size: int) -> Backbone:
-    """What an entry's callable gives for ``width=``, if it is a backbone.
+    """The backbone that a plug-in's callable makes, tried on one image.
 
     Args:
         entry: of the group ``graphhand.backbones``.
@@ -41,14 +36,14 @@ def plugged_in_backbone(entry: EntryPoint, width: int, image_size: int) -> Backb
         raise plugins.fault(entry, f"cannot be made with width={width} ({plugins.in_one_line(error)})") from error
     if not isinstance(backbone, Backbone):
         raise plugins.fault(entry, f"gives a {type(backbone).__name__}, not a graphhand.models.Backbone")
-    _require_maps(entry, backbone, image_size)
+    _check_maps(entry, backbone, image_size)
     return backbone
 
 
-def _require_maps(entry: EntryPoint, backbone: Backbone, size: int) -> None:
-    """Try a backbone on a grey image, in evaluation mode so that its statistics stay as they are."""
+def _check_maps(entry: EntryPoint, backbone: Backbone, size: int) -> None:
+    """Run a backbone on a grey image, in evaluation mode so that its statistics stay as they are."""
     channels = getattr(backbone, "pyramid_features", None)
-    if not isinstance(channels, tuple) or len(channels) != len(_STRIDES):
+    if not isinstance(channels, tuple) or len(channels) != len(STRIDES):
         raise plugins.fault(entry, "has no pyramid_features, the channels of its four maps, as a tuple")
     if getattr(backbone, "num_features", None) != channels[-1]:
         raise plugins.fault(entry, "has no num_features equal to the last of pyramid_features")
@@ -61,12 +56,9 @@ def _require_maps(entry: EntryPoint, backbone: Backbone, size: int) -> None:
         raise plugins.fault(entry, f"fails on a {size}x{size} image ({plugins.in_one_line(error)})") from error
     finally:
         backbone.train(training)
-    expected = [(1, count, size // stride, size // stride) for count, stride in zip(channels, _STRIDES)]
+    expected = [(1, count, size // stride, size // stride) for count, stride in zip(channels, STRIDES)]
     if shapes != expected:
         raise plugins.fault(entry, f"gives maps {shapes} for a {size}x{size} image, not {expected}")
-
-
-STRIDES = (4, 8, 16, 32)
 
 
 class TimmBackbone(Backbone):
@@ -102,7 +94,7 @@ class TimmBackbone(Backbone):
                 f"has maps at strides {reductions}, not 4, 8, 16 and 32",
                 "choose another model",
             )
-        # Where several maps share a stride the last one knows most.
+        # Where several maps share a stride the last one is taken.
         last = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
         self.net = timm.create_model(name, pretrained=False, features_only=True, out_indices=last)
         channels = [int(c) for c in everything.feature_info.channels()]

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from graphhand.errors import InputError
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
-from graphhand.models.backbones import build_backbone, load_pretrained
+from graphhand.models.backbones import build_backbone
+from graphhand.models.checkpoint import load_imagenet_weights, load_initial_backbones
 
 WIDTH = 16  # a quarter of the published networks, for speed; names and their order are the same
 
@@ -64,7 +65,7 @@ def resnet18_by_hand(state, image):
 def test_features_are_the_files_networks_on_normalised_pixels(tmp_path, suffix):
     state = classifier_state("resnet18")
     net = build_backbone("resnet18", WIDTH).eval()
-    load_pretrained(net, write(state, tmp_path / f"imagenet{suffix}"))
+    load_imagenet_weights(net, write(state, tmp_path / f"imagenet{suffix}"))
     image = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(net(image), resnet18_by_hand(state, image), atol=1e-4, rtol=1e-4)
 
@@ -102,7 +103,7 @@ def efficientnet_state():
 def test_efficientnets_features_are_the_files_networks_and_its_head_is_left_out(tmp_path):
     state = efficientnet_state()
     net = build_backbone("efficientnet_lite0").eval()
-    load_pretrained(net, write(state, tmp_path / "imagenet.pth"))
+    load_imagenet_weights(net, write(state, tmp_path / "imagenet.pth"))
     image = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(net(image), efficientnet_by_hand(state, image), atol=1e-4, rtol=1e-4)
 
@@ -111,7 +112,7 @@ def test_efficientnets_features_are_the_files_networks_and_its_head_is_left_out(
 def test_every_tensor_of_the_file_arrives(tmp_path, name):
     state = classifier_state(name)
     net = build_backbone(name, WIDTH)
-    load_pretrained(net, write(state, tmp_path / "imagenet.pth"))
+    load_imagenet_weights(net, write(state, tmp_path / "imagenet.pth"))
     for key, value in net.state_dict().items():
         assert torch.equal(value, state[key]), key
 
@@ -120,7 +121,7 @@ def test_older_files_without_batch_counters_load(tmp_path):
     state = {k: v for k, v in classifier_state("resnet18").items() if not k.endswith("num_batches_tracked")}
     net = build_backbone("resnet18", WIDTH)
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    load_pretrained(net, tmp_path / "old.pth")
+    load_imagenet_weights(net, tmp_path / "old.pth")
     assert torch.equal(net.state_dict()["bn1.running_var"], state["bn1.running_var"])
 
 
@@ -150,7 +151,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, spoil, message):
     net = build_backbone("resnet18", WIDTH)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(InputError, match=re.escape(message)) as error:
-        load_pretrained(net, write(state, tmp_path / "imagenet.pth"))
+        load_imagenet_weights(net, write(state, tmp_path / "imagenet.pth"))
     assert "\n" not in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
@@ -158,9 +159,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, spoil, message):
 def test_file_of_another_network_or_width_is_refused(tmp_path):
     path = write(classifier_state("resnet18"), tmp_path / "imagenet.pth")
     with pytest.raises(InputError, match=r"conv1.weight is \(16, 3, 7, 7\), not \(32, 3, 7, 7\).*backbone\.width"):
-        load_pretrained(build_backbone("resnet18", 32), path)
+        load_imagenet_weights(build_backbone("resnet18", 32), path)
     with pytest.raises(InputError, match=r"lacks layer1\.0\.conv3\.weight"):
-        load_pretrained(build_backbone("resnet50", WIDTH), path)
+        load_imagenet_weights(build_backbone("resnet50", WIDTH), path)
 
 
 class _Bomb:
@@ -181,7 +182,7 @@ class _Bomb:
 def test_damaged_or_hostile_files_are_one_line_and_execute_nothing(tmp_path, name, contents):
     (tmp_path / name).write_bytes(contents)
     with pytest.raises(InputError, match=name) as error:
-        load_pretrained(build_backbone("resnet18", 8), tmp_path / name)
+        load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / name)
     assert "\n" not in str(error.value)
     assert "exploded" not in sys.modules
 
@@ -189,20 +190,20 @@ def test_damaged_or_hostile_files_are_one_line_and_execute_nothing(tmp_path, nam
 def test_code_inside_a_torch_file_is_not_executed(tmp_path):
     torch.save({"conv1.weight": _Bomb()}, tmp_path / "imagenet.pth")
     with pytest.raises(InputError, match="nothing in it was executed"):
-        load_pretrained(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
+        load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
     assert "exploded" not in sys.modules
 
 
 def test_missing_file_is_one_line(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        load_pretrained(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
+        load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
 
 
 @pytest.mark.parametrize("contents", [{"state_dict": {"conv1.weight": torch.zeros(1)}}, {}, torch.zeros(3)])
 def test_anything_but_a_state_dict_is_refused(tmp_path, contents):
     torch.save(contents, tmp_path / "imagenet.pth")
     with pytest.raises(InputError, match="not a state dict"):
-        load_pretrained(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
+        load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -210,7 +211,7 @@ def test_a_generators_checkpoint_does_not_need_the_file_again(tmp_path, shared):
     config = GeneratorConfig(image_size=64, backbone={"name": "resnet18", "width": WIDTH, "shared": shared})
     generator = Generator(config).eval()
     path = write(classifier_state("resnet18"), tmp_path / "imagenet.pth")
-    generator.load_pretrained_backbones(path)
+    load_initial_backbones(generator, path)
     save_generator(tmp_path / "weights", generator)
     path.unlink()
     image = torch.rand(1, 3, 64, 64)
