@@ -45,7 +45,7 @@ def main() -> None:
     print(f"{'':44} {'kernels':>8} {'waits':>6}")
 
     engine = RenderEngine(RenderConfig(image_size=SIZE), device=device)
-    for name in ("drawing, the first time", "drawing, from the second time on"):
+    for name in ("rendering, the first time", "rendering, from the second time on"):
         with pretended_device.watched() as work:
             drawn = engine.render(range(ROWS))
         show(name, work)
