@@ -1,4 +1,4 @@
-"""Metrics against independent naive twins, against SciPy, and by the properties that make them metrics."""
+"""Metrics against naive references, against SciPy, and by their defining properties."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ CPU and returns NumPy arrays. Nothing here is differentiable: losses live in :mo
 
 ``valid`` arguments are boolean, ``(..., 21)``, and say which joints carry a label. Coordinates of joints that are
 not valid may be NaN and are ignored; a NaN or an infinity anywhere else is an error that names the sample and joint.
-Which combination of these functions a published number used is the business of :mod:`graphhand.evaluation`.
+Which of these functions a published number used is stated in :mod:`graphhand.evaluation`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from graphhand.types import BoolArray, FloatArray
 ArrayLike = Any  # numpy array, torch tensor or nested lists
 
 MM_PER_M = 1000.0
-MIDDLE_PROXIMAL_BONE = (9, 10)  # middle MCP -> PIP: the unit of length of Zimmermann & Brox, Ge et al. and FreiHAND
-WRIST_MIDDLE_BONE = (0, 9)  # wrist -> middle MCP: the unit of BiHand, Minimal-Hand and HO-3D
+MIDDLE_PROXIMAL_BONE = (9, 10)  # middle MCP -> PIP: unit of length of Zimmermann & Brox, Ge et al. and FreiHAND
+WRIST_MIDDLE_BONE = (0, 9)  # wrist -> middle MCP: unit of length of BiHand, Minimal-Hand and HO-3D
 
 Average = Literal["joints", "pooled", "samples"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from graphhand.errors import InputError
-from graphhand.training.config import TrainConfig, load_config, parse_config
+from graphhand.models.config import FCRefinementConfig, HeatmapConfig, SingleSourceConfig
+from graphhand.training.config import NegativesSource, TrainConfig, load_config, parse_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "research").rglob("*.yaml")])
@@ -145,3 +149,43 @@ def test_overrides_reach_into_sections():
     assert (config.stage2.epochs, config.generator.backbone.name, config.seed) == (0.5, "resnet18", 9)
     assert config.stage2.learning_rate == 1e-4
     assert config.stage_steps(2) == round(0.5 * (config.epoch_samples // 32))
+
+
+def test_overrides_add_and_remove_optional_sections(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("generator: {heatmaps: null, refinement: {kind: fc, blocks: 3}}\n")
+    added = load_config(recipe, ["generator.heatmaps.stride=4", "losses.heatmap_joints=1", "generator.refinement=null",
+                                 "stage2.epochs=0", "stage3.epochs=0"])  # fmt: skip
+    assert (added.generator.heatmaps.stride, added.generator.refinement) == (4, None)
+    removed = load_config(None, ["generator.heatmaps=null", "generator.refinement.blocks=2"])
+    assert removed.generator.heatmaps is None
+    assert (removed.generator.refinement.kind, removed.generator.refinement.blocks) == ("gcn", 2)
+    assert load_config(recipe).generator.refinement.kind == "fc"
+
+
+def test_resolved_configuration_can_be_read_back():
+    changes = ["discriminator={sources: single, width: 64}", "generator.refinement={kind: fc}", "generator.heatmaps={}"]
+    config = load_config(None, [*changes, "losses.heatmap_joints=1"])
+    assert parse_config(config.model_dump(mode="json"), "test") == config
+
+
+def sections_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        pending = [field.annotation]
+        while pending:
+            annotation = pending.pop()
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                yield from sections_of(annotation)
+            else:
+                pending.extend(get_args(annotation))
+
+
+def test_every_setting_is_documented_in_one_line():
+    sections = set(sections_of(TrainConfig))
+    assert {FCRefinementConfig, HeatmapConfig, SingleSourceConfig, NegativesSource} <= sections
+    for section in sections:
+        for name, field in section.model_fields.items():
+            assert field.description, f"{section.__name__}.{name}"
+            assert len(field.description) <= 130, f"{section.__name__}.{name}"
+            assert "\n" not in field.description
