@@ -84,7 +84,7 @@ def test_the_pretence_holds(device: torch.device) -> None:
     ],
     ids=["as it is", "things before it", "camera's faults, images behind", "one camera"],
 )
-def test_hands_are_drawn_on_the_device(device: torch.device, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_hands_are_rendered_on_the_device(device: torch.device, tmp_path: Path, settings: dict[str, Any]) -> None:
     if "background_images" in settings:
         image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
         write_image(tmp_path / "behind.png", image)
@@ -95,14 +95,14 @@ def test_hands_are_drawn_on_the_device(device: torch.device, tmp_path: Path, set
     same(there, here, device)
 
 
-def test_given_hands_are_drawn_on_the_device(device: torch.device) -> None:
+def test_fixed_hands_are_rendered_on_the_device(device: torch.device) -> None:
     config = RenderConfig(image_size=64, seed=3)
     engine = RenderEngine(config)
     first = engine.render(range(2))
     pose = engine.composer.poser.model_pose(first.angles_deg)
     pose[:, 0] = first.rotation_cam_hand
-    given = FixedHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
-    there = RenderEngine(config, device=device).render([7, 8], FixedHands(*(value.to(device) for value in given)))
+    fixed = FixedHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
+    there = RenderEngine(config, device=device).render([7, 8], FixedHands(*(value.to(device) for value in fixed)))
     same(there, engine.render([7, 8], given), device)
 
 

@@ -24,9 +24,7 @@ class SyntheticSource(StrictModel):
     seed: int = Field(0, ge=0, description="seed of the set")
     samples: int | None = Field(None, ge=1, description="number of samples; null never repeats one")
     first: int = Field(0, ge=0, description="index of the first sample; disjoint ranges are disjoint sets")
-    render: dict[str, Any] = Field(
-        default_factory=dict, description="settings of RenderConfig (docs/synthetic_data.md)"
-    )
+    render: dict[str, Any] = Field(default_factory=dict, description="RenderConfig fields (docs/synthetic_data.md)")
     weight: float = Field(1.0, gt=0, description="share of the mixture, relative to the other sources")
 
     @field_validator("render")
