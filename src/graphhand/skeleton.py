@@ -1,7 +1,7 @@
-"""The 21 joints of the hand, the 20 bones between them, the graph they form, and other people's joint orders.
+"""The 21 joints of the hand, the 20 bones between them, the graph they form, and the joint orders of data sets.
 
-Everything here is a constant of the project. Joint 0 is the wrist; then thumb, index, middle, ring and little
-finger, each from base to tip. Code names joints (``Joint.MIDDLE_MCP``); numbers appear in this file alone.
+Joint 0 is the wrist; then thumb, index, middle, ring and little finger, each from base to tip. Code names joints
+(``Joint.MIDDLE_MCP``); numbers appear in this file alone.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _source_index(order: str) -> tuple[int, ...]:
 def to_graphhand_order(joints: ArrayOrTensor, source: JointOrder | str) -> ArrayOrTensor:
     """Reorder ``(..., 21, C)`` joints from a foreign order to GraphHand's.
 
-    ``"stb"`` puts the palm centre where the wrist belongs; moving it is the data set's business, not an order's.
+    ``"stb"`` has the palm centre in place of the wrist; its loader moves it.
 
     Raises:
         ValueError: the order is unknown or axis -2 is not 21 long.

@@ -1,4 +1,4 @@
-"""What a prediction is: typed, immutable, in the coordinates of the user's own image, and the same again as JSON.
+"""Types of inputs and results: cameras, hands, predictions, their JSON, and the array aliases. NumPy only.
 
 Frames and units are those of the conventions page: pixels of the input image (the centre of its top-left pixel is
 (0, 0)), metres in camera axes (x right, y down, z forward), 21 joints in :class:`graphhand.skeleton.Joint`'s order.
@@ -38,11 +38,11 @@ FOCAL_LIMITS_PX = (1.0, 1e7)
 FOV_LIMITS_DEG = (0.01, 179.99)
 """Narrowest and widest field of view, degrees."""
 
-# JSON keeps a thousandth of a pixel and a micrometre: far below any model's error, and files a third as long.
+# Decimals in JSON: a thousandth of a pixel and a micrometre, far below any model's error.
 _PX_DECIMALS = 3
 _M_DECIMALS = 6
 
-# What is read back may be anything: focal lengths beyond these, and times, make no numbers to go on with.
+# Focal lengths and times read from JSON lie within these.
 _SHORTEST_PX, _LONGEST_PX = 1e-3, 1e9
 _LONGEST_S = 1e9
 
@@ -54,8 +54,8 @@ class Camera:
     Attributes:
         fx, fy: focal lengths.
         cx, cy: principal point.
-        assumed: True where neither the user nor the file said anything of the camera and a usual field of view was
-            taken. Depths, and so ``joints_cam_m``, are then right only up to a factor.
+        assumed: True where neither the user nor the file gave a camera and :data:`DEFAULT_FOV_DEG` was assumed.
+            Depths, and so ``joints_cam_m``, are then right only up to a factor.
     """
 
     fx: float
@@ -90,14 +90,14 @@ class Camera:
         fov_deg: float | None = None,
         file_focal_px: float | None = None,
     ) -> Camera:
-        """Of an image, from the one thing known about its camera, or from a usual field of view if there is none.
+        """Of an image, from the one thing known about its camera, or with :data:`DEFAULT_FOV_DEG` if there is none.
 
         Args:
             width, height: the image's, pixels.
             K: (3, 3) intrinsics; or
             focal_px: focal length, the principal point being the middle; or
             fov_deg: field of view across the longer side.
-            file_focal_px: what the image's file says, for where the user says nothing.
+            file_focal_px: from the image's file; used where none of the three is given.
 
         Raises:
             ValueError: more than one was given, or one is out of its range.
@@ -142,18 +142,17 @@ class Hand:
     """One estimated hand, in the coordinates of the image it was found in.
 
     Attributes:
-        side: ``"left"`` or ``"right"``: the person's own hand. An image from a mirrored selfie view shows the other
-            one: mirror it back first.
-        score: in [0, 1], how much the image looked like a hand of this side; low where the network, if it has
-            heatmaps, could not tell where the joints are.
+        side: ``"left"`` or ``"right"``: the person's own hand. A mirrored selfie shows the other one: mirror it back
+            first.
+        score: in [0, 1], how much the image looks like a hand of this side; lower where heatmaps are uncertain.
         box_px: (4,) x, y, width, height: the smallest box around the 21 joints.
         joints_px: (21, 2) pixels of the input image; may lie outside it.
         joints_rel_m: (21, 3) metres from the wrist, camera axes (x right, y down, z forward).
-        joints_cam_m: (21, 3) metres from the camera, or None. Only as good as the hand's size (one colour image
-            does not tell a small hand near from a large one far) and, where ``camera.assumed``, the guessed lens.
+        joints_cam_m: (21, 3) metres from the camera, or None. Only as good as the estimated size of the hand (one
+            colour image does not distinguish a small hand near from a large one far) and the camera.
         camera: the intrinsics used.
         model: name of the model that made it.
-        track: number of the hand where several are followed through a video, the same in every frame; else None.
+        track: number of the hand where several are tracked through a video, the same in every frame; else None.
 
     ``hand["index_tip"]`` and ``hand.joint(Joint.INDEX_TIP)`` give one joint. The arrays are read-only.
     """
@@ -205,7 +204,7 @@ class Hand:
         return self.joint(JOINT_NAMES.index(name))
 
     def to_json(self) -> dict[str, Any]:
-        """The hand as plain JSON values; ``model`` stands once in :class:`Prediction` instead."""
+        """The hand as plain JSON values, without ``model``, which :class:`Prediction` has."""
         camera = self.camera
         return {
             **({} if self.track is None else {"track": self.track}),
@@ -252,14 +251,14 @@ class Hand:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """All that is known about one photo, or one frame of a video: one line of ``graphhand predict --json``.
+    """The hands of one image or one frame of a video: one line of ``graphhand predict --json``.
 
     Attributes:
         image: the image's path as the user gave it.
         width, height: its upright size in pixels; None where it could not be read.
         hands: the hands in it; empty where it could not be read.
         model: name of the model.
-        frame: number of a video's frame, from 0; None for a photo.
+        frame: number of a video's frame, from 0; None for an image.
         time_s: seconds since the video's first frame.
         error: None, or one line saying why the image could not be read.
     """

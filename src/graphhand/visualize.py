@@ -1,7 +1,7 @@
 """Drawing hands: skeletons on the image, the pose from other sides, contact sheets. No display is needed.
 
-All images are (H, W, 3) uint8 RGB; inputs are never changed. Lines are drawn with OpenCV, anti-aliased and placed to
-a sixteenth of a pixel, over a dark edge that keeps them legible on skin, white and black alike.
+All images are (H, W, 3) uint8 RGB; inputs are never changed. Lines are anti-aliased, placed to a sixteenth of a
+pixel, over a dark edge that keeps them legible on any background.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def draw_pose(
     Args:
         joints_rel_m: (21, 3) metres, camera axes.
         size: side of the square image in pixels.
-        azimuth_deg: walk around the hand to the camera's right: 0 is the camera's own view, 90 from its right.
-        elevation_deg: climb: 90 looks straight down.
+        azimuth_deg: of the viewpoint around the hand: 0 is the camera's own view, 90 from its right.
+        elevation_deg: of the viewpoint: 90 is from straight above.
         title: written in the corner.
 
     Returns:
@@ -118,16 +118,16 @@ def draw_pose(
 
 
 def view_rotation(azimuth_deg: float, elevation_deg: float) -> FloatArray:
-    """(3, 3) from camera axes to the axes of an onlooker who walked and climbed around the hand."""
+    """(3, 3) from camera axes to those of a viewpoint around the hand, see :func:`draw_pose`."""
     a, e = np.radians([azimuth_deg, elevation_deg])
-    # Onlooker's axes stay x right, y down, z forward. From the right (a = 90) the camera's depth runs to the right.
+    # The axes stay x right, y down, z forward. From the right (a = 90) the camera's depth runs to the right.
     around = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     over = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
     return np.asarray(over @ around)
 
 
 def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = None, columns: int | None = None) -> Image:
-    """One image that says it all: skeletons on the photo and, beside it, each hand from the side and from above.
+    """The result in one image: skeletons on the photo and, beside it, each hand from the side and from above.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -261,7 +261,7 @@ def _draw_scaled(photo: Image, hands: Sequence[Hand], shape: tuple[int, ...]) ->
 
 
 def _names(hands: Sequence[Hand]) -> list[str]:
-    """What tells hands apart: the number of each through a video, or in the photo; of a single one nothing."""
+    """Prefixes of the hands' labels: the track, or the place in the photo; none for a single hand."""
     if len(hands) == 1 and hands[0].track is None:
         return [""]
     return [f"{place if hand.track is None else hand.track}: " for place, hand in enumerate(hands, start=1)]

@@ -102,7 +102,7 @@ def test_a_mixed_folder_goes_on_and_exits_1(weights: Path, photos: Path, tmp_pat
     assert [(record["width"], record["height"]) for record in records[:3]] == [(96, 72), (48, 120), (None, None)]
 
 
-def test_what_is_left_out_of_a_folder_is_said(weights: Path, photos: Path, tmp_path: Path) -> None:
+def test_files_left_out_of_a_folder_are_reported(weights: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     for name in ("x.HEIC", "y.heic", "z.gif", "clip.mp4", ".hidden.mov", "notes.txt"):
         (tmp_path / "few" / name).touch()
@@ -117,7 +117,7 @@ def test_what_is_left_out_of_a_folder_is_said(weights: Path, photos: Path, tmp_p
 
 
 @pytest.mark.parametrize("below", ["", "deeper/still"])
-def test_a_folder_that_cannot_be_is_refused_before_any_work(
+def test_an_impossible_output_folder_is_refused_before_any_work(
     photos: Path, tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graphhand.inference.HandPoseEstimator", None)  # calling it would be a TypeError
@@ -209,7 +209,7 @@ def test_lines_for_a_full_disk_are_an_input_error(
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "x" * 5000, "7" * 5000, "nul\0.jpg", "loop", "closed/z.jpg"])
-def test_names_that_nothing_can_be_asked_about_stop_nothing(
+def test_impossible_names_do_not_stop_the_others(
     weights: Path, photos: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -239,7 +239,7 @@ def test_names_that_nothing_can_be_asked_about_stop_nothing(
     ],
     ids=["latin-1", "table", "chinese"],
 )
-def test_a_name_that_the_output_cannot_express_stops_nothing(
+def test_undecodable_names_do_not_stop_the_others(
     weights: Path, tmp_path: Path, name: bytes, encoding: str, table: str
 ) -> None:
     odd = tmp_path / os.fsdecode(name)
@@ -266,7 +266,7 @@ def test_a_name_that_the_output_cannot_express_stops_nothing(
 
 
 @pytest.mark.parametrize(("json_to", "csv_to"), [("-", "-"), ("x", "x"), ("x", "./x"), ("link", "x"), ("a/../x", "x")])
-def test_json_and_table_do_not_go_to_one_place(
+def test_json_and_csv_need_different_targets(
     weights: Path, photos: Path, tmp_path: Path, json_to: str, csv_to: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -278,7 +278,7 @@ def test_json_and_table_do_not_go_to_one_place(
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
-def test_numbers_are_not_written_over_a_photo(weights: Path, photos: Path, option: str) -> None:
+def test_json_and_csv_never_overwrite_an_input(weights: Path, photos: Path, option: str) -> None:
     before = (photos / "a.jpg").read_bytes()
     result = run(weights, photos, option, photos / ".." / "photos" / "a.jpg")
     assert isinstance(result.exception, InputError)
@@ -286,7 +286,7 @@ def test_numbers_are_not_written_over_a_photo(weights: Path, photos: Path, optio
     assert (photos / "a.jpg").read_bytes() == before
 
 
-def test_the_command_says_what_the_library_says(weights: Path, photos: Path) -> None:
+def test_the_command_gives_the_librarys_results(weights: Path, photos: Path) -> None:
     estimator = HandPoseEstimator(weights)
     for arguments, keywords in [
         ([], {}),
@@ -334,7 +334,7 @@ def test_every_option_changes_something(weights: Path, photos: Path) -> None:
     assert [hand.camera.assumed for hand in hands] == [True] * 5 + [False] * 2
 
 
-def test_hands_that_score_too_little_are_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
+def test_hands_below_min_score_are_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
     score = Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-").stdout).hands[0].score
     for least, count in ((score - 1e-3, 1), (score + 1e-3, 0)):
         result = run(weights, photos / "a.jpg", "--min-score", least, "--json", "-")
@@ -346,7 +346,7 @@ def test_hands_that_score_too_little_are_left_out(weights: Path, photos: Path, t
     assert (tmp_path / "out" / "a_hands.jpg").exists()
 
 
-def test_names_that_clash_are_told_apart(weights: Path, tmp_path: Path) -> None:
+def test_drawings_of_clashing_names_are_distinct(weights: Path, tmp_path: Path) -> None:
     for name in ("one/x.png", "two/x.png", "two/x.jpg", "two/y.png", "three/Y.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_image(tmp_path / name, image(5))
@@ -379,7 +379,7 @@ def test_a_photo_is_never_overwritten(weights: Path, tmp_path: Path) -> None:
         ("empty", "empty: holds no images"),
     ],
 )
-def test_what_cannot_be_read_is_one_line_and_does_not_stop_the_rest(
+def test_unreadable_files_are_one_line_and_do_not_stop_the_rest(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str, named: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -479,7 +479,7 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: P
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mts", "MPG2"), (".3gp", "mp4v"), (".wmv", "WMV2"), (".MTS", "MPG2"), (".mkv", "MJPG")]
 )
-def test_names_of_videos(weights: Path, tmp_path: Path, suffix: str, codec: str) -> None:
+def test_videos_are_recognised_by_suffix(weights: Path, tmp_path: Path, suffix: str, codec: str) -> None:
     video = clip(tmp_path / "clip", 6, suffix, codec)
     result = run(weights, video, "--out", tmp_path / "out", "--json", "-")
     assert result.exit_code == 0, result.output
@@ -488,7 +488,7 @@ def test_names_of_videos(weights: Path, tmp_path: Path, suffix: str, codec: str)
         assert drawn.claimed == 6
 
 
-def test_a_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:
+def test_an_irregular_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:
     times_ms = [0, 17, 50, 550, 584, 1500]
     write_recording(tmp_path / "clip.webm", [image(k) for k in range(6)], times_ms, 1533)
     result = run(weights, tmp_path / "clip.webm", "--out", tmp_path / "out", "--json", "-")
@@ -547,7 +547,7 @@ def test_an_interrupted_video_keeps_what_is_drawn(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, a program is ended without being asked")
-def test_a_video_is_put_in_order_when_the_program_is_told_to_end(weights: Path, tmp_path: Path) -> None:
+def test_sigterm_leaves_a_finished_video(weights: Path, tmp_path: Path) -> None:
     video, out, numbers = clip(tmp_path / "clip", 400), tmp_path / "out", tmp_path / "hands.jsonl"
     command = [sys.executable, "-m", "graphhand", "predict", video, "--out", out, "--json", numbers]
     command += ["--weights", weights, "--whole-image", "--side", "right"]
@@ -576,7 +576,7 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return 3
 
 
-def test_an_interrupted_camera_is_done(weights: Path, camera: int, tmp_path: Path) -> None:
+def test_interrupting_a_camera_is_success(weights: Path, camera: int, tmp_path: Path) -> None:
     target = tmp_path / "drawn.mp4"
     problem, summary = interrupted(weights, Path(f"camera_{camera}"), camera, target)
     assert problem is None
@@ -598,7 +598,7 @@ def test_a_camera_gives_a_line_an_image_until_it_breaks(weights: Path, camera: i
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["camera_3_hands.mp4"]
 
 
-def test_a_file_with_a_number_for_a_name_is_no_camera(
+def test_an_existing_file_with_a_numeric_name_is_not_a_camera(
     weights: Path, camera: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "3").write_text("not an image")

@@ -47,7 +47,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @needs_ctrl_c
-def test_it_serves_until_interrupted() -> None:
+def test_the_server_runs_until_interrupted() -> None:
     with serving() as (server, address):
         request = urllib.request.Request(f"{address}predict?side=left", IMAGE.read_bytes())
         with urllib.request.urlopen(request, timeout=60) as response:
@@ -59,7 +59,7 @@ def test_it_serves_until_interrupted() -> None:
 
 @needs_ctrl_c
 @pytest.mark.parametrize("stays", [True, False], ids=["never ends", "leaves"])
-def test_an_unfinished_upload_neither_keeps_it_nor_shows_a_traceback(stays: bool) -> None:
+def test_an_unfinished_upload_does_not_delay_shutdown(stays: bool) -> None:
     with serving() as (server, address):
         client = socket.create_connection(("127.0.0.1", urlsplit(address).port))
         with client:
@@ -76,7 +76,7 @@ def test_an_unfinished_upload_neither_keeps_it_nor_shows_a_traceback(stays: bool
     assert "Traceback" not in err
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_a_taken_port_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(app, ["--port", str(port)])
@@ -86,7 +86,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
     )
 
 
-def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = CliRunner().invoke(app, [])
     assert type(result.exception) is GraphHandError

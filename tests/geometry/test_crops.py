@@ -125,7 +125,7 @@ def test_warp_moves_a_bright_spot_to_its_projected_pixel(side):
     np.testing.assert_allclose(centroid, crop.crop_points(spot), atol=0.35)
 
 
-def test_cutting_out_what_is_seen_changes_nothing():
+def test_warping_only_the_visible_part_changes_nothing():
     """The warp of the seen part alone, with a fourth channel, is the warp of the whole image."""
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
@@ -154,7 +154,7 @@ def test_cutting_before_shrinking_shows_the_same(fov_deg, size, box, monkeypatch
 
 
 @pytest.mark.parametrize(("side", "before"), [(60, True), (150, False), (400, False)])
-def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
+def test_tone_is_applied_where_there_are_fewer_pixels(side, before):
     rng = np.random.default_rng(4)
     image = np.kron(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), np.ones((20, 20, 1), np.uint8))
     seen = []
@@ -173,7 +173,7 @@ def test_a_change_of_tone_is_made_where_there_are_fewer_pixels(side, before):
     np.testing.assert_array_equal(image, untouched)
 
 
-def test_a_ramp_comes_out_to_a_tenth_of_a_pixel():
+def test_crop_pixels_are_read_within_a_tenth_of_a_pixel():
     """An image whose brightness is its own column: each crop pixel tells where it was read."""
     image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (160, 1, 3))
     crop = HandCrop.of_box(

@@ -72,7 +72,7 @@ def test_the_wrong_side_scores_low(make_scene: Callable[..., Any], make_oracle: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_guessed_lens_keeps_pixels_and_says_so(
+def test_an_assumed_camera_keeps_pixels_and_is_marked(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any], seed: int
 ) -> None:
     scene = make_scene(seed, centre=(0.3, 0.6))
@@ -84,7 +84,7 @@ def test_a_guessed_lens_keeps_pixels_and_says_so(
     assert (hand.camera.cx, hand.camera.cy) == ((scene.width - 1) / 2, (scene.height - 1) / 2)
 
 
-def test_the_three_ways_to_name_a_camera_agree(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
+def test_the_three_ways_to_give_a_camera_agree(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
     scene = make_scene(3)
     estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
     fov = 50.0
@@ -127,7 +127,7 @@ def noise_image(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
     return np.kron(coarse, np.ones((10, 10, 1))).astype(np.uint8)
 
 
-def test_what_a_file_says_of_its_camera_is_believed_unless_the_user_says_otherwise(
+def test_arguments_override_the_files_focal_length(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
 ) -> None:
     scene = make_scene(3)

@@ -44,12 +44,12 @@ def test_agrees_with_the_paper_scalar_by_scalar(min_cutoff: float, beta: float, 
         np.testing.assert_allclose(found[:, k, 0], expected)
 
 
-def test_what_rests_stays_and_the_first_points_are_taken_as_they_are() -> None:
+def test_points_at_rest_and_first_points_are_unchanged() -> None:
     signal = np.repeat(walk(1)[-1:], 10, axis=0)
     np.testing.assert_allclose(run(OneEuroFilter(), signal), signal)
 
 
-def test_turning_and_shifting_the_points_turns_and_shifts_the_outcome() -> None:
+def test_filter_commutes_with_rotation_and_translation() -> None:
     signal = walk(2)
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     plain = run(OneEuroFilter(1.0, 0.5), signal)
@@ -74,14 +74,14 @@ def test_jitter_at_rest_shrinks_and_fast_motion_is_followed() -> None:
     assert (motion - run(OneEuroFilter(1.5, 0.0), motion))[-1, 0, 0] > 5 * late_m
 
 
-def test_the_rate_of_frames_hardly_matters() -> None:
+def test_frame_rate_hardly_matters() -> None:
     times = np.linspace(0, 2, 241)
     signal = 0.1 * np.sin(2 * np.pi * times)[:, None, None] * np.ones((1, 3))
     fast, slow = run(OneEuroFilter(1.5, 15.0), signal, 120.0), run(OneEuroFilter(1.5, 15.0), signal[::2], 60.0)
     assert np.abs(fast[::2] - slow).max() < 0.01
 
 
-def test_time_must_advance_and_forgetting_starts_afresh() -> None:
+def test_time_must_advance_and_reset_starts_afresh() -> None:
     one_euro = OneEuroFilter()
     first, second = walk(5)[:2]
     one_euro(first, 1.0)

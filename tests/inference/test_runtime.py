@@ -104,7 +104,7 @@ def test_every_output_is_torchs_for_any_number_of_crops(bundled_alike):
     [*(pytest.param(c, id=n) for n, c in NETWORKS.items())]
     + [pytest.param(c, id=n, marks=pytest.mark.slow) for n, c in OTHERS.items()],
 )
-def test_every_make_of_network_can_be_exported(changes, tmp_path):
+def test_every_kind_of_network_can_be_exported(changes, tmp_path):
     generator = make(changes)
     assert_same(OnnxNetwork(export_onnx(generator, tmp_path / "hand.onnx", "small")), generator)
 
@@ -119,7 +119,7 @@ def test_a_batch_is_its_items_and_cameras_matter(bundled_alike):
     assert (run(exported, image, K, ~known)["joints_px"] - together).abs().max() > 1e-3
 
 
-def test_the_file_says_what_a_stranger_needs(bundled_alike):
+def test_the_file_holds_the_metadata_its_users_need(bundled_alike):
     model = onnx.load(bundled_alike[1])
     onnx.checker.check_model(model)
     said = json.loads({entry.key: entry.value for entry in model.metadata_props}[ONNX_FORMAT])
@@ -180,13 +180,13 @@ def test_without_onnx_runtime_it_says_what_to_install(bundled_alike, monkeypatch
         HandPoseEstimator(bundled_alike[1])
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_onnx_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.onnx: no such file"):
         HandPoseEstimator(tmp_path / "gone.onnx")
 
 
 @pytest.mark.parametrize("content", ["cut", "text", "empty"])
-def test_a_damaged_file_is_one_line(bundled_alike, tmp_path, content):
+def test_a_damaged_onnx_file_is_one_line(bundled_alike, tmp_path, content):
     whole = bundled_alike[1].read_bytes()
     path = tmp_path / "bad.onnx"
     path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"not an onnx file\n" * 9, "empty": b""}[content])
@@ -216,16 +216,16 @@ def test_a_file_that_contradicts_itself_is_refused(bundled_alike, tmp_path, size
         HandPoseEstimator(tmp_path / "other.onnx")
 
 
-def test_a_device_that_it_cannot_run_on_is_refused(bundled_alike):
+def test_onnx_files_refuse_other_devices(bundled_alike):
     with pytest.raises(InputError, match="runs on the CPU"):
         HandPoseEstimator(bundled_alike[1], device="meta")
 
 
-def test_its_parts_cannot_be_timed(bundled_alike):
+def test_onnx_files_cannot_be_timed_in_parts(bundled_alike):
     with pytest.raises(InputError, match="exported from"):
         time_prediction(bundled_alike[1], repeats=1)
 
 
-def test_its_threads_are_torchs(bundled_alike):
+def test_onnx_runtime_uses_torchs_threads(bundled_alike):
     options = OnnxNetwork(bundled_alike[1]).session.get_session_options()
     assert options.intra_op_num_threads == torch.get_num_threads()

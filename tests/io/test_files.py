@@ -43,7 +43,7 @@ def test_writes_utf8(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="refuses such descriptors itself")
-def test_syncs_through_a_descriptor_that_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_uses_a_writable_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
     synced = []
@@ -61,7 +61,7 @@ def test_syncs_through_a_descriptor_that_may_write(tmp_path: Path, monkeypatch: 
     assert len(synced) == 1
 
 
-def test_writers_of_one_process_number_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_names_differ_for_equal_process_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of two containers that share a folder."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     path = tmp_path / "a.txt"

@@ -122,7 +122,7 @@ def test_exif_orientation_is_undone(image: np.ndarray, container: str, orientati
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(("width", "height"), [(80, 60), (60, 80), (96, 64), (128, 72)])
-def test_exif_tells_the_focal_length(width: int, height: int, orientation: int, order: str) -> None:
+def test_focal_length_is_read_from_exif(width: int, height: int, orientation: int, order: str) -> None:
     jpeg = encode(np.zeros((height, width, 3), np.uint8), ".jpg")
     tag = exif_of_camera(26, (4 * width, 4 * height), orientation, order)  # reduced since it was taken
     photo = decode_photo(jpeg_with_app1(jpeg, b"Exif\0\0" + tag))
@@ -142,7 +142,7 @@ def test_exif_tells_the_focal_length(width: int, height: int, orientation: int, 
         ((80, 60), 26, (4000, 2250)),  # was wider when it was taken
     ],
 )
-def test_a_focal_length_that_cannot_be_is_not_believed(
+def test_impossible_exif_focal_lengths_are_ignored(
     size: tuple[int, int], focal_35mm: int, of: tuple[int, int] | None
 ) -> None:
     exif = Exif(focal_35mm=focal_35mm, size=of)
@@ -151,7 +151,7 @@ def test_a_focal_length_that_cannot_be_is_not_believed(
 
 
 @pytest.mark.parametrize("end", range(0, 68, 3))
-def test_a_cut_exif_is_read_as_far_as_it_goes(image: np.ndarray, end: int) -> None:
+def test_truncated_exif_is_read_as_far_as_possible(image: np.ndarray, end: int) -> None:
     whole = exif_of_camera(26, (4, 3), 6)
     cut = parse_exif(whole[:end])
     assert cut.orientation in (1, 6)
@@ -160,7 +160,7 @@ def test_a_cut_exif_is_read_as_far_as_it_goes(image: np.ndarray, end: int) -> No
     assert decode_image(jpeg_with_app1(jpeg, b"Exif\0\0" + whole[:end])).size == image.size
 
 
-def test_a_nonsense_exif_is_ignored(image: np.ndarray) -> None:
+def test_invalid_exif_is_ignored(image: np.ndarray) -> None:
     jpeg = encode(image, ".jpg")
     for body in (exif(77), exif(6)[:14], b"II*\0\xff\xff\xff\xff", b""):
         assert decode_image(jpeg_with_app1(jpeg, b"Exif\0\0" + body)).shape == image.shape
@@ -183,7 +183,7 @@ def test_sixteen_bits_are_rounded_to_eight(image: np.ndarray) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("band_pixels", [1, 56 * 7, 2**20])
-def test_bands_do_not_show(
+def test_band_size_does_not_change_pixels(
     monkeypatch: pytest.MonkeyPatch, channels: int, dtype: type[np.unsignedinteger], band_pixels: int
 ) -> None:
     """Every pixel as by the formula for the whole image; below the middle, opaque."""
@@ -257,14 +257,14 @@ def test_bytes_after_the_end_are_tolerated(image: np.ndarray, suffix: str) -> No
     assert decode_image(encode(image, suffix) + b"\0" * 500 + b"trailer").shape == image.shape
 
 
-def test_a_flipped_bit_in_a_png_is_seen(image: np.ndarray) -> None:
+def test_a_flipped_bit_in_a_png_is_detected(image: np.ndarray) -> None:
     data = bytearray(encode(image, ".png"))
     data[len(data) // 2] ^= 0x10
     with pytest.raises(InputError, match="damaged"):
         decode_image(bytes(data))
 
 
-def test_random_damage_never_escapes_as_another_error(image: np.ndarray) -> None:
+def test_random_damage_raises_input_errors_only(image: np.ndarray) -> None:
     rng = np.random.default_rng(7)
     for suffix in (".jpg", ".png", ".webp", ".bmp"):
         for _ in range(150):
@@ -330,7 +330,7 @@ def test_missing_files_and_folders_are_input_errors(tmp_path: Path) -> None:
         list_images(tmp_path / "none")
 
 
-def test_a_failed_write_says_so_and_leaves_the_old_file(tmp_path: Path, image: np.ndarray) -> None:
+def test_a_failed_write_raises_and_keeps_the_old_file(tmp_path: Path, image: np.ndarray) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_image(tmp_path / "no" / "folder.png", image)
     with pytest.raises(InputError, match="suffix"):
@@ -350,13 +350,13 @@ def test_listing_finds_images_by_suffix_in_name_order(tmp_path: Path) -> None:
     assert [file.name for file in list_images(tmp_path)] == ["a.jpg", "b.PNG", "c.webp"]
 
 
-def test_an_image_that_its_format_cannot_hold_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_image_too_large_for_its_format_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"cannot be encoded as \.jpg with 70000 x 1 pixels; end it in \.png"):
         write_image(tmp_path / "strip.jpg", np.zeros((1, 70_000, 3), np.uint8))
     assert capfd.readouterr() == ("", "")
 
 
-def test_opencv_speaks_again_when_the_last_thread_asks_for_no_quiet() -> None:
+def test_opencvs_log_level_is_restored_by_the_last_thread() -> None:
     before = cv2.utils.logging.getLogLevel()
     first, second = quiet_opencv(), quiet_opencv()
     first.__enter__()

@@ -102,7 +102,7 @@ def test_python_2_byte_strings_are_text(tmp_path):
     assert read(tmp_path, content) == {"café": 1, "it's": 12345678901234567890, "flag": True}
 
 
-def test_an_admitted_class_becomes_what_its_builder_says(tmp_path):
+def test_admitted_classes_become_their_builders_values(tmp_path):
     path = tmp_path / "data.pickle"
     state = b"}U\x01xK\x07s"
     path.write_bytes(b"\x80\x02csome.module\nThing\nq\x00)\x81q\x01" + state + b"bh\x01\x86.")

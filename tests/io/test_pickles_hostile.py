@@ -184,7 +184,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("name", list(KEYS))
-def test_keys_that_are_long_to_hash_are_refused_after_a_bounded_number_of_visits(tmp_path, name, monkeypatch):
+def test_deep_tuple_keys_are_refused_after_bounded_work(tmp_path, name, monkeypatch):
     """A kilobyte of tuples that share their items would be visited, and hashed, 30 ** 8 times."""
     visits = 0
     key = values.Admitted.key
@@ -238,7 +238,7 @@ def test_every_truncation_is_one_line(tmp_path):
         refused(tmp_path, content[:length])
 
 
-def test_random_damage_never_escapes(tmp_path):
+def test_random_pickle_damage_raises_input_errors_only(tmp_path):
     """Any other exception than InputError would be a hole."""
     rng = np.random.default_rng(0)
     path = tmp_path / "data.pickle"

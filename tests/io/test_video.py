@@ -69,7 +69,7 @@ def intervals_ms(kind: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["jitter", "gaps", "regular"])
-def test_whole_recordings_are_whole_and_drawn_at_their_pace(tmp_path: Path, kind: str) -> None:
+def test_complete_recordings_are_read_whole_at_their_pace(tmp_path: Path, kind: str) -> None:
     times_ms = [0, *itertools.accumulate(intervals_ms(kind))]
     record(tmp_path / "clip.mkv", times_ms, times_ms[-1] + 33)
     with Video(tmp_path / "clip.mkv") as video:
@@ -86,7 +86,7 @@ def test_whole_recordings_are_whole_and_drawn_at_their_pace(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", ["jitter", "gaps", "regular"])
-def test_a_recording_cut_short_says_so(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_recording_is_reported(tmp_path: Path, kind: str) -> None:
     times_ms = [0, *itertools.accumulate(intervals_ms(kind))]
     record(tmp_path / "clip.mkv", times_ms[:10], 4 * times_ms[-1])
     read = rf"ends after {times_ms[9] / 1000:.1f} of {4 * times_ms[-1] / 1000:.1f} s; "
@@ -115,7 +115,7 @@ def test_odd_sizes_lose_a_row_or_column(tmp_path: Path) -> None:
         assert next(iter(video)).image.shape == (64, 96, 3)
 
 
-def test_a_percent_sign_is_no_pattern(tmp_path: Path) -> None:
+def test_a_percent_sign_is_not_a_pattern(tmp_path: Path) -> None:
     for name in ("clip_%02d.avi", "clip_00.avi"):
         write_avi(tmp_path / name, 3 if "%" in name else 5)
     with Video(tmp_path / "clip_%02d.avi") as video:
@@ -123,7 +123,7 @@ def test_a_percent_sign_is_no_pattern(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "headless", "image list"])
-def test_what_is_no_video_is_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_files_are_refused_in_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clip.mp4"
     if kind == "folder":
         path.mkdir()
@@ -152,9 +152,7 @@ def test_frames_too_large_are_refused_before_any_is_decoded(tmp_path: Path, monk
         Video(tmp_path / "clip.avi")
 
 
-def test_a_video_cut_short_gives_what_there_is_and_then_says_so(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_video_gives_its_frames_then_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clip.avi"
     write_avi(path, 40)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -183,7 +181,7 @@ def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.95, 0.99])
-def test_a_full_disk_keeps_the_old_video_and_is_said(
+def test_a_full_disk_keeps_the_old_video_and_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kept: float
 ) -> None:
     path = tmp_path / "clip.mp4"
@@ -220,7 +218,7 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
             writer.write(frame(1, 64, 64))
 
 
-def test_a_folder_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "none" / "clip.mp4"
     with pytest.raises(InputError, match="choose a folder") as caught, writing_video(path, 25) as writer:
         writer.write(frame(0))
@@ -235,7 +233,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_what_cannot_be_encoded_is_not_laid_on_the_folder(tmp_path: Path) -> None:
+def test_an_encoding_error_does_not_blame_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with pytest.raises(InputError) as caught, writing_video(path, 25) as writer:
         writer.write(frame(0, 1, 1))
@@ -254,7 +252,7 @@ def test_what_cannot_be_encoded_is_not_laid_on_the_folder(tmp_path: Path) -> Non
     ],
     ids=["regular", "late", "early", "both"],
 )
-def test_images_with_times_are_shown_from_then_on(tmp_path: Path, times_s: list[float], shown: list[int]) -> None:
+def test_frames_with_times_are_shown_from_their_time_on(tmp_path: Path, times_s: list[float], shown: list[int]) -> None:
     with writing_video(tmp_path / "clip.mp4", 10.0) as writer:
         for k, time_s in enumerate(times_s):
             writer.write(frame(k), time_s)
@@ -306,13 +304,13 @@ def test_a_camera_gives_rgb_frames_whose_times_advance(
     np.testing.assert_array_equal(frames[0].image, frame(2))
 
 
-def test_a_camera_that_stops_says_when(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_stops_reports_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: Capture(3, 30.0))
     with LiveCamera(0) as camera, pytest.raises(InputError, match="camera_0: stopped after 3 images; "):
         list(camera)
 
 
-def test_a_camera_that_is_not_there_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_camera_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="camera_99: cannot be opened; ") as caught:
         LiveCamera(99)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""``graphhand predict``: hands in photos, videos and camera images, as drawings, and as JSON or a table."""
+"""``graphhand predict``: hands in photos, videos and camera images, as drawings, JSON or a table."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("predictions")
 
-# Kinds of images that phones, cameras and browsers write and that are not read.
-_FOREIGN = (
+# Image formats of phones, cameras and browsers that are not read.
+_UNSUPPORTED = (
     ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
 )  # fmt: skip
 
-_LAST_CAMERA = 99  # larger numbers are names of files
-_PORTION = 8
-_PORTION_PIXELS = 60_000_000
+_LAST_CAMERA = 99  # larger numbers are file names
+_BATCH = 8
+_BATCH_PIXELS = 60_000_000
 
 
 def predict(
@@ -166,7 +166,7 @@ class _Job:
     index: int
     path: Path
     photo: Photo | InputError | None = None
-    """A photo's upright pixels once read, or why there are none."""
+    """The photo once read, or the error."""
     is_video: bool = False
     """Also of a camera."""
     camera: int | None = None
@@ -178,7 +178,7 @@ def _parse_boxes(texts: list[str]) -> list[Box]:
 
 
 def _options(**given: Any) -> TrackOptions:
-    """What was said of the images; refuses contradictions by the options' names."""
+    """The options, checked; errors name them as the user writes them."""
     return TrackOptions.of_texts(given, lambda name: f"--{name.replace('_', '-')}")
 
 
@@ -199,7 +199,7 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
         if os.path.isdir(path):  # noqa: PTH112
             try:
                 inside = list_images(path)
-                _tell_left_out(path)
+                _report_left_out(path)
                 if not inside:
                     raise InputError(path, "holds no images", "name a folder of photos")
             except InputError as error:
@@ -214,12 +214,12 @@ def _jobs(arguments: Iterable[str]) -> list[_Job]:
     return jobs
 
 
-def _tell_left_out(folder: Path) -> None:
-    """One line about the videos in a folder of photos, and the images of kinds that are not read."""
+def _report_left_out(folder: Path) -> None:
+    """Report on standard error the videos in a folder of photos, and images of formats that are not read."""
     from graphhand.io import VIDEO_SUFFIXES
 
     suffixes = [entry.suffix.lower() for entry in folder.iterdir() if not entry.name.startswith(".")]
-    for known, what in ((VIDEO_SUFFIXES, "name them to have them read"), (_FOREIGN, "save them as JPEG or PNG")):
+    for known, what in ((VIDEO_SUFFIXES, "name them to have them read"), (_UNSUPPORTED, "save them as JPEG or PNG")):
         counts = Counter(suffix for suffix in suffixes if suffix in known)
         if counts:
             kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items()))
@@ -249,7 +249,7 @@ def _outcomes(
     emit: Callable[[Prediction], None],
     bar: _Bar,
 ) -> Iterator[tuple[str | None, str]]:
-    """For every job, in order, what went wrong, or None, and what was found; each in one line."""
+    """For every job, in order: the error or None, and a summary; each one line."""
     for are_videos, some in groupby(jobs, key=lambda job: job.is_video):
         if are_videos:
             for job in some:
@@ -267,18 +267,18 @@ def _outcomes(
 def _predictions(
     estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], options: TrackOptions
 ) -> Iterator[tuple[_Job, Prediction]]:
-    """Every job once, in order, with what was found or why not."""
+    """Every job once, in order, with its prediction."""
     from graphhand.io import Photo
     from graphhand.types import Prediction
 
     arguments = options.arguments()
     del arguments["box"], arguments["smooth"]  # boxes hold all of them; photos are not smoothed
     crops = max(1, len(boxes))  # of each photo
-    for portion in _portions(jobs, boxes):
-        images = [job.photo for job in portion if isinstance(job.photo, Photo) for _ in range(crops)]
+    for batch in _read_batches(jobs, boxes):
+        images = [job.photo for job in batch if isinstance(job.photo, Photo) for _ in range(crops)]
         places = boxes * (len(images) // crops) if boxes else None
         found = iter(estimator.predict_many(images, boxes=places, **arguments))
-        for job in portion:
+        for job in batch:
             if isinstance(job.photo, Photo):
                 height, width = job.photo.image.shape[:2]
                 hands = tuple(hand for _ in range(crops) for hand in next(found))
@@ -287,11 +287,11 @@ def _predictions(
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
 
 
-def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
-    """The jobs with their images read, a few at a time: enough for a batch, never many large photos in memory."""
+def _read_batches(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
+    """The jobs with their images read, a few at a time: never many large photos in memory."""
     from graphhand.io import read_photo
 
-    portion: list[_Job] = []
+    batch: list[_Job] = []
     pixels = 0
     for job in jobs:
         if job.photo is None:
@@ -304,16 +304,16 @@ def _portions(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
                 pixels += width * height
             except InputError as error:
                 job = replace(job, photo=error)
-        portion.append(job)
-        if len(portion) >= _PORTION or pixels >= _PORTION_PIXELS:
-            yield portion
-            portion, pixels = [], 0
-    if portion:
-        yield portion
+        batch.append(job)
+        if len(batch) >= _BATCH or pixels >= _BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
 
 
 def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
-    """Write the drawing; what went wrong, if anything did."""
+    """Write the drawing; return the error, if there is one."""
     if target is None or job.photo is None or isinstance(job.photo, InputError):
         return None
     from graphhand.io import write_image
@@ -340,12 +340,12 @@ class _Bar:
         self._task = bar.add_task("", total=total)
 
     def expect(self, count: int) -> None:
-        """There is more to do than was known."""
+        """Add to the total."""
         self._total += count
         self._bar.update(self._task, total=self._total)
 
     def advance(self) -> None:
-        """One more is done."""
+        """Count one as done."""
         self._bar.advance(self._task)
 
 

@@ -1,4 +1,4 @@
-"""The part of ``graphhand predict`` for videos and cameras: frames drawn into a video, and a line of JSON for each."""
+"""``graphhand predict`` of videos and cameras: each frame as JSON, and drawn into a video."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def predict_video(
         camera: the camera's number, or None for a video.
         options: what is known or wanted of the video.
         target: the MP4 file to draw into, or None.
-        emit: is given each frame's prediction, and at the end one with an error if not all could be read.
-        expect: is told how many frames there may be.
-        advance: is called after each frame.
+        emit: called with each frame's prediction, and at the end with an error if not all could be read.
+        expect: called with the number of frames that the file claims.
+        advance: called after each frame.
 
     Returns:
-        What went wrong, in one line, or None; and what was found, in one line.
+        The error, in one line, or None; and a summary, in one line.
     """
     from graphhand.io import LiveCamera, Video
     from graphhand.types import Prediction
@@ -60,7 +60,7 @@ def predict_video(
         with Video(path) if camera is None else LiveCamera(camera) as video:
             problems: list[str] = []
             expect(video.claimed or 0)
-            found = _through(video, estimator, options, target, emit, advance, problems)
+            found = _predict_frames(video, estimator, options, target, emit, advance, problems)
     except InputError as error:
         return failed(str(error))
     if problems:
@@ -68,7 +68,7 @@ def predict_video(
     return None, f"{path}: {found}" + (f" -> {target}" if target is not None else "")
 
 
-def _through(
+def _predict_frames(
     video: Video | LiveCamera,
     estimator: HandPoseEstimator,
     options: TrackOptions,
@@ -77,7 +77,7 @@ def _through(
     advance: Callable[[], None],
     problems: list[str],
 ) -> str:
-    """All frames that can be read; what was found, in words."""
+    """Predict all frames that can be read; return a summary."""
     from graphhand.inference import HandTracker
     from graphhand.inference.options import require_box_inside
     from graphhand.types import Prediction
@@ -104,7 +104,7 @@ def _through(
                 sides.update(hand.side for hand in hands)
                 count += 1
                 advance()
-        except KeyboardInterrupt as interrupt:  # what is drawn is kept
+        except KeyboardInterrupt as interrupt:  # frames already drawn are kept
             interrupted = None if video.live else interrupt
     if interrupted is not None:
         where = "" if target is None else f", which are drawn in {target}"
@@ -115,7 +115,7 @@ def _through(
 
 
 def _readable(video: Video | LiveCamera, problems: list[str]) -> Iterator[Frame]:
-    """The frames up to where reading fails, which is noted: what was done until then is kept."""
+    """The frames up to where reading fails; the error is added to ``problems``."""
     try:
         yield from video
     except InputError as error:

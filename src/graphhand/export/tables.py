@@ -1,4 +1,4 @@
-"""Predictions as a table, a row a hand, for spreadsheets, R and pandas; JSON lines hold more."""
+"""Predictions as CSV, one row a hand, for spreadsheets, R and pandas."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ COLUMNS = (
     *(f"wrist_cam_{axis}_m" for axis in "xyz"),
     *(f"{joint}_{axis}" for joint in JOINT_NAMES for axis in ("u_px", "v_px", "x_m", "y_m", "z_m")),
 )
-"""``u_px``, ``v_px``: pixels of the image. ``x_m``, ``y_m``, ``z_m``: metres from the wrist, camera axes. The wrist's
-own place, metres from the camera, is empty where nobody knows it, as are frame, time and track of a photo."""
+"""``u_px``, ``v_px``: pixels of the image. ``x_m``, ``y_m``, ``z_m``: metres from the wrist, camera axes. The
+wrist's position, metres from the camera, is empty where it is unknown, as are frame, time and track of a photo."""
 
 
 def csv_header() -> str:
