@@ -103,7 +103,7 @@ def test_fixed_hands_are_rendered_on_the_device(device: torch.device) -> None:
     pose[:, 0] = first.rotation_cam_hand
     fixed = FixedHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
     there = RenderEngine(config, device=device).render([7, 8], FixedHands(*(value.to(device) for value in fixed)))
-    same(there, engine.render([7, 8], given), device)
+    same(there, engine.render([7, 8], fixed), device)
 
 
 def same(there: RenderedBatch, here: RenderedBatch, device: torch.device) -> None:
