@@ -53,7 +53,9 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         graphhand.HandPoseEstimater  # noqa: B018
 
 
-@pytest.mark.parametrize("statement", ["import graphhand", "from graphhand import Camera, Hand, InputError, Joint, Prediction"])
+@pytest.mark.parametrize(
+    "statement", ["import graphhand", "from graphhand import Camera, Hand, InputError, Joint, Prediction"]
+)
 def test_importing_the_package_loads_neither_torch_nor_opencv(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint(sorted({{'torch', 'cv2'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

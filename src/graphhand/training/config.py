@@ -109,8 +109,7 @@ class TrainConfig(StrictModel):
     validation: Source = Field(SyntheticSource(seed=1, samples=512), description="validation source")
     augmentation: Augmentation | None = Field(
         None,
-        description="random changes of crops (docs/training.md); null: the defaults, or none with one synthetic source "
-        "alone, which is then rendered as crops",
+        description="random changes of crops (docs/training.md); null: the defaults, but none for crops rendered directly",
     )
     left_hand_negatives: float = Field(
         0.1, ge=0, lt=1, description="share of crops mirrored to left hands, for the handedness head alone"
