@@ -1,4 +1,4 @@
-"""``python -m graphhand``: the command line where only a module can be started, as by torchrun."""
+"""``python -m graphhand``: the command line as a module, for torchrun."""
 
 from graphhand.cli import main
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from graphhand._version import __version__
+from graphhand import __version__
 from graphhand.ablation.grid import CELLS, HEADLINE, OPTIONS, ORDERINGS, TABLES, VARIANTS, Ordering, Table
 from graphhand.evaluation.protocol import preset
 

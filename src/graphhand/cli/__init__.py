@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from graphhand._version import __version__
+from graphhand import __version__
 from graphhand.cli import ablate, bench, data, evaluate, export, predict, render, serve, train
 from graphhand.errors import GraphHandError
 

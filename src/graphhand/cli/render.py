@@ -108,7 +108,7 @@ def _write(
     preview: bool,
     benchmark: bool,
 ) -> None:
-    from graphhand._version import __version__
+    from graphhand import __version__
     from graphhand.cli.outputs import progress_bar
     from graphhand.data.writers import RecordRenderer, write_dataset, write_preview
     from graphhand.synthesis import benchmark as rendered_v1

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from graphhand._version import __version__
+from graphhand import __version__
 from graphhand.errors import InputError
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.published import published_numbers

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphhand._version import __version__
+from graphhand import __version__
 from graphhand.errors import InputError
 from graphhand.geometry import matrix_to_quaternion
 from graphhand.hand_model import HandModel

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from graphhand._version import __version__
+from graphhand import __version__
 from graphhand.errors import InputError, fault_message
 from graphhand.io.files import replacing, write_text_atomically
 from graphhand.models.backbones import Backbone, TimmBackbone, backbone_package

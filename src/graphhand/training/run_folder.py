@@ -30,8 +30,7 @@ from typing import Any
 import torch
 import yaml
 
-from graphhand import synthesis
-from graphhand._version import __version__
+from graphhand import __version__, synthesis
 from graphhand.errors import GraphHandError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
