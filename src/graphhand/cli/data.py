@@ -57,7 +57,7 @@ def check(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the data set, e.g. hand_rule=visible.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Where the contact sheet goes.  [default: check-NAME.png]", show_default=False)
+        Path | None, typer.Option(help="Where the contact sheet goes.  \\[default: check-NAME.png]", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the screen.")] = False,
 ) -> None:

@@ -36,7 +36,7 @@ def export(
         str, typer.Option(help="Bundled name, folder of weights, or a run's checkpoint.safetensors.")
     ] = "default",
     file_format: Annotated[Literal["onnx", "safetensors"], typer.Option("--format", help="Output format.")] = "onnx",
-    name: Annotated[str | None, typer.Option(help="Name of the network in results.  [default: its own]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the network in results.  \\[default: its own]")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. Only for safetensors.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
@@ -106,7 +106,7 @@ def rig(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help=f"Folder for .glb files.  [default: {DEFAULT_RIGS}, or none with --json]"),
+        typer.Option(metavar="DIR", help=f"Folder for .glb files.  \\[default: {DEFAULT_RIGS}, or none with --json]"),
     ] = None,
     json: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write the rotations of each hand as JSON lines; - is stdout.")
@@ -205,14 +205,15 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="MANO_RIGHT.pkl", help="The file as downloaded, or its name.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Output file.  [default: the source's name with .npz, beside it]", show_default=False),
+        typer.Option(help="Output file.  \\[default: the source's name with .npz, beside it]", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Convert a MANO pickle to an .npz that numpy reads. Nothing in the pickle is executed; chumpy is not needed.
 
-    A bare file name is searched for in the working directory, in $GRAPHHAND_MANO_DIR and in the user data folder
-    (on Linux ~/.local/share/graphhand/mano). MANO's licence applies to the converted file too.
+    A bare file name that is not found is searched for in $GRAPHHAND_MANO_DIR, the user data folder (on Linux
+    ~/.local/share/graphhand/mano) and the working directory, in this order. MANO's licence applies to the converted
+    file too.
 
     Example: graphhand hand convert MANO_RIGHT.pkl --out mano_right.npz
     """
@@ -244,7 +245,7 @@ def convert(
 def show(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Hand file.  [default: the hand that ships]", show_default=False),
+        typer.Argument(metavar="[FILE]", help="Hand file.  \\[default: the hand that ships]", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

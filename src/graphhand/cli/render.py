@@ -27,7 +27,7 @@ def render(
     count: Annotated[
         int | None, typer.Option(min=1, max=1_000_000_000, help="Number of images in the folder, all shards together.")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="File layout.  [default: plain]", show_default=False)] = None,
+    layout: Annotated[Layout | None, typer.Option(help="File layout.  \\[default: plain]", show_default=False)] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="The layout's training or test split.")] = "train",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
     size: Annotated[
