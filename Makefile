@@ -37,7 +37,7 @@ format: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-# uv resolves for every Python and platform at once; what CUDA needs is torch's business, not ours.
+# uv resolves for every Python and platform at once. CUDA's packages are left to torch.
 lock:
 	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/python -m pip install --quiet uv
 	sed 's/"torch>=[0-9.]*"/"torch==2.13.0"/' pyproject.toml > .venv/lock/pyproject.toml
