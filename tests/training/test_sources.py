@@ -99,3 +99,10 @@ def test_an_endless_validation_set_is_refused():
     config = parse_config(tiny_recipe(train=[SYNTHETIC], validation=SYNTHETIC | {"samples": None}), "test")
     with pytest.raises(InputError, match="endless"):
         validation_batches(config)
+
+
+def test_workers_render_the_same_batches():
+    for here, there in zip(batches(left_hand_negatives=0.5), batches(left_hand_negatives=0.5, workers=2), strict=True):
+        assert here.names == there.names
+        assert torch.equal(here.image, there.image)
+        assert torch.equal(here.joints_m, there.joints_m)
