@@ -109,7 +109,7 @@ def test_state_has_the_published_names_and_shapes(name, shapes):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_maps_have_strides_4_to_32_and_the_channels_it_says(name):
+def test_maps_have_strides_4_to_32_and_the_stated_channels(name):
     net = build_backbone(name, width=16).eval()
     maps = net.pyramid(torch.rand(1, 3, 96, 64))
     assert [tuple(m.shape) for m in maps] == [
@@ -147,7 +147,7 @@ def test_frozen_layers_are_those_that_a_stride_depends_on(name, stride):
         assert all(torch.equal(value, layers[name]) for name, value in net.state_dict().items())
 
 
-def test_resnet50_strides_in_its_3x3():
+def test_resnet50_strides_in_its_3x3_convolution():
     net = build_backbone("resnet50", width=8)
     assert net.get_submodule("layer2.0.conv1").stride == (1, 1)
     assert net.get_submodule("layer2.0.conv2").stride == (2, 2)
@@ -178,7 +178,7 @@ def test_pixels_are_normalised_inside(name):
 
 @pytest.mark.parametrize("size", [13, 16, 31, 32])
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
-def test_same_padding_is_the_least_that_reaches_every_pixel_the_more_on_the_far_side(kernel, stride, size):
+def test_same_padding_is_minimal_and_larger_on_the_far_side(kernel, stride, size):
     """Against the definition, an output pixel at a time."""
     conv = SameConv2d(2, 3, kernel, stride)
     image = torch.randn(1, 2, size, size)
@@ -259,20 +259,20 @@ def test_timm_model_gives_its_last_maps_at_strides_4_to_32(monkeypatch, output_f
     ("name", "message"),
     [("nett", "timm cannot make it .*Unknown model"), ("vit", "strides .16, 16., not 4, 8, 16 and 32")],
 )
-def test_timm_models_that_do_not_fit_are_one_line(monkeypatch, name, message):
+def test_unsuitable_timm_models_are_refused_in_one_line(monkeypatch, name, message):
     monkeypatch.setitem(sys.modules, "timm", _stub_timm())
     with pytest.raises(InputError, match=message):
         build_backbone(f"timm/{name}")
 
 
-def test_missing_timm_is_one_line_with_the_command(monkeypatch):
+def test_missing_timm_is_refused_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r"timm/net.*pip install 'graphhand\[timm\]'") as error:
         build_backbone("timm/net")
     assert "\n" not in str(error.value)
 
 
-def test_configuration_names_the_backbones_it_knows():
+def test_unknown_backbone_is_refused_with_the_known_names():
     with pytest.raises(ValueError, match=r"'resnet1': there are resnet18.*regnetx_400mf.*timm/NAME"):
         GeneratorConfig(backbone={"name": "resnet1"})
     with pytest.raises(ValueError, match="width is not read"):

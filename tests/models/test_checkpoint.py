@@ -44,11 +44,11 @@ def test_half_precision_file_loads_as_single(tmp_path):
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
 
 
-def test_the_file_itself_may_be_named(folder):
+def test_weights_load_by_the_path_of_the_file(folder):
     load_generator(folder / WEIGHTS_FILE)
 
 
-def test_a_hand_file_that_became_another_is_refused(tmp_path):
+def test_changed_hand_file_is_refused(tmp_path):
     write_npz(tmp_path / "hand.npz", default_arrays())
     config = CONFIG.model_copy(update={"hand_model": HandModelConfig(file=str(tmp_path / "hand.npz"))})
     folder = save_generator(tmp_path / "weights", Generator(config))
@@ -62,7 +62,7 @@ def test_a_hand_file_that_became_another_is_refused(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_weights_name_what_there_is(tmp_path):
+def test_unknown_weights_are_refused_with_the_bundled_names(tmp_path):
     with pytest.raises(InputError, match="neither bundled weights"):
         load_generator(tmp_path / "nowhere")
 
@@ -112,7 +112,7 @@ def _edit_header(change):
         (_edit_header(lambda h: h.pop("generator")), "generator"),
     ],
 )
-def test_damage_gives_one_line_that_names_the_file(folder, damage, message):
+def test_damaged_files_are_named_in_one_line(folder, damage, message):
     damage(folder)
     with pytest.raises(InputError, match=message) as caught:
         load_generator(folder)

@@ -31,7 +31,7 @@ def test_every_layer_has_spectral_norm_at_most_one(options):
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2) <= 1 + 1e-3
 
 
-def test_no_weight_escapes_the_normalisation():
+def test_every_weight_has_a_spectral_norm():
     for name, _ in _discriminator().named_parameters():
         assert name.endswith("bias") or "parametrizations.weight.original" in name, name
 
@@ -56,7 +56,7 @@ def _pose_gradient(discriminator, pose, image):
     return pose.grad
 
 
-def test_literal_fusion_cannot_relate_pose_and_image_and_ours_can():
+def test_only_a_hidden_layer_relates_pose_and_image():
     pose = torch.randn(64, 21, 3) * 0.1  # many, so that some sit near a kink of the hidden layer
     images = torch.zeros(64, 3, 64, 64), torch.ones(64, 3, 64, 64)
     for width, related in ((None, False), (16, True)):
@@ -83,7 +83,7 @@ def test_batch_equals_items(sources):
     torch.testing.assert_close(discriminator(pose, image), items, atol=1e-5, rtol=1e-5)
 
 
-def test_autocast_lowers_the_precision_of_the_images_convolutions_alone():
+def test_autocast_applies_to_image_convolutions_only():
     discriminator = _discriminator().eval()
     pose, image = torch.randn(2, 21, 3) * 0.1, torch.rand(2, 3, 64, 64)
     seen = []
@@ -99,7 +99,7 @@ def test_autocast_lowers_the_precision_of_the_images_convolutions_alone():
     torch.testing.assert_close(low, full, atol=0.01, rtol=0.01)
 
 
-def test_autocast_leaves_spectral_norms_exact():
+def test_spectral_norms_are_exact_under_autocast():
     one, other = _discriminator(), _discriminator()
     other.load_state_dict(one.state_dict())
     pose, image = torch.randn(2, 21, 3) * 0.1, torch.rand(2, 3, 64, 64)
@@ -112,12 +112,12 @@ def test_autocast_leaves_spectral_norms_exact():
 
 
 @pytest.mark.parametrize("option", [{"bones": "gram"}, {"fusion_width": None}, {"image_size": 32}])
-def test_what_a_single_source_does_not_read_is_refused(option):
+def test_settings_of_other_sources_are_refused_with_a_single_source(option):
     with pytest.raises(ValidationError, match="extra"):
         SingleSourceConfig(sources="single", **option)
 
 
-def test_bone_features_are_b_equals_pc():
+def test_bone_features_are_the_kcs_product():
     joints = torch.randn(2, 21, 3)
     vectors = bones_to_features(joints, incidence_matrix(), "vectors").view(2, 3, 20)
     for k, (parent, child) in enumerate(BONES):

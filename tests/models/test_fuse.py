@@ -39,7 +39,7 @@ def _settle(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_a_fused_network_computes_the_same(options):
+def test_fused_network_gives_equal_outputs(options):
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(**merge(SMALL, options))).eval()
     _settle(generator)
@@ -88,7 +88,7 @@ class WithActivation(nn.Sequential):
 
 
 @pytest.mark.parametrize("kind", [Shared, Untracked, WithActivation])
-def test_what_cannot_be_fused_stays(kind):
+def test_layers_that_cannot_be_fused_are_kept(kind):
     torch.manual_seed(0)
     network = kind().eval()
     crops = torch.rand(2, 3, 8, 8)

@@ -1,4 +1,4 @@
-"""The generator: Eq. 1 against a twin, Eq. 2 at its start, projection, and what each configuration builds."""
+"""The generator: Eq. 1 against a slow reference, Eq. 2 at its start, projection, and what each configuration builds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _randomise(generator: Generator, scale: float = 0.02) -> Generator:
     return generator
 
 
-def test_components_are_taken_from_a_hand_that_has_them(tmp_path):
+def test_pca_components_need_a_hand_with_components(tmp_path):
     with pytest.raises(
         InputError, match=r"'default' has no principal components to leave out; give generator\.hand_model"
     ):
@@ -68,7 +68,7 @@ def test_prior_pose_is_equation_1(pose, rotation):
     torch.testing.assert_close(code.rotation @ code.rotation.mT, torch.eye(3).expand(3, 3, 3), atol=1e-5, rtol=0)
 
 
-def test_untrained_prior_is_a_hand_in_the_middle_of_the_crop():
+def test_untrained_prior_pose_is_centred_in_the_crop():
     output = _generator().eval()(torch.rand(1, 3, 64, 64), K[None])
     assert output.wrist_cam_m[0, 2] > 0
     assert ((output.joints_px > -32) & (output.joints_px < 96)).all()
@@ -108,7 +108,7 @@ def test_refined_pose_is_prior_plus_deformation(refinement):
 
 
 @pytest.mark.parametrize("features", ["pooled", "split", "sampled"])
-def test_every_joint_sees_pose_then_features_then_its_own(features):
+def test_gcn_input_is_pose_then_common_then_local_features(features):
     generator = _randomise(_generator(refinement={"features": features})).eval()
     assert isinstance(generator.refinement, GCNRefinement)
     common, prior = torch.randn(2, generator.backbone.num_features), torch.randn(2, 21, 3) * 0.1
@@ -123,7 +123,7 @@ def test_every_joint_sees_pose_then_features_then_its_own(features):
     torch.testing.assert_close(deformation, generator.refinement.head(plain) * POSE_UNIT_M, atol=1e-7, rtol=1e-4)
 
 
-def test_without_refinement_stops_at_the_prior():
+def test_prior_pose_is_final_without_refinement():
     for generator, options in ((_generator(), {"refine": False}), (_generator(refinement=None), {})):
         output = generator.eval()(torch.rand(1, 3, 64, 64), K[None], **options)
         assert output.refined_m is None
@@ -161,7 +161,7 @@ def test_perspective_tends_to_weak_perspective_under_a_long_lens():
     torch.testing.assert_close(generator(image).joints_px, weak, atol=1.0, rtol=0)
 
 
-def test_rows_whose_camera_is_a_guess_are_projected_by_weak_perspective():
+def test_rows_with_unknown_camera_are_projected_by_weak_perspective():
     generator = _randomise(_generator()).eval()
     image, cameras = torch.rand(2, 3, 64, 64), K.expand(2, 3, 3)
     known = generator(image, cameras)
@@ -195,7 +195,7 @@ def test_every_parameter_receives_a_gradient_in_stage_two(features):
     assert not [name for name, p in generator.named_parameters() if p.grad is None]
 
 
-def test_sampled_features_read_the_map_where_the_joint_is():
+def test_features_are_sampled_at_the_joints_pixel():
     feature_map = torch.zeros(1, 1, 4, 4)
     feature_map[0, 0, 1, 2] = 1.0
     joints = torch.zeros(1, 21, 2)

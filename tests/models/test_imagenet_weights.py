@@ -62,7 +62,7 @@ def resnet18_by_hand(state, image):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_features_are_the_files_networks_on_normalised_pixels(tmp_path, suffix):
+def test_features_equal_the_published_networks_on_normalised_pixels(tmp_path, suffix):
     state = classifier_state("resnet18")
     net = build_backbone("resnet18", WIDTH).eval()
     load_imagenet_weights(net, write(state, tmp_path / f"imagenet{suffix}"))
@@ -100,7 +100,7 @@ def efficientnet_state():
     return {**state, "_conv_head.weight": torch.randn(8, 320, 1, 1), "_bn1.running_var": torch.ones(8)}
 
 
-def test_efficientnets_features_are_the_files_networks_and_its_head_is_left_out(tmp_path):
+def test_efficientnet_features_equal_the_published_ones_without_its_head(tmp_path):
     state = efficientnet_state()
     net = build_backbone("efficientnet_lite0").eval()
     load_imagenet_weights(net, write(state, tmp_path / "imagenet.pth"))
@@ -109,7 +109,7 @@ def test_efficientnets_features_are_the_files_networks_and_its_head_is_left_out(
 
 
 @pytest.mark.parametrize("name", ["resnet50", "regnetx_400mf", "regnety_400mf", "efficientnet_lite0"])
-def test_every_tensor_of_the_file_arrives(tmp_path, name):
+def test_every_tensor_of_the_file_is_loaded(tmp_path, name):
     state = classifier_state(name)
     net = build_backbone(name, WIDTH)
     load_imagenet_weights(net, write(state, tmp_path / "imagenet.pth"))
@@ -145,7 +145,7 @@ def _not_finite(state):
         (_not_finite, "bn1.running_var holds values that are not finite"),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, spoil, message):
+def test_mismatched_tensors_are_named(tmp_path, spoil, message):
     state = classifier_state("resnet18")
     spoil(state)
     net = build_backbone("resnet18", WIDTH)
@@ -179,7 +179,7 @@ class _Bomb:
         pytest.param(pickle.dumps([1, 2]), id="a list"),
     ],
 )
-def test_damaged_or_hostile_files_are_one_line_and_execute_nothing(tmp_path, name, contents):
+def test_damaged_or_hostile_files_are_refused_in_one_line_and_execute_nothing(tmp_path, name, contents):
     (tmp_path / name).write_bytes(contents)
     with pytest.raises(InputError, match=name) as error:
         load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / name)
@@ -194,20 +194,20 @@ def test_code_inside_a_torch_file_is_not_executed(tmp_path):
     assert "exploded" not in sys.modules
 
 
-def test_missing_file_is_one_line(tmp_path):
+def test_missing_file_is_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
 
 
 @pytest.mark.parametrize("contents", [{"state_dict": {"conv1.weight": torch.zeros(1)}}, {}, torch.zeros(3)])
-def test_anything_but_a_state_dict_is_refused(tmp_path, contents):
+def test_files_without_a_state_dict_are_refused(tmp_path, contents):
     torch.save(contents, tmp_path / "imagenet.pth")
     with pytest.raises(InputError, match="not a state dict"):
         load_imagenet_weights(build_backbone("resnet18", 8), tmp_path / "imagenet.pth")
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_generators_checkpoint_does_not_need_the_file_again(tmp_path, shared):
+def test_saved_generator_does_not_need_the_imagenet_file(tmp_path, shared):
     config = GeneratorConfig(image_size=64, backbone={"name": "resnet18", "width": WIDTH, "shared": shared})
     generator = Generator(config).eval()
     path = write(classifier_state("resnet18"), tmp_path / "imagenet.pth")

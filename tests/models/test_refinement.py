@@ -39,7 +39,7 @@ def test_learned_adjacency_starts_as_the_fixed_one(normalization, edges):
 @pytest.mark.parametrize(
     ("edges", "leaves_the_tree", "parameters"), [("tree", False, 21 + 2 * 20), ("free", True, 21 * 21)]
 )
-def test_learned_adjacency_moves_where_it_may(edges, leaves_the_tree, parameters):
+def test_learned_adjacency_changes_only_allowed_entries(edges, leaves_the_tree, parameters):
     layer = GraphConv(4, 5, "symmetric", edges)
     (learned,) = (p for name, p in layer.named_parameters() if not name.startswith("linear"))
     assert learned.numel() == parameters
@@ -57,7 +57,7 @@ def test_learned_adjacency_moves_where_it_may(edges, leaves_the_tree, parameters
         torch.testing.assert_close(after.sum(1), adjacency().sum(1))
 
 
-def test_with_weights_of_its_own_each_joint_is_multiplied_before_it_is_passed_on():
+def test_per_joint_weights_are_applied_before_aggregation():
     layer = GraphConv(4, 5, weights="per_joint")
     torch.nn.init.normal_(layer.linear.weight)
     torch.nn.init.normal_(layer.linear.bias)
@@ -70,7 +70,7 @@ def test_with_weights_of_its_own_each_joint_is_multiplied_before_it_is_passed_on
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_of_its_own_begin_as_shared_ones_and_part_in_training():
+def test_per_joint_weights_start_equal_and_diverge_in_training():
     layer = GraphConv(4, 5, weights="per_joint")
     x = torch.randn(8, 21, 4)
     expected = adjacency() @ (x @ layer.linear.weight[0].T) + layer.linear.bias[0]
@@ -81,7 +81,7 @@ def test_weights_of_its_own_begin_as_shared_ones_and_part_in_training():
 
 
 @pytest.mark.parametrize("edges", ["tree", "free"])
-def test_every_layer_of_a_block_learns_its_own_adjacency(edges):
+def test_each_layer_of_a_block_learns_its_own_adjacency(edges):
     block = GraphResBlock(6, 8, edges=edges)
     block(torch.randn(4, 21, 6)).square().sum().backward()
     learned = [p for name, p in block.named_parameters() if "edge_logits" in name or "extra_adjacency" in name]
@@ -89,7 +89,7 @@ def test_every_layer_of_a_block_learns_its_own_adjacency(edges):
     assert all(p.grad.abs().sum() > 0 for p in learned)
 
 
-def test_information_travels_one_bone_a_layer():
+def test_receptive_field_grows_by_one_bone_per_layer():
     layer = GraphConv(1, 1)
     x = torch.zeros(1, 21, 1)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_res_block_is_equation_3(norm, training):
 @pytest.mark.parametrize("weights", ["shared", "per_joint"])
 @pytest.mark.parametrize("edges", ["fixed", "tree", "free"])
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_channels_common_to_all_joints_are_as_if_each_had_them(norm, edges, weights, at):
+def test_common_channels_equal_repeated_channels(norm, edges, weights, at):
     torch.manual_seed(0)
     block = GraphResBlock(12, 8, norm=norm, edges=edges, weights=weights).double()
     for parameter in block.parameters():
@@ -160,7 +160,7 @@ def _fingers_exchanged(joints: torch.Tensor) -> torch.Tensor:
     ],
     ids=str,
 )
-def test_fingers_are_alike_to_the_graph_unless_an_option_tells_joints_apart(options, alike):
+def test_gcn_is_equivariant_to_exchanging_fingers_unless_an_option_distinguishes_joints(options, alike):
     """The tree has five equal branches and every joint is given the same f: what moves a joint is which level of a
     finger it is on and where the prior pose has it, not which finger it is."""
     torch.manual_seed(0)
@@ -177,7 +177,7 @@ def test_fingers_are_alike_to_the_graph_unless_an_option_tells_joints_apart(opti
 
 @pytest.mark.parametrize("num_features", [8, 320, 2048])
 @pytest.mark.parametrize("kind", ["shared", "per_joint", "fc"])
-def test_however_many_features_there_are_the_pose_counts_from_the_first_step_on(kind, num_features):
+def test_pose_and_features_have_equal_influence_at_initialisation(kind, num_features):
     if kind == "fc":
         refinement = FCRefinement(FCRefinementConfig(kind="fc", width=256, blocks=1), num_features)
     else:

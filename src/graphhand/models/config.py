@@ -69,7 +69,7 @@ class GCNRefinementConfig(StrictModel):
     norm: Literal["batch", "layer"] = Field("batch", description="N of Eq. 3: batch or layer normalisation")
     features: Literal["pooled", "split", "sampled", "lifted"] = Field(
         "pooled",
-        description="f of Eq. 2: pooled (the paper), and per joint: split of it, sampled map, or that and lifted heatmaps",
+        description="f of Eq. 2: pooled (the paper); also per joint: split, sampled map, or that and lifted heatmaps",
     )
     adjacency: Literal["symmetric", "row"] = Field(
         "symmetric", description="normalisation of A: symmetric (Kipf & Welling), or by row as in their code"
