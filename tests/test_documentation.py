@@ -87,10 +87,10 @@ def test_commands_parse_and_recipes_take_their_overrides(words: list[str]) -> No
         load_config(REPOSITORY / config, overrides)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(REPOSITORY))
+)  # the changelog names files that were moved
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    if page.name == "CHANGELOG.md":
-        pytest.skip("names files that were moved")
     for name in FILES.findall(page.read_text("utf-8")):
         assert name in OF_OTHERS or (REPOSITORY / name).is_file(), name
 
