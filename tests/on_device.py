@@ -45,7 +45,7 @@ def device() -> Iterator[torch.device]:
 
 
 def test_the_pretence_holds(device: torch.device) -> None:
-    """Values are the CPU's, and what a GPU refuses is refused."""
+    """Values equal the CPU's, and calls that a GPU refuses are refused."""
     x = torch.tensor([3.0, -1.0, 2.0], device=device)
     assert x.device == device
     assert (x > 0).nonzero().squeeze(1).tolist() == [0, 2]
@@ -127,7 +127,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", GENERATORS.values(), ids=GENERATORS)
 def test_the_stages_train_on_the_device(device: torch.device, options: dict[str, Any]) -> None:
-    """A step of each, on a batch drawn there: weights end where they do on the CPU, and nobody waits for a result."""
+    """One step of each stage on a rendered batch: weights equal the CPU's, and nothing waits for a result."""
     config = tiny_generator_config(**merge({"image_size": 64, "backbone": {"shared": True}}, options))
     torch.manual_seed(1)
     networks = (Generator(config), build_discriminator(MultiSourceConfig(image_size=32)))
@@ -167,7 +167,7 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
 def test_batches_drawn_together_are_those_drawn_one_by_one(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the device several are drawn at once; what is left over at an epoch's end too, and after a resume."""
+    """Several batches are rendered at once on the device, also at the end of an epoch and after a resume."""
     settings = {"batch_size": 2, "epoch_samples": 10, "left_hand_negatives": 0.5}
     settings["train"] = [{"kind": "synthetic", "samples": None}]
     config = parse_config(settings | {"generator": {"image_size": 32, "backbone": {"name": "resnet18"}}}, "test")
@@ -189,7 +189,7 @@ def test_batches_drawn_together_are_those_drawn_one_by_one(
 
 
 def outside_inference_mode(function: Any) -> Any:
-    """Of inference mode tensors of another kind know nothing."""
+    """Tensor subclasses do not support inference mode."""
     return torch.no_grad()(function.__wrapped__)
 
 
@@ -213,7 +213,7 @@ def test_photos_are_looked_at_on_the_device(device: torch.device, monkeypatch: p
 def test_sets_are_scored_on_the_device(
     device: torch.device, monkeypatch: pytest.MonkeyPatch, tiny_generator: Generator
 ) -> None:
-    """A run's validation, and an evaluation."""
+    """Validation of a run, and an evaluation."""
     hands = [
         record.sample(str(k))
         for k, record in enumerate(records(RenderEngine(RenderConfig(image_size=96)).render(range(4))))

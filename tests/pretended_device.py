@@ -1,7 +1,7 @@
-"""A device that is not there: tensors that say they are on it, and are computed on the CPU.
+"""A pretended device: its tensors report it as their device and are computed on the CPU.
 
-What would fail on a GPU, a tensor on the CPU among those on the device, or an array taken from it without a copy, fails
-here too, on any machine. Speed, rounding and the GPU's own kernels only a GPU shows.
+Code that would fail on a GPU fails here too: a CPU tensor among those on the device, or an array taken from it without a
+copy. Speed, rounding and the GPU's kernels are not covered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ available = hasattr(backend_registration, _SETUP)
 _MIXED = {"copy_", "_to_copy", "_copy_from", "index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 # CUDA has no kernels of whole numbers for these.
 _OF_FLOATS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "convolution", "_convolution", "grid_sampler_2d"}
-# What makes tensors without being given one, or is called past the Python dispatcher.
+# Operators that create tensors without taking one, or that bypass the Python dispatcher.
 _REGISTERED = (
     "empty.memory_format", "empty_strided", "zeros", "ones", "full", "eye", "eye.m", "arange", "arange.start",
     "arange.start_step", "linspace", "scalar_tensor", "randperm", "rand", "randn", "randint",
@@ -33,30 +33,30 @@ _REGISTERED = (
 )  # fmt: skip
 
 
-# Operators that only look at memory in another way; all others are kernels on a GPU, one at least.
+# Operators that are views; every other operator is at least one kernel on a GPU.
 _VIEWS = {
     "alias", "as_strided", "detach", "diagonal", "expand", "permute", "_reshape_alias", "select", "slice", "split",
     "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "_unsafe_view", "unsqueeze", "view",
 }  # fmt: skip
-# Operators whose result the program needs before it can go on, so that it waits for all that the GPU still has to do.
+# Operators whose result the program needs, so that it waits for the GPU.
 _WAITED_FOR = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"}
 _COPIES = {"_to_copy", "copy_", "_copy_from"}
 
 
 @dataclass
 class Work:
-    """What a GPU would be asked for.
+    """Kernels and waits that a GPU would see.
 
     Attributes:
-        kernels: by operator.
-        waits: how often the program would wait, by operator: for a result, or a copy that is not left to itself.
+        kernels: number of kernels by operator.
+        waits: number of waits by operator, for a result or a synchronous copy.
     """
 
     kernels: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
 
     def note(self, name: str, tensors: Sequence[torch.Tensor], told: str | None, left_alone: bool) -> None:
-        """An operator ran on the device, or a copy from or to it."""
+        """Count an operator on the device, or a copy from or to it."""
         if name in _VIEWS:
             return
         self.kernels[name] += 1
@@ -71,7 +71,7 @@ _watching: list[Work] = []
 
 @contextmanager
 def watched() -> Iterator[Work]:
-    """Note what is done on the device meanwhile."""
+    """Count the operators on the device inside the block."""
     work = Work()
     _watching.append(work)
     try:
@@ -81,7 +81,7 @@ def watched() -> Iterator[Work]:
 
 
 class OnDevice(torch.Tensor):
-    """A tensor that says it is on the device; ``inner`` is what it holds, on the CPU."""
+    """A tensor that reports the pretended device; ``inner`` is its CPU tensor."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
     inner: torch.Tensor
@@ -114,7 +114,7 @@ class OnDevice(torch.Tensor):
 
 
 class _Module:
-    """What torch asks a device's own module for."""
+    """The functions that torch calls in a device's module."""
 
     is_initialized = is_available = staticmethod(lambda: True)
     current_device = staticmethod(lambda: 0)
@@ -125,7 +125,7 @@ class _Module:
 
 
 def device() -> torch.device:
-    """The device, registered at the first call; this process keeps it."""
+    """The device, registered in this process at the first call."""
     _register()
     return torch.device(NAME, 0)
 
@@ -142,7 +142,7 @@ def _register() -> torch.library.Library:
 
 
 def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
-    """The operator on the CPU, its results on the device if its arguments are, or if it is told so."""
+    """Run an operator on the CPU; results are on the device if an argument is or the call names it."""
     name = operator._schema.name.partition("::")[2]
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     mine = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
@@ -169,14 +169,14 @@ def _run(operator: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _argument(operator: Any, args: list[Any], kwargs: dict[str, Any], name: str) -> Any:
-    """By name or by place; None where it was not given."""
+    """An argument by name or position; None if it was not given."""
     names = [argument.name for argument in operator._schema.arguments]
     place = names.index(name) if name in names else len(args)
     return kwargs.get(name, args[place] if place < len(args) else None)
 
 
 def _on_cpu(operator: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], str | None]:
-    """Arguments with the CPU for their device, and the type of the device that was asked for."""
+    """The arguments with the CPU as device, and the type of the device that the call named."""
     wanted = _argument(operator, args, kwargs, "device")
     if wanted is None:
         return args, kwargs, None

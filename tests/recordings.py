@@ -1,4 +1,4 @@
-"""Video files whose frames come at any time, made by hand: OpenCV writes none."""
+"""Writer of video files with variable frame times, which OpenCV cannot write."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 
 def element(ident: str, *parts: bytes) -> bytes:
-    """Of Matroska: its name, its length, what it holds."""
+    """A Matroska element: identifier, length, content."""
     body = b"".join(parts)
     return bytes.fromhex(ident) + (1 << 56 | len(body)).to_bytes(8, "big") + body
 
 
 def write_recording(path: Path, images: list[np.ndarray], times_ms: list[int], length_ms: float | None) -> None:
-    """A Matroska file, as browsers and screen recorders make them: without a rate, frames when there was news.
+    """Write a Matroska file as browsers and screen recorders do, without a frame rate.
 
     Args:
         path: the file.
-        images: of each frame, (H, W, 3) uint8 RGB, below 256 pixels.
-        times_ms: of each frame.
-        length_ms: of the whole, or None for a file that does not tell it.
+        images: the frames, (H, W, 3) uint8 RGB, below 256 pixels.
+        times_ms: time of each frame.
+        length_ms: duration, or None for a file without one.
     """
     height, width = images[0].shape[:2]
     track = [element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1"), element("86", b"V_MJPEG")]
