@@ -44,7 +44,7 @@ def device() -> Iterator[torch.device]:
     torch.__future__.set_swap_module_params_on_conversion(before)
 
 
-def test_the_pretence_holds(device: torch.device) -> None:
+def test_pretended_device_refuses_what_a_gpu_refuses(device: torch.device) -> None:
     """Values equal the CPU's, and calls that a GPU refuses are refused."""
     x = torch.tensor([3.0, -1.0, 2.0], device=device)
     assert x.device == device
@@ -164,7 +164,7 @@ def test_the_stages_train_on_the_device(device: torch.device, options: dict[str,
         torch.testing.assert_close(value.cpu(), here[name], atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_batches_drawn_together_are_those_drawn_one_by_one(
+def test_batches_rendered_together_equal_those_rendered_one_by_one(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several batches are rendered at once on the device, also at the end of an epoch and after a resume."""
@@ -193,7 +193,7 @@ def outside_inference_mode(function: Any) -> Any:
     return torch.no_grad()(function.__wrapped__)
 
 
-def test_photos_are_looked_at_on_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_predicted_on_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = RenderEngine(RenderConfig(image_size=160, seed=5, upright=1.0)).render([0])
     photo = drawn.image_uint8[0].numpy()
     here = HandPoseEstimator("fast")
@@ -210,7 +210,7 @@ def test_photos_are_looked_at_on_the_device(device: torch.device, monkeypatch: p
             assert two.side == one.side
 
 
-def test_sets_are_scored_on_the_device(
+def test_data_sets_are_scored_on_the_device(
     device: torch.device, monkeypatch: pytest.MonkeyPatch, tiny_generator: Generator
 ) -> None:
     """Validation of a run, and an evaluation."""

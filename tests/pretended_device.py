@@ -1,7 +1,7 @@
 """A pretended device: its tensors report it as their device and are computed on the CPU.
 
-Code that would fail on a GPU fails here too: a CPU tensor among those on the device, or an array taken from it without a
-copy. Speed, rounding and the GPU's kernels are not covered.
+Code that would fail on a GPU fails here too: a CPU tensor among those on the device, or an array taken from it without
+a copy. Speed, rounding and the GPU's kernels are not covered.
 """
 
 from __future__ import annotations
