@@ -56,6 +56,8 @@ class RunLogger:
         self.terms = config.losses.terms
         names = (*RESERVED, *(term.name for term in self.terms))
         columns = (*_PLACE, "learning_rate", *names, "samples_per_second", "waiting")
+        if len(set(columns)) < len(columns):
+            raise InputError("losses", "a term has the name of another column of train.csv", "rename it in its package")
         self.train_log = CsvLog(folder.root / "train.csv", columns)
         self.validation_log = CsvLog(folder.root / "validation.csv", (*_PLACE, *VALIDATION_COLUMNS))
         self._writer = _tensorboard_writer(folder) if config.log == "tensorboard" and writes else None

@@ -38,7 +38,7 @@ class LossTerm:
         loss: from the generator's output and the labels to a scalar: the mean over the rows of the batch that
             ``mean_over`` names, zero where there are none.
         mean_over: the rows whose mean the loss is; ``rows`` are all of them, the others the masks of ``RowMasks``.
-        weight: in recipes that do not give one. Terms of weight 0 are logged only.
+        weight: default of a built-in term. Terms of weight 0 are logged only.
         unit: of its value.
         needs: part of the generator's output without which the term is left out.
         description: one line for readers of a recipe.
@@ -238,8 +238,6 @@ def _load_term(name: str) -> LossTerm:
         raise plugins.fault(entry, f"is a {type(term).__name__}, not a graphhand.training.objective.LossTerm")
     if term.name != name:
         raise plugins.fault(entry, f"calls itself {term.name!r}")
-    if name in RESERVED:
-        raise plugins.fault(entry, "has the name of a column of train.csv")
     if not callable(term.loss):
         raise plugins.fault(entry, f"has a {type(term.loss).__name__} as its loss, not a function")
     rows = [field.name for field in fields(LossNormalizers)]
