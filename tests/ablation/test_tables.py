@@ -34,8 +34,8 @@ def measured(worse, better):
         ([30.0, 31.0, 32.0], [20.0, 21.5, 21.0], "holds", "10.17 mm better"),
         ([20.0, 21.0], [30.0, 30.5], "does not hold", "9.75 mm worse"),
         ([20.0, 22.0], [19.0, 22.5], "inconclusive", "1 of 2 seeds agree"),
-        ([20.0], [19.0], "holds", "std is unknown"),
-        ([20.0], [20.0], "does not hold", "0.00 mm"),
+        ([20.0], [19.0], "no verdict", "one seed: no verdict (1.00 mm better"),
+        ([20.0], [20.0], "no verdict", "0.00 mm"),
         ([], [20.0], "not measured", "a cell is missing"),
     ],
 )
@@ -59,7 +59,7 @@ def test_seeds_that_lack_a_cell_do_not_count():
 
 
 def test_the_papers_own_numbers_hold_in_every_table():
-    cells = {name: {0: number.rhd} for name, number in PAPER.items()}
+    cells = {name: {0: number.rhd, 1: number.rhd} for name, number in PAPER.items()}
     found = findings([1, 2, 3, 4], cells)
     assert {f.verdict for f in found if not f.ordering.ours} == {"holds"}
     assert {f.verdict for f in found if f.ordering.ours} == {"not measured"}
@@ -108,14 +108,24 @@ def test_a_grid_in_the_making_shows_what_is_missing():
 
 
 def test_summary_agrees_with_the_results():
-    results = [result("I-full", seed, 25.0 + seed) for seed in (0, 1, 2)] + [result("II-gcn-full", 0, 20.0)]
+    results = [result("I-full", seed, 25.0 + seed) for seed in (0, 1, 2)] + [
+        result("II-gcn-full", seed, 20.0 + seed) for seed in (0, 1)
+    ]
     found = summary(results, [1], [0, 1, 2], {"seed": 0})
     assert found["summary"]["I-full"]["root_mm"] == {"mean": 26.0, "std": 1.0, "n": 3}
     assert found["summary"]["I-full"]["paper_mm"] == {"stb": 24.1534, "rhd": 83.3669}
-    assert found["summary"]["II-gcn-full"]["root_mm"]["std"] is None
+    assert found["summary"]["II-gcn-full"]["root_mm"]["n"] == 2
     assert found["protocol"]["name"] == "paper-no-scale"
     assert [o["verdict"] for o in found["orderings"]] == ["holds"] + ["not measured"] * 3
     assert by_cell(results)["I-full"] == {0: 25.0, 1: 26.0, 2: 27.0}
+
+
+def test_one_seed_never_holds():
+    results = [result("I-full", 0, 25.0), result("II-gcn-full", 0, 20.0)]
+    page, found = markdown(results, [1]), summary(results, [1], [0], {})
+    assert "one seed: no verdict (5.00 mm better; give --seeds 0,1,2)" in page
+    assert "**holds" not in page
+    assert found["orderings"][0]["verdict"] == "no verdict"
 
 
 def test_images_stand_at_quantiles_of_the_mean_error():

@@ -82,6 +82,20 @@ def test_the_rendered_benchmark_needs_no_folder(tiny_weights):
     }
 
 
+def test_our_own_images_in_rhds_layout_are_called_synthetic(tiny_weights, tmp_path):
+    runner = CliRunner()
+    rendered = runner.invoke(
+        cli.app, ["render", "--layout", "rhd", "--split", "test", "--count", "2", "--out", str(tmp_path / "rhd")]
+    )
+    assert rendered.exit_code == 0, rendered.output
+    result = run(
+        "--weights", tiny_weights, "--dataset", "rhd", "--root", tmp_path / "rhd", "--figures", tmp_path / "figures"
+    )
+    assert "2 of 2,728, synthetic" in result.output
+    assert "He et al." not in result.output
+    assert not (tmp_path / "figures" / "published.png").exists()
+
+
 def test_predictions_alone_to_standard_output(npz, records):
     result = run("--predictions", npz, "--preset", "paper", "--preset", "zb-rhd", "--json", "-")
     assert result.exit_code == 0

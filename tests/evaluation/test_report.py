@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graphhand.evaluation import Predictions, Skipped, evaluate, preset, print_report, score
+from graphhand.evaluation import Predictions, Skipped, SplitCoverage, evaluate, preset, print_report, score
 from graphhand.evaluation.figures import draw_pck, with_protocols, write_figures
 from graphhand.evaluation.published import Curve, load_curves
 from graphhand.evaluation.regressor import JointRegressor
 
 PROTOCOLS = [preset("paper"), preset("procrustes")]
+WHOLE = SplitCoverage(3000, published=3000, synthetic=False)
 
 
 @pytest.fixture
 def evaluation(records):
     skipped = [Skipped(30 + i, f"s{i}", "cannot be read", unreadable=i == 0) for i in range(7)]
     return evaluate(
-        Predictions(records, skipped, {"model": "m"}), PROTOCOLS, data={"dataset": "stb", "wrist_rule": "ge"}
+        Predictions(records, skipped, {"model": "m"}),
+        PROTOCOLS,
+        data={"dataset": "stb", "wrist_rule": "ge"},
+        coverage=WHOLE,
     )
 
 
@@ -50,6 +54,25 @@ def test_the_report_has_every_protocol_line_and_every_choice_of_the_data(evaluat
     assert "no joint regressor was used" in text
     assert "Ge et al. 2019" in text  # published numbers of the same data set
     assert "Ge et al." not in printed(replace(evaluation, data={"dataset": "plain"}))
+
+
+@pytest.mark.parametrize(
+    ("coverage", "words"),
+    [
+        (SplitCoverage(24, 2728, synthetic=True), "24 of 2,728, synthetic; 30 predicted"),
+        (SplitCoverage(2728, 2728, synthetic=True), "2,728 of 2,728, synthetic"),
+        (SplitCoverage(2727, 2728, synthetic=False), "2,727 of 2,728; 30 predicted"),
+    ],
+)
+def test_published_numbers_stand_beside_a_whole_real_split_alone(evaluation, coverage, words, tmp_path):
+    partial = replace(evaluation, coverage=coverage)
+    text = printed(partial)
+    assert words in text
+    assert "Ge et al. 2019" not in text
+    assert "published numbers: left out" in text
+    assert not partial.to_json()["coverage"]["whole"]
+    assert not any(path.name == "published.png" for path in write_figures(tmp_path, partial))
+    assert "Ge et al. 2019" not in printed(replace(evaluation, coverage=None))
 
 
 def test_json_holds_all_and_is_strict(evaluation):

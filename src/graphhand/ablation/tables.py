@@ -38,7 +38,7 @@ PAPER: dict[str, PaperMm] = {
 }
 """By the name of our cell; controls and options have no counterpart."""
 
-Verdict = Literal["holds", "does not hold", "inconclusive", "not measured"]
+Verdict = Literal["holds", "does not hold", "inconclusive", "no verdict", "not measured"]
 Measure = Mapping[str, Mapping[int, float]]
 """Millimetres by cell and seed."""
 Result = Mapping[str, Any]
@@ -63,7 +63,7 @@ class Finding:
     Attributes:
         ordering: the claim.
         verdict: ``holds`` or ``does not hold`` where the size of the mean of d is larger than the standard deviation
-            of d over seeds, ``inconclusive`` where it is not. With one seed the sign of d decides.
+            of d over seeds, ``inconclusive`` where it is not. One seed has no standard deviation: ``no verdict``.
         gain_mm: mean of d; None where not measured.
         std_mm: standard deviation of d (n - 1); None below two seeds.
         seeds: number of seeds that have both cells.
@@ -83,7 +83,7 @@ class Finding:
             return "not measured: a cell is missing"
         amount = f"{abs(self.gain_mm):.2f} mm {'better' if self.gain_mm >= 0 else 'worse'}"
         if self.std_mm is None:
-            return f"{self.verdict} ({amount}; one seed, so its std is unknown)"
+            return f"one seed: no verdict ({amount}; give --seeds 0,1,2)"
         return f"{self.verdict} ({amount}, std {self.std_mm:.2f} mm; {self.agreeing} of {self.seeds} seeds agree)"
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +112,9 @@ def judge(ordering: Ordering, measured: Measure) -> Finding:
     gain = statistics.fmean(gains)
     std = statistics.stdev(gains) if len(gains) > 1 else None
     verdict: Verdict = "holds" if gain > 0 else "does not hold"
-    if std is not None and abs(gain) <= std:
+    if std is None:
+        verdict = "no verdict"
+    elif abs(gain) <= std:
         verdict = "inconclusive"
     return Finding(ordering, verdict, gain, std, len(gains), sum(g > 0 for g in gains))
 
@@ -231,7 +233,8 @@ def _preamble(results: Sequence[Result]) -> list[str]:
         f"{'; '.join(hardware)}; commit {', '.join(commits)}.",
         "",
         "An ordering *holds*, or does not, where the mean over seeds of the difference within a seed is larger than "
-        "the standard deviation of that difference; else it is *inconclusive*. What is marked *ours* is not in the "
+        "the standard deviation of that difference; else it is *inconclusive*. One seed gives no verdict. What is "
+        "marked *ours* is not in the "
         "paper: options and controls. A control is a stage trained for as many more steps as the next one has, at its "
         "rate, on the same crops, without what the next one adds. The gain of the next stage over it is due to that "
         "addition.",

@@ -119,7 +119,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from graphhand.evaluation import evaluate, print_report
+    from graphhand.evaluation import evaluate, print_report, split_coverage
     from graphhand.evaluation import protocol as protocols
     from graphhand.evaluation.match import read_predictions
     from graphhand.evaluation.predict import CropChoice, load_settings, open_evaluation_set, predict_with_weights
@@ -165,7 +165,8 @@ def evaluate(
     data = {"labels": "from the predictions file"} if samples is None else dict(getattr(samples, "protocol", {}))
     if limit is not None:
         data["limit"] = f"first {limit} samples"
-    evaluation = evaluate(predicted, judged_by, data=data, regressor=regressor)
+    coverage = None if samples is None else split_coverage(samples, predicted, root)
+    evaluation = evaluate(predicted, judged_by, data=data, coverage=coverage, regressor=regressor)
     is_quiet = json_file is not None and str(json_file) == "-"
     remarks = Console(stderr=True) if is_quiet else console
     _write(evaluation, samples, curves, json_file, figures, save_predictions)

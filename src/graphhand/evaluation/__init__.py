@@ -3,7 +3,7 @@
 from graphhand.evaluation.match import read_predictions
 from graphhand.evaluation.predict import CropChoice, open_evaluation_set, predict_dataset, predict_with_weights
 from graphhand.evaluation.protocol import DEFAULT_PRESETS, PRESETS, Protocol, choose_protocols, load_protocol, preset
-from graphhand.evaluation.published import load_curves, published_numbers
+from graphhand.evaluation.published import SplitCoverage, load_curves, published_numbers, split_coverage
 from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
 from graphhand.evaluation.regressor import JointRegressor, fit_joint_regressor
 from graphhand.evaluation.report import Evaluation, evaluate, print_report
@@ -22,6 +22,7 @@ __all__ = [
     "Protocol",
     "Scores",
     "Skipped",
+    "SplitCoverage",
     "choose_protocols",
     "evaluate",
     "fit_joint_regressor",
@@ -37,4 +38,5 @@ __all__ = [
     "score",
     "score_bones",
     "score_pixels",
+    "split_coverage",
 ]

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
-from graphhand.evaluation.published import Curve, published_numbers
-from graphhand.evaluation.report import Evaluation
+from graphhand.evaluation.published import Curve
+from graphhand.evaluation.report import Evaluation, comparable_numbers
 from graphhand.evaluation.scoring import Scores
 from graphhand.io.files import replacing, write_text_atomically
 from graphhand.skeleton import FINGERS, JOINT_NAMES
@@ -72,6 +72,8 @@ def write_figures(
 def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scores]) -> Figure:
     """The figure with the data set's choices and each protocol in full below it."""
     lines = [", ".join(f"{key}: {value}" for key, value in evaluation.data.items())]
+    if evaluation.coverage is not None:
+        lines.append(f"samples: {evaluation.coverage.describe()}")
     lines += [f"{one.protocol.name}: {one.protocol.describe()}" for one in scores]
     width = max(40, int(figure.get_figwidth() * 20))  # characters of this size that fit
     figure.supxlabel(
@@ -116,11 +118,11 @@ def draw_per_joint(scores: Scores) -> Figure:
 
 
 def draw_published(evaluation: Evaluation) -> Figure | None:
-    """Dots of published mean errors and AUCs of this data set, ours among them; None where there are none."""
-    rows = published_numbers(evaluation.data.get("dataset", ""))
+    """Dots of published mean errors and AUCs of this data set, ours among them; None where the table has none."""
+    rows = comparable_numbers(evaluation)
     panels = [("mean_mm", "mean error (mm)"), ("auc", "AUC over 20-50 mm")]
     panels = [(key, label) for key, label in panels if any(getattr(row, key) is not None for row in rows)]
-    if not panels or not evaluation.scores:
+    if not panels:
         return None
     most = max(sum(getattr(row, key) is not None for row in rows) for key, _ in panels) + len(evaluation.scores)
     figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.27 * most), layout="constrained")

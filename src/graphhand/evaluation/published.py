@@ -1,4 +1,4 @@
-"""Published numbers and PCK curves, to compare ours with.
+"""Published numbers and PCK curves, to compare ours with, and whether a result covers the published split.
 
 ``published_numbers.json`` holds the numbers, each with its source and what is known of its protocol. Curves are not
 shipped, since some have non-commercial terms: :func:`load_curves` reads them from a user's folder.
@@ -18,7 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from graphhand.data.sample import HandDataset
+from graphhand.data.writers.layouts import is_rendered
 from graphhand.errors import InputError
+from graphhand.evaluation.records import Predictions
 from graphhand.types import FloatArray
 
 
@@ -63,6 +66,51 @@ def published_numbers(dataset: str | None = None) -> list[PublishedNumber]:
     empty = dict.fromkeys(PublishedNumber.__dataclass_fields__)
     rows = [PublishedNumber(**{**empty, **row}) for row in content["rows"]]
     return [row for row in rows if dataset in (None, row.dataset)]
+
+
+@dataclass(frozen=True)
+class SplitCoverage:
+    """How much of a data set's published split a result covers.
+
+    Attributes:
+        samples: samples with a prediction, and those that the data set leaves out itself.
+        published: published number of samples of the split; None where there is none.
+        synthetic: the images were rendered by GraphHand, in the layout of the data set.
+    """
+
+    samples: int
+    published: int | None
+    synthetic: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the result may stand beside published numbers: all samples of the published split, real images."""
+        return self.published is not None and self.samples >= self.published and not self.synthetic
+
+    def describe(self) -> str:
+        """``24 of 2,728, synthetic``."""
+        of = "" if self.published is None else f" of {self.published:,}"
+        return f"{self.samples:,}{of}" + (", synthetic" if self.synthetic else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"samples": self.samples, "published": self.published, "synthetic": self.synthetic, "whole": self.whole}
+
+
+def split_coverage(
+    samples: HandDataset, predictions: Predictions, root: str | PathLike[str] | None = None
+) -> SplitCoverage:
+    """How much of the published split of ``samples`` has a prediction.
+
+    Args:
+        samples: the data set.
+        predictions: for it.
+        root: its folder, where our renderer leaves a record beside the images; None: the images are rendered on access.
+    """
+    info, split = getattr(samples, "info", None), getattr(samples, "split", None)
+    published = None if info is None else info.published(split, len(samples))
+    count = len(predictions.records) + sum(skipped.exempt for skipped in predictions.skipped)
+    return SplitCoverage(count, published, root is None or is_rendered(root, split))
 
 
 def load_curves(path: str | PathLike[str]) -> list[Curve]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from graphhand import __version__
 from graphhand.errors import InputError
 from graphhand.evaluation.protocol import Protocol
-from graphhand.evaluation.published import published_numbers
+from graphhand.evaluation.published import PublishedNumber, SplitCoverage, published_numbers
 from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
 from graphhand.evaluation.regressor import JointRegressor
 from graphhand.evaluation.scoring import (
@@ -48,6 +48,7 @@ class Evaluation:
         pixels: errors in the image, or None.
         bones: errors of the bones, or None where the data set has no 3D labels.
         lengths_mm: see :func:`definition_lengths_mm`.
+        coverage: how much of the published split was scored; None where there is no data set.
         regressor: name of the joint regressor that was applied, or None.
         notes: remarks for the reader.
     """
@@ -60,6 +61,7 @@ class Evaluation:
     pixels: PixelScores | None
     bones: BoneScores | None
     lengths_mm: Mapping[str, tuple[float, float]]
+    coverage: SplitCoverage | None = None
     regressor: str | None = None
     notes: Sequence[str] = field(default=())
 
@@ -75,6 +77,7 @@ class Evaluation:
             "source": dict(self.source),
             "data": dict(self.data),
             "samples": len(self.records),
+            "coverage": None if self.coverage is None else self.coverage.to_json(),
             "skipped": [asdict(sample) for sample in self.skipped],
             "scores": [scores.to_json() for scores in self.scores],
             "pixels": None if self.pixels is None else self.pixels.to_json(),
@@ -93,6 +96,7 @@ def evaluate(
     protocols: Sequence[Protocol],
     *,
     data: Mapping[str, str] | None = None,
+    coverage: SplitCoverage | None = None,
     regressor: JointRegressor | None = None,
 ) -> Evaluation:
     """Score predictions under several protocols.
@@ -101,6 +105,7 @@ def evaluate(
         predictions: what a network or a file predicted.
         protocols: at least one.
         data: the data set's own choices, for the report.
+        coverage: how much of the published split was predicted. Published numbers stand beside a whole split alone.
         regressor: applied to the predicted joints first.
 
     Raises:
@@ -130,6 +135,7 @@ def evaluate(
         pixels=score_pixels(records),
         bones=score_bones(records),
         lengths_mm=lengths,
+        coverage=coverage,
         regressor=None if regressor is None else regressor.describe(),
         notes=notes,
     )
@@ -174,6 +180,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
     table = published_table(evaluation)
     if table is not None:
         console.print(table)
+    elif evaluation.scores and published_numbers(evaluation.data.get("dataset", "")):
+        _line(console, "published numbers", "left out: they are of the whole published split")
     for note in evaluation.notes:
         _line(console, "note", note)
     shown = sorted(evaluation.skipped, key=lambda sample: sample.exempt)  # what can be repaired comes first
@@ -184,9 +192,9 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
 
 
 def published_table(evaluation: Evaluation) -> Table | None:
-    """Published numbers of the same data set beside ours; None where there are none."""
-    rows = published_numbers(evaluation.data.get("dataset", ""))
-    if not rows or not evaluation.scores:
+    """Published numbers of the same data set beside ours; None where there are none, or the split is not whole."""
+    rows = comparable_numbers(evaluation)
+    if not rows:
         return None
     mesh = any(row.mean_vertex_mm is not None for row in rows)
     table = Table(title="Published on this data set: compare only where the protocols agree", title_justify="left")
@@ -202,6 +210,13 @@ def published_table(evaluation: Evaluation) -> Table | None:
             escape(name), _cell(row.mean_mm, 2), _cell(middle, 1 if mesh else 3), escape(row.protocol), style="dim"
         )
     return table
+
+
+def comparable_numbers(evaluation: Evaluation) -> list[PublishedNumber]:
+    """Published numbers of the same data set; none unless its whole published split was scored."""
+    if not evaluation.scores or evaluation.coverage is None or not evaluation.coverage.whole:
+        return []
+    return published_numbers(evaluation.data.get("dataset", ""))
 
 
 def _overview(evaluation: Evaluation) -> Table:
@@ -251,6 +266,8 @@ def _definition_note(evaluation: Evaluation) -> str:
 
 def _sample_counts(evaluation: Evaluation) -> str:
     text = f"{len(evaluation.records)} predicted"
+    if evaluation.coverage is not None and not evaluation.coverage.whole:
+        text = f"{evaluation.coverage.describe()}; {text}"
     if evaluation.skipped:
         exempt = sum(sample.exempt for sample in evaluation.skipped)
         also = f", {exempt} with nothing to predict" if exempt else ""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -304,6 +305,13 @@ LAYOUTS: dict[str, type[LayoutWriter]] = {
 def provenance_path(root: Path, split: str) -> Path:
     """The file that records what a split's images depend on. Its presence says that GraphHand wrote the split."""
     return root / PROVENANCE_FOLDER / split / "provenance.json"
+
+
+def is_rendered(root: str | PathLike[str], split: str | None = None) -> bool:
+    """Whether GraphHand rendered a split of the data set in ``root`` or in a folder of it; None: any split."""
+    root = Path(root).expanduser()
+    pattern = f"{PROVENANCE_FOLDER}/{split or '*'}/provenance.json"
+    return any(root.glob(pattern)) or any(root.glob(f"*/{pattern}"))
 
 
 def encode_depth(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
