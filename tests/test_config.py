@@ -86,3 +86,8 @@ def test_other_files_are_refused(content, problem, tmp_path):
         read_settings(tmp_path / "f", "a file")
     with pytest.raises(InputError, match="no such file; give a file"):
         read_settings(tmp_path / "nowhere", "a file")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / "settings.yaml").write_text("\ufefftitle: x\n", "utf-8")
+    assert read_settings(tmp_path / "settings.yaml", "another") == {"title": "x"}

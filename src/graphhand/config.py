@@ -49,7 +49,7 @@ def read_settings(path: str | PathLike[str], example: str) -> dict[str, Any]:
         InputError: the file is unreadable or holds no mapping.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text("utf-8"))
+        data = yaml.safe_load(Path(path).read_text("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(path, "no such file", f"give {example}") from None
     except (UnicodeDecodeError, OSError) as error:

@@ -188,6 +188,18 @@ def test_lines_are_read_from_stdin(tmp_path: Path) -> None:
     assert (tmp_path / "rigs" / "photo_hand.glb").exists()
 
 
+@pytest.mark.parametrize("source", ["file", "joined files", "stdin"])
+def test_byte_order_marks_are_skipped(lines: Any, tmp_path: Path, source: str) -> None:
+    text = "".join(f"\ufeff{posed_prediction(name).to_json_line()}\n" for name in ("a.jpg", "b.jpg"))
+    text = text if source == "joined files" else "\ufeff" + text.replace("\ufeff", "")
+    file = tmp_path / "hands.jsonl"
+    file.write_text(text, "utf-8")
+    given = ["rig", "-" if source == "stdin" else str(file), "--out", str(tmp_path / "rigs")]
+    result = runner.invoke(app, given, input=text if source == "stdin" else None)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "rigs").iterdir())) == 2
+
+
 def test_a_left_hand_file_is_refused(lines: Any, tmp_path: Path) -> None:
     from graphhand.hand_model.files import write_npz
 

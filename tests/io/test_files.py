@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graphhand.io import write_image
-from graphhand.io.files import replacing, temporary_name, write_text_atomically
+from graphhand.io.files import open_text, read_json, read_yaml, replacing, temporary_name, write_text_atomically
 
 
 def test_replaces_with_ordinary_permissions(tmp_path):
@@ -40,6 +40,15 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
 def test_writes_utf8(tmp_path):
     write_text_atomically(tmp_path / "a.txt", "θ β\n")
     assert (tmp_path / "a.txt").read_bytes() == "θ β\n".encode()
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, mark: str) -> None:
+    for name, text in (("a.json", '{"a": 1}'), ("a.yaml", "a: 1\n"), ("a.txt", "first\n")):
+        (tmp_path / name).write_text(mark + text, "utf-8")
+    assert read_json(tmp_path / "a.json") == read_yaml(tmp_path / "a.yaml") == {"a": 1}
+    with open_text(tmp_path / "a.txt") as lines:
+        assert list(lines) == ["first\n"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="refuses such descriptors itself")

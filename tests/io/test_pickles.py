@@ -64,6 +64,42 @@ def test_arrays_round_trip(tmp_path, data, dtype, protocol, fortran):
     assert got.flags.owndata or got.base.flags.owndata
 
 
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1), (0, 2, 1), (2, 1, 0), (0, 1, 2)])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_arrays_with_permuted_axes_round_trip(tmp_path, axes, protocol):
+    array = np.arange(24.0).reshape(2, 3, 4).transpose(axes)
+    got = read(tmp_path, pickle.dumps(array, protocol=protocol))
+    np.testing.assert_array_equal(got, array)
+
+
+class _Buffer:
+    """Pickles as numpy from 2.4 on does: the buffer in memory order, and the order of its axes."""
+
+    def __init__(self, array: np.ndarray, axes: tuple[int, ...]) -> None:
+        self.array, self.axes = array, axes
+
+    def __reduce__(self):
+        from numpy._core.numeric import _frombuffer
+
+        array = self.array
+        return _frombuffer, (array.tobytes(), array.dtype, array.shape, "K", self.axes)
+
+
+@pytest.mark.skipif(np.__version__ < "2", reason="this numpy has no numpy._core to name")
+def test_numpys_form_with_the_order_of_axes_is_read(tmp_path):
+    """Whatever numpy is installed."""
+    array = np.arange(24.0).reshape(2, 3, 4)
+    got = read(tmp_path, pickle.dumps(_Buffer(array, (1, 2, 0)), protocol=5))
+    np.testing.assert_array_equal(got, array.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("axes", [(0, 0, 1), (0, 1), (0, 1, 5), (0, 1, "2")], ids=str)
+@pytest.mark.skipif(np.__version__ < "2", reason="this numpy has no numpy._core to name")
+def test_axes_that_are_no_permutation_are_refused(tmp_path, axes):
+    with pytest.raises(InputError, match="not a readable pickle"):
+        read(tmp_path, pickle.dumps(_Buffer(np.zeros((2, 3, 4)), axes), protocol=5))
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_scalars_objects_and_orderings(tmp_path, protocol):
     shared = np.arange(3)

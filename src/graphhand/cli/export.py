@@ -166,9 +166,10 @@ def _read_predictions(files: list[Path], problems: list[str]) -> Iterator[Predic
 
     for file in files:
         try:
-            with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8") as lines:
+            with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8-sig") as lines:
                 for number, line in enumerate(lines, start=1):
-                    if not line.strip():
+                    line = line.strip().removeprefix("\ufeff")  # a byte order mark, of joined files in the middle too
+                    if not line:
                         continue
                     try:
                         prediction = Prediction.from_json(line)

@@ -141,7 +141,7 @@ def load_curves(path: str | PathLike[str]) -> list[Curve]:
 
 def _read_curves(path: Path) -> list[Curve]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (UnicodeDecodeError, OSError):
         return []
     if path.suffix == ".py":

@@ -63,7 +63,7 @@ class JointRegressor:
         """
         remedy = "fit one with graphhand evaluate fit_regressor=FILE"
         try:
-            content = json.loads(Path(path).read_text("utf-8"))
+            content = json.loads(Path(path).read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(path, f"not a readable joint regressor ({error})", remedy) from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:

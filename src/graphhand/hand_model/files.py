@@ -24,6 +24,7 @@ from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS, HandA
 from graphhand.io.files import replacing
 from graphhand.io.pickle_values import StateBuilder
 from graphhand.io.pickles import load_restricted
+from graphhand.io.sparse import SPARSE_CLASSES
 from graphhand.types import FloatArray
 
 DEFAULT_HAND = "default"
@@ -45,7 +46,6 @@ LEFT_NOTICE = (
     "the left hand's shape directions had the right hand's x sign, a known fault of MANO_LEFT.pkl: negated, so that "
     "the same shape coefficients give mirror-image hands"
 )
-_LARGEST_DENSE = 2**24  # entries of a sparse matrix written out; MANO's regressor has 12 448
 
 # The keys of our .npz are MANO's own.
 _KEYS = {
@@ -321,26 +321,10 @@ def _chumpy_selection(state: Any) -> np.ndarray:
     return np.asarray(source.reshape(-1)[index].reshape(tuple(state["preferred_shape"])))
 
 
-def _dense_matrix(state: Any) -> FloatArray:
-    """A scipy.sparse csc_matrix as a dense array."""
-    from scipy.sparse import csc_matrix  # slow to import, and few files hold one
-
-    if not isinstance(state, dict):
-        raise ValueError("without its state")
-    rows, columns = (int(size) for size in state["_shape" if "_shape" in state else "shape"])
-    if not 0 <= rows * columns <= _LARGEST_DENSE:
-        raise ValueError("with sizes that do not fit")
-    data, indices, pointer = (np.asarray(state[key]) for key in ("data", "indices", "indptr"))
-    matrix = csc_matrix((data.astype(np.float64, casting="same_kind"), indices, pointer), shape=(rows, columns))
-    matrix.check_format(full_check=True)  # that all rows exist
-    return np.asarray(matrix.toarray())
-
-
 MANO_CLASSES: dict[str, StateBuilder] = {
     "chumpy.ch.Ch": _chumpy_value,
     "chumpy.reordering.Select": _chumpy_selection,
-    "scipy.sparse.csc.csc_matrix": _dense_matrix,
-    "scipy.sparse._csc.csc_matrix": _dense_matrix,
+    **SPARSE_CLASSES,
 }
 
 

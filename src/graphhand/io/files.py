@@ -73,13 +73,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def open_text(path: str | PathLike[str]) -> Iterator[TextIO]:
-    """A text file to read from.
+    """A text file to read from. A byte order mark at its start, which programs on Windows write, is skipped.
 
     Raises:
         InputError: it cannot be opened or read, or is not in UTF-8.
     """
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:
             yield file
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
@@ -94,7 +94,7 @@ def read_json(path: Path) -> Any:
         InputError: it is unreadable or cut short.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(path, f"not readable as JSON ({_line(error)})", _COPY_AGAIN) from None
@@ -109,7 +109,7 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return yaml.safe_load(file)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(path, f"not readable as YAML ({_line(error)})", _COPY_AGAIN) from None

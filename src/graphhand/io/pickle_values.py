@@ -51,6 +51,7 @@ class Unfinished:
 
 _ARRAY = Name("numpy.ndarray")
 _OBJECT = Name("object")
+_DICT = Name("dict")
 
 
 def printable(value: Any) -> str:
@@ -76,6 +77,7 @@ class Admitted:
             names[f"{core}.numeric._frombuffer"] = Name("numpy.ndarray", call=self._array_from_buffer)
         for builtins in ("builtins", "__builtin__"):
             names[f"{builtins}.object"] = _OBJECT
+            names[f"{builtins}.dict"] = _DICT
             names[f"{builtins}.set"] = Name("set", call=lambda items=(): {self.key(x) for x in self._items(items)})
             names[f"{builtins}.frozenset"] = Name("frozenset", call=lambda items=(): frozenset(self._keys(items)))
             names[f"{builtins}.complex"] = Name("complex", call=lambda re, im: complex(float(re), float(im)))
@@ -144,8 +146,10 @@ class Admitted:
         _, shape, dtype, fortran, raw = state
         return self._array(raw, dtype, shape, "F" if fortran else "C")
 
-    def _array_from_buffer(self, raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-        return self._array(raw, dtype, shape, "F" if order == "F" else "C")
+    def _array_from_buffer(self, raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+        """As numpy's own of the same name. Since 2.4 an array whose axes are permuted is stored in memory order."""
+        array = self._array(raw, dtype, shape, "F" if order == "F" else "C")
+        return array if order != "K" or axes is None else array.transpose(tuple(axes))
 
     def _array(self, raw: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
         if not isinstance(dtype, np.dtype):
@@ -179,10 +183,15 @@ class Admitted:
 
 
 def _new_object(kind: Any, base: Any, state: Any) -> Unfinished:
-    """copyreg._reconstructor(kind, object, None), for admitted classes."""
-    if type(kind) is not Name or kind.build is None or base is not _OBJECT or state is not None:
+    """copyreg._reconstructor(kind, object, None) of admitted classes, or (kind, dict, items) of a kind of dict."""
+    if type(kind) is not Name or kind.build is None:
         raise RefusedError("creates an object that is not plain data")
-    return Unfinished(kind.name, kind.build)
+    build = kind.build
+    if base is _DICT and type(state) is dict:
+        return Unfinished(kind.name, lambda rest: build({"_dict": state, **rest}))
+    if base is not _OBJECT or state is not None:
+        raise RefusedError("creates an object that is not plain data")
+    return Unfinished(kind.name, build)
 
 
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> Unfinished:

@@ -19,7 +19,7 @@ from typing import Any
 from graphhand.errors import InputError
 from graphhand.io.pickle_values import Admitted, Name, RefusedError, StateBuilder, Unfinished, printable
 
-REMEDY = "nothing in it was run; download the file again from its original source"
+REMEDY = "nothing in it was run; take it from its original source, or save it as plain arrays"
 
 
 def load_restricted(path: str | PathLike[str], allow: Mapping[str, StateBuilder] | None = None) -> Any:
@@ -50,7 +50,7 @@ def load_restricted(path: str | PathLike[str], allow: Mapping[str, StateBuilder]
         raise InputError(path, "asks for more memory than there is", REMEDY) from None
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
         problem = f"not a readable pickle ({printable(str(error))})"
-        raise InputError(path, problem, "download it again; it may be truncated") from error
+        raise InputError(path, problem, "copy or download it again, or save it as plain arrays") from error
 
 
 class _Mark:

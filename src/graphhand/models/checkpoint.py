@@ -307,7 +307,7 @@ def _find(weights: str | PathLike[str]) -> Path:
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads(path.read_text("utf-8"))
+        header = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(path, "missing", f"it stands beside every {WEIGHTS_FILE}; copy both") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -116,7 +116,7 @@ class AnnotatedCrops:
         self.root = Path(root)
         self.file = self.root / ANNOTATION_FILE
         try:
-            entries = json.loads(self.file.read_text("utf-8"))
+            entries = json.loads(self.file.read_text("utf-8-sig"))
         except OSError as error:
             raise InputError(self.file, f"cannot be read ({error.strerror})", "give the folder that holds it") from None
         except (ValueError, RecursionError) as error:
