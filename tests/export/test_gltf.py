@@ -191,6 +191,48 @@ def test_without_absolute_joints_the_wrist_is_at_the_origin() -> None:
     torch.testing.assert_close(clip.fitted.wrist_m, torch.zeros(1, 3), atol=3e-3, rtol=0)
 
 
+@pytest.mark.parametrize("missing", [(0,), (2,), (5,), (0, 2, 3, 5)], ids=str)
+def test_frames_without_place_are_interpolated_and_say_so(tmp_path: Path, missing: tuple[int, ...]) -> None:
+    """The wrist moves 2 cm a frame; the frames in ``missing`` have no absolute joints."""
+    expected = np.array([0.1, 0.0, 0.5]) + np.arange(6)[:, None] * [0.02, 0.0, 0.0]
+    frames = []
+    for k, wrist_m in enumerate(expected):
+        hand = posed_hand(1)
+        placed = None if k in missing else hand.joints_rel_m + wrist_m
+        frames.append(replace(posed_prediction("clip.mp4", k), hands=(replace(hand, joints_cam_m=placed),)))
+    ((_, clip),) = clips_of(frames, RIGHT)
+    assert clip is not None
+    lines = list(rotations_json(clip))
+    assert [line["placed"] for line in lines] == [k not in missing for k in range(6)]
+    assert [line["wrist_m"] is None for line in lines] == [k in missing for k in range(6)]
+    offset = clip.fitted.wrist_m.double().numpy() - expected  # of the fit, the same in all frames
+    inside = [k for k in range(6) if min(set(range(6)) - set(missing)) <= k <= max(set(range(6)) - set(missing))]
+    assert np.abs(offset[inside]).max() < 3e-3
+    assert np.abs(offset).max() < 3e-3 + 0.02  # held before the first and after the last
+    _, glb = written(clip, tmp_path)
+    shown = np.stack([glb.worlds(row)["right_wrist"][:3, 3] for row in range(6)])
+    np.testing.assert_allclose(shown @ TO_GLTF, clip.fitted.wrist_m.numpy(), atol=1e-6)
+    assert "cameras" in glb.json
+
+
+def test_quaternions_of_consecutive_frames_are_close() -> None:
+    """A hand that turns once around: the sign of w changes in between."""
+    hand = posed_hand(3)
+    frames = []
+    for k, angle in enumerate(np.linspace(0, 2 * np.pi, 40)):
+        turn = Rotation.from_rotvec([0.0, 0.3 * angle, angle]).as_matrix()
+        joints = hand.joints_rel_m @ turn.T
+        turned = replace(hand, joints_rel_m=joints, joints_cam_m=joints + [0.0, 0.0, 0.5])
+        frames.append(replace(posed_prediction("clip.mp4", k), hands=(turned,)))
+    ((_, clip),) = clips_of(frames, RIGHT)
+    assert clip is not None
+    lines = list(rotations_json(clip))
+    for key in ("local", "camera"):
+        quaternions = np.array([line[key] for line in lines])
+        assert (quaternions[1:] * quaternions[:-1]).sum(-1).min() > 0.8, key
+        np.testing.assert_allclose(np.linalg.norm(quaternions, axis=-1), 1, atol=1e-5)
+
+
 def test_a_video_has_the_side_of_most_frames() -> None:
     frames = [posed_prediction("clip.mp4", frame=k, side="right" if k == 3 else "left", empty=k == 5) for k in range(8)]
     ((_, clip),) = clips_of(frames, RIGHT)

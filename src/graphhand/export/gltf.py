@@ -11,7 +11,7 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike
@@ -61,8 +61,8 @@ class HandClip:
     Attributes:
         image: name of the image or video.
         model: the hand model, of the predicted side.
-        fitted: T poses in the camera's axes (x right, y down, z forward). Without absolute joints the wrist is at the
-            origin.
+        fitted: T poses in the camera's axes (x right, y down, z forward). The wrist of a frame without absolute joints
+            is interpolated between those of the others; it is at the origin where no frame has any.
         hands: the T predictions.
         frames: their frame numbers in a video, or None for an image.
         times_s: (T,) seconds since the first frame of the video.
@@ -79,6 +79,11 @@ class HandClip:
     width: int
     height: int
     total: int
+
+    @property
+    def placed(self) -> tuple[bool, ...]:
+        """Which of the T predictions have absolute joints."""
+        return tuple(hand.joints_cam_m is not None for hand in self.hands)
 
     @property
     def camera(self) -> Camera:
@@ -142,14 +147,17 @@ def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], tot
     """A clip of hands of one side, at most one per frame."""
     predictions, hands = zip(*seen)
     model = models[hands[0].side]
-    placed = [hand.joints_cam_m for hand in hands if hand.joints_cam_m is not None]
-    joints = np.stack(placed if len(placed) == len(hands) else [hand.joints_rel_m for hand in hands])
+    frames = [prediction.frame or 0 for prediction in predictions]
+    joints = np.stack([hand.joints_rel_m for hand in hands]) + _wrists_m(hands, frames)[:, None]
+    for row, hand in enumerate(hands):
+        if hand.joints_cam_m is not None:
+            joints[row] = hand.joints_cam_m
     return HandClip(
         image=predictions[0].image,
         model=model,
         fitted=fit_hands(model, torch.from_numpy(joints)),
         hands=hands,
-        frames=None if predictions[0].frame is None else tuple(prediction.frame or 0 for prediction in predictions),
+        frames=None if predictions[0].frame is None else tuple(frames),
         times_s=np.array([prediction.time_s or 0.0 for prediction in predictions]),
         width=predictions[0].width or 0,
         height=predictions[0].height or 0,
@@ -157,17 +165,27 @@ def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], tot
     )
 
 
+def _wrists_m(hands: Sequence[Hand], frames: Sequence[int]) -> FloatArray:
+    """(T, 3) positions of the wrist, interpolated over the frames without one; the origin if all are."""
+    known = {frame: hand.joints_cam_m[0] for frame, hand in zip(frames, hands) if hand.joints_cam_m is not None}
+    if not known:
+        return np.zeros((len(hands), 3))
+    return np.stack([np.interp(frames, list(known), axis) for axis in np.stack(list(known.values()), axis=1)], axis=1)
+
+
 def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
     """One JSON object per image, for programs with a hand model of their own.
 
     Rotations are unit quaternions x, y, z, w in the order of ``joints``. ``local`` ones are relative to the parent
     joint, the wrist's relative to the camera; ``camera`` ones are all relative to the camera. All are the identity for
-    the hand model at rest, whose axes are MANO's.
+    the hand model at rest, whose axes are MANO's. Signs are such that consecutive frames' quaternions are close.
+    ``wrist_m`` is null where the frame has no absolute joints.
     """
     pose = clip.fitted.pose
     moved = clip.model.skinning_transforms(pose, clip.fitted.shape)
-    local, camera = (matrix_to_quaternion(matrix).double().numpy() for matrix in (pose, moved.rotation))
-    for row, hand in enumerate(clip.hands):
+    local, camera = (_continuous(matrix_to_quaternion(matrix).double().numpy()) for matrix in (pose, moved.rotation))
+    wrists_m = np.round(clip.fitted.wrist_m.double().numpy(), _M_DECIMALS).tolist()
+    for row, (hand, placed) in enumerate(zip(clip.hands, clip.placed)):
         when = {} if clip.frames is None else {"frame": clip.frames[row], "time_s": float(clip.times_s[row])}
         yield {
             "image": clip.image,
@@ -177,8 +195,8 @@ def rotations_json(clip: HandClip) -> Iterator[dict[str, Any]]:
             "joints": list(ROTATION_JOINTS),
             "local": np.round(local[row], _ROTATION_DECIMALS).tolist(),
             "camera": np.round(camera[row], _ROTATION_DECIMALS).tolist(),
-            "wrist_m": np.round(clip.fitted.wrist_m[row].double().numpy(), _M_DECIMALS).tolist(),
-            "placed": hand.joints_cam_m is not None,
+            "wrist_m": wrists_m[row] if placed else None,
+            "placed": placed,
             "shape": np.round(clip.fitted.shape.double().numpy(), 4).tolist(),
             "fit_error_m": round(float(clip.fitted.error_m[row]), _M_DECIMALS),
         }
@@ -335,7 +353,7 @@ def _add_camera(document: dict[str, Any], clip: HandClip) -> None:
     """Add the camera, if its principal point is the image centre, as glTF requires."""
     camera = clip.camera
     middle = abs(camera.cx - (clip.width - 1) / 2) < 1 and abs(camera.cy - (clip.height - 1) / 2) < 1
-    if not middle or clip.hands[0].joints_cam_m is None:
+    if not middle or not any(clip.placed):
         return
     perspective = {
         "yfov": 2 * math.atan(clip.height / 2 / camera.fy),
