@@ -1,6 +1,7 @@
-# Needs Python 3.10 to 3.13 and make; everything else goes into .venv. PYTHON=python3.12 chooses another Python.
+# Needs Python 3.10 to 3.13 and make; everything else goes into .venv, the demo's into .venv-demo. PYTHON=python3.12 chooses another Python.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := .venv-demo/bin
 
 .PHONY: help demo test test-slow check format lock clean
 
@@ -11,8 +12,8 @@ help:
 	@echo "make format     format the code"
 	@echo "make lock       resolve requirements.lock anew"
 
-demo: .venv/installed
-	$(BIN)/graphhand predict examples/images --out demo_out --json demo_out/hands.jsonl
+demo: .venv-demo/installed
+	$(DEMO)/graphhand predict examples/images --out demo_out --json demo_out/hands.jsonl
 	@echo "Look at demo_out/: an image with the joints drawn for each input, and hands.jsonl."
 
 test: check
@@ -30,6 +31,13 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What prediction needs, without torch, in the lock's versions.
+.venv-demo/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "GraphHand needs Python 3.10 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv-demo
+	$(DEMO)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	@touch $@
+
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "GraphHand needs Python 3.10 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv
@@ -42,10 +50,10 @@ lock:
 	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/python -m pip install --quiet uv
 	sed 's/"torch>=[0-9.]*"/"torch==2.13.0"/' pyproject.toml > .venv/lock/pyproject.toml
 	head -2 requirements.lock > .venv/lock/requirements.lock
-	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra onnx --extra web \
+	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra train --extra web \
 	  --no-header --no-annotate --quiet .venv/lock/pyproject.toml \
 	  | grep -vE '^(nvidia-|cuda-|triton)' >> .venv/lock/requirements.lock
 	mv .venv/lock/requirements.lock requirements.lock
 
 clean:
-	rm -rf .venv demo_out build dist
+	rm -rf .venv .venv-demo demo_out build dist

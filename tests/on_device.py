@@ -198,7 +198,7 @@ def test_photos_are_predicted_on_the_device(device: torch.device, monkeypatch: p
     photo = drawn.image_uint8[0].numpy()
     here = HandPoseEstimator("fast")
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # see outside_inference_mode
-    there = HandPoseEstimator("fast", device=device)
+    there = HandPoseEstimator("fast", device=device, engine="torch")
     asked: list[dict[str, Any]] = [
         {},
         {"side": "right", "box": (20, 20, 120, 120), "focal_px": 200.0},

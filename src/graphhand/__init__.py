@@ -76,7 +76,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'graphhand' has no attribute {name!r}")
-    value = getattr(import_module(f"graphhand.{_MODULE_OF[name]}"), name)
+    try:
+        value = getattr(import_module(f"graphhand.{_MODULE_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        from graphhand.errors import missing_extra
+
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        raise ImportError(f"graphhand.{name}: {missing}") from None
     globals()[name] = value  # the next access does not come here
     return value
 

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
+_EXTRAS = {
+    "train": (
+        *("torch", "lightning_fabric", "lightning", "safetensors", "scipy", "pydantic", "yaml", "matplotlib"),
+        *("onnx", "onnx_ir", "onnxscript"),
+    ),
+    "web": ("starlette", "uvicorn", "websockets"),
+}
+"""Extras of the package, and the modules that each brings."""
+
 
 class GraphHandError(Exception):
     """Base of the errors that GraphHand raises on purpose. Its text is printed without a traceback."""
@@ -42,3 +51,12 @@ class NothingToCropError(NoHandError):
 def fault_message(fault: Mapping[str, Any]) -> str:
     """The message of one entry of pydantic's ``ValidationError.errors()``, without pydantic's prefix."""
     return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def missing_extra(error: ImportError) -> GraphHandError | None:
+    """The error for a module that an extra of the package brings; None for any other module."""
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in _EXTRAS.items():
+        if module in modules:
+            return GraphHandError(f"{module} is not installed, which this needs: pip install 'graphhand[{extra}]'")
+    return None

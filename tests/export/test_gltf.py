@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from factories import posed_hand, posed_prediction
 from graphhand.errors import InputError
-from graphhand.export import HandClip, clips_of, rotations_json, write_glb
+from graphhand.export.gltf import HandClip, clips_of, rotations_json, write_glb
 from graphhand.hand_model import HandModel
 from graphhand.types import Camera
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,16 +19,24 @@ import torch
 from factories import merge
 from graphhand import HandPoseEstimator
 from graphhand.errors import GraphHandError, InputError
-from graphhand.export.onnx import export_onnx
-from graphhand.inference.benchmark import time_prediction
-from graphhand.inference.runtime import INPUTS, ONNX_FORMAT, OUTPUTS, UNCERTAINTY, OnnxNetwork
-from graphhand.models import Generator, GeneratorConfig
+from graphhand.export.onnx import export_graph, export_onnx
+from graphhand.inference.runtime import (
+    INPUTS,
+    MAX_THREADS,
+    ONNX_FORMAT,
+    OUTPUTS,
+    UNCERTAINTY,
+    OnnxNetwork,
+    load_network,
+)
+from graphhand.io.weights import read_tensor_table
+from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.synthesis import RenderConfig, RenderEngine
 
-onnx = pytest.importorskip("onnx", reason="pip install 'graphhand[onnx]'")
-pytest.importorskip("onnxscript", reason="pip install 'graphhand[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'graphhand[onnx]'")
+onnx = pytest.importorskip("onnx", reason="pip install 'graphhand[train]'")
+pytest.importorskip("onnxscript", reason="pip install 'graphhand[train]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'graphhand[train]'")
 
 SMALL = {"image_size": 64, "backbone": {"name": "resnet18", "width": 8}, "refinement": {"width": 8, "blocks": 1}}
 LIKE_BUNDLED = {
@@ -176,7 +187,7 @@ def test_a_file_that_differs_from_torch_is_not_left_behind(bundled_alike, tmp_pa
 
 def test_without_onnx_runtime_it_says_what_to_install(bundled_alike, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(GraphHandError, match=r"pip install 'graphhand\[onnx\]"):
+    with pytest.raises(GraphHandError, match="pip install onnxruntime"):
         HandPoseEstimator(bundled_alike[1])
 
 
@@ -216,16 +227,115 @@ def test_a_file_that_contradicts_itself_is_refused(bundled_alike, tmp_path, size
         HandPoseEstimator(tmp_path / "other.onnx")
 
 
-def test_onnx_files_refuse_other_devices(bundled_alike):
-    with pytest.raises(InputError, match="runs on the CPU"):
-        HandPoseEstimator(bundled_alike[1], device="meta")
+@pytest.mark.parametrize(
+    ("device", "complaint"),
+    [
+        ("meta", "not known to ONNX Runtime"),
+        ("cuda:x", "not known to ONNX Runtime"),
+        ("openvino", "is not built for it"),
+    ],
+)
+def test_devices_that_cannot_be_used_are_one_line(bundled_alike, monkeypatch, device, complaint):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(InputError, match=f"device {device}: .*{complaint}") as refusal:
+        HandPoseEstimator(bundled_alike[1], device=device)
+    assert "\n" not in str(refusal.value)
 
 
-def test_onnx_files_cannot_be_timed_in_parts(bundled_alike):
-    with pytest.raises(InputError, match="exported from"):
-        time_prediction(bundled_alike[1], repeats=1)
+def test_a_device_that_the_machine_lacks_is_one_line(bundled_alike, monkeypatch):
+    """ONNX Runtime then falls back to the CPU, which nobody asked for; without a device it is right."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *given, providers: real(*given, providers=["CPUExecutionProvider"])
+    )
+    with pytest.raises(InputError, match="device cuda: ONNX Runtime cannot use it on this machine"):
+        HandPoseEstimator(bundled_alike[1], device="cuda")
+    assert HandPoseEstimator(bundled_alike[1]).device == "cpu"
 
 
-def test_onnx_runtime_uses_torchs_threads(bundled_alike):
-    options = OnnxNetwork(bundled_alike[1]).session.get_session_options()
-    assert options.intra_op_num_threads == torch.get_num_threads()
+def test_engines_that_cannot_be_used_are_one_line(bundled_alike, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="engine tensorflow: is not known; give onnx or torch"):
+        HandPoseEstimator("fast", engine="tensorflow")
+    with pytest.raises(InputError, match=r"hand\.onnx: is run by ONNX Runtime, not by torch"):
+        HandPoseEstimator(bundled_alike[1], engine="torch")
+    with pytest.raises(InputError, match="threads 0"):
+        HandPoseEstimator("fast", threads=0)
+    save_generator(tmp_path / "a", bundled_alike[0])
+    with pytest.raises(InputError, match=r"model\.onnx: no such file.* graphhand export"):
+        HandPoseEstimator(tmp_path / "a", engine="onnx")
+    assert HandPoseEstimator(tmp_path / "a").device == torch.device("cpu")  # torch runs what has no graph
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"model\.onnx: no such file.* where torch is installed"):
+        HandPoseEstimator(tmp_path / "a")
+
+
+def test_the_number_of_threads_is_told_or_of_the_environment_or_of_the_cores(bundled_alike, monkeypatch):
+    def used(**given: int) -> tuple[int, str]:
+        options = OnnxNetwork(bundled_alike[1], **given).session.get_session_options()
+        return options.intra_op_num_threads, options.get_session_config_entry("session.intra_op.allow_spinning")
+
+    assert used(threads=3) == (3, "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert used() == (5, "0")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(3)), raising=False)
+    assert used() == (3, "0")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    assert used() == (MAX_THREADS, "0")
+
+
+@pytest.fixture(scope="module")
+def folder(bundled_alike, tmp_path_factory):
+    """Weights with their graph."""
+    path = save_generator(tmp_path_factory.mktemp("weights") / "small", bundled_alike[0], dtype=torch.float16)
+    export_graph(path)
+    return path
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def test_a_folders_graph_holds_no_weights_and_is_torchs(folder):
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    names = set(read_tensor_table(folder / "model.safetensors").tensors)
+    stored = {value.name for value in model.graph.initializer if value.data_location == onnx.TensorProto.EXTERNAL}
+    assert names - stored == {name for name in names if name.endswith("num_batches_tracked")}
+    rest = [value for value in model.graph.initializer if value.name not in stored]
+    assert sum(len(value.SerializeToString()) for value in rest) < 300_000
+    network = load_network(folder)
+    assert network.name == "small"
+    assert_same(network, load_generator(folder)[0])
+
+
+def test_saving_other_weights_deletes_the_graph_of_the_earlier_ones(copied, bundled_alike):
+    save_generator(copied, bundled_alike[0])
+    assert not (copied / "model.onnx").exists()
+
+
+def test_a_graph_beside_other_weights_is_refused(copied, bundled_alike):
+    graph = (copied / "model.onnx").read_bytes()
+    save_generator(copied, bundled_alike[0])  # of float32: other offsets
+    (copied / "model.onnx").write_bytes(graph)
+    complaint = r"model\.onnx: (belongs to another model\.safetensors|ONNX Runtime cannot read it)"
+    with pytest.raises(InputError, match=complaint) as refusal:
+        HandPoseEstimator(copied)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.safetensors", "model.json"])
+def test_a_damaged_folder_is_one_line(copied, file):
+    path = copied / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=file.replace(".", r"\.")) as refusal:
+        HandPoseEstimator(copied)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_graph_without_its_weights_is_one_line(copied):
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model\.onnx: ") as refusal:
+        HandPoseEstimator(copied / "model.onnx")
+    assert "\n" not in str(refusal.value)

@@ -10,7 +10,7 @@ import typer
 
 from graphhand import __version__
 from graphhand.cli import ablate, bench, data, evaluate, export, predict, render, serve, train
-from graphhand.errors import GraphHandError
+from graphhand.errors import GraphHandError, missing_extra
 
 app = typer.Typer(
     name="graphhand",
@@ -47,14 +47,20 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. A GraphHandError is one line on stderr and exit status 1; SIGTERM acts like Ctrl-C."""
+    """Run the command line. SIGTERM acts like Ctrl-C.
+
+    A GraphHandError, or a missing extra, is one line on stderr and exit status 1.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # commands clean up as after Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file name that the encoding lacks must not stop a command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from None
     except GraphHandError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -18,7 +18,7 @@ from graphhand.cli.outputs import distinct_names, make_folder, refuse_inputs, re
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from graphhand.export import HandClip
+    from graphhand.export.gltf import HandClip
     from graphhand.hand_model import HandArrays
     from graphhand.models import Generator
     from graphhand.types import Hand, Prediction
@@ -38,11 +38,14 @@ def export(
     file_format: Annotated[Literal["onnx", "safetensors"], typer.Option("--format", help="Output format.")] = "onnx",
     name: Annotated[str | None, typer.Option(help="Name of the network in results.  \\[default: its own]")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size. Only for safetensors.")] = False,
+    graph: Annotated[
+        bool, typer.Option(help="Write model.onnx into the folder, by which ONNX Runtime reads its weights.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Export a network as an ONNX file, for programs without torch, or as a folder of weights.
+    """Export a network as an ONNX file, for other programs, or as a folder of weights, for GraphHand.
 
-    An ONNX file is compared with torch before it is written. 'graphhand predict --weights hand.onnx' runs it.
+    Both are compared with torch before they are written. 'graphhand predict --weights' runs both without torch.
     Of a run's checkpoint the moving average is exported, if the recipe has one.
 
     \b
@@ -52,7 +55,7 @@ def export(
     """
     from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
-    from graphhand.models.checkpoint import WEIGHTS_FILE
+    from graphhand.io.weights import WEIGHTS_FILE
 
     if half and file_format == "onnx":
         raise InputError("--half", "is for --format safetensors", "leave it out")
@@ -80,17 +83,23 @@ def export(
             from graphhand.models import save_generator
 
             save_generator(out, generator, card, torch.float16 if half else torch.float32)
+            if graph:
+                from graphhand.export.onnx import export_graph
+
+                export_graph(out)
     except OSError as error:
         raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
-    size, agrees = generator.config.image_size, "; ONNX Runtime agrees with torch" if file_format == "onnx" else ""
+    size, compared = generator.config.image_size, file_format == "onnx" or graph
+    agrees = "; ONNX Runtime agrees with torch" if compared else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
-    if file_format == "onnx" and generator.config.hand_model.file != DEFAULT_HAND:
+    if compared and generator.config.hand_model.file != DEFAULT_HAND:
         typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
 
 
 def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:
     """A trained generator and its card, from weights or from a run's checkpoint."""
-    from graphhand.models.checkpoint import WEIGHTS_FILE, load_generator
+    from graphhand.io.weights import WEIGHTS_FILE
+    from graphhand.models.checkpoint import load_generator
     from graphhand.training.checkpoint import read_checkpoint
 
     path = Path(weights)
@@ -125,7 +134,7 @@ def rig(
       graphhand predict clip.mp4 --json - | graphhand rig -
       graphhand rig hands.jsonl --json rotations.jsonl
     """
-    from graphhand.export import clips_of, rotations_json, write_glb
+    from graphhand.export.gltf import clips_of, rotations_json, write_glb
     from graphhand.hand_model import HandModel
 
     right = HandModel.load(hand)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
 from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
@@ -91,9 +92,9 @@ def predict(
     csv: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write a table, one row a hand; - is standard output.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
-    ] = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Estimate the 21 joints of the hand, or hands, in each photo and each frame of a video or camera, in 2D and 3D.
 
@@ -126,7 +127,7 @@ def predict(
     from graphhand.export.tables import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
 
-    estimator = HandPoseEstimator(weights, device)
+    estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
     targets = _targets(jobs, folder)
     failures = 0
     is_quiet = "-" in (json, csv)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
 from graphhand.errors import GraphHandError, InputError
 
 _SHUTDOWN_S = 5
@@ -25,9 +26,9 @@ def serve(
     weights: Annotated[
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
-    device: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one.")
-    ] = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Serve a page that finds hands in photos and in the browser's camera, until Ctrl-C.
 
@@ -57,7 +58,7 @@ def serve(
         reason = str(error.strerror).partition(" (")[0]
         raise InputError(f"{host} port {port}", f"cannot be served ({reason})", "choose another --port") from None
     with listener:
-        app = make_app(HandPoseEstimator(weights, device))
+        app = make_app(HandPoseEstimator(weights, device, engine=engine, threads=threads))
         # Without a limit, a client that never ends its upload would keep the server from ending.
         config = uvicorn.Config(
             app,

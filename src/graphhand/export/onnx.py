@@ -1,4 +1,9 @@
-"""Trained networks as ONNX files, which need neither torch nor this package to run."""
+"""Trained networks as ONNX graphs: one file for other programs, or beside a folder's weights for ONNX Runtime.
+
+A folder's graph, ``model.onnx``, holds no weights: its initializers are the tensors of ``model.safetensors`` by name
+and offset, which ONNX calls external data, cast to float32 where they are float16. So one file of weights serves torch
+and ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +31,19 @@ from graphhand.inference.runtime import (
     import_onnx_runtime,
 )
 from graphhand.io.files import replacing
+from graphhand.io.weights import GRAPH_FILE, WEIGHTS_FILE, TensorTable, read_tensor_table
+from graphhand.models.checkpoint import load_generator
 from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
 
 OPSET = 18
 TOLERANCE_M, TOLERANCE_PX = 1e-4, 0.05
 """Largest difference between ONNX Runtime and torch on a random crop; rounding is at most a tenth of it."""
+
+_FOLDED_BYTES = 100_000
+"""Largest constant that is computed in advance for a folder's graph."""
+
+_PREFIX = "generator."  # of the exported module's tensors
 
 
 def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> Path:
@@ -68,29 +80,125 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
     path = Path(path)
     import_onnx_runtime()
     onnx = _import_onnx()
+    model = _export(generator, optimize=True).model_proto
+    onnx.helper.set_model_props(model, {ONNX_FORMAT: _metadata(generator, name)})
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
+        _compare(generator, OnnxNetwork(temporary))
+    return path
+
+
+def export_graph(folder: str | PathLike[str]) -> Path:
+    """Write ``model.onnx`` into a folder of weights, after comparing ONNX Runtime's results with torch's.
+
+    It belongs to this ``model.safetensors``: where tensors there are renamed, moved or reshaped, write it again.
+
+    Args:
+        folder: of weights, as :func:`graphhand.models.save_generator` writes it.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: the weights cannot be loaded.
+        GraphHandError: as :func:`export_onnx`.
+    """
+    folder = Path(folder)
+    import_onnx_runtime()
+    onnx = _import_onnx()
+    generator, card = load_generator(folder)
+    table = read_tensor_table(folder / WEIGHTS_FILE)
+    model = _with_external_weights(_export(generator, optimize=False).model, table)
+    metadata = _metadata(generator, str(card.get("name") or folder.absolute().name), table.sha256)
+    onnx.helper.set_model_props(model, {ONNX_FORMAT: metadata})
+    path = folder / GRAPH_FILE
+    with replacing(path) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString())
+        _compare(generator, OnnxNetwork(temporary))
+    return path
+
+
+def _export(generator: Generator, optimize: bool) -> Any:
+    """torch's program; ``optimize`` fuses batch normalisation, after which weights are no longer those of torch."""
     network = _Graph(generator)
-    size = generator.config.image_size
-    example = _example(size, rows=2)
     batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(
             network,
-            example,
+            _example(generator.config.image_size, rows=2),
             input_names=INPUTS,
             output_names=network.outputs,
             opset_version=OPSET,
             dynamic_shapes={given: {0: batch} for given in INPUTS},
             dynamo=True,
+            optimize=optimize,
             verbose=False,
         )
     assert program is not None
-    metadata = asdict(OnnxConfig(name, size, generator.config.crop_margin)) | {"joints": JOINT_NAMES}
-    model = program.model_proto
-    onnx.helper.set_model_props(model, {ONNX_FORMAT: json.dumps(metadata)})
-    with replacing(path) as temporary:
-        onnx.save(model, temporary)
-        _compare(generator, OnnxNetwork(temporary))
-    return path
+    return program
+
+
+def _metadata(generator: Generator, name: str, weights_sha256: str | None = None) -> str:
+    config = generator.config
+    said: dict[str, Any] = asdict(OnnxConfig(name, config.image_size, config.crop_margin)) | {"joints": JOINT_NAMES}
+    return json.dumps(said if weights_sha256 is None else said | {"weights_sha256": weights_sha256})
+
+
+def _with_external_weights(model: Any, table: TensorTable) -> Any:
+    """The graph as ONNX's protocol buffer, its weights those of the table, small constants folded.
+
+    Args:
+        model: torch's unoptimized graph, an ``onnx_ir.Model``; changed in place.
+        table: of the file with the weights.
+    """
+    import onnx_ir as ir
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    graph = model.graph
+    weights: list[tuple[str, Any]] = []
+    for name, value in list(graph.initializers.items()):
+        # As inputs of the graph they are unknown to the optimizer: nothing that depends on them is folded into it.
+        if (stored := name.removeprefix(_PREFIX)) in table.tensors:
+            value.type, value.shape = ir.TensorType(value.const_value.dtype), ir.Shape(value.const_value.shape)
+            value.const_value = None
+            del graph.initializers[name]
+            graph.inputs.append(value)
+            weights.append((stored, value))
+    with _quiet():
+        optimizer.inline(model)
+        for _ in range(3):  # folding one constant makes others
+            optimizer.fold_constants(model, input_size_limit=_FOLDED_BYTES, output_size_limit=_FOLDED_BYTES)
+            optimizer.remove_unused_nodes(model)
+        for change in (
+            common.CommonSubexpressionEliminationPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=False),
+            common.IdentityEliminationPass(),
+            common.RemoveUnusedNodesPass(),
+            common.ClearMetadataAndDocStringPass(),
+        ):
+            change(model)
+    del graph.inputs[len(INPUTS) :]
+    casts = []
+    for name, value in weights:
+        tensor, kind = table.tensors[name], value.dtype
+        first, last = tensor["data_offsets"]
+        dtype = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT}[tensor["dtype"]]
+        external = ir.ExternalTensor(
+            WEIGHTS_FILE, table.start + first, last - first, dtype, shape=value.shape, name=name
+        )
+        initializer = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype), const_value=external)
+        if dtype == kind:
+            ir.convenience.replace_all_uses_with(value, initializer)
+        else:
+            cast = ir.node("Cast", [initializer], {"to": kind.value})
+            cast.outputs[0].name, cast.outputs[0].type = f"{name}.float", ir.TensorType(kind)
+            cast.outputs[0].shape = value.shape
+            ir.convenience.replace_all_uses_with(value, cast.outputs[0])
+            casts.append(cast)
+        graph.register_initializer(initializer)
+    graph.insert_before(graph[0], casts)
+    return ir.to_proto(model)
 
 
 class _Graph(nn.Module):
@@ -134,7 +242,7 @@ def _import_onnx() -> Any:
         import onnxscript  # noqa: F401 - used by torch's exporter
     except ImportError as error:
         raise GraphHandError(
-            f"{error}: install the requirements of export with pip install 'graphhand[onnx]'"
+            f"{error}: install the requirements of export with pip install 'graphhand[train]'"
         ) from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         raise GraphHandError(f"torch {torch.__version__} cannot export to ONNX: install 2.6 or newer")

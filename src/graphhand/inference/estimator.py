@@ -17,7 +17,7 @@ from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, in_groups, most_likely_side
 from graphhand.inference.detection import find_hands, locate_hands
 from graphhand.inference.options import Box, PredictOptions
-from graphhand.inference.runtime import HandNetwork, TorchNetwork, load_network
+from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
 from graphhand.io import Photo, read_photo
 from graphhand.types import FloatArray, Hand, Image
 
@@ -33,19 +33,30 @@ class HandPoseEstimator:
     >>> hands[0].side, hands[0]["index_tip"].px           # doctest: +SKIP
     """
 
-    def __init__(self, weights: str | os.PathLike[str] = "default", device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] = "default",
+        device: str | torch.device | None = None,
+        *,
+        engine: Engine | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Load a trained network.
 
         Args:
             weights: ``"default"`` for the weights that ship, the name of others that do, a folder of weights, or an
-                ``.onnx`` file that ``graphhand export`` wrote, which ONNX Runtime runs on the CPU.
-            device: where to run; None takes the first CUDA device if there is one, else the CPU.
+                ``.onnx`` file that ``graphhand export`` wrote.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt``, ``coreml``, ``directml`` or ``openvino``, as far as
+                ONNX Runtime is built for them; None takes CUDA if it can, else the CPU.
+            engine: ``"onnx"`` (ONNX Runtime) or ``"torch"``; None takes ONNX Runtime, or torch for a folder of weights
+                without a graph.
+            threads: of the CPU; None takes OMP_NUM_THREADS, else one for each core, at most 4.
 
         Raises:
-            InputError: there are no such weights, or they cannot be loaded; or the device cannot be used.
-            GraphHandError: the weights are an ONNX file, and ONNX Runtime is not installed.
+            InputError: there are no such weights, or they cannot be loaded; or the device or engine cannot be used.
+            GraphHandError: the engine is not installed.
         """
-        self.crops = CropEstimator(load_network(weights, device))
+        self.crops = CropEstimator(load_network(weights, device, engine, threads))
 
     @classmethod
     def from_generator(
@@ -57,7 +68,7 @@ class HandPoseEstimator:
             generator: as :class:`graphhand.models.Generator`: ``forward(image (B, 3, S, S) in [0, 1], K (B, 3, 3))``,
                 with ``config.image_size`` and ``config.crop_margin``.
             name: what results call the model.
-            device: as above; the network is moved there and set to evaluation mode.
+            device: torch's; the network is moved there and set to evaluation mode.
         """
         from graphhand.devices import usable_device
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
-from typing_extensions import Self
 
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image
 from graphhand.types import FOCAL_LIMITS_PX, FOV_LIMITS_DEG, MAX_BOX_PX, Camera, Side
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Box = tuple[float, float, float, float]
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -27,12 +30,15 @@ _CONTRADICTIONS = (
     *(("box", "whole_image"), ("max_hands", "box"), ("max_hands", "whole_image")),
     *(("focal_px", "fov_deg"), ("K", "focal_px"), ("K", "fov_deg")),
 )
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class PredictOptions(BaseModel):
+@dataclass(frozen=True)
+class PredictOptions:
     """What is known or wanted of an image.
 
-    The command line and HTTP say ``focal`` for ``focal_px`` and ``fov`` for ``fov_deg``, and take no ``K``.
+    The command line and HTTP say ``focal`` for ``focal_px`` and ``fov`` for ``fov_deg``, and take no ``K``. Make one by
+    :meth:`of_arguments` or :meth:`of_texts`, which check the values.
 
     Attributes:
         side: of the hand, if known; ``"auto"`` tries both and keeps the likelier.
@@ -45,56 +51,14 @@ class PredictOptions(BaseModel):
         min_score: what a hand must score, in [0, 1]; None is 0 for one hand and 0.5 for each of several.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
-
     side: Literal["left", "right", "auto"] = "auto"
-    box: Box | None = Field(None, examples=["120,80,300,300"])
+    box: Box | None = None
     whole_image: bool = False
-    focal_px: float | None = Field(None, alias="focal", ge=FOCAL_LIMITS_PX[0], le=FOCAL_LIMITS_PX[1], examples=[1400])
-    fov_deg: float | None = Field(None, alias="fov", ge=FOV_LIMITS_DEG[0], le=FOV_LIMITS_DEG[1], examples=[65])
+    focal_px: float | None = None
+    fov_deg: float | None = None
     K: Matrix | None = None
-    max_hands: int = Field(1, ge=1, le=MAX_HANDS, examples=[2])
-    min_score: float | None = Field(None, ge=0, le=1, examples=[0.5])
-
-    @field_validator("box", mode="before")
-    @classmethod
-    def _parse_box(cls, box: object) -> object:
-        try:
-            values = [float(part) for part in box.split(",")] if isinstance(box, str) else _plain(box)
-            if values is None:
-                return None
-            x, y, width, height = values
-        except (TypeError, ValueError):
-            separated = "four numbers with commas between" if isinstance(box, str) else "x, y, width, height"
-            raise PydanticCustomError("box", f"is not {separated}") from None
-        return x, y, width, height
-
-    @field_validator("box")
-    @classmethod
-    def _check_box(cls, box: Box | None) -> Box | None:
-        if box is not None and min(box[2:]) <= 0:
-            raise PydanticCustomError("box", "has no width or height")
-        if box is not None and max(map(abs, box)) >= MAX_BOX_PX:
-            raise PydanticCustomError("box", f"has numbers of {MAX_BOX_PX:g} pixels or more")
-        return box
-
-    @field_validator("K", mode="before")
-    @classmethod
-    def _check_intrinsics(cls, K: object) -> object:
-        if K is None:
-            return None
-        try:
-            return Camera.from_matrix(K, assumed=False).K.tolist()  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise PydanticCustomError("K", "is no camera: {reason}", {"reason": str(error)}) from None
-
-    @model_validator(mode="after")
-    def _check_contradictions(self) -> Self:
-        given = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
-        for name, other in _CONTRADICTIONS:
-            if {name, other} <= given:
-                raise PydanticCustomError("contradiction", "contradicts {other}", {"name": name, "other": other})
-        return self
+    max_hands: int = 1
+    min_score: float | None = None
 
     @classmethod
     def of_arguments(cls, **given: Any) -> Self:
@@ -104,9 +68,9 @@ class PredictOptions(BaseModel):
             ValueError: one is out of its range, or contradicts another; one line.
         """
         try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            name, problem, other = _first_fault(cls, error)
+            return cls._checked(given)
+        except _Fault as fault:
+            name, problem, other = fault.args
         raise ValueError(f"{name} {problem} {other}" if other else f"{name}: {problem}")
 
     @classmethod
@@ -120,22 +84,40 @@ class PredictOptions(BaseModel):
         Raises:
             InputError: one is unknown, out of its range, or contradicts another.
         """
-        known = {field.alias or name: name for name, field in cls.model_fields.items() if name != "K"}
-        spelled = {name: spell(alias) for alias, name in known.items()}
+        named = {_RULES[field.name].text_name or field.name: field.name for field in fields(cls) if field.name != "K"}
+        spelled = {name: spell(text_name) for text_name, name in named.items()}
+        known = f"known are {', '.join(spelled.values())}"
         for name in given:
-            if name not in known:
-                raise InputError(
-                    spell(name), "extra inputs are not permitted", f"known are {', '.join(spelled.values())}"
-                )
+            if name not in named:
+                raise InputError(spell(name), _UNKNOWN, known)
         try:
-            return cls.model_validate(dict(given))
-        except ValidationError as error:
-            name, problem, other = _first_fault(cls, error)
+            return cls._checked({named[name]: value for name, value in given.items()})
+        except _Fault as fault:
+            name, problem, other = fault.args
         if other:
             raise InputError(spelled[name], f"{problem} {spelled[other]}", "give one of them")
-        examples = cls.model_fields[name].examples
-        hint = f"give for instance {examples[0]}" if examples else f"known are {', '.join(spelled.values())}"
-        raise InputError(spelled[name], problem, hint)
+        example = _RULES[name].example
+        raise InputError(spelled[name], problem, f"give for instance {example}" if example else known)
+
+    @classmethod
+    def _checked(cls, given: Mapping[str, Any]) -> Self:
+        """From values or texts by the fields' names."""
+        defaults = {field.name: field.default for field in fields(cls)}
+        for name in given:
+            if name not in defaults:
+                raise _Fault(name, _UNKNOWN, "")
+        values = {}
+        for name in defaults:
+            if name in given:
+                try:
+                    values[name] = _RULES[name].parse(given[name])
+                except ValueError as error:
+                    raise _Fault(name, str(error), "") from None
+        changed = {name for name, value in values.items() if value != defaults[name]}
+        for name, other in _CONTRADICTIONS:
+            if {name, other} <= changed:
+                raise _Fault(name, "contradicts", other)
+        return cls(**values)
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -155,9 +137,10 @@ class PredictOptions(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """For :class:`~graphhand.inference.HandPoseEstimator` or, of :class:`TrackOptions`, ``HandTracker``."""
-        return self.model_dump()
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+@dataclass(frozen=True)
 class TrackOptions(PredictOptions):
     """What is known or wanted of a video.
 
@@ -178,15 +161,113 @@ def require_box_inside(box: Box | None, width: int, height: int, image: str | Pa
         raise InputError(image, f"the box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
 
 
-def _plain(array: object) -> Any:
-    return None if array is None else np.asarray(array, dtype=np.float64).tolist()
+_UNKNOWN = "extra inputs are not permitted"
 
 
-def _first_fault(options: type[PredictOptions], error: ValidationError) -> tuple[str, str, str]:
-    """Of the first fault: the field, what is wrong with it, and the other field, where two contradict each other."""
-    first = error.errors()[0]
-    if first["type"] == "contradiction":
-        return first["ctx"]["name"], "contradicts", first["ctx"]["other"]
-    names = {field.alias: name for name, field in options.model_fields.items() if field.alias}
-    said = str(first["loc"][0])
-    return names.get(said, said), first["msg"][0].lower() + first["msg"][1:], ""
+class _Fault(Exception):  # noqa: N818, never leaves this module
+    """The field, what is wrong with it, and the other field, where two contradict each other."""
+
+
+class _Rule(NamedTuple):
+    """How a field is read from a value or a text; its name and an example on the command line and in HTTP."""
+
+    parse: Callable[[Any], Any]
+    text_name: str | None = None
+    example: str | None = None
+
+
+def _choice(*choices: str) -> Callable[[Any], str]:
+    listed = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"input should be {listed}")
+        return value
+
+    return parse
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
+        return value.lower() in _TRUE
+    raise ValueError("input should be a valid boolean, such as 1 or 0")
+
+
+def _number(value: Any) -> float:
+    try:
+        if isinstance(value, str):
+            value = float(value)
+        number = float(value) if isinstance(value, Real) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
+        raise ValueError("input should be a valid number")
+    if not math.isfinite(number):
+        raise ValueError("input should be a finite number")
+    return number
+
+
+def _whole(value: Any) -> int:
+    try:
+        if isinstance(value, (str, Integral)):
+            return int(value)
+    except ValueError:
+        pass
+    raise ValueError("input should be a valid integer")
+
+
+def _within(read: Callable[[Any], float], low: float, high: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        number = read(value)
+        if number < low:
+            raise ValueError(f"input should be greater than or equal to {low:.10g}")
+        if number > high:
+            raise ValueError(f"input should be less than or equal to {high:.10g}")
+        return number
+
+    return parse
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _box(value: Any) -> Box:
+    try:
+        x, y, width, height = (
+            map(float, value.split(",")) if isinstance(value, str) else np.asarray(value, dtype=np.float64).tolist()
+        )
+        box = float(x), float(y), float(width), float(height)
+    except (TypeError, ValueError):
+        separated = "four numbers with commas between" if isinstance(value, str) else "x, y, width, height"
+        raise ValueError(f"is not {separated}") from None
+    if not all(map(math.isfinite, box)):
+        raise ValueError("input should be a finite number")
+    if min(box[2:]) <= 0:
+        raise ValueError("has no width or height")
+    if max(map(abs, box)) >= MAX_BOX_PX:
+        raise ValueError(f"has numbers of {MAX_BOX_PX:g} pixels or more")
+    return box
+
+
+def _intrinsics(value: Any) -> Matrix:
+    try:
+        first, second, third = map(tuple, Camera.from_matrix(value, assumed=False).K.tolist())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"is no camera: {error}") from None
+    return first, second, third
+
+
+_RULES = {
+    "side": _Rule(_choice("left", "right", "auto")),
+    "box": _Rule(_optional(_box), example="120,80,300,300"),
+    "whole_image": _Rule(_truth),
+    "focal_px": _Rule(_optional(_within(_number, *FOCAL_LIMITS_PX)), "focal", "1400"),
+    "fov_deg": _Rule(_optional(_within(_number, *FOV_LIMITS_DEG)), "fov", "65"),
+    "K": _Rule(_optional(_intrinsics)),
+    "max_hands": _Rule(_within(_whole, 1, MAX_HANDS), example="2"),
+    "min_score": _Rule(_optional(_within(_number, 0, 1)), example="0.5"),
+    "smooth": _Rule(_truth),
+}

@@ -1,25 +1,29 @@
-"""The network call of a prediction: crops in, joints out, as NumPy arrays, by torch or by ONNX Runtime.
+"""The network call of a prediction: crops in, joints out, as NumPy arrays, by ONNX Runtime or by torch.
 
 Nothing else in prediction calls a network, and torch is imported only where torch runs it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from graphhand.errors import GraphHandError, InputError
+from graphhand.io.weights import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, read_card, read_tensor_table
 from graphhand.types import BoolArray, FloatArray, Image
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+Engine = Literal["onnx", "torch"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 ONNX_SUFFIX = ".onnx"
 ONNX_FORMAT = "graphhand-onnx-1"
@@ -28,8 +32,20 @@ OUTPUTS = ("joints_m", "joints_px", "joints_cam_m", "handedness_logit")
 UNCERTAINTY = "uncertainty"
 """Last output of a network with heatmaps, which others lack."""
 
+MAX_THREADS = 4
+"""Threads by default at most: a batch of two crops gains little from more."""
+
 _CPU_BATCH = 16
 """Crops a batch on a CPU. Larger batches take longer for each crop: 25 instead of 12 ms in batches of 68."""
+
+_PROVIDERS = {  # of ONNX Runtime, by device; and the package that has it
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu, and TensorRT"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime on a Mac"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml on Windows"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,28 +95,69 @@ class HandNetwork(Protocol):
         """
 
 
-def load_network(weights: str | os.PathLike[str], device: str | torch.device | None = None) -> HandNetwork:
+def load_network(
+    weights: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    engine: Engine | None = None,
+    threads: int | None = None,
+) -> HandNetwork:
     """A trained network.
 
     Args:
         weights: a bundled name, a folder of weights, or an ``.onnx`` file.
-        device: where to run; None takes the first CUDA device if there is one, else the CPU.
+        device: where to run. With ONNX Runtime ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt``, ``coreml``, ``directml`` or
+            ``openvino``, as far as it is built for them; with torch one of its own names. None takes CUDA if the engine
+            can use it, else the CPU.
+        engine: ``onnx`` or ``torch``. None is ONNX Runtime, or torch for a folder without a graph.
+        threads: of the CPU. None is :func:`default_threads` with ONNX Runtime, and torch's own number with torch.
 
     Raises:
-        InputError: there are no such weights, or they cannot be loaded; or the device cannot be used.
-        GraphHandError: the weights are an ONNX file, and ONNX Runtime is not installed.
+        InputError: there are no such weights, or they cannot be loaded; or the device or engine cannot be used.
+        GraphHandError: the engine is not installed.
     """
-    if Path(weights).suffix.lower() == ONNX_SUFFIX:
-        if device is not None and str(device) != "cpu":
-            raise InputError(f"device {device}", f"{weights} runs on the CPU", "leave it out, or give a folder")
-        return OnnxNetwork(weights)
+    if engine not in (None, *ENGINES):
+        raise InputError(f"engine {engine}", "is not known", f"give {' or '.join(ENGINES)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads}", "is not a number of threads", "give 1 or more")
+    path = Path(weights)
+    if path.suffix.lower() == ONNX_SUFFIX:
+        if engine == "torch":
+            raise InputError(path, "is run by ONNX Runtime, not by torch", "leave the engine out, or give a folder")
+        return OnnxNetwork(path, device, threads)
+    folder = find_weights(weights)
+    graph = folder / GRAPH_FILE
+    if engine != "torch" and graph.is_file():
+        return OnnxNetwork(graph, device, threads)
+    has_torch = importlib.util.find_spec("torch") is not None
+    if engine == "onnx" or not has_torch:
+        remedy = "write it with graphhand export --format safetensors" + (
+            "" if has_torch else ", where torch is installed"
+        )
+        raise InputError(graph, "no such file, and ONNX Runtime needs it", remedy)
+    return _load_torch(folder, device, threads)
+
+
+def default_threads() -> int:
+    """Threads of the CPU unless told: OMP_NUM_THREADS, else one for each usable core, at most :data:`MAX_THREADS`."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_THREADS)
+
+
+def _load_torch(folder: Path, device: str | torch.device | None, threads: int | None) -> TorchNetwork:
     from graphhand.devices import usable_device
     from graphhand.models.checkpoint import load_generator
     from graphhand.models.fuse import fuse_conv_bn
 
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     usable = usable_device(device)
-    generator, card = load_generator(weights, usable)
-    return TorchNetwork(fuse_conv_bn(generator), str(card.get("name") or Path(weights).name), usable)
+    generator, card = load_generator(folder, usable)
+    return TorchNetwork(fuse_conv_bn(generator), str(card.get("name") or folder.name), usable)
 
 
 class TorchNetwork:
@@ -139,7 +196,7 @@ class TorchNetwork:
 
 @dataclass(frozen=True)
 class OnnxConfig:
-    """What a file says of its network: its name, the side of its crops, and their margin."""
+    """What a graph says of its network: its name, the side of its crops, and their margin."""
 
     name: str
     image_size: int
@@ -147,35 +204,49 @@ class OnnxConfig:
 
 
 class OnnxNetwork:
-    """A network that ``graphhand export`` wrote. It runs on the CPU, with as many threads as torch where that is used.
+    """A graph that ONNX Runtime runs: that of a folder of weights, or a file that ``graphhand export`` wrote.
 
     Args:
-        path: the file.
+        path: the ``.onnx`` file. Where it takes its weights from the ``model.safetensors`` beside it, the network has
+            the name that ``model.json`` says.
+        device: as for :func:`load_network`.
+        threads: of the CPU; None is :func:`default_threads`. Threads sleep while they wait: other processes can work.
+
+    Attributes:
+        device: where it runs.
+        threads: of the CPU.
 
     Raises:
         GraphHandError: ONNX Runtime is not installed.
-        InputError: the file is missing, damaged, or not one of GraphHand's.
+        InputError: the file is missing, damaged, not one of GraphHand's, or belongs to other weights; or the device
+            cannot be used.
     """
 
-    device = "cpu"
-    batch_size: int | None = _CPU_BATCH
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str | torch.device | None = None,
+        threads: int | None = None,
+    ) -> None:
         runtime = import_onnx_runtime()
         path = Path(path)
         if not path.is_file():
             raise InputError(path, "no such file", "write one with graphhand export")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = _threads()
-        options.log_severity_level = 4  # what is wrong is said once, below
-        try:
-            self.session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors share no base class of their own
-            first = str(error).strip().splitlines()[0]
-            raise InputError(path, f"ONNX Runtime cannot read it ({first})", "export it again") from None
-        self.config = _onnx_config(path, self.session.get_modelmeta().custom_metadata_map)
+        self.threads = default_threads() if threads is None else threads
+        beside = path.with_name(WEIGHTS_FILE)
+        if path.name == GRAPH_FILE and beside.exists():
+            read_tensor_table(beside)  # says more of a damaged file than ONNX Runtime does
+        self.session, self.device = _open_session(runtime, path, device, self.threads)
+        metadata = _read_metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.config = metadata.config
+        if metadata.weights_sha256 is not None:
+            if read_tensor_table(beside).sha256 != metadata.weights_sha256:
+                raise InputError(path, f"belongs to another {WEIGHTS_FILE} than the one beside it", "export both again")
+            name = read_card(path.with_name(CARD_FILE)).get("card", {}).get("name")
+            self.config = replace(self.config, name=str(name or path.absolute().parent.name))
         self.name, self.image_size = self.config.name, self.config.image_size
         self.crop_margin = self.config.crop_margin
+        self.batch_size: int | None = _CPU_BATCH if self.device == "cpu" else None
         self.outputs = [output.name for output in self.session.get_outputs()]
         inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
         size = self.image_size
@@ -202,7 +273,7 @@ class OnnxNetwork:
 
 
 def import_onnx_runtime() -> Any:
-    """The module ``onnxruntime``, which is optional.
+    """The module ``onnxruntime``.
 
     Raises:
         GraphHandError: it does not import.
@@ -211,26 +282,60 @@ def import_onnx_runtime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise GraphHandError(
-            f"ONNX Runtime does not import ({error}): install it with pip install 'graphhand[onnx]'"
+            f"ONNX Runtime does not import ({error}): install it with pip install onnxruntime"
         ) from None
     return onnxruntime
 
 
-def _threads() -> int:
-    """torch's number where torch is used, else OMP_NUM_THREADS; 0 leaves it to ONNX Runtime: one a core."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() else 0
+def _open_session(runtime: Any, path: Path, device: str | torch.device | None, threads: int) -> tuple[Any, str]:
+    """A session, and the device that it runs on."""
+    available = runtime.get_available_providers()
+    asked = None if device is None or str(device) == "auto" else str(device)
+    kind, _, number = (asked or ("cuda" if _PROVIDERS["cuda"][0] in available else "cpu")).partition(":")
+    if kind not in _PROVIDERS or not (number == "" or number.isdecimal()):
+        raise InputError(f"device {asked}", "is not known to ONNX Runtime", f"give {', '.join(_PROVIDERS)}")
+    provider, package = _PROVIDERS[kind]
+    if provider not in available:
+        raise InputError(
+            f"device {asked}", "this ONNX Runtime is not built for it", f"install {package}, or leave it out"
+        )
+    settings: dict[str, Any] = {"device_id": int(number or 0)} if kind in ("cuda", "tensorrt", "directml") else {}
+    if kind == "cuda":
+        settings["use_tf32"] = 0  # three digits are too few for joints
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what is wrong is said once, below
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.dynamic_block_base", "4")  # a busy core gets less of the work
+    providers = [(provider, settings)] if kind == "cpu" else [(provider, settings), _PROVIDERS["cpu"][0]]
+    try:
+        session = runtime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # its errors share no base class of their own
+        first = str(error).strip().splitlines()[0]
+        raise InputError(path, f"ONNX Runtime cannot read it ({first})", "export it again") from None
+    used = session.get_providers()[0]
+    if used != provider and asked is not None:
+        raise InputError(f"device {asked}", "ONNX Runtime cannot use it on this machine", "leave it out, or give cpu")
+    if used != provider:
+        return session, "cpu"
+    return session, f"{kind}:{number}" if number else kind
 
 
 def _or_unknown(uncertainty: Any, count: int) -> FloatArray:
     return np.full(count, np.nan) if uncertainty is None else np.asarray(uncertainty, dtype=np.float64)
 
 
-def _onnx_config(path: Path, metadata: dict[str, str]) -> OnnxConfig:
+class _Metadata(NamedTuple):
+    """What a graph says of itself; ``weights_sha256`` of the table of tensors that it refers to, if any."""
+
+    config: OnnxConfig
+    weights_sha256: str | None
+
+
+def _read_metadata(path: Path, metadata: dict[str, str]) -> _Metadata:
     try:
         said = json.loads(metadata[ONNX_FORMAT])
-        return OnnxConfig(str(said["name"]), int(said["image_size"]), float(said["crop_margin"]))
-    except (KeyError, TypeError, ValueError):
+        config = OnnxConfig(str(said["name"]), int(said["image_size"]), float(said["crop_margin"]))
+        return _Metadata(config, said.get("weights_sha256"))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(path, "an ONNX file, but none of GraphHand's", "write one with graphhand export") from None

@@ -5,6 +5,7 @@ A trained generator is a folder::
     model.safetensors   parameters and buffers, float32 or float16
     model.json          {"format", "graphhand", "generator": GeneratorConfig, "hand_model": the hand's fingerprint,
                         "card": how it was trained; "backbone_package": name and version, for a plug-in's backbone}
+    model.onnx          the graph for ONNX Runtime, see :mod:`graphhand.export.onnx`; may be missing
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,15 @@ from torch import Tensor
 from graphhand import __version__
 from graphhand.errors import InputError, fault_message
 from graphhand.io.files import replacing, write_text_atomically
+from graphhand.io.weights import CARD_FILE, FORMAT, GRAPH_FILE, WEIGHTS_FILE, bundled_weights, find_weights, read_card
 from graphhand.models.backbones import Backbone, TimmBackbone, backbone_package
 from graphhand.models.config import GeneratorConfig
 from graphhand.models.generator import Generator
 
-FORMAT = "graphhand-generator-2"
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "model.json"
 PACKAGE_KEY = "backbone_package"
 BACKBONE_PREFIX = "backbone."
 REFINEMENT_PREFIX = "refinement"
 BATCH_COUNTER = "num_batches_tracked"  # torchvision's older files have none
-
-
-def bundled_weights() -> dict[str, Path]:
-    """The weights that ship with the package, by name."""
-    root = Path(str(files("graphhand") / "weights"))
-    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{WEIGHTS_FILE}"))}
 
 
 def save_generator(
@@ -51,7 +43,7 @@ def save_generator(
     card: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write a generator's folder, each file complete or not at all.
+    """Write a generator's folder, each file complete or not at all. A graph of earlier weights in it is deleted.
 
     Args:
         folder: made if need be.
@@ -68,6 +60,7 @@ def save_generator(
         name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in generator.state_dict().items()
     }
+    (folder / GRAPH_FILE).unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary)
     header = {
@@ -100,8 +93,8 @@ def load_generator(
         InputError: no such weights, a damaged file, one whose tensors do not fit its configuration, or one trained with
             another hand than it would find now.
     """
-    folder = _find(weights)
-    header = _read_header(folder / CARD_FILE)
+    folder = find_weights(weights)
+    header = read_card(folder / CARD_FILE)
     try:
         config = GeneratorConfig.model_validate(header.get("generator"))
     except ValidationError as error:
@@ -180,7 +173,7 @@ def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> No
     Raises:
         InputError: missing, damaged, or of another configuration.
     """
-    path = _find(weights) / WEIGHTS_FILE
+    path = find_weights(weights) / WEIGHTS_FILE
     tensors = read_tensors(path)
     if not any(name.startswith(REFINEMENT_PREFIX) for name in tensors):
         own = generator.state_dict()
@@ -206,7 +199,7 @@ def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -
         for backbone in generator.backbones():
             load_imagenet_weights(backbone, path)
         return
-    path = _find(weights) / WEIGHTS_FILE
+    path = find_weights(weights) / WEIGHTS_FILE
     tensors = {
         name.removeprefix(BACKBONE_PREFIX): value
         for name, value in read_tensors(path).items()
@@ -286,32 +279,3 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not is_state_dict or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in contents.items()):
         raise InputError(path, "not a state dict, names with their tensors", "save model.state_dict() and give that")
     return dict(contents)
-
-
-def _find(weights: str | PathLike[str]) -> Path:
-    bundled = bundled_weights()
-    if str(weights) in bundled:
-        return bundled[str(weights)]
-    path = Path(weights)
-    if path.is_file() and path.name == WEIGHTS_FILE:
-        return path.parent
-    if (path / WEIGHTS_FILE).is_file():
-        return path
-    names = ", ".join(bundled) or "none in this build"
-    raise InputError(
-        path,
-        f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}",
-        "check the name or the path, or train some",
-    )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(path, "missing", f"it stands beside every {WEIGHTS_FILE}; copy both") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(path, f"not JSON ({error})", "copy or download it again") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(path, f"not a {FORMAT} file", "is it from another program or version?")
-    return header
