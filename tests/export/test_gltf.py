@@ -222,7 +222,7 @@ def test_quaternions_of_consecutive_frames_are_close() -> None:
     for k, angle in enumerate(np.linspace(0, 2 * np.pi, 40)):
         turn = Rotation.from_rotvec([0.0, 0.3 * angle, angle]).as_matrix()
         joints = hand.joints_rel_m @ turn.T
-        turned = replace(hand, joints_rel_m=joints, joints_cam_m=joints + [0.0, 0.0, 0.5])
+        turned = replace(hand, joints_rel_m=joints, joints_cam_m=np.add(joints, [0.0, 0.0, 0.5]))
         frames.append(replace(posed_prediction("clip.mp4", k), hands=(turned,)))
     ((_, clip),) = clips_of(frames, RIGHT)
     assert clip is not None

@@ -140,7 +140,7 @@ def decode_photo(data: bytes, source: str = "image") -> Photo:
         pixels = None
     if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise InputError(source, "is damaged: it could not be decoded", _SAVE_AGAIN)
-    image = np.ascontiguousarray(_turn_upright(_to_rgb(pixels), header.exif.orientation))
+    image = np.ascontiguousarray(turn_upright(_to_rgb(pixels), header.exif.orientation))
     return Photo(image, header.exif.focal_px(header.width, header.height))
 
 
@@ -249,8 +249,8 @@ def _band_to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image:
     return rgb
 
 
-def _turn_upright(image: Image, orientation: int) -> Image:
-    """Undo an EXIF orientation (where the stored first row and column belong in the scene)."""
+def turn_upright(image: Image, orientation: int) -> Image:
+    """Undo an EXIF orientation (where the stored first row and column belong in the scene), 1 to 8."""
     if orientation >= 5:  # 5-8: rows and columns exchanged
         image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

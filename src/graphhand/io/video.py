@@ -18,7 +18,8 @@ import numpy as np
 
 from graphhand.errors import InputError
 from graphhand.io.files import replacing
-from graphhand.io.images import MAX_PIXELS, quiet_opencv
+from graphhand.io.images import MAX_PIXELS, quiet_opencv, turn_upright
+from graphhand.io.mp4 import read_video_track
 from graphhand.types import Image
 
 # Silences FFmpeg; OpenCV reads it when it opens its first video.
@@ -34,6 +35,9 @@ _RECORDING_FPS = 30.0
 # Matroska and WebM, ASF (WMV): frames have times, but the header tells neither how many there are nor their rate.
 # FFmpeg guesses a rate, for a browser's or a screen's recording often 1,000, and from it OpenCV a number.
 _UNCOUNTED_CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75")
+# Frames whose distances differ by less are evenly spaced: times are rounded, in old files to milliseconds.
+_EVEN_S, _EVEN = 0.0025, 0.1
+_FASTEST_FPS = 60.0
 _UNCOUNTED = 0.05  # containers estimate how many frames they hold
 
 
@@ -56,10 +60,11 @@ class Video:
 
     Attributes:
         path: the file.
-        fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate to draw at.
+        fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate that keeps most
+            frames apart.
         claimed: how many frames the file says it holds, or by its length about holds, or None.
         live: False: frames wait until they are read.
-        irregular: whether frames may come at any time, so that only their times tell when to show them.
+        irregular: whether frames are not evenly spaced, or may not be, so that only their times tell when to show them.
 
     Raises:
         InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
@@ -92,15 +97,26 @@ class Video:
         if width * height > MAX_PIXELS:
             allowed = f"the {MAX_PIXELS // 1_000_000} megapixels allowed"
             raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
+        track = read_video_track(self.path)
+        self._orientation = 1
+        if track is not None:  # OpenCV takes a mirrored image for a turned one
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            self._orientation = track.orientation
         stated = self._capture.get(cv2.CAP_PROP_FPS)
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.fps = plausible_fps(stated)
-        self.irregular = start in _UNCOUNTED_CONTAINERS
-        if self.irregular and stated > _MAX_UNCOUNTED_FPS:
+        self._uncounted = start in _UNCOUNTED_CONTAINERS
+        if self._uncounted and stated > _MAX_UNCOUNTED_FPS:
             self.fps = _RECORDING_FPS
         self._claimed_s = claimed / (stated if stated > 0 else self.fps)
-        count = self._claimed_s * self.fps if self.irregular else claimed
+        count = self._claimed_s * self.fps if self._uncounted else claimed
         self.claimed = max(1, round(count)) if 0 < claimed < 2**31 else None
+        self.irregular = self._uncounted
+        durations_s = np.zeros(0) if track is None else track.durations_s[:-1]  # the last is often made up
+        if len(durations_s) and np.ptp(durations_s) > max(_EVEN_S, _EVEN * np.median(durations_s)):
+            self.irregular = True
+            closest_s = np.percentile(durations_s, 10)
+            self.fps = float(np.clip(1 / max(closest_s, 1e-6), self.fps, max(self.fps, _FASTEST_FPS)))
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames there are.
@@ -122,7 +138,8 @@ class Video:
             if number > 0 and not last_s < time_s < last_s + 3600:  # files without times, or with broken ones
                 time_s = last_s + 1 / self.fps
             longest_s = max(longest_s, time_s - last_s)
-            yield Frame(number, time_s, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            image = turn_upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), self._orientation)
+            yield Frame(number, time_s, np.ascontiguousarray(image))
             number, last_s = number + 1, time_s
         if number == 0:
             raise InputError(self.path, "holds no frame that can be decoded", "convert it to MP4 (H.264)")
@@ -131,7 +148,7 @@ class Video:
         # The number may be a guess. The last frame is shown for a while itself.
         if self._claimed_s - last_s > max(3 * longest_s, _UNCOUNTED * self._claimed_s):
             read = f"{number} of {self.claimed} frames"
-            if self.irregular:
+            if self._uncounted:
                 read = f"{last_s:.1f} of {self._claimed_s:.1f} s"
             raise InputError(self.path, f"ends after {read}", "what was read is done; copy it again")
 
