@@ -8,11 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.io
+from typer.testing import CliRunner
 
-from graphhand.data.sample import SampleLabels
-from graphhand.errors import InputError
+from graphhand.data.datasets.rhd import RHD
+from graphhand.data.sample import HandSample, SampleLabels
+from graphhand.errors import InputError, NoHandError
 from graphhand.evaluation import PoseRecords, preset, score
-from graphhand.evaluation.match import detect_format, read_freihand_json, read_json_lines, read_predictions
+from graphhand.evaluation.match import detect_format, read_json_lines, read_predictions
+from graphhand.evaluation.records import JointConvention
+from graphhand.evaluation.submissions import CONVENTIONS, write_submission
+from graphhand.skeleton import JOINT_ORDERS, from_graphhand_order
 
 HUGE_HAND = json.dumps(
     {"image": "a", "hands": [{"side": "left", "joints_rel_m": [[10**400] * 3] * 21, "joints_px": [[1, 1]] * 21}]}
@@ -25,6 +30,31 @@ def labels(records):
         SampleLabels(i, name, "left" if i % 2 else "right", records.truth_m[i], records.truth_px[i], records.visible[i])
         for i, name in enumerate(records.names)
     ]
+
+
+class Samples:
+    """A data set with the labels of ``records``; ``without_hand`` are extra frames that it leaves out itself."""
+
+    def __init__(self, records, without_hand=(), name="toy"):
+        self.records, self.without_hand = records, set(without_hand)
+        self.protocol = {"dataset": name}
+        self.frames = [i for i in range(len(records) + len(self.without_hand)) if i not in self.without_hand]
+
+    def __len__(self):
+        return len(self.records) + len(self.without_hand)
+
+    def __getitem__(self, index):
+        if index in self.without_hand:
+            raise NoHandError("frames", f"frame {index} shows no hand", "nothing to do")
+        k = self.frames.index(index)
+        return HandSample(
+            image=np.zeros((128, 128, 3), np.uint8),
+            joints_px=self.records.truth_px[k],
+            visible=self.records.visible[k],
+            side="right",
+            name=str(index),
+            joints_cam_m=self.records.truth_m[k],
+        )
 
 
 def line(records, i, *, side=None, name=None, absolute=True, shift_px=0.0):
@@ -54,9 +84,7 @@ def write_lines(path, lines):
 def read(path, labels):
     """By whichever reader the file asks for."""
     kind = detect_format(path)
-    if kind == "arrays":
-        return read_predictions(path)
-    return read_freihand_json(path, labels) if kind == "freihand" else read_json_lines(path, labels)
+    return read_json_lines(path, labels) if kind == "json lines" else read_predictions(path, [])
 
 
 def test_npz_round_trip(records, tmp_path):
@@ -75,7 +103,7 @@ def test_npz_and_mat_in_any_unit(records, tmp_path, unit, factor):
     expected = score(records, preset("root")).mean_mm
     for file in ("p.npz", "p.mat"):
         assert detect_format(tmp_path / file) == "arrays"
-        got = score(PoseRecords.load(tmp_path / file, unit), preset("root")).mean_mm
+        got = score(PoseRecords.load(tmp_path / file, JointConvention(unit=unit)), preset("root")).mean_mm
         assert got == pytest.approx(expected)
 
 
@@ -85,14 +113,136 @@ def test_a_wrong_unit_is_refused(records, tmp_path):
         read_predictions(tmp_path / "p.npz")
 
 
-def test_freihand_style_json(records, labels, tmp_path):
+def in_convention(joints_m, order, axes, unit):
+    """Joints as a file of another convention holds them."""
+    factor = {"m": 1, "cm": 100, "mm": 1000}[unit] * np.array([1, -1, -1] if axes == "opengl" else [1, 1, 1])
+    return from_graphhand_order(joints_m * factor, order)
+
+
+@pytest.mark.parametrize("order", [order for order in JOINT_ORDERS if order != "stb"])
+@pytest.mark.parametrize("axes", ["camera", "opengl"])
+@pytest.mark.parametrize("said_by", ["file", "option"])
+def test_arrays_of_any_joint_order_and_axes_score_the_same(records, tmp_path, order, axes, said_by):
+    expected = [score(records, preset(name)).mean_mm for name in ("root", "procrustes", "freihand-unaligned")]
+    pair = (in_convention(joints, order, axes, "mm") for joints in (records.predicted_m, records.truth_m))
+    others = {"visible": from_graphhand_order(records.visible[..., None], order)[..., 0], "absolute": records.absolute}
+    said = {"joint_order": order, "axes": axes, "unit": "mm"}
+    keys, stored = (said, None) if said_by == "file" else ({}, JointConvention(**said))
+    np.savez(tmp_path / "p.npz", **dict(zip(("predicted_m", "truth_m"), pair)), **others, **keys)
+    again = read_predictions(tmp_path / "p.npz", stored=stored).records
+    np.testing.assert_array_equal(again.visible, records.visible)
+    found = [score(again, preset(name)).mean_mm for name in ("root", "procrustes", "freihand-unaligned")]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_mat_file_says_its_joint_order_axes_and_unit(records, tmp_path):
+    est, gt = (in_convention(joints, "mano", "opengl", "cm") for joints in (records.predicted_m, records.truth_m))
+    said = {"joint_order": "mano", "axes": "opengl", "unit": "cm"}
+    scipy.io.savemat(tmp_path / "p.mat", {"est": est, "gt": gt, **said})
+    again = read_predictions(tmp_path / "p.mat").records
+    np.testing.assert_allclose(again.predicted_m, records.predicted_m, atol=1e-12)
+
+
+def test_a_convention_that_is_unknown_or_contradicted_is_refused(records, tmp_path):
+    arrays = {"predicted_m": records.predicted_m, "truth_m": records.truth_m}
+    np.savez(tmp_path / "a.npz", **arrays, joint_order="smplx")
+    with pytest.raises(InputError, match="joint_order is 'smplx'; store one of graphhand"):
+        read_predictions(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", **arrays, unit="m")
+    with pytest.raises(InputError, match="says unit m; omit unit=mm"):
+        read_predictions(tmp_path / "b.npz", stored=JointConvention(unit="mm"))
+
+
+@pytest.mark.parametrize("dataset", ["freihand", "ho3d", "dexycb"])
+@pytest.mark.parametrize("kind", ["freihand", "ho3d", "dexycb"])
+def test_every_submission_reads_back_to_the_score_of_its_run(records, tmp_path, kind, dataset):
+    path = tmp_path / ("s.txt" if kind == "dexycb" else "s.json")
+    write_submission(path, records, kind)
+    again = read_predictions(path, Samples(records, name=dataset))
+    assert again.source["format"] == f"{kind} ({CONVENTIONS[kind].describe()})"
+    for name in ("root", "root-scale", "procrustes", "freihand-unaligned", "ho3d-root-scale"):
+        assert score(again.records, preset(name)).mean_mm == pytest.approx(
+            score(records, preset(name)).mean_mm, abs=1e-3
+        )
+
+
+def test_a_perfect_ho3d_file_scores_zero(records, tmp_path):
+    """The challenge's own format: MANO's joint order with the fingertips at the end, y up, z backwards."""
+    mano = [0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3, 4, 8, 12, 16, 20]
     path = tmp_path / "pred.json"
+    path.write_text(json.dumps([(records.truth_m * [1, -1, -1])[:, mano].tolist(), []]))
+    found = read_predictions(path, Samples(records, name="ho3d")).records
+    assert score(found, preset("ho3d-unaligned")).mean_mm < 1e-3
+
+
+def test_joints_relative_to_a_root_are_ho3ds_on_ho3d_alone(records, tmp_path):
+    path = tmp_path / "pred.json"
+    centred = records.predicted_m - records.predicted_m.mean(axis=1, keepdims=True)
+    for name, stored in (("ho3d", CONVENTIONS["ho3d"]), ("freihand", CONVENTIONS["freihand"])):
+        held = in_convention(centred, stored.joint_order, stored.axes, "m")
+        path.write_text(json.dumps([held.tolist(), []]))
+        found = read_predictions(path, Samples(records, name=name)).records
+        np.testing.assert_allclose(found.predicted_m, centred, atol=1e-9)
+
+
+@pytest.mark.parametrize("limit", [None, 20])
+@pytest.mark.parametrize("rows", ["all samples", "those with a hand", "first", "first with a hand"])
+def test_rows_of_samples_without_a_hand_may_be_there_or_not(records, tmp_path, rows, limit):
+    samples = Samples(records, without_hand=(3, 7, 25))
+    full = np.zeros((33, 21, 3))
+    full[samples.frames] = records.predicted_m
+    count = 33 if limit is None else limit
+    with_hand = [i for i in samples.frames if i < count]
+    held = {
+        "all samples": full,
+        "those with a hand": records.predicted_m,
+        "first": full[:count],
+        "first with a hand": full[with_hand],
+    }[rows]
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([held.tolist(), []]))
+    found = read_predictions(path, samples, limit=limit)
+    assert found.records.index.tolist() == with_hand
+    np.testing.assert_allclose(found.records.predicted_m, full[with_hand])
+    of = "sample with a hand" if "with a hand" in rows else "sample"
+    assert found.notes == [f"the file has a row for each {of}; {count - len(with_hand)} without a hand are not scored"]
+
+
+def test_a_number_of_rows_that_fits_nothing_or_twice_is_refused(records, tmp_path):
+    path = tmp_path / "p.json"
     path.write_text(json.dumps([records.predicted_m.tolist(), []]))
-    assert detect_format(path) == "freihand"
-    again = read_freihand_json(path, labels)
-    assert score(again, preset("freihand-unaligned")).mean_mm == score(records, preset("freihand-unaligned")).mean_mm
-    with pytest.raises(InputError, match="30 hands for a data set of 29"):
-        read_freihand_json(path, labels[:29])
+    with pytest.raises(InputError, match="30 hands for a data set of 29; use the split"):
+        read_predictions(path, Samples(records.select(slice(29))))
+    with pytest.raises(InputError, match="30 hands for a data set of 31, 29 with a hand; use the split"):
+        read_predictions(path, Samples(records.select(slice(29)), without_hand=(1, 2)))
+    with pytest.raises(InputError, match="and --limit 30: either may be meant; omit --limit"):
+        read_predictions(path, Samples(records, without_hand=(3, 7)), limit=30)
+
+
+def test_lines_with_numbers_are_matched_by_them(records, tmp_path):
+    path = tmp_path / "p.txt"
+    write_submission(path, records, "dexycb")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[20:] + lines[:5]) + "\n")
+    found = read_predictions(path, Samples(records))
+    assert found.records.index.tolist() == [*range(5), *range(20, 30)]
+    assert len(found.skipped) == 15
+    assert "15 samples have no prediction and do not count: this flatters the numbers" in found.notes
+    with pytest.raises(InputError, match="has sample 20 of 10"):
+        read_predictions(path, Samples(records.select(slice(10))))
+
+
+def test_a_missing_image_does_not_keep_labels_from_being_scored(tmp_path):
+    from graphhand import cli
+
+    render = ["render", "--layout", "rhd", "--split", "test", "--count", "2", "--out", str(tmp_path / "rhd")]
+    assert CliRunner().invoke(cli.app, render).exit_code == 0
+    truth = [RHD(tmp_path / "rhd", "evaluation")[k].joints_cam_m.tolist() for k in range(2)]
+    (tmp_path / "p.json").write_text(json.dumps([truth, []]))
+    (tmp_path / "rhd" / "evaluation" / "color" / "00001.png").unlink()
+    found = read_predictions(tmp_path / "p.json", RHD(tmp_path / "rhd", "evaluation"))
+    assert not found.skipped
+    assert score(found.records, preset("freihand-unaligned")).mean_mm < 1e-3
 
 
 def test_json_lines_are_matched_by_image_in_any_order(records, labels, tmp_path):
@@ -201,7 +351,10 @@ def test_a_sample_is_matched_by_its_image_whatever_its_name(records, labels, tmp
         ("p.json", b"[", "not JSON"),
         ("p.json", b"[" * 100_000, "not JSON"),
         ("p.json", b"7", "not a predictions file"),
-        ("p.txt", b"", "not a predictions file"),
+        ("p.xyz", b"", "not a predictions file"),
+        ("p.txt", b"0,1,2\n", "2 coordinates, not 63"),
+        ("p.txt", b"0,x\n", "not numbers separated by commas"),
+        ("p.txt", b"0" + b",1" * 63 + b"\n0" + b",1" * 63, "sample 0 has more than one line"),
         ("p.jsonl", '{"image": "a", "hands": []}\n'.encode("utf-16"), "not text in UTF-8"),
         ("p.json", "[[], []]".encode("utf-16"), "not text in UTF-8"),
         ("p.jsonl", b'{"image": "a", "hands": []}\n{"image": "\xe9"}', "not text in UTF-8"),

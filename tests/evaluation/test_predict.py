@@ -111,9 +111,18 @@ def test_unreadable_and_unlabelled_samples_are_skipped_and_named(crops, crops_di
     assert list(records.index) == [0, 1, 3, 4, 5, 6]
     assert [(s.index, s.unreadable) for s in skipped] == [(2, True)]
     assert "00002.png" in skipped[0].reason
+    crops.entries[2]["K_crop"] = None
     truth, also_skipped = read_labels(crops)
     assert len(truth) == 6
-    assert also_skipped == skipped
+    assert [(s.index, s.unreadable) for s in also_skipped] == [(2, True)]
+
+
+def test_labels_are_read_without_the_image_where_it_is_unreadable(crops, crops_dir):
+    whole, _ = read_labels(crops)
+    (crops_dir / "images" / "00002.png").unlink()
+    truth, skipped = read_labels(crops, strict=True)
+    assert not skipped
+    np.testing.assert_array_equal(truth[2].joints_px, whole[2].joints_px)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -122,7 +131,8 @@ def test_strict_stops_at_an_unreadable_sample(crops, crops_dir, tiny_weights, wo
     generator, _ = load_generator(tiny_weights)
     with pytest.raises(InputError, match=r"00002\.png: is not an image"):
         predict_dataset(generator, crops, size=32, batch_size=3, workers=workers, strict=True)
-    with pytest.raises(InputError, match=r"00002\.png: is not an image"):
+    crops.entries[2]["K_crop"] = None
+    with pytest.raises(InputError, match=r"annotations\.json\[2\]"):
         read_labels(crops, strict=True)
 
 

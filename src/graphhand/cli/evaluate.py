@@ -39,7 +39,8 @@ def evaluate(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Score a file instead: predict's JSON lines, FreiHAND-style JSON, .npz or .mat.", rich_help_panel=_DATA
+            help="Score a file instead: predict's JSON lines, a FreiHAND, HO-3D or DexYCB submission, .npz or .mat.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     dataset: Annotated[
@@ -104,7 +105,9 @@ def evaluate(
       workers            processes that read images (0)
       device             cpu, cuda, cuda:1; by default a GPU if there is one
       strict             true: stop at the first unreadable sample
-      unit               m, cm or mm: unit of the predictions file
+      unit               m, cm or mm: unit of the predictions file, where it is not its format's
+      joint_order        joint order of the predictions file: freihand, mano, ho3d, rhd, interhand, ...
+      axes               camera (y down, z forward) or opengl (y up, z backwards): of the predictions file
       regressor          file of a joint regressor to apply
       fit_regressor      file to write a joint regressor to, fitted on this training split
       curves             published PCK curves to draw beside ours, file or folder
@@ -158,7 +161,7 @@ def evaluate(
         else:
             assert predictions is not None
             predicted = read_predictions(
-                predictions, samples, unit=chosen.unit, limit=limit, strict=chosen.strict, progress=progress
+                predictions, samples, stored=chosen.stored, limit=limit, strict=chosen.strict, progress=progress
             )
     if rank != 0:
         return  # one process reports

@@ -1,4 +1,5 @@
-"""What every data set checks: that its files are there (:class:`DatasetInfo`), and that its labels are plausible.
+"""What every data set shares: the check of its files (:class:`DatasetInfo`), the reading of a sample's image, and the
+check of its labels.
 
 The bounds are wide: every real hand passes; exchanged units, frames and images do not.
 """
@@ -6,7 +7,9 @@ The bounds are wide: every real hand passes; exchanged units, frames and images 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,8 +19,9 @@ import numpy.typing as npt
 
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
+from graphhand.io import read_image
 from graphhand.skeleton import Joint
-from graphhand.types import FOCAL_LIMITS_PX, MAX_BOX_PX
+from graphhand.types import FOCAL_LIMITS_PX, MAX_BOX_PX, Image
 
 # A hand's extent in metres. An infant's fist is about 0.03, the largest hand on record spans 0.32; labels are noisy.
 _EXTENT_M = (0.025, 0.40)
@@ -26,6 +30,10 @@ _REPROJECTION_LIMIT = 0.15
 """Allowed median distance between 2D labels and projected 3D labels, in sides of the hand's box."""
 _OFF_IMAGE_SIDES = 1.0
 """A hand whose middle lies farther outside the image than this many image sides has another image's labels."""
+
+NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
+"""Stands for the image of a sample that is read without it."""
+_skip_images = ContextVar("skip_images", default=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,25 @@ class DatasetInfo:
         if not found:
             raise InputError(path, "no such file or folder", remedy)
         return path
+
+
+@contextmanager
+def without_images() -> Iterator[None]:
+    """Data sets read labels alone in this block; the image of each sample is :data:`NO_IMAGE`."""
+    token = _skip_images.set(True)
+    try:
+        yield
+    finally:
+        _skip_images.reset(token)
+
+
+def read_sample_image(path: str | PathLike[str]) -> Image:
+    """The image of a sample, as RGB; :data:`NO_IMAGE` inside :func:`without_images`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return NO_IMAGE if _skip_images.get() else read_image(path)
 
 
 def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:
@@ -146,6 +173,8 @@ def _check_2d(sample: HandSample) -> _Finding:
 
 def _far_off(u: float, v: float, width: int, height: int) -> str:
     """What is wrong with a hand whose middle is there in an image of that size; "" where nothing is."""
+    if width == 0:  # read without its image
+        return ""
     off_u, off_v = _OFF_IMAGE_SIDES * width, _OFF_IMAGE_SIDES * height
     if -off_u <= u <= width + off_u and -off_v <= v <= height + off_v:
         return ""

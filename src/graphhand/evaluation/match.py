@@ -1,7 +1,8 @@
 """Predictions from files, matched to the samples of a data set.
 
-Formats: ``graphhand predict --json`` lines; FreiHAND-style JSON (``[joints, vertices]``, one entry a sample);
-``.npz`` and ``.mat`` files, which hold their own labels. The first two need the data set they were made on.
+Formats: ``graphhand predict --json`` lines; the submissions of FreiHAND, HO-3D (``[joints, vertices]``, one entry a
+sample) and DexYCB (text lines); ``.npz`` and ``.mat`` files, which hold their own labels. All but the last two need
+the data set they were made on.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ import numpy as np
 from graphhand.data.sample import HandDataset, SampleLabels
 from graphhand.errors import InputError
 from graphhand.evaluation.records import (
-    METRES,
+    JointConvention,
     PoseRecords,
     Predictions,
     Progress,
     Skipped,
-    Unit,
+    count_hands,
     read_labels,
 )
+from graphhand.evaluation.submissions import SubmittedJoints, read_joint_lines, read_joint_lists
 from graphhand.io import IMAGE_SUFFIXES
 from graphhand.io.files import open_text
 from graphhand.types import FloatArray
 
-Format = Literal["arrays", "json lines", "freihand"]
+Format = Literal["arrays", "json lines", "joint lists", "joint lines"]
 
 _SIDE_AT_END = re.compile(r"#(left|right)$")
 _NO_LINE = "no line for its image"
 _PREDICT_REMEDY = "write the lines with graphhand predict --json"
-_FREIHAND_REMEDY = "write [[joints...], [vertices...]]"
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,18 @@ def detect_format(path: str | PathLike[str]) -> Format:
         with open_text(path) as lines:
             first = next((line.strip()[0] for line in lines if line.strip()), "")
         if first in ("[", "{"):
-            return "freihand" if first == "[" else "json lines"
-    raise InputError(path, "not a predictions file", "give .jsonl, .json (FreiHAND style), .npz or .mat")
+            return "joint lists" if first == "[" else "json lines"
+    if path.suffix in (".txt", ".csv"):
+        return "joint lines"
+    remedy = "give .jsonl, .json (FreiHAND, HO-3D), .txt (DexYCB), .npz or .mat"
+    raise InputError(path, "not a predictions file", remedy)
 
 
 def read_predictions(
     path: str | PathLike[str],
     samples: HandDataset | None = None,
     *,
-    unit: Unit = "m",
+    stored: JointConvention | None = None,
     limit: int | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -89,8 +93,8 @@ def read_predictions(
 
     Args:
         path: a file of any of the formats above.
-        samples: the data set it was made on; needed by the two JSON formats.
-        unit: of the 3D joints in ``.npz``, ``.mat`` and FreiHAND-style files.
+        samples: the data set it was made on; needed by all formats but ``.npz`` and ``.mat``.
+        stored: how the file stores joints, where its format does not say; not for ``predict --json`` lines.
         limit: use the first N samples.
         strict: raise on the first unreadable sample of the data set.
         progress: called after each sample that is read.
@@ -101,17 +105,21 @@ def read_predictions(
     kind = detect_format(path)
     source = {"file": str(path), "format": kind}
     if kind == "arrays":
-        records = PoseRecords.load(path, unit)
+        records = PoseRecords.load(path, stored)
         records.require_metres(path)
         return Predictions(records if limit is None else records.select(slice(limit)), [], source)
     if samples is None:
         raise InputError(path, "holds no ground truth", "add --dataset NAME --root DIR")
+    if kind == "json lines" and stored not in (None, JointConvention()):
+        raise InputError(path, "lines of predict have one convention", "omit unit, joint_order and axes")
     labels, skipped = read_labels(samples, limit, progress, strict=strict)
-    if kind == "freihand":
-        if skipped:
-            problem = f"sample {skipped[0].index} is unreadable: {skipped[0].reason}"
-            raise InputError(path, problem, "repair the data set: this format has no gaps")
-        return Predictions(read_freihand_json(path, labels, unit), [], source)
+    if kind != "json lines":
+        dataset = getattr(samples, "protocol", {}).get("dataset", "")
+        read = read_joint_lines(path, stored) if kind == "joint lines" else read_joint_lists(path, stored, dataset)
+        source["format"] = f"{read.format} ({read.stored.describe()})"
+        records, unmatched, notes = match_rows(path, read, samples, labels, skipped)
+        records.require_metres(path)
+        return Predictions(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes)
     records, unmatched, counts = read_json_lines(path, labels)
     notes = []
     if counts["wrong_side"]:
@@ -123,29 +131,61 @@ def read_predictions(
     return Predictions(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes)
 
 
-def read_freihand_json(path: str | PathLike[str], labels: Sequence[SampleLabels], unit: Unit = "m") -> PoseRecords:
-    """``[joints, vertices]``: joints of the whole data set in its order; the vertices are not read.
+def match_rows(
+    path: str | PathLike[str],
+    read: SubmittedJoints,
+    samples: HandDataset,
+    labels: Sequence[SampleLabels],
+    skipped: Sequence[Skipped],
+) -> tuple[PoseRecords, list[Skipped], list[str]]:
+    """The rows of a submission file, matched to samples by their numbers, or by their count.
+
+    A file without numbers has a row for each sample, or a row for each sample with a hand: of the whole data set, or
+    of the samples that are evaluated. Its number of rows decides.
+
+    Args:
+        path: the file, for errors.
+        read: its content.
+        samples: the whole data set.
+        labels, skipped: of the samples that are evaluated, the first ones.
+
+    Returns:
+        Records, samples without a row, and remarks.
 
     Raises:
-        InputError: not JSON of that form, or another number of hands than the data set has.
+        InputError: the number of rows fits no reading, or two.
     """
-    with open_text(path) as file:
-        text = file.read()
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"not JSON ({error})", _FREIHAND_REMEDY) from None
-    try:
-        joints = np.asarray(data[0], dtype=np.float64) * METRES[unit]
-    except (TypeError, ValueError, OverflowError, IndexError, KeyError):
-        joints = np.empty(0)
-    if joints.ndim != 3 or joints.shape[1:] != (21, 3):
-        raise InputError(path, "its first entry is not a list of 21x3 joints", _FREIHAND_REMEDY)
-    if len(joints) != len(labels):
-        raise InputError(path, f"{len(joints)} hands for a data set of {len(labels)}", "use the split it was made on")
-    records = PoseRecords.pair(labels, joints)
-    records.require_metres(path)
-    return records
+    without_hand = {sample.index for sample in skipped if sample.exempt}
+    count, total = len(labels) + len(skipped), len(samples)
+    notes = []
+    if read.numbers is not None:
+        row_of = {int(number): row for row, number in enumerate(read.numbers)}
+        outside = [number for number in row_of if not 0 <= number < total]
+        if outside:
+            raise InputError(path, f"has sample {outside[0]} of {total}", "use the split it was made on")
+    else:
+        rows = len(read.joints_m)
+        with_hand = [index for index in range(count) if index not in without_hand]
+        all_hands = len(with_hand)
+        if rows != total:
+            all_hands += count_hands(samples, range(count, total))
+        each_sample, each_hand = rows in (count, total), rows in (len(with_hand), all_hands)
+        fits = f"{rows} hands for a data set of {total}"
+        if rows != total and all_hands != total:
+            fits += f", {all_hands} with a hand"
+        if not each_sample and not each_hand:
+            raise InputError(path, fits, "use the split it was made on")
+        if each_sample and each_hand and without_hand and rows != total:
+            raise InputError(path, f"{fits}, and --limit {count}: either may be meant", "omit --limit")
+        row_of = {index: row for row, index in enumerate(range(count) if each_sample else with_hand)}
+        if without_hand:
+            of = "sample" if each_sample else "sample with a hand"
+            notes.append(f"the file has a row for each {of}; {len(without_hand)} without a hand are not scored")
+    matched = [sample for sample in labels if sample.index in row_of]
+    unmatched = [Skipped(one.index, one.name, "no line of its number") for one in labels if one.index not in row_of]
+    if unmatched:
+        notes.append(f"{len(unmatched)} samples have no prediction and do not count: this flatters the numbers")
+    return PoseRecords.pair(matched, read.joints_m[[row_of[one.index] for one in matched]]), unmatched, notes
 
 
 def read_json_lines(

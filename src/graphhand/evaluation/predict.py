@@ -24,12 +24,13 @@ from graphhand.data.loader import HandLoader
 from graphhand.data.sample import HandBatch, HandDataset, HandSample
 from graphhand.data.validation import DatasetInfo
 from graphhand.errors import InputError, NothingToCropError
-from graphhand.evaluation.records import PoseRecords, Predictions, Progress, Skipped, Unit
+from graphhand.evaluation.records import Axes, JointConvention, PoseRecords, Predictions, Progress, Skipped, Unit
 from graphhand.evaluation.submissions import SubmissionFormat
 from graphhand.geometry import CROP_MARGIN, whole_image_box
 from graphhand.models.checkpoint import load_generator
 from graphhand.models.fuse import fuse_conv_bn
 from graphhand.models.generator import NetworkOutput
+from graphhand.skeleton import JointOrder
 from graphhand.types import DEFAULT_FOV_DEG
 
 CropRule = Literal["truth", "image"]
@@ -50,12 +51,19 @@ class EvaluationSettings(StrictModel):
     workers: int = Field(0, ge=0, description="processes that read images")
     device: str | None = Field(None, description="cpu, cuda, cuda:1; null takes a GPU if there is one")
     strict: bool = Field(False, description="stop at the first unreadable sample")
-    unit: Unit = Field("m", description="unit of the predictions file")
+    unit: Unit | None = Field(None, description="unit of the predictions file; null: as it says, or its format's")
+    joint_order: JointOrder | None = Field(None, description="joint order of the predictions file; null: the same")
+    axes: Axes | None = Field(None, description="axes of the predictions file; null: the same")
     regressor: Path | None = Field(None, description="file of a joint regressor to apply")
     fit_regressor: Path | None = Field(None, description="file to write a fitted joint regressor to")
     curves: Path | None = Field(None, description="published PCK curves to draw, file or folder")
     submission_format: SubmissionFormat | None = Field(None, description="null takes the data set's own")
     protocol: dict[str, Any] = Field(default_factory=dict, description="fields of Protocol to change")
+
+    @property
+    def stored(self) -> JointConvention:
+        """How the predictions file stores joints, as far as it is given."""
+        return JointConvention(self.unit, self.joint_order, self.axes)
 
 
 def load_settings(pairs: Sequence[str]) -> tuple[EvaluationSettings, list[str]]:

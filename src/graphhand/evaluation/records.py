@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from graphhand.data.sample import HandDataset, SampleLabels
+from graphhand.data.datasets.ho3d import OPENGL_TO_CAMERA
+from graphhand.data.sample import HandDataset, HandSample, SampleLabels
+from graphhand.data.validation import without_images
 from graphhand.errors import InputError, NoHandError, NothingToCropError
 from graphhand.io.files import read_mat, read_npz
-from graphhand.skeleton import Joint
+from graphhand.skeleton import JOINT_ORDERS, Joint, JointOrder, to_graphhand_order
 from graphhand.types import FloatArray
 
 Progress = Callable[[int, int], None]
@@ -23,9 +25,67 @@ Progress = Callable[[int, int], None]
 Unit = Literal["m", "cm", "mm"]
 METRES: dict[Unit, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
+Axes = Literal["camera", "opengl"]
+"""``camera``: x right, y down, z forward. ``opengl``: x right, y up, z backwards."""
+
 _MAT_PAIRS = (("est_pose_xyz", "gt_pose_xyz"), ("est", "gt"), ("pred", "gt"), ("pose_est", "pose_gt"))
 _HAND_LENGTH_M = (0.03, 0.3)
 """Plausible median distance from wrist to middle knuckle; what lies outside is in another unit."""
+
+
+@dataclass(frozen=True)
+class JointConvention:
+    """How a file stores 21 joints. None leaves a field to what the file says, or to its format.
+
+    Attributes:
+        unit: of 3D joints.
+        joint_order: whose joint order, see :data:`graphhand.skeleton.JOINT_ORDERS`.
+        axes: of 3D joints.
+    """
+
+    unit: Unit | None = None
+    joint_order: JointOrder | None = None
+    axes: Axes | None = None
+
+    def given_by(self, arrays: dict[str, Any], path: Path) -> JointConvention:
+        """This convention, completed by the text arrays ``unit``, ``joint_order`` and ``axes`` of a file.
+
+        Raises:
+            InputError: a value is unknown, or contradicts the one given here.
+        """
+        valid = {"unit": tuple(METRES), "joint_order": JOINT_ORDERS, "axes": get_args(Axes)}
+        found: dict[str, Any] = {}
+        for name, choices in valid.items():
+            given = getattr(self, name)
+            if name not in arrays:
+                found[name] = given
+                continue
+            value = np.asarray(arrays[name]).reshape(-1)[:1]
+            text = value[0].decode("utf-8", "replace") if value.dtype.kind == "S" else "".join(map(str, value))
+            if text not in choices:
+                raise InputError(path, f"{name} is {text[:40]!r}", f"store one of {', '.join(choices)}")
+            if given not in (None, text):
+                raise InputError(path, f"says {name} {text}", f"omit {name}={given}, or correct the file")
+            found[name] = text
+        return JointConvention(**found)
+
+    def or_else(self, other: JointConvention) -> JointConvention:
+        """This convention, completed by another."""
+        return JointConvention(self.unit or other.unit, self.joint_order or other.joint_order, self.axes or other.axes)
+
+    def reordered(self, joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of ``(..., 21, C)`` joints in GraphHand's order."""
+        return to_graphhand_order(joints, self.joint_order or "graphhand")
+
+    def to_metres(self, joints: Any) -> FloatArray:
+        """``(..., 21, 3)`` joints as metres in GraphHand's order and camera axes."""
+        metres = np.asarray(joints, dtype=np.float64) * METRES[self.unit or "m"]
+        return self.reordered(metres * OPENGL_TO_CAMERA if self.axes == "opengl" else metres)
+
+    def describe(self) -> str:
+        """In words."""
+        order, axes = self.joint_order or "graphhand", self.axes or "camera"
+        return f"{self.unit or 'm'}, {order} joint order, {axes} axes"
 
 
 @dataclass(frozen=True)
@@ -58,22 +118,22 @@ class Skipped:
 def read_labels(
     samples: HandDataset, limit: int | None = None, progress: Progress | None = None, *, strict: bool = False
 ) -> tuple[list[SampleLabels], list[Skipped]]:
-    """The labels of a whole data set, for predictions that come from a file.
+    """The labels of a whole data set, for predictions that come from a file. Unreadable images do not matter.
 
     Args:
         samples: the data set.
         limit: read the first N samples.
         progress: called after each sample.
-        strict: raise on the first unreadable sample.
+        strict: raise on the first sample without readable labels.
 
     Raises:
-        InputError: a sample is unreadable and ``strict`` is set.
+        InputError: the labels of a sample are unreadable and ``strict`` is set.
     """
     count = len(samples) if limit is None else min(limit, len(samples))
     labels, skipped = [], []
     for index in range(count):
         try:
-            labels.append(SampleLabels.of(samples[index], index))
+            labels.append(SampleLabels.of(_labelled(samples, index), index))
         except InputError as error:
             if strict and not isinstance(error, NoHandError):
                 raise
@@ -81,6 +141,32 @@ def read_labels(
         if progress:
             progress(index + 1, count)
     return labels, skipped
+
+
+def _labelled(samples: HandDataset, index: int) -> HandSample:
+    """A sample; where its image alone is at fault, without the image."""
+    try:
+        return samples[index]
+    except NoHandError:
+        raise
+    except InputError:
+        with without_images():
+            return samples[index]
+
+
+def count_hands(samples: HandDataset, indices: range) -> int:
+    """How many of these samples the data set does not leave out itself. No image is read."""
+    hands = 0
+    for index in indices:
+        try:
+            with without_images():
+                samples[index]
+        except NoHandError:
+            continue
+        except InputError:  # a sample whose labels are unreadable has its row all the same
+            pass
+        hands += 1
+    return hands
 
 
 @dataclass(frozen=True)
@@ -209,22 +295,24 @@ class PoseRecords:
             np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, path: str | PathLike[str], unit: Unit = "m") -> PoseRecords:
+    def load(cls, path: str | PathLike[str], stored: JointConvention | None = None) -> PoseRecords:
         """Read predictions with their labels from a ``.npz`` or ``.mat`` file.
 
         A ``.npz`` holds ``predicted_m`` and ``truth_m`` ``(N, 21, 3)``, and optionally the other attributes of this
         class. A ``.mat`` holds an estimate and a ground truth ``(N, 21, 3)``: ``est_pose_xyz`` and ``gt_pose_xyz``
-        (as Ge et al.'s code writes), ``est``/``gt``, ``pred``/``gt`` or ``pose_est``/``pose_gt``.
+        (as Ge et al.'s code writes), ``est``/``gt``, ``pred``/``gt`` or ``pose_est``/``pose_gt``. Either may say in
+        texts ``unit``, ``joint_order`` and ``axes`` how its joints are stored: see :class:`JointConvention`.
 
         Args:
             path: the file.
-            unit: of its 3D joints.
+            stored: how its joints are stored, where the file does not say; by default as GraphHand has them.
 
         Raises:
-            InputError: the file is unreadable, or arrays are missing or do not fit.
+            InputError: the file is unreadable, arrays are missing or do not fit, or the file contradicts ``stored``.
         """
         path = Path(path)
         arrays = read_mat(path) if path.suffix == ".mat" else read_npz(path)
+        stored = (stored or JointConvention()).given_by(arrays, path)
         if path.suffix == ".mat":
             pair = next((pair for pair in _MAT_PAIRS if arrays.keys() >= set(pair)), None)
             if pair is None:
@@ -244,12 +332,19 @@ class PoseRecords:
         for name in pair:
             if arrays[name].dtype.kind not in "fiu":
                 raise InputError(path, f"{name} is not numbers but {arrays[name].dtype}", remedy)
-        predicted, truth = (arrays[name] * METRES[unit] for name in pair)
         others = {f.name: arrays[f.name] for f in fields(cls) if f.name in arrays and f.name not in pair}
         try:
-            return cls.build(predicted_m=predicted, truth_m=truth, **others)
+            raw = cls.build(predicted_m=arrays[pair[0]], truth_m=arrays[pair[1]], **others)
         except (ValueError, TypeError) as error:
             raise InputError(path, str(error), remedy) from None
+        return replace(
+            raw,
+            predicted_m=stored.to_metres(raw.predicted_m),
+            truth_m=stored.to_metres(raw.truth_m),
+            predicted_px=stored.reordered(raw.predicted_px),
+            truth_px=stored.reordered(raw.truth_px),
+            visible=stored.reordered(raw.visible[..., None])[..., 0],
+        )
 
     def require_metres(self, source: str | PathLike[str]) -> None:
         """Refuse hands of impossible size, which are in another unit.

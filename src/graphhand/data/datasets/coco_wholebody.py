@@ -10,9 +10,8 @@ from typing import get_args
 import numpy as np
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, require_plausible
+from graphhand.data.validation import DatasetInfo, read_sample_image, require_plausible
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json
 from graphhand.skeleton import NUM_JOINTS
 from graphhand.types import Side
@@ -94,7 +93,7 @@ DIR/
         image, person, points = self._images[index].decode(), self._people[index].decode(), self._points[index]
         labelled = points[:, 2] > 0
         sample = HandSample(
-            image=read_image(self.images / image),
+            image=read_sample_image(self.images / image),
             joints_px=np.where(labelled[:, None], points[:, :2], np.nan).astype(np.float32),
             visible=labelled,
             side=side,

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, require_plausible
+from graphhand.data.validation import DatasetInfo, read_sample_image, require_plausible
 from graphhand.errors import InputError, NoHandError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, read_npz, read_yaml
 from graphhand.skeleton import NUM_JOINTS
 from graphhand.types import Side
@@ -138,7 +137,7 @@ DIR/
             raise NoHandError(label_file, "shows no hand", "it is left out, nothing to do")
         K = self._intrinsics[frame.serial]
         sample = HandSample(
-            image=read_image(folder / f"color_{frame.number:06d}.jpg"),
+            image=read_sample_image(folder / f"color_{frame.number:06d}.jpg"),
             joints_px=pixels.astype(np.float32),
             visible=np.ones(NUM_JOINTS, dtype=np.bool_),  # DexYCB does not label each joint's visibility
             side=frame.side,

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project
+from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project, read_sample_image
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json
 from graphhand.skeleton import NUM_JOINTS
 
@@ -92,7 +91,7 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
             raise self._malformed[row]
         joints, K = self._xyz[row], self._K[row]
         sample = HandSample(
-            image=read_image(self.root / self.split / "rgb" / f"{number:08d}.jpg"),
+            image=read_sample_image(self.root / self.split / "rgb" / f"{number:08d}.jpg"),
             joints_px=project(joints, K).astype(np.float32),
             visible=np.ones(NUM_JOINTS, dtype=np.bool_),  # FreiHAND does not label visibility
             side="right",

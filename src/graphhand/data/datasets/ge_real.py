@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, read_mat
 from graphhand.skeleton import NUM_JOINTS
+
+SIZE_PX = 256
+"""Side of the published images."""
 
 
 class GeRealWorld:
@@ -67,12 +69,12 @@ DIR/                                    real_world_testset of the authors' repos
         path = self.root / self._paths[index]
         if not path.exists():
             path = self.root / "images" / Path(self._paths[index]).name
-        image = read_image(path)
+        image = read_sample_image(path)
         x, y, side, height = self._boxes[index]
         if side <= 0 or abs(side - height) > 1:
             raise InputError(self.file, f"bbox of row {index} is not square", "copy or download it again")
         fx, fy, cx, cy = self._cameras[index]
-        scale = image.shape[1] / side
+        scale = (image.shape[1] or SIZE_PX) / side  # labels alone: as published
         K = np.array([[fx * scale, 0.0, (cx - x) * scale], [0.0, fy * scale, (cy - y) * scale], [0.0, 0.0, 1.0]])
         joints = self._poses[index] / 100.0
         sample = HandSample(
@@ -145,7 +147,7 @@ class AnnotatedCrops:
         if side not in ("left", "right"):
             raise InputError(source, f"'side' is {side!r}", "write 'left' or 'right'")
         sample = HandSample(
-            image=read_image(self.root / name),
+            image=read_sample_image(self.root / name),
             joints_px=project(joints_cam_m, K).astype(np.float32),
             visible=np.ones(21, dtype=bool),
             side=side,

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, open_text, read_json
 from graphhand.io.pickles import load_restricted
 from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
@@ -90,7 +89,7 @@ DIR/
         joints = self._joints(index, meta, meta_file)
         image = folder / "rgb" / f"{frame}.jpg"
         sample = HandSample(
-            image=read_image(image if image.exists() else image.with_suffix(".png")),
+            image=read_sample_image(image if image.exists() else image.with_suffix(".png")),
             joints_px=np.full((NUM_JOINTS, 2), np.nan, np.float32)
             if joints is None
             else project(joints, K).astype(np.float32),

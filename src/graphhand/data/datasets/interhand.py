@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import as_array, read_json
 from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
 from graphhand.types import Side
@@ -119,7 +118,7 @@ DIR/
         valid = to_graphhand_order(self._valid[row, _mine(first), None], "interhand")[:, 0]
         joints[~valid] = np.nan
         sample = HandSample(
-            image=read_image(self.root / "images" / self.split / file_name),
+            image=read_sample_image(self.root / "images" / self.split / file_name),
             joints_px=project(joints, K).astype(np.float32),
             visible=valid,
             side=side,

@@ -26,9 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import NUM_JOINTS, HandSample
-from graphhand.data.validation import DatasetInfo, project, require_plausible
+from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import open_text
 
 LABEL_FILE = "hands.jsonl"
@@ -131,7 +130,7 @@ def read_record(record: dict[str, Any], root: Path, source: str) -> HandSample:
         box_px = _numbers(box_px, (4,), "box_px", source)
         if not (box_px[2:] > 0).all():
             raise InputError(source, "'box_px' has no area", "write [x, y, width, height]")
-    image = read_image(root / record["image"])
+    image = read_sample_image(root / record["image"])
     sample = HandSample(
         image=image,
         joints_px=joints_px.astype(np.float32),

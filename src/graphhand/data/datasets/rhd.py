@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, DatasetInfo
+from graphhand.data.validation import CheckedOnce, DatasetInfo, read_sample_image
 from graphhand.errors import InputError, NoHandError
-from graphhand.io import read_image
 from graphhand.io.files import as_array
 from graphhand.io.pickles import load_restricted
 from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
@@ -121,7 +120,7 @@ DIR/                                    RHD_published_v2, or the folder that hol
             self._hands[index] = frame, side  # a mask is decoded once, not once an epoch
         hand = HANDS.index(side)
         sample = HandSample(
-            image=read_image(f"{self._images}/{number:05d}.png"),
+            image=read_sample_image(f"{self._images}/{number:05d}.png"),
             joints_px=uv_vis[hand, :, :2],
             visible=uv_vis[hand, :, 2] > 0.5,
             side=side,

@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project
+from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project, read_sample_image
 from graphhand.errors import InputError
-from graphhand.io import read_image
 from graphhand.io.files import read_mat
 from graphhand.skeleton import FINGERS, NUM_JOINTS, Joint, to_graphhand_order
 from graphhand.types import FloatArray
@@ -154,7 +153,7 @@ DIR/
                 joints = joints - [BASELINE_M, 0.0, 0.0]
         name = f"{frame.sequence}/{frame.view}_{frame.number}"
         sample = HandSample(
-            image=read_image(self.images / f"{name}.png"),
+            image=read_sample_image(self.images / f"{name}.png"),
             joints_px=project(joints, K).astype(np.float32),
             visible=np.ones(NUM_JOINTS, dtype=np.bool_),  # STB does not label visibility
             side="left",
