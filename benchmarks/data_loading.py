@@ -46,7 +46,8 @@ def best_times(work: dict[str, Callable[[int], object]], count: int, rounds: int
 
 def draw(layout: str, folder: Path, count: int) -> HandDataset:
     """A folder of images drawn in a layout."""
-    from graphhand.data.writers import LAYOUTS, RENDER_SETTINGS, RecordRenderer, write_dataset
+    from graphhand.data.layouts import LAYOUTS, RENDER_SETTINGS
+    from graphhand.data.writing import RecordRenderer, write_dataset
     from graphhand.synthesis import RenderConfig
 
     split = LAYOUTS[layout].splits[1]

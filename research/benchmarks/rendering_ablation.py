@@ -23,15 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphhand.data.writers import RecordRenderer, write_dataset
+from graphhand.data.writing import RecordRenderer, write_dataset
 from graphhand.errors import InputError
-from graphhand.evaluation import (
-    CropChoice,
-    choose_protocols,
-    evaluate,
-    open_evaluation_set,
-    predict_with_weights,
-)
+from graphhand.evaluation import CropChoice, choose_protocols, evaluate, open_evaluation_set, predict_with_weights
 from graphhand.io.files import write_text_atomically
 from graphhand.synthesis import RenderConfig
 from graphhand.training.config import parse_config

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from graphhand.geometry import alignment
+from graphhand.geometry import rotations as alignment
 from graphhand.skeleton import BONES, bone_vectors
 from graphhand.types import BoolArray, FloatArray
 

@@ -7,11 +7,11 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from graphhand.cli import ablate
+from graphhand.cli import train
 from graphhand.errors import InputError
 
 APP = typer.Typer()
-APP.command()(ablate.ablate)
+APP.command()(train.ablate)
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from graphhand.cli.outputs import CSV_COLUMNS
 from graphhand.cli.predict import predict
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.export.tables import COLUMNS
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.options import TrackOptions
 from graphhand.io import Video, read_image, write_image
@@ -187,8 +187,8 @@ def test_a_table_on_standard_output_is_nothing_but_a_table(weights: Path, photos
     result = run(weights, photos / "a.jpg", photos / "e.jpg", "--csv", "-")
     assert result.exit_code == 1
     header, row = csv.reader(io.StringIO(result.stdout))
-    assert tuple(header) == COLUMNS
-    assert len(row) == len(COLUMNS)
+    assert tuple(header) == CSV_COLUMNS
+    assert len(row) == len(CSV_COLUMNS)
     assert len(result.stderr.splitlines()) == 1
     for place in ("-", "x.jsonl"):
         refused = run(weights, photos / "a.jpg", "--csv", place, "--json", place)

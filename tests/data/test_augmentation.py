@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphhand.data import Augmentation, make_example
-from graphhand.data.augmentation import _add_noise, _defocus, _low_resolution, _motion_blur
+from graphhand.data.transforms import _add_noise, _defocus, _low_resolution, _motion_blur
 from graphhand.skeleton import Joint
 
 OFF = {f.name: 0.0 for f in fields(Augmentation)}

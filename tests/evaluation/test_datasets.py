@@ -16,7 +16,8 @@ from graphhand.cli.evaluate import evaluate
 from graphhand.data import collate, make_example
 from graphhand.data.datasets import DATASETS, open_dataset
 from graphhand.data.datasets.synthetic import HandRecord
-from graphhand.data.writers import LAYOUTS, ChunkWriter
+from graphhand.data.layouts import LAYOUTS
+from graphhand.data.writing import ChunkWriter
 from graphhand.evaluation import predict_dataset, preset, score, score_pixels
 
 COUNT = 6

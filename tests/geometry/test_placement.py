@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphhand.geometry import (
-    fit_translation,
-    fit_weak_perspective,
-    project_perspective,
-    project_weak_perspective,
-)
+from graphhand.geometry import fit_translation, fit_weak_perspective, project_perspective, project_weak_perspective
 from graphhand.geometry.cameras import NEAREST_M
 from graphhand.types import Camera
 

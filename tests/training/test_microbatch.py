@@ -14,9 +14,15 @@ from graphhand.data import HandBatch
 from graphhand.losses import background_heatmap_loss, pose_loss, projection_loss
 from graphhand.models import Generator, MultiSourceConfig, build_discriminator
 from graphhand.training.config import CriticConfig
-from graphhand.training.microbatch import freeze_bn_stats, pair_triples, split_batch
 from graphhand.training.objective import LossWeights
-from graphhand.training.steps import stage_one_step, stage_three_step, stage_two_step
+from graphhand.training.steps import (
+    freeze_bn_stats,
+    pair_triples,
+    split_batch,
+    stage_one_step,
+    stage_three_step,
+    stage_two_step,
+)
 
 SIZE = 32
 ROWS = 8

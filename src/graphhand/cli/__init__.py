@@ -9,7 +9,7 @@ import sys
 import typer
 
 from graphhand import __version__
-from graphhand.cli import ablate, bench, data, evaluate, export, predict, render, serve, train
+from graphhand.cli import bench, data, evaluate, export, predict, serve, train
 from graphhand.errors import GraphHandError, missing_extra
 
 app = typer.Typer(
@@ -21,10 +21,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("predict")(predict.predict)
-app.command("render")(render.render)
+app.command("render")(data.render)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("ablate")(ablate.ablate)
+app.command("ablate")(train.ablate)
 app.command("export")(export.export)
 app.command("rig")(export.rig)
 app.command("serve")(serve.serve)

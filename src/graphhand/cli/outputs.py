@@ -1,7 +1,9 @@
-"""Output of commands: checks before long work, file names that do not collide, JSON, and the progress bar."""
+"""Output of commands: checks before long work, file names that do not collide, JSON, CSV, and the progress bar."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
@@ -15,9 +17,42 @@ import typer
 
 from graphhand.errors import InputError
 from graphhand.io.files import write_text_atomically
+from graphhand.skeleton import JOINT_NAMES
+from graphhand.types import Prediction
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+CSV_COLUMNS = (
+    *("image", "frame", "time_s", "track", "side", "score"),
+    *(f"wrist_cam_{axis}_m" for axis in "xyz"),
+    *(f"{joint}_{axis}" for joint in JOINT_NAMES for axis in ("u_px", "v_px", "x_m", "y_m", "z_m")),
+)
+"""``u_px``, ``v_px``: pixels of the image. ``x_m``, ``y_m``, ``z_m``: metres from the wrist, camera axes. The
+wrist's position, metres from the camera, is empty where it is unknown, as are frame, time and track of a photo."""
+
+
+def csv_header() -> str:
+    """The first line of a CSV file, without its line end."""
+    return _line(CSV_COLUMNS)
+
+
+def csv_rows(prediction: Prediction) -> list[str]:
+    """A line for each hand of an image, without its line end; none for an image without hands or unreadable."""
+    rows = []
+    for hand in prediction.to_json().get("hands", ()):
+        place = [""] * 3 if hand["joints_cam_m"] is None else hand["joints_cam_m"][0]
+        joints = [value for px, m in zip(hand["joints_px"], hand["joints_rel_m"]) for value in (*px, *m)]
+        of_image = (prediction.image, prediction.frame, prediction.time_s, hand.get("track"))
+        rows.append(_line((*of_image, hand["side"], hand["score"], *place, *joints)))
+    return rows
+
+
+def _line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
 
 
 def progress_bar() -> Progress:

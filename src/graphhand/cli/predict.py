@@ -124,7 +124,7 @@ def predict(
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
     folder = DEFAULT_OUT if out is None and json is None and csv is None else out
     require_writable(folder)
-    from graphhand.export.tables import csv_header, csv_rows
+    from graphhand.cli.outputs import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
 
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)

@@ -1,12 +1,27 @@
-"""``graphhand train``: the three stages, from a recipe."""
+"""``graphhand train``: the three stages, from a recipe. ``graphhand ablate``: the paper's tables as a grid of runs."""
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+
+from graphhand.cli.outputs import require_folder_of, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from graphhand.ablation.grid import Table
+    from graphhand.ablation.runner import Ablation, CellRun
+    from graphhand.training.trainer import Trainer
+
+
+_POLL_SECONDS = 0.5
 
 
 class Stage(str, Enum):
@@ -61,3 +76,158 @@ def train(
         count = len(position.skipped)
         typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {position.skipped[0]}", err=True)
     distributed.leave()
+
+
+def ablate(
+    config: Annotated[Path, typer.Option(help="YAML recipe of the grid, e.g. configs/ablation.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. stage1.epochs=5.")
+    ] = None,
+    tables: Annotated[
+        str, typer.Option(help="Which of the paper's tables, e.g. 1,3; options: what goes beyond it.")
+    ] = "1,2,3,4",
+    out: Annotated[Path, typer.Option(help="Folder of the grid; the same folder goes on.")] = Path("runs/ablation"),
+    seeds: Annotated[str, typer.Option(help="Seeds, each a whole grid of its own, e.g. 0,1,2.")] = "0",
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop cleanly after so many minutes; the same command goes on.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their state; train nothing.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw images in the manner of the paper's Figs. 6 and 7.")
+    ] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the results here; '-' prints them.")
+    ] = None,
+) -> None:
+    """Train and score the cells of the paper's Tables I-IV; shared ones once, finished ones never again.
+
+    Example: graphhand ablate --config configs/ablation_cpu.yaml --out runs/ablation --seeds 0,1
+    """
+    from graphhand.ablation.runner import TABLES_FILE, Ablation, write_outputs
+    from graphhand.errors import InputError
+    from graphhand.training.config import load_config
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "torchrun",
+            "a cell is trained by one process",
+            "start one process a GPU instead, each with other --seeds and the same --out",
+        )
+    require_folder_of(json_file)
+    ablation = Ablation(load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"))
+    to_stdout = json_file is not None and str(json_file) == "-"
+    if dry_run:
+        if not write_json(json_file, [_plan_row(run) for run in ablation.runs]):
+            _print_plan(ablation)
+        return
+    complete = _run(ablation, max_minutes, say=lambda line: typer.echo(line, err=to_stdout))
+    write_json(json_file, write_outputs(ablation, figures))
+    typer.echo(f"{'finished' if complete else 'stopped'}: {out / TABLES_FILE}", err=to_stdout)
+    if not complete:
+        left = sum(run.state() != "finished" for run in ablation.runs)
+        typer.echo(f"{left} of {len(ablation.runs)} cells are left; the same command goes on from there", err=to_stdout)
+
+
+def _run(ablation: Ablation, max_minutes: float | None, say: Callable[[str], None]) -> bool:
+    """The grid under two bars: all steps, and the running cell's."""
+    from graphhand.ablation.runner import write_outputs
+    from graphhand.cli.outputs import progress_bar
+
+    places = {id(run): place for place, run in enumerate(ablation.runs, start=1)}
+    total = sum(run.steps for run in ablation.runs)
+    done = sum(run.steps for run in ablation.runs if run.state() in ("finished", "trained"))
+    with progress_bar() as bar:
+        grid = bar.add_task("all cells", total=total, completed=done)
+
+        @contextmanager
+        def training(run: CellRun, trainer: Trainer) -> Iterator[None]:
+            at_start = _step(run, trainer)
+            say(f"[{places[id(run)]}/{len(ablation.runs)}] seed {run.seed}, {run.cell.name}: {run.cell.describe()}")
+            task = bar.add_task(run.cell.name, total=run.steps, completed=at_start)
+            before = bar.tasks[0].completed
+            over = threading.Event()
+
+            def poll() -> None:
+                while not over.wait(_POLL_SECONDS):
+                    step = _step(run, trainer)
+                    bar.update(task, completed=step)
+                    bar.update(grid, completed=before + step)
+
+            watcher = threading.Thread(target=poll, daemon=True)
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
+                bar.remove_task(task)
+            bar.update(grid, completed=before + _step(run, trainer))
+
+        @contextmanager
+        def scoring(run: CellRun) -> Iterator[Callable[[int, int], None]]:
+            task = bar.add_task(f"scoring {run.cell.name}", total=None)
+            yield lambda done, count: bar.update(task, completed=done, total=count)
+            bar.remove_task(task)
+
+        def finished(run: CellRun) -> None:
+            result = run.result()
+            assert result is not None
+            scores = result["scores"]
+            say(
+                f"    {scores['root_mm']:.2f} mm, Procrustes {scores['pa_mm']:.2f} mm, 2D {scores['px']:.2f} px; "
+                f"{result['steps']} steps in {result['minutes']:.1f} min"
+            )
+            write_outputs(ablation, figures=False)
+
+        return ablation.run(max_minutes, training, scoring, finished)
+
+
+def _step(run: CellRun, trainer: Trainer) -> int:
+    """Steps of the cell's own stage that are done."""
+    position = trainer.position
+    if position.stage == run.cell.stage:
+        return position.step
+    return run.steps if position.stage > run.cell.stage else 0
+
+
+def _plan_row(run: CellRun) -> dict[str, object]:
+    return {
+        "seed": run.seed,
+        "cell": run.cell.name,
+        "what": run.cell.describe(),
+        "parent": run.cell.parent,
+        "steps": run.steps,
+        "state": run.state(),
+    }
+
+
+def _print_plan(ablation: Ablation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{len(ablation.runs)} cells in {ablation.out}", title_justify="left")
+    for column in ("seed", "cell", "starts from", "steps", "state", "what"):
+        table.add_column(column, justify="right" if column in ("seed", "steps") else "left")
+    for run in ablation.runs:
+        parent = run.cell.parent or "random"
+        table.add_row(str(run.seed), run.cell.name, parent, str(run.steps), run.state(), run.cell.describe())
+    console = Console()
+    console.print(table)
+    left = [run for run in ablation.runs if run.state() != "finished"]
+    console.print(f"{len(left)} cells left, {sum(run.steps for run in left)} steps")
+
+
+def _tables(text: str) -> list[Table]:
+    from graphhand.ablation.grid import TABLES
+
+    names = {str(table): table for table in TABLES}
+    return [names.get(part, cast("Table", part)) for part in text.split(",")]  # the grid refuses what it does not know
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    from graphhand.errors import InputError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(option, f"{text!r} is not numbers joined by commas", "write for example 1,2") from None

@@ -1,6 +1,5 @@
 """Data sets, one typed sample for all of them, and the crops the network sees."""
 
-from graphhand.data.augmentation import Augmentation
 from graphhand.data.datasets import (
     DATASETS,
     HO3D,
@@ -15,11 +14,11 @@ from graphhand.data.datasets import (
     PlainHands,
     open_dataset,
 )
-from graphhand.data.datasets.negatives import NegativeImages
+from graphhand.data.datasets.plain import NegativeImages
 from graphhand.data.loader import HandLoader, SkippedSamples
 from graphhand.data.mixing import MixedHands, WeightedSet, WholeImages
 from graphhand.data.sample import HandBatch, HandDataset, HandExample, HandSample, collate
-from graphhand.data.transforms import make_example
+from graphhand.data.transforms import Augmentation, make_example
 from graphhand.data.validation import DatasetInfo
 
 __all__ = [

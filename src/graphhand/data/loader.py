@@ -19,18 +19,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from graphhand.data.augmentation import Augmentation
 from graphhand.data.mixing import MixedHands, epoch_permutation
-from graphhand.data.sample import (
-    CropDataset,
-    HandBatch,
-    HandDataset,
-    HandExample,
-    HandSample,
-    SampleLabels,
-    collate,
-)
-from graphhand.data.transforms import make_example
+from graphhand.data.sample import CropDataset, HandBatch, HandDataset, HandExample, HandSample, SampleLabels, collate
+from graphhand.data.transforms import Augmentation, make_example
 from graphhand.errors import InputError, NoHandError
 from graphhand.geometry import CROP_MARGIN
 

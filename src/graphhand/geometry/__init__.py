@@ -11,12 +11,6 @@ from typing import TYPE_CHECKING, Any
 from graphhand.geometry.crops import CROP_MARGIN, HandCrop, box_meets_image, crop_box, square_box, whole_image_box
 
 if TYPE_CHECKING:
-    from graphhand.geometry.alignment import (
-        best_rotation,
-        procrustes_align,
-        root_relative,
-        similarity_transform,
-    )
     from graphhand.geometry.cameras import (
         fit_translation,
         fit_weak_perspective,
@@ -30,10 +24,14 @@ if TYPE_CHECKING:
     )
     from graphhand.geometry.rotations import (
         axis_angle_to_matrix,
+        best_rotation,
         matrix_to_axis_angle,
         matrix_to_quaternion,
         matrix_to_rotation_6d,
+        procrustes_align,
+        root_relative,
         rotation_6d_to_matrix,
+        similarity_transform,
         skew_matrix,
     )
 
@@ -65,7 +63,7 @@ __all__ = [
     "whole_image_box",
 ]
 
-_MODULES = ("alignment", "cameras", "rotations")
+_MODULES = ("cameras", "rotations")
 
 
 def __getattr__(name: str) -> Any:

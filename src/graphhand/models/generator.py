@@ -11,13 +11,7 @@ from torch import Tensor, nn
 from graphhand.models.backbones import Backbone, build_backbone
 from graphhand.models.config import POSE_UNIT_M, GCNRefinementConfig, GeneratorConfig
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
-from graphhand.models.heatmaps import (
-    NUM_GLOBAL_FEATURES,
-    NUM_JOINT_FEATURES,
-    HeatmapHead,
-    Heatmaps,
-    sample_features,
-)
+from graphhand.models.heatmaps import NUM_GLOBAL_FEATURES, NUM_JOINT_FEATURES, HeatmapHead, Heatmaps, sample_features
 from graphhand.models.placement import CropCameras, Placement, long_lens
 from graphhand.models.refinement import FCRefinement, GCNRefinement
 from graphhand.skeleton import NUM_JOINTS, Joint

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from graphhand.config import StrictModel, apply_overrides, did_you_mean, read_settings, validate
-from graphhand.data.augmentation import Augmentation
+from graphhand.data.transforms import Augmentation
 from graphhand.geometry import CROP_MARGIN
 from graphhand.models.config import DiscriminatorConfig, GeneratorConfig, MultiSourceConfig
 from graphhand.synthesis.config import RenderConfig

@@ -7,7 +7,7 @@ from factories import hand_record
 from graphhand.data import open_dataset
 from graphhand.data.datasets.stb import K_SK_COLOR
 from graphhand.data.datasets.synthetic import RenderedBenchmark
-from graphhand.data.writers import RecordRenderer, write_dataset
+from graphhand.data.writing import RecordRenderer, write_dataset
 from graphhand.errors import InputError
 from graphhand.synthesis import benchmark
 

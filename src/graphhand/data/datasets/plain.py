@@ -1,4 +1,6 @@
-"""Our own format for users' data: images and ``hands.jsonl``, one JSON object per line and labelled hand.
+"""Our own format for users' data, and folders of images without hands.
+
+The format is images and ``hands.jsonl``, one JSON object per line and labelled hand::
 
     my_hands/
       hands.jsonl
@@ -28,7 +30,44 @@ import numpy.typing as npt
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
 from graphhand.errors import InputError
+from graphhand.io import list_images, read_image
 from graphhand.io.files import open_text
+
+
+class NegativeImages:
+    """The images of a folder as negatives.
+
+    Args:
+        root: the folder; its subfolders are ignored.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+
+    def __init__(self, root: str | PathLike[str]) -> None:
+        self.files = list_images(root)
+        if not self.files:
+            raise InputError(root, "holds no image", "put images without hands straight into it")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> HandSample:
+        """Read one image.
+
+        Raises:
+            InputError: it is unreadable.
+        """
+        file = self.files[index]
+        return HandSample(
+            image=read_image(file),
+            joints_px=np.full((NUM_JOINTS, 2), np.nan, dtype=np.float32),
+            visible=np.zeros(NUM_JOINTS, dtype=np.bool_),
+            side="right",
+            name=file.name,
+            is_negative=True,
+        )
+
 
 LABEL_FILE = "hands.jsonl"
 _REQUIRED = ("image", "side")

@@ -8,11 +8,11 @@ import pytest
 
 from factories import hand_record
 from graphhand.data import RHD, STB, PlainHands
+from graphhand.data import writing as dataset_writing
 from graphhand.data.datasets.plain import LABEL_FILE
 from graphhand.data.datasets.stb import K_SK_COLOR
-from graphhand.data.writers import LAYOUTS, RENDER_SETTINGS, RecordRenderer, write_dataset, write_preview
-from graphhand.data.writers import dataset as dataset_writing
-from graphhand.data.writers.layouts import PROVENANCE_FOLDER
+from graphhand.data.layouts import LAYOUTS, PROVENANCE_FOLDER, RENDER_SETTINGS
+from graphhand.data.writing import RecordRenderer, write_dataset, write_preview
 from graphhand.errors import InputError
 from graphhand.synthesis import RenderConfig, RenderEngine
 

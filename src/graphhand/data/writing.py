@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from graphhand.data.datasets.synthetic import HandRecord, records
-from graphhand.data.writers.layouts import LAYOUTS, PROVENANCE_FOLDER, LayoutWriter, provenance_path
+from graphhand.data.layouts import LAYOUTS, PROVENANCE_FOLDER, LayoutWriter, provenance_path
 from graphhand.errors import InputError
 from graphhand.io import write_image
 from graphhand.io.files import read_json, read_npz, replacing, write_text_atomically

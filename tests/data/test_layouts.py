@@ -12,8 +12,8 @@ import scipy.io
 from factories import hand_record
 from graphhand.data import RHD, STB, FreiHAND, PlainHands
 from graphhand.data.datasets.rhd import mask_areas
-from graphhand.data.writers import LAYOUTS, ChunkWriter
-from graphhand.data.writers.layouts import RHD_FARTHEST_M, encode_depth
+from graphhand.data.layouts import LAYOUTS, RHD_FARTHEST_M, encode_depth
+from graphhand.data.writing import ChunkWriter
 
 COUNT = 23
 OPEN = {"rhd": RHD, "stb": STB, "freihand": FreiHAND, "plain": PlainHands}

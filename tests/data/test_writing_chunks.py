@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from factories import hand_record
-from graphhand.data.writers.dataset import CHUNK, ChunkWriter, chunk_count, chunk_range, shard
+from graphhand.data.writing import CHUNK, ChunkWriter, chunk_count, chunk_range, shard
 from graphhand.errors import InputError
 
 PROVENANCE = {"seed": 3, "layout": "rhd"}
