@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphhand.data.sample import HandDataset
-from graphhand.data.writers.layouts import is_rendered
+from graphhand.data.layouts import is_rendered
 from graphhand.errors import InputError
 from graphhand.evaluation.records import Predictions
 from graphhand.types import FloatArray
