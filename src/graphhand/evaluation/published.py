@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from graphhand.data.sample import HandDataset
 from graphhand.data.layouts import is_rendered
+from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
 from graphhand.evaluation.records import Predictions
 from graphhand.types import FloatArray
