@@ -58,10 +58,8 @@ def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | No
     Returns:
         A new image.
     """
-    canvas = np.ascontiguousarray(image).copy()
-    joints = _checked(joints_px, 2)
-    shown = np.ones(NUM_JOINTS, bool) if visible is None else np.asarray(visible, bool)
-    _paint(canvas, joints, _hand_size(joints), shown, order=range(NUM_JOINTS))
+    canvas = np.array(image, order="C")
+    _paint_skeleton(canvas, joints_px, visible)
     return canvas
 
 
@@ -76,9 +74,9 @@ def draw_hands(image: Image, hands: Sequence[Hand], *, labels: bool = True) -> I
     Returns:
         A new image.
     """
-    canvas = np.ascontiguousarray(image).copy()
+    canvas = np.array(image, order="C")
     for hand in hands:
-        canvas = draw_skeleton(canvas, hand.joints_px)
+        _paint_skeleton(canvas, hand.joints_px)
     if labels:
         for name, hand in zip(_names(hands), hands):
             _label(canvas, f"{name}{hand.side} {hand.score:.2f}", hand.box_px)
@@ -105,7 +103,7 @@ def draw_pose(
     # A radius, not this view's extent: the hand keeps its size whichever side it is seen from.
     reach = max(float(np.nanmax(np.linalg.norm(seen, axis=1), initial=0.0)), 0.02)
     scale = 0.4 * size / reach
-    canvas = np.full((size, size, 3), _PAPER, np.uint8)
+    canvas = _paper(size, size)
     _grid(canvas, spacing_px=0.02 * scale)
     middle = (size - 1) / 2
     pixels = seen[:, :2] * scale + middle
@@ -144,7 +142,7 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
     photo = _resized(image, max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     photo = _draw_scaled(photo, hands, image.shape)
     if len(photo) < height:  # a strip stands in the middle of the paper
-        paper = np.full((height, photo.shape[1], 3), _PAPER, np.uint8)
+        paper = _paper(height, photo.shape[1])
         start = (height - len(photo)) // 2
         paper[start : start + len(photo)] = photo
         photo = paper
@@ -155,7 +153,7 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         above = draw_pose(hand.joints_rel_m, bottom, elevation_deg=90, title=f"{name}from above")
         drawn.append(np.concatenate([side[:top], above]))
     width = height - height // 2
-    drawn += [np.full((height, width, 3), _PAPER, np.uint8)] * ((columns or 0) - len(hands))
+    drawn += [_paper(height, width)] * ((columns or 0) - len(hands))
     return np.concatenate(drawn, axis=1)
 
 
@@ -188,7 +186,7 @@ def contact_sheet(
         fitted.append(_resized(image, *(max(1, round(n * factor)) for n in (image.shape[1], image.shape[0]))))
     starts = range(0, len(fitted), columns)
     heights = [max(image.shape[0] for image in fitted[start : start + columns]) for start in starts]
-    sheet = np.full((gap + sum(h + foot + gap for h in heights), gap + columns * (cell + gap), 3), _PAPER, np.uint8)
+    sheet = _paper(gap + sum(h + foot + gap for h in heights), gap + columns * (cell + gap))
     y = gap
     for start, row_height in zip(starts, heights):
         for k, image in enumerate(fitted[start : start + columns]):
@@ -203,6 +201,13 @@ def contact_sheet(
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
+
+
+def _paint_skeleton(canvas: Image, joints_px: ArrayLike, visible: ArrayLike | None = None) -> None:
+    """One hand's skeleton, in place, see :func:`draw_skeleton`."""
+    joints = _checked(joints_px, 2)
+    shown = np.ones(NUM_JOINTS, bool) if visible is None else np.asarray(visible, bool)
+    _paint(canvas, joints, _hand_size(joints), shown, order=range(NUM_JOINTS))
 
 
 def _paint(
@@ -220,17 +225,18 @@ def _paint(
     width = float(np.clip(hand_size / 45, 1.5, 60.0))
     edge = max(1.0, 0.35 * width)
     parents = dict((child, parent) for parent, child in BONES)
+    finite = np.isfinite(joints).all(axis=1).tolist()
 
     def thickness(j: int) -> float:
         scale = 1.0 if nearness is None else 1.0 + 0.35 * float(nearness[j])
         return width * scale * (1.0 if visible[j] else 0.55)
 
     def bone(j: int, colour: Colour, extra: float) -> None:
-        if j in parents and np.isfinite(joints[[j, parents[j]]]).all():
+        if j in parents and finite[j] and finite[parents[j]]:
             _line(canvas, joints[parents[j]], joints[j], thickness(j) + extra, colour)
 
     def dot(j: int, colour: Colour, extra: float) -> None:
-        if np.isfinite(joints[j]).all():
+        if finite[j]:
             radius = (0.95 if j != Joint.WRIST else 1.25) * thickness(j) * (1.0 if visible[j] else 1.6)
             _disc(canvas, joints[j], radius + extra / 2, colour)
             if not visible[j] and colour != _EDGE:
@@ -251,10 +257,10 @@ def _paint(
 def _draw_scaled(photo: Image, hands: Sequence[Hand], shape: tuple[int, ...]) -> Image:
     """As :func:`draw_hands`, on a resized photo of an image of the given (H, W, ...) shape."""
     fx, fy = photo.shape[1] / shape[1], photo.shape[0] / shape[0]
-    canvas = photo
+    canvas = np.array(photo, order="C")
     for hand in hands:
         # Pixel centres: u' + 0.5 = f (u + 0.5)
-        canvas = draw_skeleton(canvas, (hand.joints_px + 0.5) * [fx, fy] - 0.5)
+        _paint_skeleton(canvas, (hand.joints_px + 0.5) * [fx, fy] - 0.5)
     for name, hand in zip(_names(hands), hands):
         _label(canvas, f"{name}{hand.side} {hand.score:.2f}", hand.box_px * [fx, fy, fx, fy])
     return canvas
@@ -291,9 +297,19 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 
 def _fixed(point: FloatArray) -> tuple[int, int]:
-    # Far outside the image OpenCV's fixed point would overflow.
-    x, y = np.clip(np.round(point * (1 << _SHIFT)), -(2**24), 2**24).astype(int)
-    return int(x), int(y)
+    # Far outside the image OpenCV's fixed point would overflow. Python's numbers are faster here than arrays.
+    x, y = point.tolist()
+    return _fixed_coordinate(x), _fixed_coordinate(y)
+
+
+def _fixed_coordinate(x: float) -> int:
+    return round(min(max(x * (1 << _SHIFT), -(2.0**24)), 2.0**24))
+
+
+def _paper(height: int, width: int) -> Image:
+    canvas = np.empty((height, width, 3), np.uint8)
+    cv2.rectangle(canvas, (0, 0), (width, height), _PAPER, -1)  # faster than filling with a row of three numbers
+    return canvas
 
 
 def _line(canvas: Image, a: FloatArray, b: FloatArray, thickness: float, colour: Colour) -> None:

@@ -22,3 +22,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads of the CPU.  \\[default: one a core, at most 4]"),
 ]
+
+
+def limit_opencv_threads(threads: int | None) -> None:
+    """Let OpenCV use as many threads as the network: they never run at the same time."""
+    import cv2
+
+    from graphhand.inference.runtime import default_threads
+
+    cv2.setNumThreads(default_threads() if threads is None else threads)

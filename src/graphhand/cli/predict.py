@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
+from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
 from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
@@ -128,6 +128,7 @@ def predict(
     from graphhand.inference import HandPoseEstimator
 
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
+    limit_opencv_threads(threads)
     targets = _targets(jobs, folder)
     failures = 0
     is_quiet = "-" in (json, csv)
@@ -334,25 +335,30 @@ def _summary(prediction: Prediction, target: Path | None) -> str:
 
 
 class _Bar:
-    """The progress of photos and of videos' frames."""
+    """The progress of photos and of videos' frames; without a bar it goes unseen."""
 
-    def __init__(self, bar: Progress, total: int) -> None:
+    def __init__(self, total: int, bar: Progress | None = None) -> None:
         self._bar, self._total = bar, total
-        self._task = bar.add_task("", total=total)
+        self._task = None if bar is None else bar.add_task("", total=total)
 
     def expect(self, count: int) -> None:
         """Add to the total."""
         self._total += count
-        self._bar.update(self._task, total=self._total)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total)
 
     def advance(self) -> None:
         """Count one as done."""
-        self._bar.advance(self._task)
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
 
 
 @contextmanager
 def _progress(total: int, videos: bool) -> Iterator[_Bar]:
     """A bar on standard error, for several photos or a video, and a terminal."""
+    if (total < 2 and not videos) or not sys.stderr.isatty():  # rich is not imported for nothing
+        yield _Bar(total)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -362,10 +368,10 @@ def _progress(total: int, videos: bool) -> Iterator[_Bar]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=(total < 2 and not videos) or not console.is_terminal,
+        disable=not console.is_terminal,
         # Where standard output goes to a file or a pipe it must not pass through the bar's console.
         redirect_stdout=sys.stdout.isatty(),
         transient=True,
     )
     with bar:
-        yield _Bar(bar, total)
+        yield _Bar(total, bar)

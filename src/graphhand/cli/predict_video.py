@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator
     from graphhand.inference.options import TrackOptions
     from graphhand.io import Frame, LiveCamera, Video, VideoWriter
-    from graphhand.types import Prediction
+    from graphhand.types import Hand, Prediction
 
 _LARGEST_HEIGHT = 720
 _POSES_DRAWN = 2
+_WAITING_FRAMES = 4  # to be drawn and written
 
 
 def predict_video(
@@ -87,8 +89,14 @@ def _predict_frames(
     columns = min(options.max_hands, _POSES_DRAWN)
     sides: Counter[str] = Counter()
     count = 0
+
+    def draw(writer: VideoWriter, frame: Frame, hands: tuple[Hand, ...]) -> None:
+        height = int(np.clip(frame.image.shape[0], 384, _LARGEST_HEIGHT))
+        drawn = draw_result(frame.image, hands, height=height, columns=columns)
+        writer.write(drawn, frame.time_s if video.irregular else None)
+
     interrupted: KeyboardInterrupt | None = None
-    with _drawing(target, video.fps) as writer:
+    with _drawing(target, video.fps) as writer, _Beside() as beside:
         try:
             for frame in _readable(video, problems):
                 height, width = frame.image.shape[:2]
@@ -96,9 +104,7 @@ def _predict_frames(
                     require_box_inside(options.box, width, height, video.path)
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
-                    drawn_height = int(np.clip(height, 384, _LARGEST_HEIGHT))
-                    drawn = draw_result(frame.image, hands, height=drawn_height, columns=columns)
-                    writer.write(drawn, frame.time_s if video.irregular else None)
+                    beside.run(draw, writer, frame, hands)
                 name, number, time_s = str(video.path), frame.number, round(frame.time_s, 6)
                 emit(Prediction(name, width, height, hands, estimator.model, frame=number, time_s=time_s))
                 sides.update(hand.side for hand in hands)
@@ -112,6 +118,28 @@ def _predict_frames(
         raise interrupted
     hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
     return f"{count} frames, {hands_of}"
+
+
+class _Beside:
+    """Calls in their order in a thread beside the network's; a few wait at most. Leaving waits for all of them."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def run(self, call: Callable[..., None], *arguments: object) -> None:
+        """Add a call; raises the error of an earlier one."""
+        if len(self._waiting) >= _WAITING_FRAMES:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(call, *arguments))
+
+    def __enter__(self) -> _Beside:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=kind is not None)
+        while self._waiting and kind is None:
+            self._waiting.popleft().result()
 
 
 def _readable(video: Video | LiveCamera, problems: list[str]) -> Iterator[Frame]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
 from contextlib import suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
+from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
 from graphhand.errors import GraphHandError, InputError
+
+if TYPE_CHECKING:
+    import logging
 
 _SHUTDOWN_S = 5
 """How long answers under way may take after Ctrl-C."""
@@ -41,6 +41,9 @@ def serve(
       graphhand serve
       curl --data-binary @photo.jpg 'http://127.0.0.1:8000/predict?side=left'
     """
+    import logging
+    import socket
+
     try:
         import uvicorn
 
@@ -59,6 +62,7 @@ def serve(
         raise InputError(f"{host} port {port}", f"cannot be served ({reason})", "choose another --port") from None
     with listener:
         app = make_app(HandPoseEstimator(weights, device, engine=engine, threads=threads))
+        limit_opencv_threads(threads)
         # Without a limit, a client that never ends its upload would keep the server from ending.
         config = uvicorn.Config(
             app,
@@ -77,4 +81,6 @@ def serve(
 
 def _is_not_cancelled(record: logging.LogRecord) -> bool:
     """Whether a log record of uvicorn is anything but the traceback of an answer cancelled at shutdown."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    from asyncio import CancelledError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CancelledError))

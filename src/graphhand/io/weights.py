@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +45,7 @@ class TensorTable(NamedTuple):
 
 def bundled_weights() -> dict[str, Path]:
     """The weights that ship with the package, by name."""
-    root = Path(str(files("graphhand") / "weights"))
+    root = Path(__file__).parents[1] / "weights"
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{WEIGHTS_FILE}"))}
 
 
