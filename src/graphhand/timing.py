@@ -100,13 +100,17 @@ def interleaved(
     return times
 
 
-def check_processor_time(device: torch.device) -> None:
+def check_processor_time(device: torch.device, threads: int | None = None) -> None:
     """Check that processor time of this thread covers all the work.
+
+    Args:
+        device: where the work is done.
+        threads: that do it; None for torch's.
 
     Raises:
         InputError: on another device than the CPU, or with several threads.
     """
-    if device.type != "cpu" or torch.get_num_threads() != 1:
+    if device.type != "cpu" or (torch.get_num_threads() if threads is None else threads) != 1:
         raise InputError("--processor-time", "counts a single thread of the CPU", "use one thread on the CPU with it")
 
 

@@ -73,12 +73,12 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
     assert times["network"]["backbones"] == 2
     for kind in ("known", "search"):
         pipeline = times[kind]
-        assert set(pipeline["parts_ms"]) == set(PARTS)
+        assert set(pipeline["parts_ms"]) == set(PARTS["torch"])
         assert all(positive(part) for part in pipeline["parts_ms"].values())
         # With a single repeat the medians are that repeat's own times.
         parts = {name: part["median"] for name, part in pipeline["parts_ms"].items()}
         assert pipeline["total_ms"]["median"] == pytest.approx(sum(parts.values()))
-        assert pipeline["network_ms"]["median"] == pytest.approx(sum(parts[name] for name in NETWORK_PARTS))
+        assert pipeline["network_ms"]["median"] == pytest.approx(sum(parts[name] for name in NETWORK_PARTS["torch"]))
     assert times["known"]["passes"] == 1
     assert times["search"]["passes"] >= 1
     assert content["machine"]["torch_threads"] == 1
@@ -91,12 +91,23 @@ def test_prediction_table_names_the_papers_figures_as_theirs(weights):
         assert text in result.stdout
 
 
+def test_onnx_runtimes_network_is_timed_as_a_whole():
+    arguments = ["--weights", "fast", "--repeats", 1, "--threads", 1, "--json", "-", "--processor-time"]
+    times = json.loads(invoke(*arguments).stdout)["prediction"]
+    assert (times["engine"], times["device"], times["threads"]) == ("onnx", "cpu", 1)
+    for kind in ("known", "search"):
+        assert list(times[kind]["parts_ms"]) == list(PARTS["onnx"])
+        assert times[kind]["passes"] >= 1
+        assert times[kind]["network_ms"] == times[kind]["parts_ms"]["network"]
+    assert "network" in invoke("--weights", "fast", "--repeats", 1).stdout
+
+
 def test_hooks_are_gone_after_timing(weights):
     from graphhand.inference import HandPoseEstimator
     from graphhand.inference.benchmark import _Stopwatch
 
     estimator = HandPoseEstimator(weights, "cpu")
-    stopwatch = _Stopwatch(estimator, estimator.network.generator)
+    stopwatch = _Stopwatch(estimator)
     stopwatch.remove()
     estimator((torch.rand(40, 60, 3) * 255).byte().numpy())
     assert stopwatch.marks == []

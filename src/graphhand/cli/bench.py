@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
 from graphhand.cli.outputs import progress_bar, require_folder_of, write_json
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _ProcessorTime = Annotated[
 _PART_NAMES = {
     "decode": "decode the file",
     "crop": "cut the crop",
+    "network": "network",
     "hand_model": "network: hand model module",
     "refinement": "network: refinement",
     "placing": "joints to the image",
@@ -36,13 +38,16 @@ def bench(
     context: typer.Context,
     weights: Annotated[str, typer.Option(help="Name of bundled weights, or a path.")] = "default",
     image: Annotated[Path | None, typer.Option(help="Image to predict; without one, a rendered hand.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is by default.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed predictions.")] = 20,
     processor_time: _ProcessorTime = False,
     json_file: _Json = None,
 ) -> None:
     """Time a prediction in parts: decode, crop, network, draw; median and quartiles.
+
+    ONNX Runtime runs the network as a whole; --engine torch times its two modules, beside the paper's.
 
     Example: graphhand bench --threads 2
 
@@ -50,17 +55,15 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    import torch
-
     from graphhand.inference.benchmark import time_prediction
     from graphhand.training.run_folder import environment_record
 
     require_folder_of(json_file)
-    if threads is not None:
-        torch.set_num_threads(threads)
     with progress_bar() as bar:
         task = bar.add_task("predicting", total=2 * (repeats + 3))
-        times = time_prediction(weights, image, device, repeats, lambda: bar.advance(task), processor_time)
+        times = time_prediction(
+            weights, image, device, engine, threads, repeats, lambda: bar.advance(task), processor_time
+        )
     if not write_json(json_file, {"prediction": asdict(times), "machine": environment_record()}):
         typer.echo(_prediction_table(times))
 
@@ -102,21 +105,29 @@ def _prediction_table(times: PredictionTimes) -> str:
     from graphhand.inference.benchmark import PAPER_HARDWARE, PAPER_MS
 
     network = times.network
-    plural = "s" if network["backbones"] > 1 else ""
     known, search = times.known, times.search
+    described = f"{times.model}, engine {times.engine}: {network['image_size']}x{network['image_size']} crops"
+    if "backbone" in network:
+        plural = "s" if network["backbones"] > 1 else ""
+        described += (
+            f", {network['backbones']} {network['backbone']} backbone{plural}, width {network['width']}, "
+            f"{network['parameters'] / 1e6:.1f} M parameters"
+        )
     lines = [
-        f"{times.model}: {network['backbones']} {network['backbone']} backbone{plural}, width {network['width']}, "
-        f"{network['image_size']}x{network['image_size']} crops, {network['parameters'] / 1e6:.1f} M parameters",
+        described,
         f"{times.image[0]}x{times.image[1]} image; {times.device}, {times.threads} CPU threads; "
         f"milliseconds: median (quartiles) of {known.total_ms.repeats}",
         "",
         f"{'':30}{'box and side known':>26}{'nothing known':>26}{'paper*':>9}",
     ]
-    for name, label in _PART_NAMES.items():
+    for name in known.parts_ms:
+        label = _PART_NAMES[name]
         paper = f"{PAPER_MS[name]:9.1f}" if name in PAPER_MS else ""
         lines.append(f"{label:30}{_text(known.parts_ms[name]):>26}{_text(search.parts_ms[name]):>26}{paper}")
+    if "network" not in known.parts_ms:
+        both = f"{_text(known.network_ms):>26}{_text(search.network_ms):>26}"
+        lines.append(f"{'network together':30}{both}{PAPER_MS['network']:9.1f}")
     lines += [
-        f"{'network together':30}{_text(known.network_ms):>26}{_text(search.network_ms):>26}{PAPER_MS['network']:9.1f}",
         f"{'everything':30}{_text(known.total_ms):>26}{_text(search.total_ms):>26}",
         f"{'passes of the network':30}{known.passes:>26}{search.passes:>26}",
         "",
