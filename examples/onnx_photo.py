@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 import onnxruntime
 
-ASSUMED_FOV_DEG = 60.0  # across the longer side; if you know K, use it and set camera_known to True
+ASSUMED_FOV_DEG = 60.0  # across the longer side; if you know K, use it
 
 
 def predict(
     network: onnxruntime.InferenceSession, image: np.ndarray, box: np.ndarray, left: bool
 ) -> dict[str, np.ndarray]:
-    """Joints (21, 2) in pixels of an RGB image, and (21, 3) in metres from the wrist in its camera's axes."""
+    """Joints (21, 2) in pixels of an RGB image, and (21, 3) in metres in its camera: from the wrist, and from K."""
     about = json.loads(network.get_modelmeta().custom_metadata_map["graphhand-onnx-1"])
     size = about["image_size"]
     height, width = image.shape[:2]
@@ -52,18 +52,23 @@ def predict(
     inputs = {
         "image": np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255,
         "K": K_crop[None].astype(np.float32),
-        "camera_known": np.array([False]),
+        "camera_known": np.array([True]),  # project by K, assumed or not: 2D and 3D then agree
     }
     outputs = dict(zip((output.name for output in network.get_outputs()), network.run(None, inputs)))
-    joints_m, joints_px = outputs["joints_m"][0].astype(float), outputs["joints_px"][0].astype(float)
+    joints_m, joints_cam_m, joints_px = (
+        outputs[name][0].astype(float) for name in ("joints_m", "joints_cam_m", "joints_px")
+    )
     if left:
         joints_m[:, 0] *= -1
+        joints_cam_m[:, 0] *= -1
         joints_px[:, 0] = size - 1 - joints_px[:, 0]
     back = np.c_[joints_px, np.ones(21)] @ np.linalg.inv(to_crop).T
     return {
         "joints": about["joints"],
         "joints_px": back[:, :2] / back[:, 2:],
         "joints_rel_m": joints_m @ R,
+        "joints_cam_m": joints_cam_m @ R,
+        "K": K,
         "right_hand": 1 / (1 + np.exp(-outputs["handedness_logit"][0])),
     }
 

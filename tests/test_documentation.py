@@ -16,7 +16,7 @@ from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.detection import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.training.config import load_config
-from graphhand.types import DEFAULT_FOV_DEG
+from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -27,7 +27,12 @@ PAGES = sorted(
 CONFIGS = sorted([*(REPOSITORY / "configs").glob("*.yaml"), *(REPOSITORY / "research").rglob("*.yaml")])
 FILES = re.compile(r"\b((?:research|benchmarks|examples|tests|configs|src)/[\w/.-]+\.(?:py|yaml|md|txt|toml))\b")
 OF_OTHERS = {"benchmarks/rhd/rhd_results.py"}  # a file of another repository
-DEFAULTS = {"CROP_MARGIN": CROP_MARGIN, "DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "MAX_RECROPS": MAX_RECROPS}
+DEFAULTS = {
+    "CROP_MARGIN": CROP_MARGIN,
+    "DEFAULT_FOV_DEG": DEFAULT_FOV_DEG,
+    "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG,
+    "MAX_RECROPS": MAX_RECROPS,
+}
 
 
 def commands(page: Path) -> Iterator[list[str]]:

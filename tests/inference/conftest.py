@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphhand.geometry import CROP_MARGIN
+from graphhand.geometry import CROP_MARGIN, unproject
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 
@@ -105,7 +105,8 @@ class Oracle(nn.Module):
 class ShortSighted(nn.Module):
     """Finds the white square of a black image, but only where it is a quarter of the crop wide.
 
-    Else it puts the joints into the crop's middle, with the uncertainty ``unsure``. Of sides it knows nothing.
+    Else it puts the joints into the crop's middle, with the uncertainty ``unsure``. Of sides it knows nothing. The
+    joints are half a metre away.
     """
 
     def __init__(self, unsure: float | None = 0.4) -> None:
@@ -117,11 +118,12 @@ class ShortSighted(nn.Module):
     def forward(self, image: Tensor, K: Tensor, camera_known: Tensor | None = None) -> SimpleNamespace:
         self.batches.append(len(image))
         found, uncertainty = zip(*(self._find(photo.numpy()) for photo in image.mean(1)))
-        joints = torch.zeros(len(image), 21, 3)
+        joints_px = torch.tensor(np.stack(found), dtype=torch.float32)
+        joints_cam_m = unproject(joints_px, torch.full((len(image), 21), 0.5), K)
         return SimpleNamespace(
-            joints_m=joints,
-            joints_cam_m=joints + 1.0,
-            joints_px=torch.tensor(np.stack(found), dtype=torch.float32),
+            joints_m=joints_cam_m - joints_cam_m[:, :1],
+            joints_cam_m=joints_cam_m,
+            joints_px=joints_px,
             handedness_logit=torch.zeros(len(image)),
             uncertainty=None if self.unsure is None else torch.tensor(uncertainty),
         )

@@ -109,7 +109,7 @@ def test_the_first_frame_has_the_photos_result(short_sighted: Any, draw_square: 
     image = draw_square(300, 60, 70)
     (hand,) = track(short_sighted(), [image])
     (photo,) = HandPoseEstimator.from_generator(short_sighted(), "network")(image)
-    np.testing.assert_array_equal(hand.joints_px, photo.joints_px)
+    np.testing.assert_allclose(hand.joints_px, photo.joints_px, atol=1e-4)  # the pixels are float32's projections
 
 
 @pytest.mark.parametrize("wrong_every", [3, 4])

@@ -68,7 +68,7 @@ def predict(
     focal: Annotated[float | None, typer.Option(metavar="PX", help="Focal length in pixels, if known.")] = None,
     fov: Annotated[
         float | None,
-        typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else 60."),
+        typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else assumed."),
     ] = None,
     max_hands: Annotated[
         int, typer.Option(metavar="N", help="How many hands to find in a photo, or to follow in a video, at most.")

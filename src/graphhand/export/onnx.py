@@ -53,7 +53,8 @@ def export_onnx(generator: Generator, path: str | PathLike[str], name: str) -> P
 
     - ``image`` (B, 3, S, S) float32 RGB in [0, 1];
     - ``K`` (B, 3, 3) float32, the intrinsics of the crop;
-    - ``camera_known`` (B,) bool, false where K is a guess.
+    - ``camera_known`` (B,) bool: true for projection by K, false for weak perspective, as in training without
+      intrinsics; only the former makes ``joints_px`` the projections of ``joints_cam_m``.
 
     Outputs, in the axes of the crop's camera:
 

@@ -30,6 +30,10 @@ found: from there on it lowers the score."""
 MIN_RECROP_RATIO = 0.5
 """A recrop's side is at least this part of the crop's before: joints found too close must not draw it in."""
 
+MAX_PROJECTION_ERROR = 0.005
+"""Mean distance of a hand's projected 3D joints from its 2D joints, over the longer side of its box, up to which they
+agree. Beyond, the hand has no place before the camera."""
+
 RECROP_IOU = 0.9
 """IoU of two successive crops from which on another recrop brings nothing."""
 
@@ -65,7 +69,8 @@ class Estimate:
         handedness_logit: log-odds that it shows a hand of ``view.side``.
         joints_px: (21, 2) pixels of the image.
         joints_rel_m: (21, 3) metres from the wrist, axes of the image's camera.
-        joints_cam_m: (21, 3) metres in the image's camera.
+        joints_cam_m: (21, 3) metres in the image's camera; only :attr:`is_placed` says whether they agree with
+            ``joints_px``.
         uncertainty: of the heatmaps; NaN where the network has none.
     """
 
@@ -88,6 +93,14 @@ class Estimate:
         low, high = self.joints_px.min(0), self.joints_px.max(0)
         return np.concatenate((low, high - low))
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether all joints stand in front of the camera and are projected onto ``joints_px``."""
+        if not (np.isfinite(self.joints_cam_m).all() and np.isfinite(self.joints_px).all()):
+            return False
+        error = np.linalg.norm(self.view.camera.project(self.joints_cam_m) - self.joints_px, axis=1).mean()
+        return bool(error <= MAX_PROJECTION_ERROR * self.box_px[2:].max())  # not where one is behind the camera: NaN
+
     def next_box(self, margin: float) -> FloatArray | None:
         """The square (4,) around its joints, see :func:`recrop_box`."""
         height, width = self.view.image.shape[:2]
@@ -103,16 +116,14 @@ class Estimate:
         return None if iou(box, self.view.box) >= RECROP_IOU else replace(self.view, box=box)
 
     def to_hand(self, model: str, track: int | None = None) -> Hand:
-        """The result. Where the network has the wrist behind the camera, the hand has no absolute position."""
-        wrist = self.joints_cam_m[Joint.WRIST]
-        placed = bool(np.isfinite(wrist).all() and wrist[2] > 0)
+        """The result; ``joints_cam_m`` is None where :attr:`is_placed` is false."""
         return Hand(
             side=self.view.side,
             score=self.score,
             box_px=self.box_px,
             joints_px=self.joints_px,
             joints_rel_m=self.joints_rel_m,
-            joints_cam_m=self.joints_cam_m if placed else None,
+            joints_cam_m=self.joints_cam_m if self.is_placed else None,
             camera=self.view.camera,
             model=model,
             track=track,
@@ -121,6 +132,9 @@ class Estimate:
 
 class CropEstimator:
     """Cuts crops, runs a network on them, and brings what it finds back into the image.
+
+    The network projects by the camera that results report, assumed or not, so that their 2D and 3D joints agree. Weak
+    perspective, which the network uses in training where a camera is unknown, has no place before a pinhole camera.
 
     Args:
         network: the network.
@@ -151,7 +165,7 @@ class CropEstimator:
         output = self.network(
             np.stack(pixels),
             np.stack([crop.K for crop in crops]),
-            np.array([not view.camera.assumed for view in views]),
+            np.ones(len(views), dtype=np.bool_),
         )
         estimates = []
         for i, (view, crop) in enumerate(zip(views, crops)):

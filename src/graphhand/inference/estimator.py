@@ -120,7 +120,7 @@ class HandPoseEstimator:
             K: (3, 3) intrinsics of the image, if known; or
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
-                it says nothing, 60 degrees are assumed and the result's camera says so.
+                it says nothing, 60 degrees are assumed, 35 with ``whole_image``, and the result's camera says so.
             max_hands: how many hands to find at most.
             min_score: what a hand must score to be one. None: where one hand is asked for there is one in every
                 image, and of several each must score 0.5.

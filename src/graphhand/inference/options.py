@@ -13,7 +13,15 @@ import numpy as np
 
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image
-from graphhand.types import FOCAL_LIMITS_PX, FOV_LIMITS_DEG, MAX_BOX_PX, Camera, Side
+from graphhand.types import (
+    DEFAULT_CUT_FOV_DEG,
+    DEFAULT_FOV_DEG,
+    FOCAL_LIMITS_PX,
+    FOV_LIMITS_DEG,
+    MAX_BOX_PX,
+    Camera,
+    Side,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -133,7 +141,8 @@ class PredictOptions:
 
     def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:
         """Of an image of this size, whose file may tell a focal length."""
-        return Camera.of_image(width, height, self.K, self.focal_px, self.fov_deg, file_focal_px)
+        assumed = DEFAULT_CUT_FOV_DEG if self.whole_image else DEFAULT_FOV_DEG
+        return Camera.of_image(width, height, self.K, self.focal_px, self.fov_deg, file_focal_px, assumed)
 
     def arguments(self) -> dict[str, Any]:
         """For :class:`~graphhand.inference.HandPoseEstimator` or, of :class:`TrackOptions`, ``HandTracker``."""

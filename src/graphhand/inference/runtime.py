@@ -91,7 +91,8 @@ class HandNetwork(Protocol):
         Args:
             crops: ``(B, S, S, 3)`` uint8 RGB.
             K: ``(B, 3, 3)`` intrinsics of the crops.
-            camera_known: ``(B,)``, whether K is more than a guess.
+            camera_known: ``(B,)``, whether to project by K; else by weak perspective, under which ``joints_px`` are not
+                the projections of ``joints_cam_m``.
         """
 
 

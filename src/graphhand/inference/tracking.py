@@ -38,6 +38,8 @@ SEARCH_INTERVAL_S = 1.0
 CUTOFF_HZ, BETA_HZ_S_PER_M = 1.5, 30.0
 """Of the One Euro filters: their cutoff at rest, and its rise for each metre a second that a joint moves."""
 
+_NOWHERE = np.full((len(Joint), 3), np.nan)
+
 
 class HandTracker:
     """Estimates the hand in each frame of a video, or several hands.
@@ -238,20 +240,23 @@ class _Track:
             one_euro.reset()
 
     def _smoothed(self, estimate: Estimate, time_s: float) -> Estimate:
+        """The estimate with smoothed joints; their pixels are the projections, where the hand is placed."""
         if self._filters is None:
             return estimate
-        wrist_cam_m = estimate.joints_cam_m[Joint.WRIST]
-        if not all(np.isfinite(x).all() for x in (estimate.joints_px, estimate.joints_rel_m, wrist_cam_m)):
+        if not all(np.isfinite(x).all() for x in (estimate.joints_px, estimate.joints_rel_m)):
             self._reset_filters()  # or nothing would be finite ever after
             return estimate
         of_pixels, of_pose, of_wrist = self._filters
+        joints_px = of_pixels(estimate.joints_px, time_s, unit=_pixels_per_metre(estimate))
         joints_rel_m = of_pose(estimate.joints_rel_m, time_s)
-        return replace(
-            estimate,
-            joints_px=of_pixels(estimate.joints_px, time_s, unit=_pixels_per_metre(estimate)),
-            joints_rel_m=joints_rel_m,
-            joints_cam_m=joints_rel_m + of_wrist(wrist_cam_m, time_s),
-        )
+        if not estimate.is_placed:
+            of_wrist.reset()
+            return replace(estimate, joints_px=joints_px, joints_rel_m=joints_rel_m, joints_cam_m=_NOWHERE)
+        joints_cam_m = joints_rel_m + of_wrist(estimate.joints_cam_m[Joint.WRIST], time_s)
+        projected = estimate.view.camera.project(joints_cam_m)
+        if not np.isfinite(projected).all():  # smoothed to behind the camera
+            return replace(estimate, joints_px=joints_px, joints_rel_m=joints_rel_m, joints_cam_m=_NOWHERE)
+        return replace(estimate, joints_px=projected, joints_rel_m=joints_rel_m, joints_cam_m=joints_cam_m)
 
 
 class OneEuroFilter:
