@@ -117,6 +117,7 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     from rich.table import Table
 
     from graphhand.data.datasets import dataset_class
+    from graphhand.data.datasets.plain import NO_SPLIT
 
     console = Console(highlight=False, soft_wrap=True)
     info = dataset_class(report.name).info
@@ -138,6 +139,12 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
             console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
         if part.without_hand:
             console.print(f"note     {part.split}: {part.without_hand} images show no hand and are left out")
+        if part.lines:
+            counts = ", ".join(f"{count} {name}" for name, count in part.lines.items())
+            console.print(f"split    of the lines: {counts}", markup=False)
+        if NO_SPLIT in part.lines:
+            wanted = 'training recipes read the lines of one "split", "train" or "test"'
+            console.print(f"note     {part.lines[NO_SPLIT]} lines have no split: {wanted}", markup=False)
         if part.complete is False:
             console.print(f"note     {part.split}: {part.hands} hands, not the {part.published} published")
     if any(part.missing for part in report.splits):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import threading
 from contextlib import contextmanager
 from enum import Enum
@@ -12,14 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from graphhand.cli.outputs import require_folder_of, write_json
+from graphhand.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from graphhand.ablation.grid import Table
     from graphhand.ablation.runner import Ablation, CellRun
+    from graphhand.training.config import TrainConfig
     from graphhand.training.trainer import Trainer
-
 
 _POLL_SECONDS = 0.5
 
@@ -37,7 +40,9 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. stage1.epochs=5.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML recipe; without one, the paper's.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML recipe, or the name of one that comes with GraphHand: quick, cpu, ...")
+    ] = None,
     stage: Annotated[Stage, typer.Option(help="Stage to run; a stage starts from the one before.")] = Stage.all,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
     resume: Annotated[
@@ -52,15 +57,20 @@ def train(
 ) -> None:
     """Train the generator in the paper's three stages.
 
-    Example: graphhand train --config configs/cpu.yaml --out runs/cpu stage1.epochs=2
+    Example: graphhand train --config configs/quick.yaml --out runs/quick
 
     On several GPUs: torchrun --nproc-per-node 4 -m graphhand train --config configs/paper.yaml --out runs/paper
     """
     from graphhand.training import distributed
-    from graphhand.training.config import load_config
+    from graphhand.training.config import load_config, recipes
+    from graphhand.training.sources import require_sources
     from graphhand.training.trainer import StopRequest, Trainer
 
+    if config is None:
+        listed = "".join(f"\n  {path:22} {what}" for path, what in recipes().items())
+        raise InputError("--config", "is missing", f"choose a recipe:{listed}")
     settings = load_config(config, overrides or ())
+    require_sources(settings)
     choice = cast("Literal['auto', 'never'] | Path", resume if resume in ("auto", "never") else Path(resume))
     stages = (1, 2, 3) if stage is Stage.all else (int(stage.value),)
     trainer = Trainer(settings, out, resume=choice, stop=StopRequest(max_minutes))
@@ -70,12 +80,40 @@ def train(
     elif finished:
         last = max((n for n in stages if settings.stage_steps(n)), default=max(stages))
         typer.echo(f"finished; weights are in {out}/stage{last}")
+        _print_next(settings, out, last)
     else:
-        typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there")
+        typer.echo(f"stopped at stage {position.stage}, step {position.step}; the same command goes on from there:")
+        typer.echo(f"  {_this_command()}")
     if trainer.processes.first and position.skipped:
         count = len(position.skipped)
         typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {position.skipped[0]}", err=True)
     distributed.leave()
+
+
+def _print_next(settings: TrainConfig, out: Path, stage: int) -> None:
+    """The commands that come after a finished stage."""
+    from graphhand.training.config import DatasetSource
+
+    typer.echo("next:")
+    later = next((n for n in range(stage + 1, 4) if settings.stage_steps(n)), None)
+    if later is not None:
+        typer.echo(f"  {_this_command(stage=later)}")
+    typer.echo(f"  graphhand predict PHOTO --weights {shlex.quote(str(out))}")
+    source = settings.validation
+    if isinstance(source, DatasetSource):
+        split = f" --split {source.options['split']}" if "split" in source.options else ""
+        where = f"--dataset {source.name} --root {shlex.quote(str(source.root))}{split}"
+        typer.echo(f"  graphhand evaluate --weights {shlex.quote(str(out))} {where}")
+    else:
+        typer.echo(f"  graphhand evaluate --weights {shlex.quote(str(out))} --dataset rendered --limit 200")
+
+
+def _this_command(stage: int | None = None) -> str:
+    """The command line of this process, for another stage where one is given."""
+    words = ["graphhand", *sys.argv[1:]]
+    if stage is not None and "--stage" in words:
+        words[words.index("--stage") + 1] = str(stage)
+    return shlex.join(words)
 
 
 def ablate(
@@ -104,7 +142,6 @@ def ablate(
     Example: graphhand ablate --config configs/ablation_cpu.yaml --out runs/ablation --seeds 0,1
     """
     from graphhand.ablation.runner import TABLES_FILE, Ablation, write_outputs
-    from graphhand.errors import InputError
     from graphhand.training.config import load_config
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -225,7 +262,6 @@ def _tables(text: str) -> list[Table]:
 
 
 def _numbers(text: str, option: str) -> list[int]:
-    from graphhand.errors import InputError
 
     try:
         return [int(part) for part in text.split(",")]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphhand.data.datasets import NamedDataset, dataset_class, open_dataset
+from graphhand.data.datasets.plain import PlainHands
 from graphhand.data.sample import HandSample
 from graphhand.data.transforms import make_example
 from graphhand.data.validation import DatasetInfo, bone_lengths_m
@@ -40,6 +41,7 @@ class SplitReport:
         with_3d: how many have a full 3D pose.
         image_sizes: (width, height) of the images read, and how many there are of each.
         bones_mm: mean lengths that tell joint definitions apart.
+        lines: of a plain folder: how many lines have each ``split``.
     """
 
     split: str
@@ -53,6 +55,7 @@ class SplitReport:
     with_3d: int = 0
     image_sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     bones_mm: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -132,6 +135,8 @@ def check_dataset(
         except InputError as error:
             report.missing = str(error)
             continue
+        if isinstance(dataset, PlainHands):
+            report.lines = dataset.splits
         if not options:
             report.published = info.published(split or "", len(dataset))
         shown += _read_split(dataset, report, limit, -(-SHEET_CELLS // len(wanted)), progress)

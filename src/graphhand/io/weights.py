@@ -25,6 +25,9 @@ FORMAT = "graphhand-generator-2"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+STAGE_FOLDERS = ("stage3", "stage2", "stage1")
+"""Where a training run leaves the weights of its stages, the last one first."""
 
 _MAX_HEADER = 100 * 1024**2  # that of safetensors itself
 
@@ -52,6 +55,8 @@ def bundled_weights() -> dict[str, Path]:
 def find_weights(weights: str | PathLike[str]) -> Path:
     """The folder of a bundled name, a folder, or the safetensors file in one.
 
+    A training run's folder, or the checkpoint in it, stands for the newest stage that is finished there.
+
     Raises:
         InputError: there are no such weights.
     """
@@ -63,10 +68,17 @@ def find_weights(weights: str | PathLike[str]) -> Path:
         return path.parent
     if (path / WEIGHTS_FILE).is_file():
         return path
+    run = path.parent if path.name == CHECKPOINT_FILE else path
+    for stage in STAGE_FOLDERS:
+        if (run / stage / CARD_FILE).is_file() and (run / stage / WEIGHTS_FILE).is_file():
+            return run / stage
+    if (run / CHECKPOINT_FILE).is_file():
+        export = f"graphhand export --weights {run / CHECKPOINT_FILE} --format safetensors --out {run / 'so_far'}"
+        raise InputError(path, "a run without a finished stage", f"go on with it, or take its checkpoint: {export}")
     names = ", ".join(bundled) or "none in this build"
     raise InputError(
         path,
-        f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}",
+        f"neither bundled weights ({names}) nor a folder with {WEIGHTS_FILE}, nor a training run",
         "check the name or the path, or train some",
     )
 

@@ -29,7 +29,7 @@ from graphhand.training.run_folder import RunFolder
 FORMAT = "graphhand-training-2"
 HEADER_KEY = "graphhand"
 MAY_DIFFER = (
-    *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes"),
+    *("device", "workers", "threads", "strict", "log", "log_every", "checkpoint_minutes", "prepare"),
     *("validation", "validation_epochs", "validation_images"),
     *("channels_last", "fused_optimizer", "compile"),
 )

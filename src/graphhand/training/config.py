@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,6 +136,9 @@ class TrainConfig(StrictModel):
     compile: bool = Field(False, description="torch.compile the generator; needs a C++ compiler")
     validation_epochs: int = Field(1, ge=1, description="epochs between validations")
     validation_images: int = Field(8, ge=0, description="crops drawn at each validation; 0 draws no curves either")
+    prepare: tuple[str, ...] = Field(
+        (), description="graphhand render commands that make the recipe's data, offered where it is missing"
+    )
     log: Literal["csv", "tensorboard"] = Field("csv", description="log format; tensorboard writes both")
     log_every: int = Field(20, ge=1, description="steps between lines of the log")
     checkpoint_minutes: float = Field(5.0, ge=0, description="minutes between checkpoints; 0: after every step")
@@ -189,6 +193,25 @@ class TrainConfig(StrictModel):
         return round(self.stage(number).epochs * (self.epoch_samples // self.batch_size))
 
 
+def recipes() -> dict[str, str]:
+    """The training recipes that come with GraphHand: path and first comment line."""
+    return {str(path): path.read_text("utf-8").partition("\n")[0].lstrip("# ") for path in _recipe_files()}
+
+
+def _recipe_files() -> list[Path]:
+    packaged = Path(str(files("graphhand") / "configs"))  # in a wheel; a checkout has them at its top
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "configs"
+    paths = [path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith("ablation")]
+    here = Path.cwd()
+    return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
+
+
+def find_recipe(path: Path) -> Path:
+    """The recipe at ``path``; where there is none, the one of that name that comes with GraphHand."""
+    named = [one for one in _recipe_files() if one.stem == path.stem and path.parent.name in ("", "configs")]
+    return named[0] if named and not path.exists() else path
+
+
 def load_config(path: str | PathLike[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML recipe and apply ``key.subkey=value`` overrides.
 
@@ -200,7 +223,7 @@ def load_config(path: str | PathLike[str] | None, overrides: Sequence[str] = ())
         InputError: unreadable, an unknown key (with the nearest valid one), a bad value or a contradiction.
     """
     source = "configuration" if path is None else str(path)
-    data = {} if path is None else read_settings(path, "a recipe such as configs/cpu.yaml")
+    data = {} if path is None else read_settings(find_recipe(Path(path)), "a recipe such as configs/cpu.yaml")
     apply_overrides(data, overrides, "stage1.epochs=2")
     return parse_config(data, source)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import nn
 
 from graphhand.data import HandBatch, HandDataset, HandLoader, HandSample
@@ -37,6 +39,8 @@ _ERRORS = {
     "pa_mm": "Procrustes aligned, mm",
     "proj_px": "projection, px of 224",
 }
+_CONSOLE = (("root_mm", "root", "mm"), ("pa_mm", "PA", "mm"), ("proj_px", "image", "px"))
+"""Columns of validation.csv that the console shows; the first one that is there decides which validation is best."""
 _SMALLEST_SIDE = 192
 """Pixels; smaller validation crops are enlarged before skeletons are drawn on them."""
 
@@ -62,6 +66,7 @@ class RunLogger:
         self.validation_log = CsvLog(folder.root / "validation.csv", (*_PLACE, *VALIDATION_COLUMNS))
         self._writer = _tensorboard_writer(folder) if config.log == "tensorboard" and writes else None
         self._images: ValidationImages | None = None
+        self._console = Console(soft_wrap=True)
 
     def rewind(self, stage: int, step: int) -> None:
         """Drop the lines after the position at which a run resumes."""
@@ -75,11 +80,23 @@ class RunLogger:
             self.train_log.append(row)
             self._tensorboard("train", row)
 
-    def log_validation(self, row: dict[str, Any]) -> None:
-        """Log a validation."""
+    def log_validation(self, row: dict[str, Any], seconds_left: float = math.nan) -> None:
+        """Log a validation, with a line for the console.
+
+        Args:
+            row: position and errors.
+            seconds_left: estimated time to the end of the run.
+        """
         if self.writes:
             self.validation_log.append(row)
             self._tensorboard("validation", row)
+            if not self.quiet:
+                self._console.print(validation_line(self.validation_log.read(), seconds_left), highlight=False)
+
+    def warn(self, text: str) -> None:
+        """A warning on stderr."""
+        if self.writes:
+            print(f"warning: {text}", file=sys.stderr)
 
     def draw(self, row: dict[str, Any], network: nn.Module, samples: HandDataset, device: torch.device) -> None:
         """Draw the curves anew, and a sheet of validation crops.
@@ -115,7 +132,7 @@ class RunLogger:
             TextColumn("loss {task.fields[loss]:.2f}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, disable=self.quiet or not self.writes or not total) as progress:
+        with Progress(*columns, console=self._console, disable=self.quiet or not self.writes or not total) as progress:
             task = progress.add_task("", total=total, completed=step, stage=stage, loss=math.nan)
             yield lambda step, loss: progress.update(task, completed=step, loss=loss)
 
@@ -133,6 +150,33 @@ def _tensorboard_writer(folder: RunFolder) -> Any:
             "log", "tensorboard is not installed", "pip install 'graphhand[tensorboard]', or log: csv"
         ) from None
     return SummaryWriter(folder.root / "tensorboard")
+
+
+def validation_line(rows: Rows, seconds_left: float = math.nan) -> str:
+    """The last validation in one line, with the best of its stage so far.
+
+    Args:
+        rows: of validation.csv.
+        seconds_left: estimated time to the end of the run; NaN is left out.
+    """
+    last = rows[-1]
+    errors = [f"{name} {float(last[key]):.1f} {unit}" for key, name, unit in _CONSOLE if last.get(key)]
+    line = f"stage {last['stage']}, step {last['step']}: {', '.join(errors)}"
+    decisive = next((entry for entry in _CONSOLE if last.get(entry[0])), None)
+    if decisive is not None:
+        key, name, unit = decisive
+        stage = [row for row in rows if row["stage"] == last["stage"] and row.get(key)]
+        best = min(stage, key=lambda row: float(row[key]))
+        line += f"; best {name} {float(best[key]):.1f} {unit} at step {best['step']}"
+    if math.isfinite(seconds_left):
+        line += "; done" if seconds_left <= 0 else f"; {_duration(seconds_left)} left"
+    return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class CsvLog:

@@ -35,6 +35,7 @@ from graphhand.errors import GraphHandError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
 from graphhand.io.files import write_text_atomically
+from graphhand.io.weights import CHECKPOINT_FILE
 from graphhand.training.config import SyntheticSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 
@@ -52,7 +53,7 @@ class RunFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.checkpoint = root / "checkpoint.safetensors"
+        self.checkpoint = root / CHECKPOINT_FILE
 
     def create(self) -> None:
         """Make the folder.

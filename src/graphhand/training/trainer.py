@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from graphhand.training.distributed import Processes, average_batch_statistics, 
 from graphhand.training.logging import RunLogger, ThroughputMonitor
 from graphhand.training.objective import Terms
 from graphhand.training.run_folder import RunFolder, environment_record
-from graphhand.training.sources import training_batches, validation_batches
+from graphhand.training.sources import lacks_poses, training_batches, validation_batches
 from graphhand.training.steps import TrainableModel, learning_rate, set_learning_rate, set_up_models, training_step
 from graphhand.training.validation import WeightAverage, validate
 
@@ -47,12 +48,19 @@ class StopRequest:
         return self._signal is not None or time.monotonic() >= self.deadline
 
     @contextmanager
-    def catching_signals(self) -> Iterator[None]:
-        """Take SIGTERM and Ctrl-C as requests; a second Ctrl-C ends the run at once."""
+    def catching_signals(self, acknowledgement: str = "") -> Iterator[None]:
+        """Take SIGTERM and Ctrl-C as requests; a second Ctrl-C ends the run at once.
+
+        Args:
+            acknowledgement: line to write to stderr at the first signal.
+        """
 
         def stop(number: int, _: FrameType | None) -> None:
             if self._signal is not None and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            if self._signal is None and acknowledgement:
+                with suppress(OSError):
+                    os.write(2, f"\n{acknowledgement}\n".encode())  # print may be what was interrupted
             self._signal = number
 
         try:
@@ -105,6 +113,8 @@ class Trainer:
         self._build_networks()
         self.position = Position() if self._checkpoint is None else self._checkpoint.position
         self._last_checkpoint = time.monotonic()
+        self._last_stage = 3
+        self._session = (time.monotonic(), 0)  # its start, and its steps since
 
     def _build_networks(self) -> None:
         """Both networks on their device, with the weights to start from."""
@@ -147,11 +157,19 @@ class Trainer:
         if len(self.batches) == 0:
             raise InputError("epoch_samples", "an epoch would have no step", "lower batch_size")
         self.validation = validation_batches(self.config, rank, size)
+        if lacks_poses(self.batches.samples):
+            self.logger.warn(
+                "training with 2D labels alone: depths drift and get worse; add a source of 3D poses to train, such as "
+                "{kind: synthetic, seed: 0} (docs/training.md, Your own images)"
+            )
         if self.processes.first:
             self.folder.create()
             self.folder.describe(self.config, size)
         self.logger.rewind(self.position.stage, self.position.step)
-        with self.stop.catching_signals():
+        self._session = (time.monotonic(), 0)
+        self._last_stage = max(stages)
+        promise = f"stopping after this step, checkpoint {self.folder.checkpoint}; Ctrl-C again stops now, without it"
+        with self.stop.catching_signals(promise if self.processes.first else ""):
             while self.position.stage in stages and not self._finished():
                 if not self._train_stage(self.position.stage):
                     return False
@@ -181,6 +199,7 @@ class Trainer:
                 if not config.sync_batch_norm:
                     average_batch_statistics(self.generator)
                 position.step += 1
+                self._session = self._session[0], self._session[1] + 1
                 if self.average is not None:
                     self.average.update(position.step)
                 position.seconds += throughput.update(len(batch))
@@ -233,8 +252,15 @@ class Trainer:
         refine = self.position.stage > 1
         scores = validate(network, self.validation, self.fabric.device, refine, self.processes.sum)
         row = self._row() | scores
-        self.logger.log_validation(row)
+        self.logger.log_validation(row, self._seconds_left())
         self.logger.draw(row, network, self.validation.samples, self.fabric.device)
+
+    def _seconds_left(self) -> float:
+        """Of the stages asked for, at the pace of this session's steps; validations and checkpoints included."""
+        stage, step = self.position.stage, self.position.step
+        steps = self.config.stage_steps(stage) - step
+        steps += sum(self.config.stage_steps(later) for later in range(stage + 1, self._last_stage + 1))
+        return steps * (time.monotonic() - self._session[0]) / max(1, self._session[1])
 
     def _row(self) -> dict[str, Any]:
         """What every line of the logs begins with."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class NegativeImages:
 
 
 LABEL_FILE = "hands.jsonl"
+NO_SPLIT = "no split"
 _REQUIRED = ("image", "side")
 _OPTIONAL = ("joints_px", "visible", "joints_cam_m", "camera", "box_px", "name", "split")
 _SCHEMA = "see the field list in docs/data.md"
@@ -113,6 +115,11 @@ DIR/
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many of the lines have each split; ``no split`` counts those without."""
+        return dict(Counter(str(record.get("split", NO_SPLIT)) for _, record in self.records))
 
     def __getitem__(self, index: int) -> HandSample:
         """Read one hand.
