@@ -1,7 +1,6 @@
 """Time a network in torch, as trained and with fused batch normalisation, beside ONNX Runtime, on the same crops.
 
-    graphhand export --weights default --out hand.onnx
-    python benchmarks/onnx_runtime.py hand.onnx --weights default
+    python benchmarks/onnx_runtime.py --weights default
 
 Batches of 1, 2 (both sides of one crop) and 16: milliseconds, median and quartiles, and ratios within a round.
 """
@@ -18,7 +17,7 @@ from itertools import pairwise
 import onnxruntime
 import torch
 
-from graphhand.inference.runtime import OnnxNetwork
+from graphhand.inference.runtime import OnnxNetwork, load_network
 from graphhand.models import load_generator
 from graphhand.models.fuse import fuse_conv_bn
 from graphhand.timing import Quartiles, interleaved
@@ -26,15 +25,15 @@ from graphhand.timing import Quartiles, interleaved
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("exported", help="file of graphhand export")
-    parser.add_argument("--weights", default="default", help="what it was exported from")
+    parser.add_argument("--weights", default="default", help="bundled name, or folder of weights with a graph")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     # Predictions run the network with fused batch normalisation.
     trained, _ = load_generator(options.weights)
-    exported = OnnxNetwork(options.exported)
+    exported = load_network(options.weights, engine="onnx", threads=options.threads)
+    assert isinstance(exported, OnnxNetwork)
     networks: dict[str, Callable[..., object]] = {
         "torch, as trained": trained.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         "torch, fused": fuse_conv_bn(load_generator(options.weights)[0]).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
