@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import search_boxes
 from graphhand.inference.detection import MAX_RECROPS
 from graphhand.inference.tracking import LIVE_PORTIONS
+from graphhand.io import read_image
 
 RATE_HZ = 30.0
 
@@ -165,6 +168,71 @@ def test_one_side_is_cropped_once_agreed_until_it_is_doubted(
     assert frames[20:39] == [{"right"}] * 19
     assert frames[changed - 2 : changed] == [{"left", "right"}] * 2  # both are cropped before the other is taken
     assert frames[-30:] == [{"left"}] * 30
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    """A hand of examples/images, in the middle of a larger image."""
+    hand = read_image(Path(__file__).parents[2] / "examples" / "images" / "hand_16.jpg")
+    image = np.full((480, 640, 3), (90, 100, 110), np.uint8)
+    image[90:390, 170:470] = cv2.resize(hand, (300, 300))
+    return image
+
+
+@pytest.mark.parametrize("max_hands", [1, 2])
+@pytest.mark.parametrize("change", ["in place", "elsewhere"])
+def test_side_is_recovered_after_a_cut(photo: np.ndarray, change: str, max_hands: int) -> None:
+    estimator = HandPoseEstimator("fast", device="cpu")
+    after = np.ascontiguousarray(photo[:, ::-1])
+    if change == "elsewhere":
+        after = np.roll(after, (-80, 160), axis=(0, 1))
+    (before_hand,), (after_hand,) = estimator(photo), estimator(after)
+    assert before_hand.side != after_hand.side
+    tracker = HandTracker(estimator, max_hands=max_hands, min_score=0.3)
+    sides = []
+    for k in range(42):
+        hands = tracker(np.roll(photo if k < 30 else after, k % 3, axis=1), k / 25)
+        assert len(hands) == 1, f"the hand is absent in frame {k}"
+        sides.append(hands[0].side)
+    assert set(sides[3:30]) == {before_hand.side}
+    assert set(sides[35:]) == {after_hand.side}  # within 0.2 s
+
+
+def test_evidence_for_a_side_is_bounded(short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    estimate, sides = estimator.crops.estimate, []
+
+    def sure(views: Any) -> Any:
+        truth = "right" if len(sides) < 500 else "left"
+        return [replace(e, handedness_logit=9.0 if e.view.side == truth else -9.0) for e in estimate(views)]
+
+    monkeypatch.setattr(estimator.crops, "estimate", sure)
+    tracker = HandTracker(estimator)
+    for k in range(506):
+        (hand,) = tracker(draw_square(200, 150, 160), k / 25)
+        assert hand.score > 0.9
+        sides.append(hand.side)
+    assert sides[499] == sides[502] == "right"  # three frames are an exception
+    assert sides[-1] == "left"
+
+
+def test_a_search_that_contradicts_the_side_wins(
+    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    estimate = estimator.crops.estimate
+
+    def sure(views: Any) -> Any:
+        """Of a right hand on the left of the image, and of a left hand on the right."""
+        found = estimate(views)
+        truths = ["right" if e.box_px[0] + e.box_px[2] / 2 < 320 else "left" for e in found]
+        return [replace(e, handedness_logit=6.0 if e.view.side == t else -6.0) for e, t in zip(found, truths)]
+
+    monkeypatch.setattr(estimator.crops, "estimate", sure)
+    tracker = HandTracker(estimator)
+    frames = [draw_square(40, 40, 80)] * 40 + [draw_square(500, 340, 80)]
+    sides = [tracker(image, k / 25)[0].side for k, image in enumerate(frames)]
+    assert sides == ["right"] * 40 + ["left"]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -26,7 +26,13 @@ LOST_UNCERTAINTY = 2 * MAX_UNCERTAINTY
 SIDE_MEMORY_S = 1.0
 """Time after which what a frame said of the hand's side counts 1/e."""
 
-SIDE_LOGIT_MARGIN_VIDEO = 40.0
+FRAME_LOGIT_LIMIT = 3.0
+"""Largest log-odds that one frame counts for a side."""
+
+SIDE_LOGIT_LIMIT = 4 * FRAME_LOGIT_LIMIT
+"""Largest log-odds that frames sum up to: five frames that contradict them, 0.2 s, change the side."""
+
+SIDE_LOGIT_MARGIN_VIDEO = 10.0
 """Log-odds, summed over the last frames, from which on a tracked hand is cropped as of its side alone."""
 
 LIVE_PORTIONS = 6
@@ -173,6 +179,9 @@ class HandTracker:
         if box is None:
             return []
         (estimates,) = crops.estimate_sides(image, camera, track.sides, [box])
+        others = [side for side in self.options.sides if side not in track.sides]
+        if others and estimates[0].handedness_logit < 0:  # the frame contradicts the side
+            estimates += crops.estimate_sides(image, camera, others, [box])[0]
         return [] if min(estimate.uncertainty for estimate in estimates) > LOST_UNCERTAINTY else estimates
 
     def _update(self, track: _Track, estimates: list[Estimate], time_s: float) -> None:
@@ -214,12 +223,21 @@ class _Track:
         return "right" if self._right_logit >= 0 else "left"
 
     def update(self, estimates: list[Estimate], time_s: float) -> Estimate:
-        """Take a frame's estimates, one a side; return that of the side which all frames together say."""
-        self._right_logit *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
+        """Take a frame's estimates, one a side; return that of the side which all frames together say.
+
+        Its score is that of the frame's likelier side. A search that contradicts the side found another hand.
+        """
         logits = [e.handedness_logit if e.view.side == "right" else -e.handedness_logit for e in estimates]
-        self._right_logit += sum(logits) / len(logits)
+        said = float(np.clip(np.mean(logits), -FRAME_LOGIT_LIMIT, FRAME_LOGIT_LIMIT))
+        if self.last is None and abs(said) >= FRAME_LOGIT_LIMIT and said * self._right_logit < 0:
+            self._right_logit = 0.0
+        self._right_logit *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
+        self._right_logit = float(np.clip(self._right_logit + said, -SIDE_LOGIT_LIMIT, SIDE_LOGIT_LIMIT))
         self._time_s = time_s
         estimate = next((e for e in estimates if e.view.side == self._side), estimates[0])
+        likelier = max(estimates, key=lambda e: e.score)
+        if likelier.score > estimate.score:
+            estimate = replace(estimate, handedness_logit=likelier.handedness_logit)
         if self.last is not None and self.last.view.side != estimate.view.side:
             self._reset_filters()
         self.last = estimate
