@@ -50,7 +50,7 @@ lock:
 	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/python -m pip install --quiet uv
 	sed 's/"torch>=[0-9.]*"/"torch==2.13.0"/' pyproject.toml > .venv/lock/pyproject.toml
 	head -2 requirements.lock > .venv/lock/requirements.lock
-	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra train --extra web \
+	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra train --extra web --extra video \
 	  --no-header --no-annotate --quiet .venv/lock/pyproject.toml \
 	  | grep -vE '^(nvidia-|cuda-|triton)' >> .venv/lock/requirements.lock
 	mv .venv/lock/requirements.lock requirements.lock

@@ -1,4 +1,4 @@
-"""Writer of video files with variable frame times, which OpenCV cannot write."""
+"""Frames of one colour, and a writer of video files with variable frame times, which OpenCV cannot write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+COLOURS = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 210], [220, 210, 60]], np.uint8)
+
+
+def frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """One colour, so that a codec hardly changes it."""
+    return np.broadcast_to(COLOURS[number % len(COLOURS)], (height, width, 3)).copy()
 
 
 def element(ident: str, *parts: bytes) -> bytes:

@@ -25,7 +25,7 @@ from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.options import TrackOptions
-from graphhand.io import Video, read_image, write_image
+from graphhand.io import Video, read_image, write_image, writes_h264, writing_video
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
@@ -495,7 +495,34 @@ def test_an_irregular_recording_is_drawn_at_its_own_pace(weights: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert [round(1000 * line["time_s"]) for line in lines(result.stdout)] == times_ms
     with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
-        assert len(list(drawn)) / drawn.fps == pytest.approx(1.533, abs=0.05)
+        assert [frame.time_s for frame in drawn][-1] == pytest.approx(1.5, abs=0.05)
+
+
+def test_an_mp4_of_variable_frame_rate_is_drawn_at_its_own_pace(weights: Path, tmp_path: Path) -> None:
+    if not writes_h264():
+        pytest.skip("needs PyAV, to write such a file: pip install av")
+    times_s = [0.0, 0.017, 0.05, 0.55, 0.584, 1.5]
+    with writing_video(tmp_path / "clip.mp4", 25) as writer:
+        for k, time_s in enumerate(times_s):
+            writer.write(image(k), time_s)
+    result = run(weights, tmp_path / "clip.mp4", "--out", tmp_path / "out", "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert [line["time_s"] for line in lines(result.stdout)] == pytest.approx(times_s, abs=1e-4)
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert [frame.time_s for frame in drawn] == pytest.approx(times_s, abs=1e-4)
+
+
+def test_a_drawn_video_says_what_is_missing_without_pyav(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphhand.io.writes_h264", lambda: False)
+    monkeypatch.setattr("graphhand.io.video_writer.writes_h264", lambda: False)
+    result = run(weights, clip(tmp_path / "clip", 3), "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (said,) = result.stdout.splitlines()
+    assert "clip_hands.mp4 (MPEG-4 part 2, no sound; pip install 'graphhand[video]' for H.264" in said
+    with Video(tmp_path / "out" / "clip_hands.mp4") as drawn:
+        assert len(list(drawn)) == 3
 
 
 def test_drawn_frames_with_and_without_a_hand_have_one_size(weights: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -13,15 +12,7 @@ import pytest
 
 from graphhand.errors import InputError
 from graphhand.io import LiveCamera, Video, writing_video
-from graphhand.io.video import writable_fps
-from recordings import write_recording
-
-COLOURS = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 210], [220, 210, 60]], np.uint8)
-
-
-def frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """One colour, so that a codec hardly changes it."""
-    return np.broadcast_to(COLOURS[number % len(COLOURS)], (height, width, 3)).copy()
+from recordings import frame, write_recording
 
 
 def write_avi(path: Path, count: int, fps: float = 20.0) -> None:
@@ -30,31 +21,6 @@ def write_avi(path: Path, count: int, fps: float = 20.0) -> None:
     for k in range(count):
         writer.write(np.ascontiguousarray(frame(k)[:, :, ::-1]))
     writer.release()
-
-
-RATES = [10.0, 23.976, 25.0, 29.97003, 60.0, 64.9996, 65.123, 70.123, 119.877, 120.023, 239.966, 480.015, 959.98]
-
-
-@pytest.mark.parametrize("fps", RATES)
-def test_written_frames_read_back_in_order_with_their_times(tmp_path: Path, fps: float) -> None:
-    with writing_video(tmp_path / "clip.mp4", fps) as writer:
-        for k in range(12):
-            writer.write(frame(k))
-    with Video(tmp_path / "clip.mp4") as video:
-        assert video.fps == pytest.approx(fps, rel=1e-4)
-        assert video.claimed == 12
-        frames = list(video)
-    assert [f.number for f in frames] == list(range(12))
-    np.testing.assert_allclose([f.time_s for f in frames], np.arange(12) / fps, atol=2e-3)
-    for k, found in enumerate(frames):
-        assert found.image.shape == (64, 96, 3)
-        np.testing.assert_allclose(found.image.mean((0, 1)), COLOURS[k % 4], atol=12)
-
-
-def test_rates_fit_the_codec() -> None:
-    for fps in [*RATES, *np.random.default_rng(0).uniform(1, 1000, 2000)]:
-        assert Fraction(str(writable_fps(fps))).numerator <= 65535
-        assert writable_fps(fps) == pytest.approx(fps, rel=1e-4, abs=5e-4)
 
 
 def record(path: Path, times_ms: list[int], length_ms: float | None) -> None:
@@ -81,7 +47,6 @@ def test_complete_recordings_are_read_whole_at_their_pace(tmp_path: Path, kind: 
                 writer.write(found.image, found.time_s)
     np.testing.assert_allclose([f.time_s for f in frames], np.array(times_ms) / 1000, atol=1e-6)
     with Video(tmp_path / "drawn.mp4") as drawn:
-        assert not drawn.irregular
         assert [f.time_s for f in drawn][-1] == pytest.approx(times_ms[-1] / 1000, abs=0.5 / video.fps + 1e-3)
 
 
@@ -108,13 +73,6 @@ def test_times_always_advance(tmp_path: Path) -> None:
     assert (np.diff(times) > 0).all()
 
 
-def test_odd_sizes_lose_a_row_or_column(tmp_path: Path) -> None:
-    with writing_video(tmp_path / "clip.mp4", 25) as writer:
-        writer.write(frame(0, 97, 65))
-    with Video(tmp_path / "clip.mp4") as video:
-        assert next(iter(video)).image.shape == (64, 96, 3)
-
-
 def test_a_percent_sign_is_not_a_pattern(tmp_path: Path) -> None:
     for name in ("clip_%02d.avi", "clip_00.avi"):
         write_avi(tmp_path / name, 3 if "%" in name else 5)
@@ -131,11 +89,11 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, kind: str, capfd: p
         path.touch()
     elif kind == "text":
         path.write_text("no video at all\n" * 100)
-    elif kind == "headless":  # its table of contents comes last
+    elif kind == "headless":  # without its table of contents
         with writing_video(path, 25) as writer:
             for k in range(20):
                 writer.write(frame(k))
-        path.write_bytes(path.read_bytes()[:-700])
+        path.write_bytes(path.read_bytes().replace(b"moov", b"free")[:-700])
     elif kind == "image list":
         path.write_text("#EXTM3U\nother.ts\n")
     with pytest.raises(InputError) as caught:
@@ -163,103 +121,6 @@ def test_a_truncated_video_gives_its_frames_then_an_error(tmp_path: Path, capfd:
             deque(frames, maxlen=0)
     assert count == 5
     assert capfd.readouterr().err == ""
-
-
-def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-
-    def fail_halfway() -> None:
-        with writing_video(path, 25) as writer:
-            writer.write(frame(0))
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power"):
-        fail_halfway()
-    with writing_video(path, 25):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.95, 0.99])
-def test_a_full_disk_keeps_the_old_video_and_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kept: float
-) -> None:
-    path = tmp_path / "clip.mp4"
-    with writing_video(path, 25) as writer:
-        writer.write(frame(0))
-    old = path.read_bytes()
-
-    class FullDisk(type(writer)):
-        def close(self) -> None:
-            super().close()
-            whole = self._path.read_bytes()
-            self._path.write_bytes(whole[: int(kept * len(whole))])
-
-    monkeypatch.setattr("graphhand.io.video.VideoWriter", FullDisk)
-
-    def write() -> None:
-        with writing_video(path, 25) as writer:
-            for k in range(20):
-                writer.write(frame(k))
-
-    with pytest.raises(InputError) as caught:
-        write()
-    assert str(caught.value).startswith(f"{path}: could not be written whole; ")
-    assert "\n" not in str(caught.value)
-    assert path.read_bytes() == old
-    assert list(tmp_path.iterdir()) == [path]
-    assert capfd.readouterr().err == ""
-
-
-def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
-    with writing_video(tmp_path / "clip.mp4", 25) as writer:
-        writer.write(frame(0))
-        with pytest.raises(ValueError, match="after frames of"):
-            writer.write(frame(1, 64, 64))
-
-
-def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
-    path = tmp_path / "none" / "clip.mp4"
-    with pytest.raises(InputError, match="choose a folder") as caught, writing_video(path, 25) as writer:
-        writer.write(frame(0))
-    assert str(caught.value).startswith(f"{path}: cannot be written (")
-
-
-def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(InputError, match=r"clip.avi: is not named as an MP4 file; "),
-        writing_video(tmp_path / "clip.avi", 25),
-    ):
-        pass
-
-
-def test_an_encoding_error_does_not_blame_the_folder(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    with pytest.raises(InputError) as caught, writing_video(path, 25) as writer:
-        writer.write(frame(0, 1, 1))
-    assert str(caught.value).startswith(f"{path}: cannot be encoded with 0 x 0 pixels and 25 frames a second; ")
-    assert "folder" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("times_s", "shown"),
-    [
-        ([0.0, 0.1, 0.2, 0.3], [0, 1, 2, 3]),
-        ([0.0, 0.28, 0.5], [0, 0, 0, 1, 1, 2]),
-        ([0.0, 0.02, 0.04, 0.1], [0, 3]),
-        ([0.0, 0.12, 0.13, 0.4], [0, 1, 2, 2, 3]),
-    ],
-    ids=["regular", "late", "early", "both"],
-)
-def test_frames_with_times_are_shown_from_their_time_on(tmp_path: Path, times_s: list[float], shown: list[int]) -> None:
-    with writing_video(tmp_path / "clip.mp4", 10.0) as writer:
-        for k, time_s in enumerate(times_s):
-            writer.write(frame(k), time_s)
-    with Video(tmp_path / "clip.mp4") as video:
-        means = np.array([f.image.mean((0, 1)) for f in video])
-    nearest = np.linalg.norm(means[:, None] - COLOURS.astype(float), axis=2).argmin(1)
-    assert nearest.tolist() == shown
 
 
 class Capture:

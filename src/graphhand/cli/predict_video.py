@@ -67,7 +67,15 @@ def predict_video(
         return failed(str(error))
     if problems:
         return failed(problems[0])
-    return None, f"{path}: {found}" + (f" -> {target}" if target is not None else "")
+    return None, f"{path}: {found}" + (f" -> {target}{_codec_note()}" if target is not None else "")
+
+
+def _codec_note() -> str:
+    from graphhand.io import writes_h264
+
+    if writes_h264():
+        return ""
+    return " (MPEG-4 part 2, no sound; pip install 'graphhand[video]' for H.264 with sound, which browsers play)"
 
 
 def _predict_frames(
@@ -93,10 +101,10 @@ def _predict_frames(
     def draw(writer: VideoWriter, frame: Frame, hands: tuple[Hand, ...]) -> None:
         height = int(np.clip(frame.image.shape[0], 384, _LARGEST_HEIGHT))
         drawn = draw_result(frame.image, hands, height=height, columns=columns)
-        writer.write(drawn, frame.time_s if video.irregular else None)
+        writer.write(drawn, frame.time_s)
 
     interrupted: KeyboardInterrupt | None = None
-    with _drawing(target, video.fps) as writer, _Beside() as beside:
+    with _drawing(target, video) as writer, _Beside() as beside:
         try:
             for frame in _readable(video, problems):
                 height, width = frame.image.shape[:2]
@@ -150,10 +158,10 @@ def _readable(video: Video | LiveCamera, problems: list[str]) -> Iterator[Frame]
         problems.append(str(error))
 
 
-def _drawing(target: Path | None, fps: float) -> AbstractContextManager[VideoWriter | None]:
+def _drawing(target: Path | None, video: Video | LiveCamera) -> AbstractContextManager[VideoWriter | None]:
     from graphhand.io import writing_video
 
     if target is None:
         return nullcontext()
     make_folder(target.parent)
-    return writing_video(target, fps)
+    return writing_video(target, video.fps, None if video.live else video.path)

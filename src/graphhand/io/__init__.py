@@ -11,7 +11,8 @@ from graphhand.io.images import (
     read_photo,
     write_image,
 )
-from graphhand.io.video import VIDEO_SUFFIXES, Frame, LiveCamera, Video, VideoWriter, camera_path, writing_video
+from graphhand.io.video import VIDEO_SUFFIXES, Frame, LiveCamera, Video, camera_path
+from graphhand.io.video_writer import VideoWriter, writes_h264, writing_video
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -29,5 +30,6 @@ __all__ = [
     "read_image",
     "read_photo",
     "write_image",
+    "writes_h264",
     "writing_video",
 ]

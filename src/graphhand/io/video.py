@@ -1,6 +1,6 @@
-"""Videos and cameras: frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times, and back to an MP4.
+"""Videos and cameras: frames as upright ``(H, W, 3)`` uint8 RGB arrays with their times.
 
-OpenCV's own FFmpeg decodes and encodes. It reads as many frames as it can of a damaged file without an error, so frames
+OpenCV's own FFmpeg decodes. It reads as many frames as it can of a damaged file without an error, so frames
 are counted, and their times compared, against what the file claims to hold.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ import cv2
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.io.files import replacing
 from graphhand.io.images import MAX_PIXELS, quiet_opencv, turn_upright
 from graphhand.io.mp4 import read_video_track
 from graphhand.types import Image
@@ -232,139 +230,6 @@ def camera_path(number: int) -> Path:
     return Path(f"camera_{number}")
 
 
-class _NothingWrittenError(Exception):
-    pass
-
-
-class VideoWriter:
-    """Writes frames to an MP4 file (MPEG-4 part 2). Made by :func:`writing_video`."""
-
-    def __init__(self, path: Path, fps: float, name: str | os.PathLike[str]) -> None:
-        self._path, self._fps, self._name = path, writable_fps(fps), name
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._last: Image | None = None
-        self._written = 0
-
-    def write(self, image: Image, time_s: float | None = None) -> None:
-        """Add a frame.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, every time of the same size. An odd last row or column is left out.
-            time_s: seconds since the first frame, for images that came irregularly: the one before is repeated until
-                then, and an image too early for the video's rate is left out. None: the next frame.
-
-        Raises:
-            InputError: a video of this size or rate cannot be encoded.
-            OSError: the folder cannot be written to.
-            ValueError: another size than before.
-        """
-        height, width = image.shape[0] & ~1, image.shape[1] & ~1
-        if self._writer is None:
-            self._size = (width, height)
-            with quiet_opencv():
-                self._writer = cv2.VideoWriter(
-                    str(self._path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size
-                )
-            if not self._writer.isOpened():
-                self._path.touch()  # raises what the folder has against it
-                problem = f"cannot be encoded with {width} x {height} pixels and {self._fps:g} frames a second"
-                raise InputError(self._name, problem, "convert what you give to a usual size and rate")
-        elif self._size != (width, height):
-            raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
-        pixels = np.ascontiguousarray(image[:height, :width, ::-1])
-        if time_s is not None:
-            due = round(time_s * self._fps)
-            while self._last is not None and self._written < due:
-                self._add(self._last)
-            self._last = pixels
-            if self._written > due:
-                return
-        self._add(pixels)
-
-    def _add(self, pixels: Image) -> None:
-        assert self._writer is not None
-        self._writer.write(pixels)
-        self._written += 1
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was a frame."""
-        return self._writer is not None
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-
-    def check(self) -> None:
-        """Check the closed file: OpenCV is silent about a full disk.
-
-        Raises:
-            InputError: it does not hold every frame that was written.
-        """
-        with quiet_opencv():
-            written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
-        written.release()
-        if count != self._written or not _boxes_fill(self._path):
-            remedy = "make room on the disk, or choose another folder"
-            raise InputError(self._name, "could not be written whole", remedy)
-
-
-@contextmanager
-def writing_video(path: str | os.PathLike[str], fps: float) -> Iterator[VideoWriter]:
-    """A video to write frames to.
-
-    The file takes its name when all is written: after an error, or without a frame, there is none, or the old one.
-
-    Args:
-        path: an ``.mp4`` file; its folder must exist.
-        fps: frames a second; rounded as :func:`writable_fps` says.
-
-    Raises:
-        InputError: another suffix, or the file cannot be written.
-    """
-    if Path(path).suffix.lower() != ".mp4":
-        raise InputError(path, "is not named as an MP4 file", "end it in .mp4")
-    try:
-        with replacing(path) as temporary:
-            writer = VideoWriter(temporary, fps, path)
-            try:
-                yield writer
-            finally:
-                writer.close()
-            if not writer.begun:
-                raise _NothingWrittenError
-            writer.check()
-    except _NothingWrittenError:
-        pass
-    except OSError as error:
-        remedy = "choose a folder you may write to"
-        raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
-
-
 def plausible_fps(fps: float) -> float:
     """Frames a second as a file or a camera states them, or 25 where that is no rate."""
     return fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
-
-
-def writable_fps(fps: float) -> float:
-    """The nearest rate that MPEG-4 part 2 can hold: a fraction whose numerator is at most 65,535."""
-    return round(fps, 3 if fps < 65 else 2 if fps < 650 else 1)
-
-
-def _boxes_fill(path: Path) -> bool:
-    """Whether the boxes that make up an MP4 file end where the file does: a full disk cuts the last one."""
-    at, size = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while at < size:
-            file.seek(at)
-            start = file.read(16)
-            length = int.from_bytes(start[:4], "big")
-            if length == 1:  # the length proper comes after the name
-                length = int.from_bytes(start[8:], "big")
-            if length < 8:
-                return False
-            at += length
-    return at == size
