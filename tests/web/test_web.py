@@ -74,7 +74,8 @@ def test_predict_answers_as_the_estimator(
         ("?sde=left", b"", "sde: extra inputs are not permitted; known are side, box, "),
         ("?side=both", b"", "side: input should be 'left', 'right' or 'auto'; "),
         ("?fov=180", b"", "fov: input should be less than or equal to 179.99; "),
-        ("?fov=1e-300", b"", "fov: input should be greater than or equal to 0.01; "),
+        ("?fov=1.05", b"", "fov: is 1.05 degrees: radians? 60.16 degrees are expected"),
+        ("?box=0,0,1,1", b"", "box: is 1 x 1 pixels: shares of the image? pixels are expected; "),
         ("?focal=1e-300", b"", "focal: input should be greater than or equal to 1; "),
         ("?focal=1e300", b"", "focal: input should be less than or equal to 10000000; "),
         ("?box=0,0,1e300,1e300", b"", "box: has numbers of 1e+06 pixels or more; "),
@@ -210,7 +211,7 @@ def test_tracked_joints_are_smoothed_by_default(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["focal=1", "focal=1e7", "fov=0.01", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
+    "query", ["focal=18", "focal=1e7", "fov=3.2", "fov=179.99", "box=-9e5,-9e5,9.9e5,9.9e5", "box=9,9,1e-300,9e5"]
 )
 def test_options_at_their_limits_are_answered(client: TestClient, query: str) -> None:
     assert client.post(f"/predict?{query}", content=png(noise_image(0))).status_code == 200

@@ -18,7 +18,7 @@ from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, lim
 from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.inference.options import Box, TrackOptions, require_box_inside
+from graphhand.inference.options import Box, TrackOptions, require_image_fits
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -276,7 +276,7 @@ def _predictions(
     arguments = options.arguments()
     del arguments["box"], arguments["smooth"]  # boxes hold all of them; photos are not smoothed
     crops = max(1, len(boxes))  # of each photo
-    for batch in _read_batches(jobs, boxes):
+    for batch in _read_batches(jobs, boxes, options):
         images = [job.photo for job in batch if isinstance(job.photo, Photo) for _ in range(crops)]
         places = boxes * (len(images) // crops) if boxes else None
         found = iter(estimator.predict_many(images, boxes=places, **arguments))
@@ -289,7 +289,7 @@ def _predictions(
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
 
 
-def _read_batches(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
+def _read_batches(jobs: list[_Job], boxes: list[Box], options: TrackOptions) -> Iterator[list[_Job]]:
     """The jobs with their images read, a few at a time: never many large photos in memory."""
     from graphhand.io import read_photo
 
@@ -300,8 +300,7 @@ def _read_batches(jobs: list[_Job], boxes: list[Box]) -> Iterator[list[_Job]]:
             try:
                 photo = read_photo(job.path)
                 height, width = photo.image.shape[:2]
-                for box in boxes:
-                    require_box_inside(box, width, height, job.path)
+                require_image_fits(options, width, height, job.path, boxes)
                 job = replace(job, photo=photo)
                 pixels += width * height
             except InputError as error:

@@ -89,7 +89,7 @@ def _predict_frames(
 ) -> str:
     """Predict all frames that can be read; return a summary."""
     from graphhand.inference import HandTracker
-    from graphhand.inference.options import require_box_inside
+    from graphhand.inference.options import require_image_fits
     from graphhand.types import Prediction
     from graphhand.visualize import draw_result
 
@@ -109,7 +109,7 @@ def _predict_frames(
             for frame in _readable(video, problems):
                 height, width = frame.image.shape[:2]
                 if count == 0:
-                    require_box_inside(options.box, width, height, video.path)
+                    require_image_fits(options, width, height, video.path)
                 hands = tuple(tracker(frame.image, frame.time_s))
                 if writer is not None:
                     beside.run(draw, writer, frame, hands)

@@ -182,6 +182,9 @@ class HandPoseEstimator:
 
         photos = [_as_photo(image) for image in images]
         arrays = [photo.image for photo in photos]
+        for image in arrays:
+            if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
+                raise ValueError("; ".join(fault))
         cameras = [options.camera(image.shape[1], image.shape[0], told) for image, told in photos]
         if options.max_hands > 1:
             found = [

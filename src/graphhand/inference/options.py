@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from os import PathLike
@@ -33,6 +33,9 @@ MAX_HANDS = 50
 
 MIN_SCORE_OF_SEVERAL = 0.5
 """What each of several hands must score unless the user says otherwise."""
+
+WIDEST_LENS_DEG = 140.0
+"""Field of view that no focal length in pixels exceeds: such a one is in other units. ``fov_deg`` may be wider."""
 
 _CONTRADICTIONS = (
     *(("box", "whole_image"), ("max_hands", "box"), ("max_hands", "whole_image")),
@@ -144,6 +147,23 @@ class PredictOptions:
         assumed = DEFAULT_CUT_FOV_DEG if self.whole_image else DEFAULT_FOV_DEG
         return Camera.of_image(width, height, self.K, self.focal_px, self.fov_deg, file_focal_px, assumed)
 
+    def unit_fault(self, width: int, height: int) -> tuple[str, str] | None:
+        """What is wrong with the focal length for an image of this size, and what to give; None where nothing is."""
+        longer = max(width, height)
+        shortest = longer / (2 * math.tan(math.radians(WIDEST_LENS_DEG) / 2))
+        if self.focal_px is not None and self.focal_px < shortest:
+            return (
+                f"a focal length of {self.focal_px:g} pixels is too short for its {width} x {height} pixels",
+                f"give pixels: {self.focal_px:g} mm in 35-mm equivalent are {self.focal_px * longer / 36:.0f}",
+            )
+        if self.K is not None and min(self.K[0][0], self.K[1][1]) < shortest:
+            fx, fy = self.K[0][0], self.K[1][1]
+            return (
+                f"K has focal lengths of {fx:g} and {fy:g} pixels, too short for its {width} x {height} pixels",
+                "give K in pixels: multiply a normalised one's first row by the width, the second by the height",
+            )
+        return None
+
     def arguments(self) -> dict[str, Any]:
         """For :class:`~graphhand.inference.HandPoseEstimator` or, of :class:`TrackOptions`, ``HandTracker``."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -160,14 +180,26 @@ class TrackOptions(PredictOptions):
     smooth: bool = True
 
 
-def require_box_inside(box: Box | None, width: int, height: int, image: str | PathLike[str]) -> None:
-    """Refuse a box that none of the image is in.
+def require_image_fits(
+    options: PredictOptions, width: int, height: int, image: str | PathLike[str], boxes: Sequence[Box] = ()
+) -> None:
+    """Refuse options that an image of this size cannot have: boxes outside it, numbers in other units.
+
+    Args:
+        options: with their own box, if any.
+        width, height: of the image, pixels.
+        image: its name.
+        boxes: further boxes.
 
     Raises:
-        InputError: the box lies outside the image.
+        InputError: one line: what was given, and what is expected.
     """
-    if box is not None and not box_meets_image(box, width, height):
-        raise InputError(image, f"the box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
+    for box in (options.box, *boxes):
+        if box is not None and not box_meets_image(box, width, height):
+            raise InputError(image, f"the box lies outside its {width} x {height} pixels", "give X,Y,W,H in it")
+    fault = options.unit_fault(width, height)
+    if fault is not None:
+        raise InputError(image, *fault)
 
 
 _UNKNOWN = "extra inputs are not permitted"
@@ -243,6 +275,16 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else read(value)
 
 
+def _fov(value: Any) -> float:
+    number = _within(_number, 0.0, FOV_LIMITS_DEG[1])(value)
+    if number <= math.pi:
+        raise ValueError(
+            f"is {number:g} degrees: radians? {math.degrees(number):.4g} degrees are expected, or a focal length in "
+            "pixels for a lens so long"
+        )
+    return number
+
+
 def _box(value: Any) -> Box:
     try:
         x, y, width, height = (
@@ -256,6 +298,8 @@ def _box(value: Any) -> Box:
         raise ValueError("input should be a finite number")
     if min(box[2:]) <= 0:
         raise ValueError("has no width or height")
+    if max(box[2:]) <= 1:
+        raise ValueError(f"is {box[2]:g} x {box[3]:g} pixels: shares of the image? pixels are expected")
     if max(map(abs, box)) >= MAX_BOX_PX:
         raise ValueError(f"has numbers of {MAX_BOX_PX:g} pixels or more")
     return box
@@ -274,7 +318,7 @@ _RULES = {
     "box": _Rule(_optional(_box), example="120,80,300,300"),
     "whole_image": _Rule(_truth),
     "focal_px": _Rule(_optional(_within(_number, *FOCAL_LIMITS_PX)), "focal", "1400"),
-    "fov_deg": _Rule(_optional(_within(_number, *FOV_LIMITS_DEG)), "fov", "65"),
+    "fov_deg": _Rule(_optional(_fov), "fov", "65"),
     "K": _Rule(_optional(_intrinsics)),
     "max_hands": _Rule(_within(_whole, 1, MAX_HANDS), example="2"),
     "min_score": _Rule(_optional(_within(_number, 0, 1)), example="0.5"),

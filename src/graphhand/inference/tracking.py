@@ -119,6 +119,8 @@ class HandTracker:
         Raises:
             ValueError: ``box`` lies outside the first frame, or time does not advance.
         """
+        if (fault := self.options.unit_fault(image.shape[1], image.shape[0])) is not None:
+            raise ValueError("; ".join(fault))
         camera = self.options.camera(image.shape[1], image.shape[0])
         if self.options.max_hands == 1:
             (track,) = self._tracks

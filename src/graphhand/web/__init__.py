@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphhand.errors import InputError
 from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.options import PredictOptions, TrackOptions, require_box_inside
+from graphhand.inference.options import PredictOptions, TrackOptions, require_image_fits
 from graphhand.io import decode_image, decode_photo
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.types import Prediction
@@ -110,7 +110,7 @@ class _Service:
     def _predict(self, data: bytes, options: PredictOptions) -> Prediction:
         photo = decode_photo(data, _IMAGE)
         height, width = photo.image.shape[:2]
-        require_box_inside(options.box, width, height, _IMAGE)
+        require_image_fits(options, width, height, _IMAGE)
         hands = self._estimator(photo, **options.arguments())
         return Prediction(_IMAGE, width, height, tuple(hands), self._estimator.model)
 
@@ -157,7 +157,7 @@ class _TrackSession:
             image = decode_image(data, _IMAGE)
             height, width = image.shape[:2]
             if not self._started:
-                require_box_inside(self._options.box, width, height, _IMAGE)
+                require_image_fits(self._options, width, height, _IMAGE)
             hands = tuple(self._tracker(image, time_s))
             self._started = True
         except InputError as error:
