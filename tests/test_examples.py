@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,3 +33,28 @@ def test_bad_arguments_are_one_line_errors(tmp_path: Path, arguments: tuple[str,
     assert result.returncode == 1
     assert result.stderr.startswith(said)
     assert result.stderr.count("\n") == 1
+
+
+def test_the_webcam_loop_of_the_documentation_runs(monkeypatch):
+    page = (REPOSITORY / "docs" / "predict.md").read_text("utf-8")
+    (loop,) = [block for block in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "VideoCapture" in block]
+    frame = cv2.imread(PHOTO)
+    frames, shown = [frame] * 3, []
+
+    class Webcam:
+        def __init__(self, number):
+            assert number == 0
+
+        def read(self):
+            return (True, frames.pop()) if frames else (False, None)
+
+        def release(self):
+            shown.append("released")
+
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    monkeypatch.setattr(cv2, "imshow", lambda name, image: shown.append(np.array(image)), raising=False)
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: -1, raising=False)
+    exec(loop, {})
+    assert len(shown) == 4
+    assert all((image != frame).any() for image in shown[:3])  # a skeleton is drawn
+    assert shown[3] == "released"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from graphhand.errors import InputError
+from graphhand.io import read_image, write_image
 from graphhand.skeleton import JOINT_NAMES, Joint
 from graphhand.types import DEFAULT_FOV_DEG, Camera, Hand, Prediction
+from graphhand.visualize import draw_hands, draw_result
 
 
 def make_hand(seed: int = 0, placed: bool = True, side: str = "left") -> Hand:
@@ -167,3 +171,30 @@ def test_unknown_camera_is_the_default_and_marked_assumed() -> None:
 def test_impossible_fields_of_view_are_refused(fov: float) -> None:
     with pytest.raises(ValueError, match="field of view"):
         Camera.of_image(640, 480, fov_deg=fov)
+
+
+def test_results_print_in_one_short_line() -> None:
+    hand = replace(make_hand(), box_px=np.array([10.4, 20.0, 30.0, 40.6]), track=3)
+    assert repr(hand) == "Hand(left, score 0.88, box 10,20,30,41, track 3)"
+    assert repr(hand.camera) == "Camera(fx=500.0, fy=501.5, cx=127.5, cy=99.5)"
+    assert repr(make_hand(placed=False).camera).endswith(", assumed)")
+    prediction = Prediction("a.jpg", 640, 480, (make_hand(),), "tiny")
+    assert repr(prediction).startswith("Prediction('a.jpg', 640 x 480: Hand(left, score 0.88, ")
+    assert repr(replace(prediction, hands=())).endswith(": no hand)")
+    assert repr(replace(prediction, error="a.jpg: no such file")).endswith(": a.jpg: no such file)")
+    assert len(repr([prediction])) < 120
+
+
+def test_results_draw_and_save_themselves(tmp_path: Path) -> None:
+    image, hand = np.full((240, 320, 3), 90, np.uint8), make_hand()
+    np.testing.assert_array_equal(hand.draw(image), draw_hands(image, [hand]))
+    write_image(tmp_path / "photo.png", image)
+    prediction = Prediction(str(tmp_path / "photo.png"), 320, 240, (hand,), "tiny")
+    np.testing.assert_array_equal(prediction.draw(), draw_result(image, [hand]))
+    np.testing.assert_array_equal(prediction.draw(image), prediction.draw(tmp_path / "photo.png"))
+    prediction.save(tmp_path / "drawing.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "drawing.png"), prediction.draw())
+    prediction.save(tmp_path / "hands.jsonl")
+    assert (tmp_path / "hands.jsonl").read_text("utf-8") == prediction.to_json_line() + "\n"
+    with pytest.raises(InputError, match="no such file"):
+        Prediction("none.jpg", 320, 240, (hand,), "tiny").draw()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module  # drawing and files stand above types: loaded where a method asks for them
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -50,7 +52,7 @@ _SHORTEST_PX, _LONGEST_PX = 1e-3, 1e9
 _LONGEST_S = 1e9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Camera:
     """Pinhole intrinsics of an image, in its pixels.
 
@@ -128,6 +130,10 @@ class Camera:
         """The (3, 3) intrinsic matrix."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
+    def __repr__(self) -> str:
+        assumed = ", assumed" if self.assumed else ""
+        return f"Camera(fx={self.fx:.1f}, fy={self.fy:.1f}, cx={self.cx:.1f}, cy={self.cy:.1f}{assumed})"
+
     def project(self, points_cam_m: ArrayLike) -> FloatArray:
         """Pixels (..., 2) of points (..., 3) in camera axes; NaN for points that are not in front of the camera."""
         points = np.asarray(points_cam_m, dtype=np.float64)
@@ -149,7 +155,7 @@ class JointPosition(NamedTuple):
     cam_m: FloatArray | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hand:
     """One estimated hand, in the coordinates of the image it was found in.
 
@@ -199,6 +205,24 @@ class Hand:
                 raise ValueError(f"{name} is {shape}, not {array.shape}")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+
+    def __repr__(self) -> str:
+        x, y, width, height = self.box_px
+        track = "" if self.track is None else f", track {self.track}"
+        return f"Hand({self.side}, score {self.score:.2f}, box {x:.0f},{y:.0f},{width:.0f},{height:.0f}{track})"
+
+    def draw(self, image: Image, *, labels: bool = True) -> Image:
+        """The image with this hand's skeleton: :func:`graphhand.visualize.draw_hands` of one hand.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, that the hand was found in.
+            labels: whether to write side and score.
+
+        Returns:
+            A new image.
+        """
+        drawn: Image = import_module("graphhand.visualize").draw_hands(image, [self], labels=labels)
+        return drawn
 
     def joint(self, joint: Joint | int) -> JointPosition:
         """One joint by its number, best written ``Joint.INDEX_TIP``."""
@@ -263,7 +287,7 @@ class Hand:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The hands of one image or one frame of a video: one line of ``graphhand predict --json``.
 
@@ -285,6 +309,43 @@ class Prediction:
     error: str | None = None
     frame: int | None = None
     time_s: float | None = None
+
+    def __repr__(self) -> str:
+        when = "" if self.frame is None else f", frame {self.frame}"
+        size = "" if self.width is None else f", {self.width} x {self.height}"
+        found = ", ".join(map(repr, self.hands)) or "no hand"
+        return f"Prediction({self.image!r}{when}{size}: {found if self.error is None else self.error})"
+
+    def draw(self, image: Image | str | os.PathLike[str] | None = None) -> Image:
+        """The result in one image, as ``graphhand predict`` draws it: :func:`graphhand.visualize.draw_result`.
+
+        Args:
+            image: (H, W, 3) uint8 RGB or a file; None reads the prediction's own ``image``.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if not isinstance(image, np.ndarray):
+            image = import_module("graphhand.io").read_image(self.image if image is None else image)
+        drawn: Image = import_module("graphhand.visualize").draw_result(image, self.hands)
+        return drawn
+
+    def save(self, path: str | os.PathLike[str], image: Image | str | os.PathLike[str] | None = None) -> None:
+        """Write a file: of a name that ends in ``.json`` or ``.jsonl`` the JSON, else :meth:`draw`'s image.
+
+        Args:
+            path: where.
+            image: as for :meth:`draw`.
+
+        Raises:
+            InputError: the file cannot be written, or the image cannot be read.
+        """
+        files = import_module("graphhand.io.files")
+        if os.fspath(path).lower().endswith((".json", ".jsonl")):
+            with files.replacing(path) as temporary:
+                temporary.write_text(self.to_json_line() + "\n", encoding="utf-8")
+        else:
+            import_module("graphhand.io").write_image(path, self.draw(image))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``error`` stands in place of ``hands`` for an unreadable image."""

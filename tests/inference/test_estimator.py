@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN, project_perspective
-from graphhand.inference import HandPoseEstimator
+from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import MIN_RECROP_RATIO, CropView, Estimate
 from graphhand.inference.detection import MAX_RECROPS
 from graphhand.io import Photo, write_image
@@ -295,6 +295,24 @@ def test_contradictions_are_refused(arguments: dict[str, Any], complaint: str) -
 def test_only_rgb_bytes_are_images(image: Any) -> None:
     with pytest.raises(ValueError, match="image"):
         HandPoseEstimator.from_generator(Pixels(), "pixels")(image)
+
+
+def test_bgr_arrays_and_pil_images_give_the_same_hand() -> None:
+    estimator, image = HandPoseEstimator.from_generator(Pixels(), "pixels"), noise_image(2)
+    (hand,) = estimator(image, min_score=0.0)
+    flipped = np.ascontiguousarray(image[..., ::-1])
+    pil = pytest.importorskip("PIL.Image", reason="pip install pillow")
+    same = [
+        estimator(flipped, bgr=True, min_score=0.0)[0],
+        estimator.predict_many([flipped], bgr=True, min_score=0.0)[0][0],
+        estimator(pil.fromarray(image), min_score=0.0)[0],
+        estimator(pil.fromarray(image).convert("RGBA"), bgr=True, min_score=0.0)[0],  # a PIL image knows its channels
+        HandTracker(estimator, min_score=0.0)(flipped, 0.0, bgr=True)[0],
+        HandTracker(estimator, min_score=0.0)(pil.fromarray(image), 0.0)[0],
+    ]
+    for other in same:
+        np.testing.assert_allclose(other.joints_px, hand.joints_px, atol=1e-3)
+    assert not np.allclose(estimator(flipped, min_score=0.0)[0].joints_px, hand.joints_px, atol=1e-3)
 
 
 def test_an_unreadable_file_and_a_missing_device_are_input_errors(tmp_path: Path) -> None:

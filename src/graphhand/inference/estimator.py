@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,8 +22,11 @@ from graphhand.io import Photo, read_photo
 from graphhand.types import FloatArray, Hand, Image
 
 if TYPE_CHECKING:
+    import PIL.Image
     import torch
     from torch import nn
+
+ImageLike = Union[Image, Photo, "PIL.Image.Image", str, os.PathLike[str]]
 
 
 class HandPoseEstimator:
@@ -94,7 +97,7 @@ class HandPoseEstimator:
 
     def __call__(
         self,
-        image: Image | Photo | str | os.PathLike[str],
+        image: ImageLike,
         *,
         box: ArrayLike | None = None,
         whole_image: bool = False,
@@ -104,6 +107,7 @@ class HandPoseEstimator:
         fov_deg: float | None = None,
         max_hands: int = 1,
         min_score: float | None = None,
+        bgr: bool = False,
     ) -> list[Hand]:
         """The hand in one image, or its hands.
 
@@ -112,7 +116,8 @@ class HandPoseEstimator:
         hands are asked for, windows are always searched.
 
         Args:
-            image: (H, W, 3) uint8 **RGB**, an image file, or one that was read by :func:`graphhand.io.read_photo`.
+            image: (H, W, 3) uint8 **RGB**, an image file, a PIL image (as it stands: EXIF is not applied), or one that
+                was read by :func:`graphhand.io.read_photo`.
             box: (4,) x, y, width, height of the hand in the image's pixels, as detectors give it (the crop takes
                 1.4 times its longer side, or what the network was trained on); it is used as it stands.
             whole_image: crop the whole image once: for images already cut to one hand.
@@ -124,6 +129,7 @@ class HandPoseEstimator:
             max_hands: how many hands to find at most.
             min_score: what a hand must score to be one. None: where one hand is asked for there is one in every
                 image, and of several each must score 0.5.
+            bgr: arrays are in OpenCV's order of channels, as ``cv2.imread`` and ``cv2.VideoCapture`` give them.
 
         Returns:
             The hands, best first: at most ``max_hands`` of them.
@@ -142,11 +148,12 @@ class HandPoseEstimator:
             fov_deg=fov_deg,
             max_hands=max_hands,
             min_score=min_score,
+            bgr=bgr,
         )[0]
 
     def predict_many(
         self,
-        images: Sequence[Image | Photo | str | os.PathLike[str]],
+        images: Sequence[ImageLike],
         *,
         boxes: Sequence[ArrayLike] | None = None,
         whole_image: bool = False,
@@ -156,6 +163,7 @@ class HandPoseEstimator:
         fov_deg: float | None = None,
         max_hands: int = 1,
         min_score: float | None = None,
+        bgr: bool = False,
     ) -> list[list[Hand]]:
         """Several images in one batch; arguments as in a single call, applied to every image.
 
@@ -180,7 +188,7 @@ class HandPoseEstimator:
         if boxes is not None:
             places = [PredictOptions.of_arguments(box=box, **given).box for box in boxes]
 
-        photos = [_as_photo(image) for image in images]
+        photos = [as_photo(image, bgr) for image in images]
         arrays = [photo.image for photo in photos]
         for image in arrays:
             if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
@@ -219,14 +227,25 @@ class HandPoseEstimator:
         return crop_box(box, self.crops.margin)
 
 
-def _as_photo(image: Image | Photo | str | os.PathLike[str]) -> Photo:
-    """Read an image file; of arrays, only RGB bytes are images."""
+def as_photo(image: ImageLike, bgr: bool = False) -> Photo:
+    """Read an image file; take the pixels of an array or a PIL image.
+
+    Args:
+        image: as for :class:`HandPoseEstimator`.
+        bgr: arrays have their channels in OpenCV's order.
+
+    Raises:
+        InputError: the file cannot be read.
+        ValueError: it is none of these.
+    """
     if isinstance(image, (str, os.PathLike)):
         return read_photo(image)
-    image, focal_px = image if isinstance(image, Photo) else (image, None)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        described = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"an image is an (H, W, 3) uint8 RGB array or a path, not {described}")
-    if image.size == 0:
+    pixels, focal_px = image if isinstance(image, Photo) else (image, None)
+    if hasattr(pixels, "convert") and hasattr(pixels, "getbands"):  # PIL's, which is not required
+        return Photo(np.asarray(pixels.convert("RGB"), dtype=np.uint8), focal_px)
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        described = f"{pixels.shape} {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise ValueError(f"an image is an (H, W, 3) uint8 RGB array, a PIL image or a path, not {described}")
+    if pixels.size == 0:
         raise ValueError("the image has no pixels")
-    return Photo(image, focal_px)
+    return Photo(np.ascontiguousarray(pixels[..., ::-1]) if bgr else pixels, focal_px)

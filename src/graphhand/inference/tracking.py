@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from graphhand.inference.crops import MAX_UNCERTAINTY, Estimate
 from graphhand.inference.detection import find_hands, locate_hands, non_maximum_suppression
-from graphhand.inference.estimator import HandPoseEstimator
+from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
 from graphhand.inference.options import TrackOptions
 from graphhand.skeleton import Joint
 from graphhand.types import Camera, FloatArray, Hand, Image, Side
@@ -106,12 +106,13 @@ class HandTracker:
         self._portion = 0
         self._search_s = -np.inf  # when the next search for further hands is due
 
-    def __call__(self, image: Image, time_s: float) -> list[Hand]:
+    def __call__(self, image: ImageLike, time_s: float, *, bgr: bool = False) -> list[Hand]:
         """The hands in the next frame.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or as :class:`HandPoseEstimator` takes it.
             time_s: seconds; later than the frame before.
+            bgr: an array in OpenCV's order of channels, as ``cv2.VideoCapture`` gives it.
 
         Returns:
             At most ``max_hands`` hands, those tracked longest first.
@@ -119,6 +120,7 @@ class HandTracker:
         Raises:
             ValueError: ``box`` lies outside the first frame, or time does not advance.
         """
+        image = as_photo(image, bgr).image
         if (fault := self.options.unit_fault(image.shape[1], image.shape[0])) is not None:
             raise ValueError("; ".join(fault))
         camera = self.options.camera(image.shape[1], image.shape[0])
