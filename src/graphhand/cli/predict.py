@@ -44,7 +44,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE|VIDEO|FOLDER|0",
-            help="Photos, videos, folders of photos, numbers of cameras, rtsp:// streams.",
+            help="Photos, videos, folders of photos, numbers of cameras, streams.",
         ),
     ],
     out: Annotated[
