@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("predictions")
 
+NO_HAND = "no hand (--min-score 0 gives the likeliest)"
+
 # Image formats of phones, cameras and browsers that are not read.
 _UNSUPPORTED = (
     ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
@@ -80,7 +82,7 @@ def predict(
         float | None,
         typer.Option(
             metavar="S",
-            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0; of several, 0.5.",
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.3; of several, 0.5.",
         ),
     ] = None,
     smooth: Annotated[
@@ -341,7 +343,7 @@ def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
 
 
 def _summary(prediction: Prediction, target: Path | None) -> str:
-    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or "no hand"
+    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or NO_HAND
     return f"{prediction.image}: {hands}" + (f" -> {target}" if target is not None else "")
 
 
