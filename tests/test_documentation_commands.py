@@ -41,12 +41,13 @@ PARSED_ONLY = {
     "evaluate --weights default --dataset gloves": "tests/test_extending_page.py runs the page",
     "export": "needs the extra onnx; tests/cli/test_export.py runs it",
     "predict 0": "opens a camera",
+    "predict rtsp": "opens a network camera",
     "predict photo.jpg --weights hand.onnx": "needs the extra onnx; tests/cli/test_export.py runs it",
     "render --benchmark": "renders 44,000 images, or computes their labels",
     "serve": "does not end",
     "train --config configs/finetune.yaml --out runs/gloves": "tests/test_extending_page.py runs the page",
     "train --config configs/paper.yaml": "a ResNet-50 and 224-pixel crops; the recipe is loaded by tests/training",
-    "train --config configs/quick.yaml --out runs/fingertips": "tests/test_extending_page.py runs the page",
+    "train --config quick --out runs/fingertips": "tests/test_extending_page.py runs the page",
 }
 """Commands that are not run here, by how they begin, and why. tests/test_documentation.py parses them too."""
 
