@@ -25,7 +25,7 @@ from graphhand.errors import InputError
 from graphhand.evaluation import open_evaluation_set
 from graphhand.models import Generator, GeneratorConfig, build_backbone, load_generator, save_generator
 from graphhand.models.backbones import BACKBONES
-from graphhand.models.fuse import fuse_conv_bn
+from graphhand.models.generator import fuse_conv_bn
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
 from graphhand.training.objective import LossWeights

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
-from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
+from graphhand.cli.outputs import (
+    DeviceOption,
+    EngineOption,
+    ThreadsOption,
+    distinct_names,
+    limit_opencv_threads,
+    make_folder,
+    require_writable,
+    resolved,
+    text_lines,
+)
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.inference.options import Box, TrackOptions, require_image_fits

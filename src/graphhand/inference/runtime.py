@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 import numpy as np
 
 from graphhand.errors import GraphHandError, InputError
-from graphhand.io.weights import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, read_card, read_tensor_table
+from graphhand.io.files import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, read_card, read_tensor_table
 from graphhand.types import BoolArray, FloatArray, Image
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def default_threads() -> int:
 def _load_torch(folder: Path, device: str | torch.device | None, threads: int | None) -> TorchNetwork:
     from graphhand.devices import usable_device
     from graphhand.models.checkpoint import load_generator
-    from graphhand.models.fuse import fuse_conv_bn
+    from graphhand.models.generator import fuse_conv_bn
 
     if threads is not None:
         import torch
