@@ -115,7 +115,7 @@ def test_every_block_of_the_page_runs(my_hands, capsys):
 
 
 def test_a_loss_of_another_package_is_weighed_by_a_recipe_logged_and_trained_with(my_hands, tmp_path):
-    (command,) = re.findall(r"^graphhand (train --out runs/fingertips .*)$", PAGE, flags=re.MULTILINE)
+    (command,) = re.findall(r"^graphhand (train .*--out runs/fingertips .*)$", PAGE, flags=re.MULTILINE)
     result = CliRunner().invoke(app, shlex.split(command))
     assert result.exit_code == 0, result.output
     run = tmp_path / "runs" / "fingertips"
