@@ -63,8 +63,11 @@ def run(
     """Test error after each of the given numbers of steps, at a constant rate."""
     train, test = data
     torch.manual_seed(seed)
-    is_graph = isinstance(config, GCNRefinementConfig)
-    network = GCNRefinement(config, FEATURES) if is_graph else FCRefinement(config, FEATURES)
+    network: GCNRefinement | FCRefinement
+    if isinstance(config, GCNRefinementConfig):
+        network = GCNRefinement(config, FEATURES)
+    else:
+        network = FCRefinement(config, FEATURES)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
     random = torch.Generator().manual_seed(seed)
     held_out = (test, *prior_and_features(test, torch.Generator().manual_seed(1)))

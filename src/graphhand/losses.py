@@ -60,7 +60,7 @@ class LossUnits:
             return MILLIMETRES
         start, end = REFERENCE_BONE
         length = _norm(joints_m[:, end] - joints_m[:, start]).clamp(min=SHORTEST_REFERENCE_M)
-        length = torch.where(has_3d, length, length.new_tensor(TYPICAL_BONE_M))
+        length = torch.where(has_3d, length, TYPICAL_BONE_M)
         return cls(1.0 / length[:, None], BONES_PER_CROP, length[:, None, None])
 
     def rows(self, rows: Tensor) -> Tensor | float:
