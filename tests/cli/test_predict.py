@@ -648,3 +648,16 @@ def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
     outside = run(weights, video, "--box", "100,8,40,30", "--json", "-")
     assert outside.exit_code == 1
     assert outside.stderr.splitlines() == [f"{video}: the box lies outside its 96 x 72 pixels; give X,Y,W,H in it"]
+
+
+def test_network_addresses_are_one_line_each(weights: Path, photos: Path) -> None:
+    addresses = ("https://a.b/c.jpg", "http://a.b/c.mp4", "rtsp://user:secret@127.0.0.1:1/a")
+    result = run(weights, *addresses, photos / "a.jpg", "--json", "-")
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()
+    assert said[:2] == [
+        f"{address}: is a network address, not a file; download it and give the file" for address in addresses[:2]
+    ]
+    assert said[2].startswith("rtsp_127.0.0.1_a: cannot be opened; ")
+    assert "secret" not in result.output
+    assert len(lines(result.stdout)) == 4

@@ -365,3 +365,10 @@ def test_opencvs_log_level_is_restored_by_the_last_thread() -> None:
     assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
     second.__exit__(None, None, None)
     assert cv2.utils.logging.getLogLevel() == before
+
+
+def test_a_network_address_is_one_line() -> None:
+    with pytest.raises(InputError) as caught:
+        read_image("https://example.com/a.jpg")
+    line = "https://example.com/a.jpg: is a network address, not a file; download it and give the file"
+    assert str(caught.value) == line

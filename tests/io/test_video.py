@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
+import time
 from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -11,8 +15,8 @@ import numpy as np
 import pytest
 
 from graphhand.errors import InputError
-from graphhand.io import LiveCamera, Video, writing_video
-from recordings import frame, write_recording
+from graphhand.io import LiveCamera, Video, camera_path, writing_video
+from recordings import COLOURS, frame, write_recording
 
 
 def write_avi(path: Path, count: int, fps: float = 20.0) -> None:
@@ -176,3 +180,95 @@ def test_a_missing_camera_is_one_line(capfd: pytest.CaptureFixture[str]) -> None
         LiveCamera(99)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (0, "camera 0: is not a file; use LiveCamera(0)"),
+        ("rtsp://10.0.0.1/a", "rtsp://10.0.0.1/a: is a stream, not a file; use LiveCamera"),
+        ("https://a.b/c.mp4", "https://a.b/c.mp4: is a network address, not a file; download it and give the file"),
+    ],
+)
+def test_what_is_no_file_is_one_line(source: int | str, line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Video(source)  # type: ignore[arg-type]
+    assert str(caught.value) == line
+
+
+def test_only_streams_are_opened_from_the_network() -> None:
+    with pytest.raises(InputError, match=r"https://a.b/c: is not the address of a stream; begin it with rtsp://"):
+        LiveCamera("https://a.b/c")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (3, "camera_3"),
+        ("rtsp://user:secret@10.0.0.1:554/live/ch1?token=x", "rtsp_10.0.0.1_live_ch1"),
+        ("udp://@:5000", "udp"),
+    ],
+)
+def test_names_of_cameras_hold_no_password(source: int | str, name: str) -> None:
+    assert str(camera_path(source)) == name
+
+
+def test_an_unreachable_stream_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        LiveCamera("rtsp://user:secret@127.0.0.1:1/a")
+    line = "rtsp_127.0.0.1_a: cannot be opened; check the address, user name and password, "
+    assert str(caught.value) == line + "and that the camera can be reached"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_slow_reader_gets_a_streams_newest_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(Capture):
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            time.sleep(0.01)
+            self.left -= 1
+            return (True, np.full((4, 4, 3), 100 - self.left, np.uint8)) if self.left >= 0 else (False, None)
+
+    stream = Stream(100, 25.0)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: stream)
+    seen = []
+    with LiveCamera("rtsp://10.0.0.1/a") as camera:
+        for found in itertools.islice(camera, 8):
+            seen.append(int(found.image[0, 0, 0]))
+            time.sleep(0.1)
+        with pytest.raises(InputError, match=r"stopped after \d+ images"):
+            deque(camera, maxlen=0)
+    assert stream.released
+    assert (np.diff(seen) > 0).all()  # no image twice
+    assert seen[-1] > 20  # of 100, one in 10 ms
+
+
+def test_a_network_stream_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av", reason="needs PyAV, to send a stream: pip install av")
+    monkeypatch.setattr("graphhand.io.video._TIMEOUT_MS", 3000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"udp://127.0.0.1:{probe.getsockname()[1]}"
+    over = threading.Event()
+
+    def send() -> None:
+        with av.open(f"{address}?pkt_size=1316", "w", format="mpegts") as file:
+            stream = file.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = 96, 64, "yuv420p", 5
+            for k in itertools.count():
+                if over.is_set():
+                    return
+                image = av.VideoFrame.from_ndarray(frame(2), format="rgb24")
+                image.pts, image.time_base = k, Fraction(1, 25)
+                file.mux(stream.encode(image))
+                time.sleep(0.02)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        with LiveCamera(address) as camera:
+            frames = list(itertools.islice(camera, 5))
+    finally:
+        over.set()
+        sender.join()
+    assert [f.number for f in frames] == list(range(5))
+    np.testing.assert_allclose(frames[-1].image.mean((0, 1)), COLOURS[2], atol=12)

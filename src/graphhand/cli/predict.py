@@ -42,7 +42,10 @@ _BATCH_PIXELS = 60_000_000
 def predict(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE|VIDEO|FOLDER|0", help="Photos, videos, folders of photos, numbers of cameras."),
+        typer.Argument(
+            metavar="IMAGE|VIDEO|FOLDER|0",
+            help="Photos, videos, folders of photos, numbers of cameras, streams.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -171,8 +174,8 @@ class _Job:
     """The photo once read, or the error."""
     is_video: bool = False
     """Also of a camera."""
-    camera: int | None = None
-    """Its number."""
+    camera: int | str | None = None
+    """Its number, or the address of its stream."""
 
 
 def _parse_boxes(texts: list[str]) -> list[Box]:
@@ -186,16 +189,25 @@ def _options(**given: Any) -> TrackOptions:
 
 def _jobs(arguments: Iterable[str]) -> list[_Job]:
     """The photos, videos and cameras behind the arguments, in their order; folders give the photos directly inside."""
-    from graphhand.io import VIDEO_SUFFIXES, camera_path, list_images
+    from graphhand.io import STREAM_SCHEMES, VIDEO_SUFFIXES, camera_path, list_images
+    from graphhand.io.files import refuse_address, scheme_of
 
     jobs: list[_Job] = []
 
-    def add(path: Path, problem: InputError | None = None, camera: int | None = None) -> None:
+    def add(path: Path, problem: InputError | None = None, camera: int | str | None = None) -> None:
         moves = camera is not None or (problem is None and path.suffix.lower() in VIDEO_SUFFIXES)
         jobs.append(_Job(len(jobs), path, problem, moves, camera))
 
     for argument in arguments:
         path = Path(argument)
+        if scheme_of(argument) in STREAM_SCHEMES and not os.path.exists(argument):  # noqa: PTH110
+            add(camera_path(argument), camera=argument)
+            continue
+        try:
+            refuse_address(argument)
+        except InputError as error:
+            add(path, error)
+            continue
         number = int(argument) if argument.isdecimal() and len(argument) < 10 else None  # int() has a limit
         # os.path says no to names that nothing can have, where Path raises.
         if os.path.isdir(path):  # noqa: PTH112

@@ -29,7 +29,7 @@ _WAITING_FRAMES = 4  # to be drawn and written
 def predict_video(
     estimator: HandPoseEstimator,
     path: Path,
-    camera: int | None,
+    camera: int | str | None,
     options: TrackOptions,
     target: Path | None,
     emit: Callable[[Prediction], None],
@@ -41,7 +41,7 @@ def predict_video(
     Args:
         estimator: the network and what belongs to it.
         path: the video, or the name that stands for the camera's.
-        camera: the camera's number, or None for a video.
+        camera: the camera's number or the address of its stream, or None for a video.
         options: what is known or wanted of the video.
         target: the MP4 file to draw into, or None.
         emit: called with each frame's prediction, and at the end with an error if not all could be read.

@@ -11,12 +11,13 @@ from graphhand.io.images import (
     read_photo,
     write_image,
 )
-from graphhand.io.video import VIDEO_SUFFIXES, Frame, LiveCamera, Video, camera_path
+from graphhand.io.video import STREAM_SCHEMES, VIDEO_SUFFIXES, Frame, LiveCamera, Video, camera_path
 from graphhand.io.video_writer import VideoWriter, writes_h264, writing_video
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "STREAM_SCHEMES",
     "VIDEO_SUFFIXES",
     "Frame",
     "LiveCamera",

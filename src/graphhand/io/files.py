@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,22 @@ _COPY_AGAIN = "copy or download it again"
 # Reading the umask means setting it: once, at import, before there are threads.
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
+
+
+def scheme_of(source: str | PathLike[str]) -> str | None:
+    """The scheme of a network address (``https`` of ``https://...``), or None for a path."""
+    found = re.match(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)", os.fspath(source), re.IGNORECASE)
+    return found[1].lower() if found else None
+
+
+def refuse_address(source: str | PathLike[str]) -> None:
+    """Refuse a network address where a file is expected.
+
+    Raises:
+        InputError: it is one.
+    """
+    if scheme_of(source) is not None and not os.path.exists(source):  # noqa: PTH110
+        raise InputError(source, "is a network address, not a file", "download it and give the file")
 
 
 def temporary_name(path: str | PathLike[str], suffix: str = "") -> Path:

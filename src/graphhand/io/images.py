@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from graphhand.errors import InputError
 from graphhand.io.containers import DamagedError, foreign_format, inspector
-from graphhand.io.files import temporary_name
+from graphhand.io.files import refuse_address, temporary_name
 from graphhand.types import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -35,6 +35,11 @@ MAX_PIXELS = 200_000_000
 _BAND_PIXELS = 2**20
 _MAX_BYTES = 2 * 1024**3
 _SAVE_AGAIN = "save it again as JPEG, PNG, WebP or BMP"
+_FOREIGN_REMEDIES = {
+    "a GIF": "save it again as JPEG, or an animation as MP4",
+    "a HEIC image": "save it again as JPEG (iPhones do with Settings > Camera > Formats > Most Compatible)",
+    "a video": "name it as a video, such as .mp4",
+}
 _COPY_AGAIN = "copy or download it again"
 
 # OpenCV's log level belongs to the process: the first thread in quiet_opencv sets it, the last restores it.
@@ -75,6 +80,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
 def read_photo(path: str | os.PathLike[str]) -> Photo:
     """:func:`read_image`, with what the file says of the camera."""
     source = os.fspath(path)
+    refuse_address(source)
     file = Path(path)
     try:
         # Devices and pipes never end: only a regular file is read.
@@ -116,7 +122,7 @@ def decode_photo(data: bytes, source: str = "image") -> Photo:
     if inspect is None:
         kind = foreign_format(data)
         if kind:
-            raise InputError(source, f"is {kind}, which is not supported", _SAVE_AGAIN)
+            raise InputError(source, f"is {kind}, which is not supported", _FOREIGN_REMEDIES.get(kind, _SAVE_AGAIN))
         raise InputError(source, "is not an image", "give a JPEG, PNG, WebP or BMP file")
     try:
         header = inspect(data)

@@ -7,15 +7,19 @@ are counted, and their times compared, against what the file claims to hold.
 from __future__ import annotations
 
 import os
+import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
 from graphhand.errors import InputError
+from graphhand.io.files import refuse_address, scheme_of
 from graphhand.io.images import MAX_PIXELS, quiet_opencv, turn_upright
 from graphhand.io.mp4 import read_video_track
 from graphhand.types import Image
@@ -26,6 +30,10 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv"))
 """File name endings (lower case) that are taken for a video's."""
 
+STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "udp")
+"""Network addresses that :class:`LiveCamera` opens begin with one of these and ``://``."""
+
+_TIMEOUT_MS = 10_000
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1000.0
 _MAX_UNCOUNTED_FPS = 250.0
@@ -72,6 +80,11 @@ class Video:
     live = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if isinstance(path, int):
+            raise InputError(f"camera {path}", "is not a file", f"use LiveCamera({path})")
+        if scheme_of(path) in STREAM_SCHEMES:
+            raise InputError(path, "is a stream, not a file", "use LiveCamera")
+        refuse_address(path)
         self.path = Path(path)
         source = os.fspath(path)
         try:
@@ -162,12 +175,13 @@ class Video:
 
 
 class LiveCamera:
-    """A camera of this machine; iterating gives its newest image each time, until it is closed.
+    """A camera of this machine or of the network; iterating gives its newest image each time, until it is closed.
 
     Images are as the camera sees, not mirrored as in video calls.
 
     Args:
-        number: which camera, from 0, in the operating system's order.
+        source: which camera of this machine, from 0, in the operating system's order; or the address of a stream, with
+            one of the :data:`STREAM_SCHEMES`, such as ``rtsp://192.168.1.20/stream1``.
 
     Attributes:
         path: its :func:`camera_path`.
@@ -177,21 +191,33 @@ class LiveCamera:
         irregular: True: only times tell when to show frames.
 
     Raises:
-        InputError: there is no such camera, or it may not be used.
+        InputError: there is no such camera, it may not be used, or the address has another scheme.
     """
 
     live = True
     irregular = True
 
-    def __init__(self, number: int) -> None:
-        self.path = camera_path(number)
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(number)
-        if not self._capture.isOpened():
-            raise InputError(self.path, "cannot be opened", "connect it, allow its use, or give another number")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # images that waited show what was
-        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+    def __init__(self, source: int | str) -> None:
+        self.path = camera_path(source)
         self.claimed: int | None = None
+        self._newest: _Newest | None = None
+        if isinstance(source, str) and scheme_of(source) not in STREAM_SCHEMES:
+            raise InputError(source, "is not the address of a stream", f"begin it with {STREAM_SCHEMES[0]}://")
+        with quiet_opencv():
+            if isinstance(source, str):
+                waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+                self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, waits)
+            else:
+                self._capture = cv2.VideoCapture(source)
+        if not self._capture.isOpened():
+            remedy = "connect it, allow its use, or give another number"
+            if isinstance(source, str):
+                remedy = "check the address, user name and password, and that the camera can be reached"
+            raise InputError(self.path, "cannot be opened", remedy)
+        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # images that waited show what was
+        if isinstance(source, str):  # streams have no such setting
+            self._newest = _Newest(self._capture)
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames without end; their times are those at which they came.
@@ -199,10 +225,11 @@ class LiveCamera:
         Raises:
             InputError: the camera gives no image, or no more.
         """
+        read = self._capture.read if self._newest is None else self._newest.read
         number, first, last_s = 0, 0.0, 0.0
         while True:
             with quiet_opencv():
-                there, pixels = self._capture.read()
+                there, pixels = read()
             now = time.perf_counter()
             if not there:
                 problem = f"stopped after {number} images" if number else "gives no image"
@@ -216,6 +243,8 @@ class LiveCamera:
 
     def close(self) -> None:
         """Close the camera."""
+        if self._newest is not None:
+            self._newest.stop()
         self._capture.release()
 
     def __enter__(self) -> LiveCamera:
@@ -225,9 +254,50 @@ class LiveCamera:
         self.close()
 
 
-def camera_path(number: int) -> Path:
-    """What stands for a camera's name where files have theirs: ``camera_0``."""
-    return Path(f"camera_{number}")
+class _Newest:
+    """Reads a stream in a thread and keeps the newest image, so that a slow reader does not fall behind."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self._changed = threading.Condition()
+        self._item: tuple[bool, Image | None] | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        there = True
+        while there and not self._stopped:
+            there, pixels = self._capture.read()
+            with self._changed:
+                self._item = (there, pixels)
+                self._changed.notify()
+
+    def read(self) -> tuple[bool, Image | None]:
+        """An image that was not read yet, as OpenCV's ``VideoCapture.read``."""
+        with self._changed:
+            while self._item is None:
+                self._changed.wait()
+            item = self._item
+            if item[0]:
+                self._item = None
+            return item
+
+    def stop(self) -> None:
+        """Wait for the thread."""
+        self._stopped = True
+        self._thread.join()
+
+
+def camera_path(source: int | str) -> Path:
+    """What stands for a camera's name where files have theirs: ``camera_0``, ``rtsp_192.168.1.20_stream1``.
+
+    User name, password and query of an address are left out.
+    """
+    if isinstance(source, int):
+        return Path(f"camera_{source}")
+    address = urlsplit(source)
+    return Path(re.sub(r"[^\w.-]+", "_", f"{address.scheme}_{address.hostname or ''}{address.path}").strip("_"))
 
 
 def plausible_fps(fps: float) -> float:
