@@ -124,7 +124,7 @@ def test_a_loss_of_another_package_is_weighed_by_a_recipe_logged_and_trained_wit
     config = load_config(run / "config.yaml")
     assert config.losses.fingertips == 0.5
     for row in rows:
-        known = sum(weight * float(row[name]) for name, weight in config.losses.model_dump().items() if row[name])
+        known = sum(weight * float(row[name]) for name, weight in config.losses.weights.items() if row[name])
         assert float(row["fingertips"]) > 0
         assert float(row["total"]) == pytest.approx(known, rel=1e-3)
     assert CliRunner().invoke(app, shlex.split(command)).exit_code == 0  # a finished run is resumed
@@ -271,9 +271,9 @@ def test_an_invalid_backbone_plugin_is_a_one_line_error(install, code, said):
     [
         ("import no_such_package_here", "does not import (ModuleNotFoundError: No module named"),
         ("term = 3", "is a int, not a graphhand.training.objective.LossTerm"),
-        ("term = LossTerm('other', lambda output, batch: 0, 'rows')", "calls itself 'other'"),
+        ("term = LossTerm('other', lambda output, batch, units: 0, 'rows')", "calls itself 'other'"),
         (
-            "term = LossTerm('NAME', lambda output, batch: 0, 'posed')",
+            "term = LossTerm('NAME', lambda output, batch, units: 0, 'posed')",
             "is a mean over 'posed', not one of rows, has_3d,",
         ),
         ("term = LossTerm('NAME', 3, 'rows')", "has a int as its loss, not a function"),

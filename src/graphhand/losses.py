@@ -1,7 +1,7 @@
 """The training losses: Eqs. 4-7, the adversarial ones, and those that the paper does not have.
 
-The paper's weights balance with poses in millimetres and projections in pixels of a 224-pixel crop. Arguments are in
-metres and in pixels of any crop; the conversion happens here alone.
+Arguments are in metres and in pixels of any crop. :class:`LossUnits` says in which units the losses measure lengths: in
+bones of the hand, in which the paper's weights balance, or in millimetres. The conversion happens here alone.
 
 Every loss is a mean over the samples it applies to. Where it applies to none, it and its gradient are zero.
 """
@@ -9,34 +9,85 @@ Every loss is a mean over the samples it applies to. Where it applies to none, i
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphhand.skeleton import bone_vectors
+from graphhand.skeleton import Joint, bone_vectors
 
 MM_PER_M = 1000.0
 REFERENCE_CROP_PX = 224.0
+REFERENCE_BONE = (Joint.MIDDLE_MCP, Joint.MIDDLE_PIP)
+"""The unit of length of ``unit: bone``: the middle finger's first bone, by which the usual protocols scale a hand."""
+TYPICAL_BONE_M = 0.03
+"""Its length where no pose is known."""
+SHORTEST_REFERENCE_M = 0.01
+"""A shorter label of the reference bone is taken for a fault: one sample must not outweigh its batch."""
+BONES_PER_CROP = 6.0
+"""Lengths of the reference bone across a crop, about the mean over rendered hands (docs/method.md)."""
 SHORTEST_BONE_M = 1e-4
 """Shorter bones count less in L_dir: the gradient of a direction is one over the length and would exceed all others."""
 
 
-def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
-    """L_pose: mean Euclidean distance over the joints, in millimetres.
+@dataclass(frozen=True, eq=False)
+class LossUnits:
+    """The units in which the losses of a batch measure lengths.
+
+    Attributes:
+        per_m: units of length in a metre, a number or ``(B, 1)``.
+        per_crop: units of length in the image across a crop.
+        critic_m: metres that the discriminator reads as 1, a number or ``(B, 1, 1)``.
+    """
+
+    per_m: Tensor | float
+    per_crop: float
+    critic_m: Tensor | float
+
+    @classmethod
+    def of(cls, unit: Literal["bone", "mm"], joints_m: Tensor, has_3d: Tensor) -> LossUnits:
+        """The units of a batch.
+
+        Args:
+            unit: ``bone``: the true length of each sample's reference bone, in the image a sixth of the crop's side.
+                ``mm``: millimetres, pixels of a 224-pixel crop, and decimetres for the discriminator.
+            joints_m: ``(B, 21, 3)`` true poses, metres.
+            has_3d: ``(B,)`` bool, which samples have one.
+        """
+        if unit == "mm":
+            return MILLIMETRES
+        start, end = REFERENCE_BONE
+        length = _norm(joints_m[:, end] - joints_m[:, start]).clamp(min=SHORTEST_REFERENCE_M)
+        length = torch.where(has_3d, length, TYPICAL_BONE_M)
+        return cls(1.0 / length[:, None], BONES_PER_CROP, length[:, None, None])
+
+    def rows(self, rows: Tensor) -> Tensor | float:
+        """``critic_m`` of some of the samples, by their indices."""
+        return self.critic_m[rows] if isinstance(self.critic_m, Tensor) else self.critic_m
+
+
+MILLIMETRES = LossUnits(MM_PER_M, REFERENCE_CROP_PX, critic_m=0.1)
+
+
+def pose_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor, units: LossUnits = MILLIMETRES) -> Tensor:
+    """L_pose: mean Euclidean distance over the joints.
 
     Args:
         predicted_m: ``(B, 21, 3)`` metres.
         target_m: ``(B, 21, 3)`` metres, relative to its wrist; any values where there is no pose, here as below.
         has_3d: ``(B,)`` bool, which samples have a pose.
+        units: of the result, here as below.
     """
-    distance = _norm(predicted_m - _where(has_3d, target_m)) * MM_PER_M
+    distance = _norm(predicted_m - _where(has_3d, target_m)) * units.per_m
     return _mean_over(distance.mean(-1), has_3d)
 
 
-def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, crop_size: int) -> Tensor:
-    """L_proj: mean distance over the labelled joints, in pixels of a 224-pixel crop.
+def projection_loss(
+    predicted_px: Tensor, target_px: Tensor, labelled: Tensor, crop_size: int, units: LossUnits = MILLIMETRES
+) -> Tensor:
+    """L_proj: mean distance over the labelled joints.
 
     Args:
         predicted_px: ``(B, 21, 2)`` crop pixels.
@@ -45,7 +96,7 @@ def projection_loss(predicted_px: Tensor, target_px: Tensor, labelled: Tensor, c
         crop_size: side of the crop, pixels.
     """
     difference = torch.where(labelled[..., None], predicted_px - target_px, predicted_px.new_zeros(()))
-    distance = _norm(difference) * (REFERENCE_CROP_PX / crop_size)
+    distance = _norm(difference) * (units.per_crop / crop_size)
     count = labelled.sum(-1)
     return _mean_over(distance.sum(-1) / count.clamp(min=1), count > 0)
 
@@ -92,21 +143,22 @@ def background_heatmap_loss(logits: Tensor, is_negative: Tensor) -> Tensor:
     return _mean_over(divergence.mean(-1), is_negative)
 
 
-def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
-    """Mean difference in depth from the wrist, in millimetres; not in the paper.
+def depth_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor, units: LossUnits = MILLIMETRES) -> Tensor:
+    """Mean difference in depth from the wrist; not in the paper.
 
     Args:
         predicted_m: ``(B, 21)`` metres behind the wrist.
         target_m: ``(B, 21, 3)`` metres, relative to its wrist.
         has_3d: ``(B,)`` bool, which samples have a pose.
     """
-    return _mean_over((predicted_m - _where(has_3d, target_m)[..., 2]).abs().mean(-1) * MM_PER_M, has_3d)
+    difference = (predicted_m - _where(has_3d, target_m)[..., 2]).abs()
+    return _mean_over(_scaled(difference.mean(-1), units), has_3d)
 
 
-def bone_length_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
-    """Eq. 5, L_len: sum over the bones of the difference in length, in millimetres."""
+def bone_length_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor, units: LossUnits = MILLIMETRES) -> Tensor:
+    """Eq. 5, L_len: sum over the bones of the difference in length."""
     lengths = _norm(bone_vectors(predicted_m)), _norm(bone_vectors(_where(has_3d, target_m)))
-    return _mean_over((lengths[0] - lengths[1]).abs().sum(-1) * MM_PER_M, has_3d)
+    return _mean_over(_scaled((lengths[0] - lengths[1]).abs().sum(-1), units), has_3d)
 
 
 def bone_direction_loss(predicted_m: Tensor, target_m: Tensor, has_3d: Tensor) -> Tensor:
@@ -164,6 +216,11 @@ def handedness_loss(handedness_logit: Tensor, is_right: Tensor) -> Tensor:
 def _mean_over(per_sample: Tensor, applies: Tensor) -> Tensor:
     kept = torch.where(applies, per_sample, per_sample.new_zeros(()))
     return kept.sum() / applies.sum().clamp(min=1)
+
+
+def _scaled(per_sample: Tensor, units: LossUnits) -> Tensor:
+    """Lengths ``(B,)`` in metres, in the units of the losses."""
+    return per_sample * (units.per_m.squeeze(1) if isinstance(units.per_m, Tensor) else units.per_m)
 
 
 def _where(has_3d: Tensor, target_m: Tensor) -> Tensor:

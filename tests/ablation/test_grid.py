@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from factories import tiny_generator, tiny_generator_config
+from graphhand.ablation.findings import PAPER
 from graphhand.ablation.grid import (
     CELLS,
     OPTIONS,
@@ -18,7 +19,6 @@ from graphhand.ablation.grid import (
     change,
     check_base,
 )
-from graphhand.ablation.tables import PAPER
 from graphhand.errors import InputError
 from graphhand.models import Generator, save_generator
 from graphhand.models.checkpoint import load_initial_state
@@ -35,7 +35,17 @@ def recipe(name, seed=0, base=BASE):
 
 @pytest.mark.parametrize(
     ("tables", "count"),
-    [([1], 5), ([2], 7), ([3], 5), ([4], 12), ([1, 3], 6), ([1, 2, 3, 4], 18), (["options"], 19), ([2, "options"], 24)],
+    [
+        ([1], 5),
+        ([2], 7),
+        ([3], 5),
+        ([4], 12),
+        ([1, 3], 6),
+        ([5], 3),
+        ([1, 2, 3, 4, 5], 18),
+        (["options"], 21),
+        ([2, "options"], 26),
+    ],
 )
 def test_tables_need_their_cells_and_ancestors_each_once(tables, count):
     names = [cell.name for cell in cells_for(tables)]
@@ -46,7 +56,7 @@ def test_tables_need_their_cells_and_ancestors_each_once(tables, count):
         assert parent is None or parent in names[:place]
 
 
-@pytest.mark.parametrize("tables", [[], [5], [0, 1], ["1"]])
+@pytest.mark.parametrize("tables", [[], [6], [0, 1], ["1"]])
 def test_unknown_tables_are_refused(tables):
     with pytest.raises(InputError, match="--tables"):
         cells_for(tables)
@@ -208,3 +218,26 @@ def test_weights_with_another_refinement_are_refused(tmp_path):
     save_generator(tmp_path, tiny_generator())
     with pytest.raises(InputError, match="does not fit"):
         load_initial_state(tiny_generator(refinement={"kind": "fc"}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["none", "fc", "gcn"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_weights_of_stage_one_of_a_plain_run_start_any_refinement(tmp_path, kind, shared):
+    def make(section, seed):
+        torch.manual_seed(seed)
+        return Generator(tiny_generator_config(backbone={"shared": shared}, refinement=section))
+
+    sections = {"none": None, "fc": {"kind": "fc", "width": 16, "blocks": 1}, "gcn": {"width": 12, "blocks": 2}}
+    parent = make({"width": 4, "blocks": 1}, 0)  # plain training saves its untrained refinement too
+    child, untouched = make(sections[kind], 1), make(sections[kind], 1).state_dict()
+    load_initial_state(child, save_generator(tmp_path, parent, {"stage": 1}))
+    for name, value in child.state_dict().items():
+        origin = untouched if name.startswith(("refinement.", "refinement_lift")) else parent.state_dict()
+        assert torch.equal(value, origin[name]), name
+
+
+def test_untrained_weights_of_the_same_refinement_are_kept(tmp_path):
+    parent = tiny_generator(seed=0)
+    child = tiny_generator(seed=1)
+    load_initial_state(child, save_generator(tmp_path, parent, {"stage": 1}))
+    assert all(torch.equal(value, parent.state_dict()[name]) for name, value in child.state_dict().items())

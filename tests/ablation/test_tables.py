@@ -5,16 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.ablation.figures import QUANTILES, choose
+from graphhand.ablation.figures import QUANTILES, choose, write_pck_curves
+from graphhand.ablation.findings import PAPER, MeanStd, by_cell, findings, judge
 from graphhand.ablation.grid import CELLS, Ordering
-from graphhand.ablation.tables import PAPER, MeanStd, by_cell, findings, judge, markdown, summary
+from graphhand.ablation.tables import markdown, summary
+from graphhand.evaluation import load_curves
 from graphhand.training.run_folder import environment_record
 
 CLAIM = Ordering(1, better="II-gcn-full", worse="I-full", claim="II errs less than I")
 
 
 def result(cell, seed, root_mm):
-    scores = {"root_mm": root_mm, "scaled_mm": root_mm - 1, "pa_mm": root_mm / 2, "auc": 0.5, "px": 3.0}
+    scores = {
+        "root_mm": root_mm,
+        "scaled_mm": root_mm - 1,
+        "camera_mm": root_mm + 9,
+        "pa_mm": root_mm / 2,
+        "auc": 0.5,
+        "px": 3.0,
+    }
     scores |= {"px_relative": 0.1, "samples": 100, "skipped": 0, "bone_length_mm": 1.25, "bone_direction_deg": 9.5}
     environment = environment_record() | {"processor": "a processor", "torch_threads": 1, "commit": "abcdef0123456789"}
     test_set = {"kind": "dataset", "name": "rhd", "options": {"split": "evaluation"}}
@@ -74,10 +83,13 @@ def test_seeds_are_summarised_by_mean_and_sample_standard_deviation():
 
 def test_tables_show_mean_and_std_beside_the_papers_numbers():
     results = [result(name, seed, 20.0 + seed) for name in CELLS for seed in (0, 1)]
-    page = markdown(results, [1, 2, 3, 4], figures=["fig6_stages.png"])
-    assert "| III | ✓ | ✓ | ✓ | 20.50 ± 0.71 | 3.9664 | 12.4036 |" in page
-    assert "| 3 |  | ✓ | ✓ | 20.50 ± 0.71 | 10.2345 | 25.1456 |" in page
-    assert "| 2 | ✓ |  | ✓ | 20.50 ± 0.71 | 4.5397 | 15.0987 |" in page
+    page = markdown(results, [1, 2, 3, 4, 5], figures=["fig6_stages.png"])
+    assert "| discriminator | ours, no scale | ours, true scale | paper, STB | paper, RHD |" in page
+    assert "| III | ✓ | ✓ | ✓ | 20.50 ± 0.71 | 19.50 ± 0.71 | 3.9664 | 12.4036 |" in page
+    assert "| 3 |  | ✓ | ✓ | 20.50 ± 0.71 | 19.50 ± 0.71 | 10.2345 | 25.1456 |" in page
+    assert "| 2 | ✓ |  | ✓ | 20.50 ± 0.71 | 19.50 ± 0.71 | 4.5397 | 15.0987 |" in page
+    assert "| ours, true scale | 19.50 ± 0.71 | 19.50 ± 0.71 |  |  |  |" in page
+    assert "| paper, STB | 5.12 | 3.97 | 6.37 | 9.76 | 7.24 |" in page
     row_4 = next(line for line in page.splitlines() if line.startswith("| 4 | ✓ | ✓ | ✓ |"))
     assert row_4.endswith("| 24.1534 | 5.1153 | 3.9664 | 83.3669 | 15.8356 | 12.4036 |")
     assert page.count("as long as III *(ours)*") == 1
@@ -86,6 +98,33 @@ def test_tables_show_mean_and_std_beside_the_papers_numbers():
     assert page.count("| 1.25 ± 0.00 | 9.50 ± 0.00 |") == len(CELLS)
     assert "![fig6_stages.png](fig6_stages.png)" in page
     assert "…" not in page
+
+
+@pytest.mark.parametrize(
+    ("protocol", "row"),
+    [("paper", "19.00 | 20.00"), ("paper-camera", "29.00 | 20.00"), ("paper-no-scale", "20.00 | 19.00")],
+)
+def test_a_reading_has_its_own_numbers_beside_the_stricter_or_the_looser_one(protocol, row):
+    results = [result(name, 0, 20.0) for name in CELLS]
+    page = markdown(results, [1], protocol=protocol)
+    assert f"| I | ✓ |  |  | {row} | 24.1534 | 83.3669 |" in page
+    assert f"Protocol `{protocol}`" in page
+    assert summary(results, [1], [0], {}, protocol)["protocol"]["name"] == protocol
+
+
+def test_pck_curves_of_all_cells_are_one_image_and_one_table(tmp_path):
+    def with_curve(cell, seed, share):
+        scores = {"protocol": {"name": "paper"}, "pck": {"thresholds_mm": [20.0, 50.0], "share": share}}
+        return result(cell, seed, 20.0) | {"protocols": [scores]}
+
+    results = [with_curve("I-full", 0, [0.2, 0.6]), with_curve("I-full", 1, [0.4, 0.8])]
+    results.append(with_curve("II-gcn-full", 0, [0.5, 1.0]))
+    assert write_pck_curves(results, "paper", tmp_path) == ["fig8_pck.png"]
+    curves = {curve.name: curve for curve in load_curves(tmp_path / "fig8_pck.csv")}
+    np.testing.assert_allclose(curves["I-full"].pck, [0.3, 0.7])
+    np.testing.assert_allclose(curves["II-gcn-full"].thresholds_mm, [20.0, 50.0])
+    assert (tmp_path / "fig8_pck.png").stat().st_size > 1000
+    assert write_pck_curves(results, "paper-camera", tmp_path) == []
 
 
 def test_options_stand_beside_the_papers_network():
@@ -100,8 +139,8 @@ def test_options_stand_beside_the_papers_network():
 
 def test_a_grid_in_the_making_shows_what_is_missing():
     page = markdown([result("I-full", 0, 25.0)], [1])
-    assert "| I | ✓ |  |  | 25.00 | 24.1534 | 83.3669 |" in page
-    assert "| II | ✓ | ✓ |  | … | 5.1153 | 15.8356 |" in page
+    assert "| I | ✓ |  |  | 25.00 | 24.00 | 24.1534 | 83.3669 |" in page
+    assert "| II | ✓ | ✓ |  | … | … | 5.1153 | 15.8356 |" in page
     assert "not measured" in page
     assert "Table II" not in page
     assert "No cell is finished" in markdown([], [1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from factories import hand_batch
 from graphhand.data import HandSample, collate, make_example
 from graphhand.data.sample import RowMasks
 
@@ -137,3 +138,12 @@ def test_masks_of_a_moved_batch_are_known_on_the_cpu(dotted_sample):
     moved = batch.to("meta")  # whose values cannot be read
     for mask, whole in zip(moved.rows(slice(1, 3)).masks_on_cpu(), batch.masks, strict=True):
         assert torch.equal(mask, whole[1:])
+
+
+def test_rows_are_selected_by_a_mask():
+    batch, keep = hand_batch(6), torch.tensor([True, False, True, True, False, False])
+    some = batch.select(keep)
+    assert len(some) == 3
+    assert torch.equal(some.joints_m, batch.joints_m[keep])
+    assert torch.equal(some.masks.has_3d, batch.masks.has_3d[keep])
+    assert some.names == ()

@@ -215,7 +215,9 @@ def test_wrong_crop_size_is_refused():
 def test_contradictory_configuration_is_refused():
     with pytest.raises(ValidationError, match="pca"):
         GeneratorConfig(hand_model={"pca_components": 10})
-    unread = {"edges": "free", "weights": "per_joint", "adjacency": "row", "features": "sampled"}
+    with pytest.raises(ValidationError, match=r"refinement\.fc\.features"):
+        GeneratorConfig(refinement={"kind": "fc", "features": "sampled"})
+    unread = {"edges": "free", "weights": "per_joint", "adjacency": "row"}
     for name, value in unread.items():
         with pytest.raises(ValidationError, match=rf"refinement\.fc\.{name}\n *Extra"):
             GeneratorConfig(refinement={"kind": "fc", name: value})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from factories import tiny_generator
 from graphhand.models.config import POSE_UNIT_M, FCRefinementConfig, GCNRefinementConfig
 from graphhand.models.refinement import FCRefinement, GCNRefinement, GraphConv, GraphResBlock
 from graphhand.skeleton import BONES, adjacency
@@ -193,3 +194,24 @@ def test_pose_and_features_have_equal_influence_at_initialisation(kind, num_feat
     of_poses = spread(poses, features[:1].expand(256, -1))
     of_features = spread(poses[:1].expand(256, -1, -1), features)
     assert 0.3 < of_poses / of_features < 3
+
+
+def test_a_small_fully_connected_refinement_can_leave_the_features_out():
+    config = FCRefinementConfig(kind="fc", blocks=1, width=16, features="none")
+    refinement = FCRefinement(config, 32).eval()
+    torch.nn.init.normal_(refinement.head.weight)
+    prior = torch.randn(4, 21, 3) * 0.05
+    one, other = (refinement(prior, torch.randn(4, 32)) for _ in range(2))
+    assert torch.equal(one, other)
+    assert one.abs().sum() > 0
+    assert sum(parameter.numel() for parameter in refinement.parameters()) < 4_000
+    with_features = FCRefinement(config.model_copy(update={"features": "pooled"}), 32).eval()
+    torch.nn.init.normal_(with_features.head.weight)
+    assert not torch.equal(*(with_features(prior, torch.randn(4, 32)) for _ in range(2)))
+
+
+def test_a_refinement_without_features_needs_no_backbone_of_its_own():
+    blind = {"kind": "fc", "blocks": 1, "width": 16, "features": "none"}
+    network = tiny_generator(refinement=blind).eval()
+    assert network.refinement_backbone is None
+    assert network(torch.rand(2, 3, 32, 32)).refined_m.shape == (2, 21, 3)

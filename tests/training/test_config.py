@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from graphhand.errors import InputError
@@ -21,6 +22,11 @@ CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "research").rglob
 def test_recipe_is_valid(path):
     config = load_config(path)
     assert sum(config.stage_steps(stage) for stage in (1, 2, 3)) > 0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_recipe_names_the_unit_that_its_weights_are_of(path):
+    assert set(yaml.safe_load(path.read_text("utf-8"))["losses"]) >= {"unit"}
 
 
 def test_paper_recipe_has_the_papers_numbers():

@@ -24,7 +24,7 @@ def test_the_prior_pose_is_judged_after_stage_one_where_its_weight_says_so():
     generator, batch = Generator(CONFIG).eval(), hand_batch(6, SIZE)
     refined = generator(batch.image, batch.K)
     totals = {weight: supervised_loss(refined, batch, LossWeights(intermediate_pose=weight)) for weight in (0.0, 2.0)}
-    prior = pose_loss(refined.prior_m, batch.joints_m, batch.masks.has_3d)
+    prior = pose_loss(refined.prior_m, batch.joints_m, batch.masks.has_3d, LossWeights().units(batch))
     torch.testing.assert_close(totals[2.0][0] - totals[0.0][0], 2 * prior, rtol=1e-4, atol=1e-3)
     assert totals[0.0][1]["intermediate_pose"] == prior
     # in stage I the prior pose is the prediction, which L_pose judges already
@@ -60,7 +60,8 @@ def test_mirrored_negatives_teach_the_handedness_head_only():
     no = torch.zeros(6, dtype=torch.bool)
     negatives = change_batch(batch, is_right=no, has_3d=no, labelled=no[:, None].expand(6, 21))
     total, terms = supervised_loss(generator(batch.image, batch.K), negatives, LossWeights())
-    assert float(total) == pytest.approx(float(terms["handedness"]))
+    weight = LossWeights().handedness
+    assert float(total) == pytest.approx(weight * float(terms["handedness"]))
 
 
 def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
@@ -73,7 +74,8 @@ def test_images_without_hands_teach_the_handedness_head_and_the_heatmaps_only():
     )
     total, terms = supervised_loss(generator(batch.image, batch.K), negatives, weights)
     assert float(terms["heatmap_background"]) > 0
-    assert total.item() == pytest.approx(float(terms["handedness"] + 5 * terms["heatmap_background"]), rel=1e-5)
+    expected = weights.handedness * terms["handedness"] + 5 * terms["heatmap_background"]
+    assert total.item() == pytest.approx(float(expected), rel=1e-5)
     _, of_hands = supervised_loss(generator(batch.image, batch.K), batch, weights)
     assert float(of_hands["heatmap_background"]) == 0
 
@@ -86,7 +88,7 @@ def test_priors_are_of_the_hands_that_are_estimated(name):
     batch, some = hand_batch(6, SIZE), torch.tensor([True, False, True, True, False, False])
     flags = {"is_right": some} | ({"is_negative": ~some} if name == "is_negative" else {})
     labels = {"has_3d": some, "labelled": some[:, None].expand(6, 21)}
-    weights = LossWeights(**dict.fromkeys(LossWeights.model_fields, 0.0) | {"pose_prior": 5.0, "shape_prior": 1.0})
+    weights = LossWeights(**dict.fromkeys(LossWeights().weights, 0.0) | {"pose_prior": 5.0, "shape_prior": 1.0})
     code = generator(batch.image, batch.K).code
     code.theta.retain_grad()
     output = replace(generator(batch.image, batch.K), code=code)

@@ -97,7 +97,7 @@ class Spy(nn.Module):
         self.weight = nn.Parameter(torch.zeros(()))
         self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def forward(self, pose_m, image):
+    def forward(self, pose_m, image, unit_m):
         self.calls.append((pose_m.detach(), image))
         return pose_m.sum((1, 2)) * self.weight
 

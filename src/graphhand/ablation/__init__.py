@@ -1,1 +1,1 @@
-"""The paper's Tables I-IV as a grid of training runs: declared, trained, scored and tabulated."""
+"""The paper's Tables I-V as a grid of training runs: declared, trained, scored and tabulated."""

@@ -1,4 +1,4 @@
-"""Images as in the paper's Figs. 6 and 7: predictions of several cells on the same test images.
+"""Images as in the paper's Figs. 6 to 8: predictions of several cells on the same test images, and PCK curves.
 
 The test set is sorted by its mean error over the cells shown; the images at fixed quantiles are drawn, easy ones
 first.
@@ -6,19 +6,23 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure as Chart
 
-from graphhand.ablation.grid import HEADLINE
+from graphhand.ablation.grid import CELLS, HEADLINE
 from graphhand.data import HandDataset
 from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.protocol import preset
 from graphhand.evaluation.scoring import score
 from graphhand.io import write_image
+from graphhand.io.files import replacing, write_text_atomically
 from graphhand.types import FloatArray, Image
 from graphhand.visualize import contact_sheet, draw_pose, draw_skeleton
 
@@ -65,6 +69,44 @@ def draw_figures(records: Mapping[str, Path], samples: HandDataset, out: Path) -
             write_image(out / f"{figure.name}.png", draw_figure(columns, samples))
             written.append(f"{figure.name}.png")
     return written
+
+
+def write_pck_curves(results: Sequence[Mapping[str, Any]], protocol: str, out: Path) -> list[str]:
+    """PCK curves of all cells, as in Fig. 8: means over seeds, as an image and as a table for ``evaluate curves=FILE``.
+
+    Args:
+        results: of the finished cells.
+        protocol: whose curves.
+        out: the folder for ``fig8_pck.png`` and ``fig8_pck.csv``.
+
+    Returns:
+        Names of the images written.
+    """
+    shares: dict[str, list[list[float]]] = {}
+    thresholds: list[float] = []
+    for result in results:
+        for scores in result["protocols"]:
+            if scores["protocol"]["name"] == protocol:
+                thresholds = scores["pck"]["thresholds_mm"]
+                shares.setdefault(result["cell"], []).append(scores["pck"]["share"])
+    if not shares:
+        return []
+    curves = {cell: np.mean(rows, axis=0) for cell, rows in shares.items()}
+    rows = [[f"{value:.6g}" for value in row] for row in np.column_stack((thresholds, *curves.values()))]
+    lines = [",".join(row) for row in (["threshold_mm", *curves], *rows)]
+    write_text_atomically(out / "fig8_pck.csv", "\n".join(lines) + "\n")
+    figure = Chart(figsize=(8.0, 5.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (cell, curve) in enumerate(curves.items()):
+        style = "--" if CELLS[cell].ours else "-"
+        axes.plot(thresholds, curve, style, color=colormaps["tab20"](number % 20), linewidth=1.4, label=cell)
+    axes.set(xlabel="threshold (mm)", ylabel="share of joints within the threshold (3D PCK)", ylim=(None, 1.005))
+    axes.set_title(preset(protocol).describe(), fontsize=7, wrap=True)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=1 if len(curves) < 8 else 2)
+    with replacing(out / "fig8_pck.png") as temporary:
+        figure.savefig(temporary, dpi=120)
+    return ["fig8_pck.png"]
 
 
 def draw_figure(columns: Mapping[str, PoseRecords], samples: HandDataset) -> Image:

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from graphhand.ablation.figures import draw_figures
+from graphhand.ablation.figures import draw_figures, write_pck_curves
+from graphhand.ablation.findings import READINGS
 from graphhand.ablation.grid import CELLS, HEADLINE, TABLES, Cell, Table, cell_config, cell_steps, cells_for, check_base
 from graphhand.ablation.tables import markdown, summary
 from graphhand.devices import training_device
@@ -38,7 +39,7 @@ FORMAT = "graphhand-ablation-cell-1"
 RESULTS_FILE = "results.json"
 TABLES_FILE = "tables.md"
 RECORDS_FILE = "records.npz"
-PROTOCOLS = (HEADLINE, "paper", "procrustes")
+PROTOCOLS = (*READINGS, "procrustes")
 
 State = Literal["finished", "trained", "begun", "waiting"]
 Watch = Callable[["CellRun", Trainer], AbstractContextManager[None]]
@@ -50,14 +51,25 @@ class Ablation:
     Args:
         base: the recipe; its validation set is what the tables are scored on, and nothing is chosen by it.
         out: the grid's folder.
-        tables: of 1, 2, 3, 4 and "options".
+        tables: of 1, 2, 3, 4, 5 and "options".
         seeds: different numbers from 0 on.
+        protocol: the reading of the tables, one of ``READINGS``.
 
     Raises:
-        InputError: no such table, repeated seeds, or a recipe under which cells would not differ.
+        InputError: no such table or reading, repeated seeds, or a recipe under which cells would not differ.
     """
 
-    def __init__(self, base: TrainConfig, out: Path, tables: Collection[Table], seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        base: TrainConfig,
+        out: Path,
+        tables: Collection[Table],
+        seeds: Sequence[int],
+        protocol: str = HEADLINE,
+    ) -> None:
+        if protocol not in READINGS:
+            raise InputError("--protocol", f"no reading {protocol!r}", f"choose from {', '.join(READINGS)}")
+        self.protocol = protocol
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise InputError("--seeds", "not different numbers from 0 on", "write for example 0,1,2")
         cells = cells_for(tables)
@@ -134,9 +146,12 @@ def write_outputs(ablation: Ablation, figures: bool) -> dict[str, Any]:
             files = {run.cell.name: run.folder / RECORDS_FILE for run in runs}
             records = {name: file for name, file in files.items() if file.is_file()}
             names = names or draw_figures(records, samples, ablation.out)
-    found = summary(results, ablation.tables, ablation.seeds, ablation.base.model_dump(mode="json"))
+        names += write_pck_curves(results, ablation.protocol, ablation.out)
+    recipe = ablation.base.model_dump(mode="json")
+    found = summary(results, ablation.tables, ablation.seeds, recipe, ablation.protocol)
     write_text_atomically(ablation.out / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    write_text_atomically(ablation.out / TABLES_FILE, markdown(results, ablation.tables, names))
+    page = markdown(results, ablation.tables, names, ablation.protocol)
+    write_text_atomically(ablation.out / TABLES_FILE, page)
     return found
 
 
@@ -147,6 +162,7 @@ class CellScores:
     Attributes:
         root_mm: mean joint error, roots aligned, no scale (the tables' measure).
         scaled_mm: the same, given the true length of bone 9-10.
+        camera_mm: the same in camera coordinates, nothing aligned.
         pa_mm: the same after Procrustes alignment.
         auc: of the PCK curve over 20-50 mm, roots aligned, no scale.
         px: mean error in pixels of the test image.
@@ -159,6 +175,7 @@ class CellScores:
 
     root_mm: float
     scaled_mm: float
+    camera_mm: float
     pa_mm: float
     auc: float
     px: float
@@ -338,6 +355,7 @@ def score_records(records: PoseRecords, skipped: int, source: str) -> tuple[Cell
     scores = CellScores(
         root_mm=found[HEADLINE].mean_mm,
         scaled_mm=found["paper"].mean_mm,
+        camera_mm=found["paper-camera"].mean_mm,
         pa_mm=found["procrustes"].mean_mm,
         auc=found[HEADLINE].auc,
         px=pixels.mean_px,

@@ -1,4 +1,4 @@
-"""``graphhand bench``: how fast this machine predicts, part by part, and trains, step by step."""
+"""``graphhand bench``: times of a prediction and of training steps, part by part, and sizes of loss gradients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graphhand.devices import Quartiles
     from graphhand.inference.benchmark import PredictionTimes
     from graphhand.training.benchmark import TrainingTimes
+    from graphhand.training.loss_gradients import LossGradients
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -98,6 +99,52 @@ def train(
     content = {"training": asdict(times), "projected_hours": hours, "projected_cost": cost}
     if not write_json(json_file, content | {"machine": environment_record()}):
         typer.echo(_training_table(times, price_per_hour))
+
+
+@app.command("losses")
+def losses(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes to the recipe, e.g. losses.unit=mm.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML recipe; without one, the paper's.")] = None,
+    critic_steps: Annotated[int, typer.Option(min=0, help="Steps of the trained discriminator.")] = 200,
+    json_file: _Json = None,
+) -> None:
+    """Measure the gradient of each loss term with respect to the pose, at errors of 20 and 5 mm.
+
+    Shows whether a recipe's weights balance. Nothing is trained but a discriminator, to see its term before and after.
+
+    Example: graphhand bench losses --config configs/paper.yaml losses.unit=mm
+    """
+    from graphhand.training.config import load_config
+    from graphhand.training.loss_gradients import ERRORS_MM, measure_loss_gradients
+    from graphhand.training.run_folder import environment_record
+
+    require_folder_of(json_file)
+    settings = load_config(config, overrides or ())
+    with progress_bar() as bar:
+        task = bar.add_task("training the discriminator", total=len(ERRORS_MM) * critic_steps)
+        found = measure_loss_gradients(settings, critic_steps, lambda: bar.advance(task))
+    if not write_json(json_file, {"gradients": asdict(found), "machine": environment_record()}):
+        typer.echo(_gradient_table(found))
+
+
+def _gradient_table(found: LossGradients) -> str:
+    errors = list(found.norms["pose"])
+    unit = "millimetres" if found.unit == "mm" else f"the reference bone, {found.unit_mm:.1f} mm on average"
+    lines = [
+        f"norm of each weighted term's gradient per sample, per metre of the pose; {found.samples} poses",
+        f"unit of lengths: {unit}",
+        "",
+        f"{'':30}{'stages':>12}{'weight':>8}" + "".join(f"{f'{e:g} mm off':>14}{'/ L_pose':>10}" for e in errors),
+    ]
+    for term, norms in found.norms.items():
+        weight = found.weights[term.partition(",")[0]]
+        numbers = "".join(f"{norms[e]:>14.4g}{found.ratio(term, e):>10.2g}" for e in errors)
+        lines.append(f"{term.replace('_', ' '):30}{found.stages(term):>12}{weight:>8g}{numbers}")
+    gaps = ", ".join(f"{found.critic_gap[e]:.3g} at {e:g} mm" for e in errors)
+    lines += ["", f"trained critic: {found.critic_steps} steps; mean score of true less that of wrong poses: {gaps}"]
+    return "\n".join(lines)
 
 
 def _prediction_table(times: PredictionTimes) -> str:

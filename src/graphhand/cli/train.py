@@ -123,25 +123,29 @@ def ablate(
     ] = None,
     tables: Annotated[
         str, typer.Option(help="Which of the paper's tables, e.g. 1,3; options: what goes beyond it.")
-    ] = "1,2,3,4",
+    ] = "1,2,3,4,5",
     out: Annotated[Path, typer.Option(help="Folder of the grid; the same folder goes on.")] = Path("runs/ablation"),
+    protocol: Annotated[
+        str, typer.Option(help="Reading of the tables: paper-no-scale, paper (true scale) or paper-camera.")
+    ] = "paper-no-scale",
     seeds: Annotated[str, typer.Option(help="Seeds, each a whole grid of its own, e.g. 0,1,2.")] = "0",
     max_minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop cleanly after so many minutes; the same command goes on.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their state; train nothing.")] = False,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Draw images in the manner of the paper's Figs. 6 and 7.")
+        bool, typer.Option("--figures/--no-figures", help="Draw images in the manner of the paper's Figs. 6 to 8.")
     ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the results here; '-' prints them.")
     ] = None,
 ) -> None:
-    """Train and score the cells of the paper's Tables I-IV; shared ones once, finished ones never again.
+    """Train and score the cells of the paper's Tables I-V; shared ones once, finished ones never again.
 
     Example: graphhand ablate --config configs/ablation_cpu.yaml --out runs/ablation --seeds 0,1
     """
     from graphhand.ablation.runner import TABLES_FILE, Ablation, write_outputs
+    from graphhand.ablation.tables import paper_tables
     from graphhand.training.config import load_config
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -151,7 +155,9 @@ def ablate(
             "start one process a GPU instead, each with other --seeds and the same --out",
         )
     require_folder_of(json_file)
-    ablation = Ablation(load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"))
+    ablation = Ablation(
+        load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"), protocol
+    )
     to_stdout = json_file is not None and str(json_file) == "-"
     if dry_run:
         if not write_json(json_file, [_plan_row(run) for run in ablation.runs]):
@@ -159,6 +165,8 @@ def ablate(
         return
     complete = _run(ablation, max_minutes, say=lambda line: typer.echo(line, err=to_stdout))
     write_json(json_file, write_outputs(ablation, figures))
+    if complete:
+        typer.echo(paper_tables(ablation.results(), ablation.tables, protocol), err=to_stdout)
     typer.echo(f"{'finished' if complete else 'stopped'}: {out / TABLES_FILE}", err=to_stdout)
     if not complete:
         left = sum(run.state() != "finished" for run in ablation.runs)

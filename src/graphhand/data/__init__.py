@@ -3,6 +3,7 @@
 from graphhand.data.datasets import (
     DATASETS,
     HO3D,
+    MPIINZSL,
     RHD,
     STB,
     CocoWholeBody,
@@ -24,6 +25,7 @@ from graphhand.data.validation import DatasetInfo
 __all__ = [
     "DATASETS",
     "HO3D",
+    "MPIINZSL",
     "RHD",
     "STB",
     "Augmentation",

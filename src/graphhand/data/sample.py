@@ -237,6 +237,11 @@ class HandBatch:
         lists = {name: getattr(self, name)[rows] for name in ("names", "labels", "crops")}
         return replace(self._map(lambda tensor: tensor[rows]), **lists, cpu_masks=cpu_masks)
 
+    def select(self, keep: Tensor) -> HandBatch:
+        """The tensors of the rows where ``keep (B,)`` is True, copied; without names, labels and crops."""
+        lists: dict[str, Any] = dict.fromkeys(("names", "labels", "crops"), ())
+        return replace(self._map(lambda tensor: tensor[keep]), **lists, cpu_masks=None)
+
     def masks_on_cpu(self) -> RowMasks:
         """``masks`` on the CPU. Only a batch that was made on a GPU without ``cpu_masks`` waits for it."""
         return self.masks.map(Tensor.cpu) if self.cpu_masks is None else self.cpu_masks

@@ -223,6 +223,11 @@ _ALL = (
     ),
     Protocol(name="paper-no-scale", note="as 'paper', without the true scale: the stricter reading"),
     Protocol(
+        name="paper-camera",
+        alignment="none",
+        note="as 'paper' in camera coordinates, the third reading: c_t of Eq. 1 then decides most of the error",
+    ),
+    Protocol(
         name="zb-rhd",
         joint_zero="palm_middle",
         scale="bone",

@@ -172,8 +172,8 @@ def load_state(
 def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> None:
     """Fill a generator that is about to be trained from the weights of an equal one.
 
-    Weights without a refinement, as stage I alone leaves them, fill the hand model module. The refinement, whatever its
-    kind, keeps its random weights.
+    Weights without a refinement, and those of stage I, whose refinement is not trained yet, fill the hand model module
+    of any generator. A refinement of another kind or size then keeps its random weights.
 
     Args:
         generator: what to fill.
@@ -182,12 +182,26 @@ def load_initial_state(generator: Generator, weights: str | PathLike[str]) -> No
     Raises:
         InputError: missing, damaged, or of another configuration.
     """
-    path = find_weights(weights) / WEIGHTS_FILE
+    folder = find_weights(weights)
+    path = folder / WEIGHTS_FILE
     tensors = read_tensors(path)
-    if not any(name.startswith(REFINEMENT_PREFIX) for name in tensors):
-        own = generator.state_dict()
-        tensors |= {name: value for name, value in own.items() if name.startswith(REFINEMENT_PREFIX)}
+    own, theirs = (_refinement_parts(state) for state in (generator.state_dict(), tensors))
+    is_untrained = not theirs or read_card(folder / CARD_FILE).get("card", {}).get("stage") == 1
+    if is_untrained:
+        for part in own.keys() | theirs.keys():
+            mine, other = own.get(part, {}), theirs.get(part, {})
+            if {n: v.shape for n, v in mine.items()} != {n: v.shape for n, v in other.items()}:
+                tensors = {name: value for name, value in tensors.items() if name not in other} | mine
     load_state(generator, tensors, path, f"give the recipe the generator section of the {CARD_FILE} beside it")
+
+
+def _refinement_parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The refinement's tensors by part: the module, its backbone, the weights of lifted joints."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(REFINEMENT_PREFIX):
+            parts.setdefault(name.partition(".")[0], {})[name] = value
+    return parts
 
 
 def load_initial_backbones(generator: Generator, weights: str | PathLike[str]) -> None:

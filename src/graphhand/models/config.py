@@ -94,6 +94,7 @@ class FCRefinementConfig(StrictModel):
     blocks: int = Field(4, ge=1, description="number of residual blocks")
     width: int = Field(1024, ge=4, description="channels of each layer")
     norm: Literal["batch", "layer"] = Field("batch", description="batch or layer normalisation")
+    features: Literal["pooled", "none"] = Field("pooled", description="f of Eq. 2: pooled (the paper), or left out")
 
 
 RefinementConfig = Annotated[

@@ -105,11 +105,20 @@ class MultiSourceDiscriminator(nn.Module):
             features = config.fusion_width
         self.score = spectral_norm(nn.Linear(features, 1))
 
-    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
-        """Scores ``(B,)``, higher for real, of poses ``(B, 21, 3)`` in metres with *their own* images."""
+    def forward(self, pose_m: Tensor, image: Tensor, unit_m: Tensor | float = POSE_UNIT_M) -> Tensor:
+        """Score poses with *their own* images.
+
+        Args:
+            pose_m: ``(B, 21, 3)`` metres.
+            image: ``(B, 3, S, S)`` RGB in [0, 1].
+            unit_m: metres that are read as 1, in the pose and in its bones: a number or ``(B, 1, 1)``.
+
+        Returns:
+            ``(B,)``, higher for real.
+        """
         image_features = self.image_encoder(image)
         with full_precision(pose_m.device):
-            pose = pose_m.float() / POSE_UNIT_M
+            pose = pose_m.float() / unit_m
             bones = bones_to_features(pose, self.incidence, self.config.bones)
             sources = (image_features, self.pose_encoder(pose), F.leaky_relu(self.bone_encoder(bones), SLOPE))
             x = torch.cat(sources, dim=1)
@@ -129,10 +138,10 @@ class SingleSourceDiscriminator(nn.Module):
         )
         self.score = spectral_norm(nn.Linear(width, 1))
 
-    def forward(self, pose_m: Tensor, image: Tensor) -> Tensor:
-        """Scores ``(B,)`` of poses ``(B, 21, 3)`` in metres; the image is not read."""
+    def forward(self, pose_m: Tensor, image: Tensor, unit_m: Tensor | float = POSE_UNIT_M) -> Tensor:
+        """Scores ``(B,)`` of poses; as :class:`MultiSourceDiscriminator`, but the image is not read."""
         with full_precision(pose_m.device):
-            x = (pose_m.float() / POSE_UNIT_M).flatten(1)
+            x = (pose_m.float() / unit_m).flatten(1)
             for layer in self.layers:
                 x = F.leaky_relu(layer(x), SLOPE)
             return self.score(x).squeeze(1)

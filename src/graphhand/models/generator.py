@@ -111,7 +111,8 @@ class Generator(nn.Module):
         self.hand_model_module = HandModelModule(config.hand_model, config.image_size, num_features)
         self.handedness_head = nn.Linear(num_features, 1)
         self.refinement_backbone: Backbone | None = None
-        if config.refinement is not None and not config.backbone.shared:
+        reads_features = config.refinement is not None and config.refinement.features != "none"
+        if reads_features and not config.backbone.shared:
             self.refinement_backbone = self._build_backbone()
         self.refinement: GCNRefinement | FCRefinement | None = None
         self.refinement_lift: nn.Parameter | None = None

@@ -77,7 +77,8 @@ class GCNRefinement(nn.Module):
 class FCRefinement(nn.Module):
     """The same with fully connected layers (Table II): the joints are one flat vector, their graph is not used.
 
-    By default it has as many residual blocks as the GCN, eight times as wide as one of its joints.
+    By default it has as many residual blocks as the GCN, eight times as wide as one of its joints. ``{kind: fc, blocks:
+    1, width: 16, features: none}`` is a small one that sees the prior pose alone.
 
     Args:
         config: the refinement's configuration.
@@ -87,6 +88,8 @@ class FCRefinement(nn.Module):
     def __init__(self, config: FCRefinementConfig, num_features: int) -> None:
         super().__init__()
         norm = nn.BatchNorm1d if config.norm == "batch" else nn.LayerNorm
+        self.reads_features = config.features == "pooled"
+        num_features = num_features if self.reads_features else 0
         widths = [NUM_JOINTS * 3 + num_features] + [config.width] * config.blocks
         self.blocks = nn.ModuleList()
         self.skips = nn.ModuleList()
@@ -102,7 +105,9 @@ class FCRefinement(nn.Module):
 
     def forward(self, prior_m: Tensor, features: Tensor) -> Tensor:
         """The deformation ``(B, 21, 3)`` in metres of ``prior_m (B, 21, 3)`` given ``features (B, C)``."""
-        x = torch.cat(((prior_m / POSE_UNIT_M).flatten(1), features), dim=-1)
+        x = (prior_m / POSE_UNIT_M).flatten(1)
+        if self.reads_features:
+            x = torch.cat((x, features), dim=-1)
         for block, skip in zip(self.blocks, self.skips, strict=True):
             x = block(x) + skip(x)
         return self.head(x).float().unflatten(1, (NUM_JOINTS, 3)) * POSE_UNIT_M

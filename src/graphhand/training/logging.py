@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class RunLogger:
 
     def __init__(self, folder: RunFolder, config: TrainConfig, quiet: bool, writes: bool) -> None:
         self.folder, self.config, self.quiet, self.writes = folder, config, quiet, writes
-        self.terms = config.losses.terms
+        self.terms = tuple(replace(t, unit=t.unit_name(config.losses.unit)) for t in config.losses.terms)
         names = (*RESERVED, *(term.name for term in self.terms))
         columns = (*_PLACE, "learning_rate", *names, "samples_per_second", "waiting")
         if len(set(columns)) < len(columns):

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from graphhand import losses, plugins
 from graphhand.config import StrictModel
+from graphhand.geometry import unproject
+from graphhand.losses import LossUnits
+from graphhand.skeleton import Joint
 
 if TYPE_CHECKING:
     from graphhand.data.sample import HandBatch
@@ -27,6 +30,8 @@ Terms = dict[str, Tensor]
 
 RESERVED = ("total", "adversarial", "critic")
 """Columns of train.csv that are no terms of :func:`supervised_loss`."""
+NOT_WEIGHTS = ("unit",)
+"""Keys of a recipe's ``losses`` that are no weights."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,17 @@ class LossTerm:
 
     Attributes:
         name: key of its weight among a recipe's ``losses``, and its column in ``train.csv``.
-        loss: from the generator's output and the labels to a scalar: the mean over the rows of the batch that
-            ``mean_over`` names, zero where there are none.
+        loss: from the generator's output, the labels and the units to a scalar: the mean over the rows of the batch
+            that ``mean_over`` names, zero where there are none.
         mean_over: the rows whose mean the loss is; ``rows`` are all of them, the others the masks of ``RowMasks``.
         weight: default of a built-in term. Terms of weight 0 are logged only.
-        unit: of its value.
+        unit: of its value; ``length`` is that of ``losses.unit``.
         needs: part of the generator's output without which the term is left out.
         description: one line for readers of a recipe.
     """
 
     name: str
-    loss: Callable[[GeneratorOutput, HandBatch], Tensor]
+    loss: Callable[[GeneratorOutput, HandBatch, LossUnits], Tensor]
     mean_over: Literal["rows", "has_3d", "has_2d", "is_negative", "is_right"]
     weight: float = 0.0
     unit: str = ""
@@ -55,7 +60,12 @@ class LossTerm:
     @property
     def full_description(self) -> str:
         """The description with the unit."""
-        return f"{self.description}, {self.unit}" if self.unit else self.description
+        unit = "in losses.unit" if self.unit == "length" else self.unit
+        return f"{self.description}, {unit}" if unit else self.description
+
+    def unit_name(self, unit: str) -> str:
+        """The unit of its value under a recipe's ``losses.unit``."""
+        return unit if self.unit == "length" else self.unit
 
     def applies_to(self, output: GeneratorOutput) -> bool:
         """Whether the generator gave what the term needs."""
@@ -64,97 +74,113 @@ class LossTerm:
         return self.needs is None or output.heatmaps is not None
 
 
-def _projection(predicted_px: Tensor, batch: HandBatch) -> Tensor:
-    return losses.projection_loss(predicted_px, batch.joints_px, batch.labelled, batch.image.shape[-1])
+def _projection(predicted_px: Tensor, batch: HandBatch, units: LossUnits) -> Tensor:
+    return losses.projection_loss(predicted_px, batch.joints_px, batch.labelled, batch.image.shape[-1], units)
 
 
-def _heatmap_joints(output: GeneratorOutput, batch: HandBatch) -> Tensor:
+def _camera_pose(output: GeneratorOutput, batch: HandBatch, units: LossUnits) -> Tensor:
+    """L_pose in camera coordinates where the camera is known; elsewhere from the wrist."""
+    wrist_px, root_depth_m = batch.joints_px[:, Joint.WRIST], batch.root_depth_m
+    known = batch.masks.has_3d & batch.has_camera & batch.labelled[:, Joint.WRIST]
+    wrist_cam_m = unproject(wrist_px[:, None], root_depth_m[:, None], batch.K)[:, 0]
+    offset = torch.where(known[:, None], output.wrist_cam_m - wrist_cam_m, output.wrist_cam_m.new_zeros(()))
+    return losses.pose_loss(output.pose_m + offset[:, None], batch.joints_m, batch.masks.has_3d, units)
+
+
+def _heatmap_joints(output: GeneratorOutput, batch: HandBatch, units: LossUnits) -> Tensor:
     assert output.heatmaps is not None
-    return _projection(output.heatmaps.joints_px(batch.image.shape[-1]), batch)
+    return _projection(output.heatmaps.joints_px(batch.image.shape[-1]), batch, units)
 
 
-def _heatmaps(output: GeneratorOutput, batch: HandBatch) -> Tensor:
+def _heatmaps(output: GeneratorOutput, batch: HandBatch, units: LossUnits) -> Tensor:
     assert output.heatmaps is not None
     return losses.heatmap_loss(output.heatmaps.logits, batch.joints_px, batch.labelled, batch.image.shape[-1])
 
 
-def _heatmap_background(output: GeneratorOutput, batch: HandBatch) -> Tensor:
+def _heatmap_background(output: GeneratorOutput, batch: HandBatch, units: LossUnits) -> Tensor:
     assert output.heatmaps is not None
     return losses.background_heatmap_loss(output.heatmaps.logits, batch.masks.is_negative)
 
 
-def _heatmap_depths(output: GeneratorOutput, batch: HandBatch) -> Tensor:
+def _heatmap_depths(output: GeneratorOutput, batch: HandBatch, units: LossUnits) -> Tensor:
     assert output.heatmaps is not None
-    return losses.depth_loss(output.heatmaps.depths_m, batch.joints_m, batch.masks.has_3d)
+    return losses.depth_loss(output.heatmaps.depths_m, batch.joints_m, batch.masks.has_3d, units)
 
 
 TERMS = (
     LossTerm(
         "pose",
-        lambda output, batch: losses.pose_loss(output.pose_m, batch.joints_m, batch.masks.has_3d),
+        lambda output, batch, units: losses.pose_loss(output.pose_m, batch.joints_m, batch.masks.has_3d, units),
         mean_over="has_3d",
         weight=1.0,
-        unit="mm",
+        unit="length",
         description="L_pose of Eq. 7",
     ),
     LossTerm(
         "projection",
-        lambda output, batch: _projection(output.joints_px, batch),
+        lambda output, batch, units: _projection(output.joints_px, batch, units),
         mean_over="has_2d",
         weight=0.1,
-        unit="px",
-        description="L_proj of Eq. 7 in a 224-pixel crop",
+        unit="length",
+        description="L_proj of Eq. 7",
     ),
     LossTerm(
         "bone_length",
-        lambda output, batch: losses.bone_length_loss(output.pose_m, batch.joints_m, batch.masks.has_3d),
+        lambda output, batch, units: losses.bone_length_loss(output.pose_m, batch.joints_m, batch.masks.has_3d, units),
         mean_over="has_3d",
         weight=0.01,
-        unit="mm",
+        unit="length",
         description="L_len (Eq. 5), sum over 20 bones",
     ),
     LossTerm(
         "bone_direction",
-        lambda output, batch: losses.bone_direction_loss(output.pose_m, batch.joints_m, batch.masks.has_3d),
+        lambda output, batch, units: losses.bone_direction_loss(output.pose_m, batch.joints_m, batch.masks.has_3d),
         mean_over="has_3d",
         weight=0.1,
         description="L_dir (Eq. 6), unit vectors, sum over 20 bones",
     ),
     LossTerm(
         "handedness",
-        lambda output, batch: losses.handedness_loss(output.handedness_logit, batch.masks.is_right),
+        lambda output, batch, units: losses.handedness_loss(output.handedness_logit, batch.masks.is_right),
         mean_over="rows",
-        weight=1.0,
+        weight=0.03,
         unit="nats",
         description="cross-entropy of the handedness head",
     ),
     LossTerm(
         "pose_prior",
-        lambda output, batch: losses.pose_prior_loss(output.code.theta, batch.masks.is_right),
+        lambda output, batch, units: losses.pose_prior_loss(output.code.theta, batch.masks.is_right),
         mean_over="is_right",
         description="mean of 1 - cos of theta's angles, no unit",
     ),
     LossTerm(
         "shape_prior",
-        lambda output, batch: losses.shape_prior_loss(output.code.beta, batch.masks.is_right),
+        lambda output, batch, units: losses.shape_prior_loss(output.code.beta, batch.masks.is_right),
         mean_over="is_right",
         description="mean square of beta, no unit",
     ),
     LossTerm(
         "intermediate_pose",
-        lambda output, batch: losses.pose_loss(output.prior_m, batch.joints_m, batch.masks.has_3d),
+        lambda output, batch, units: losses.pose_loss(output.prior_m, batch.joints_m, batch.masks.has_3d, units),
         mean_over="has_3d",
-        unit="mm",
+        unit="length",
         needs="refinement",
         description="L_pose of the prior pose in stages II and III",
+    ),
+    LossTerm(
+        "camera_pose",
+        _camera_pose,
+        mean_over="has_3d",
+        unit="length",
+        description="L_pose in camera coordinates, instead of pose",
     ),
     LossTerm(
         "heatmap_joints",
         _heatmap_joints,
         mean_over="has_2d",
-        unit="px",
+        unit="length",
         needs="heatmaps",
-        description="L_proj of the heatmaps' joints in a 224-pixel crop",
+        description="L_proj of the heatmaps' joints",
     ),
     LossTerm(
         "heatmaps",
@@ -176,7 +202,7 @@ TERMS = (
         "heatmap_depths",
         _heatmap_depths,
         mean_over="has_3d",
-        unit="mm",
+        unit="length",
         needs="heatmaps",
         description="depth of the heatmaps' joints behind the wrist",
     ),
@@ -200,6 +226,10 @@ class LossWeights(_BuiltinWeights):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _Weight]
 
+    unit: Literal["bone", "mm"] = Field(
+        "bone",
+        description="unit of lengths: middle finger's first bone, a sixth of the crop; or mm, px of 224",
+    )
     adversarial: float = Field(0.01, ge=0, description="L_Wass of Eq. 7 in stage III, score of the discriminator")
 
     @model_validator(mode="after")
@@ -218,6 +248,15 @@ class LossWeights(_BuiltinWeights):
     def __getitem__(self, name: str) -> float:
         """The weight of a term."""
         return float(getattr(self, name))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """All weights by name, the adversarial one included."""
+        return {name: weight for name, weight in self.model_dump().items() if name not in NOT_WEIGHTS}
+
+    def units(self, batch: HandBatch) -> LossUnits:
+        """The units of a batch's losses."""
+        return LossUnits.of(self.unit, batch.joints_m, batch.masks.has_3d)
 
     @property
     def terms(self) -> tuple[LossTerm, ...]:
@@ -285,8 +324,9 @@ def supervised_loss(
     Returns:
         The loss; each term unweighted, and their weighted sum ``total``, detached.
     """
+    units = weights.units(batch)
     values = {
-        term.name: getattr(normalizers, term.mean_over) * term.loss(output, batch)
+        term.name: getattr(normalizers, term.mean_over) * term.loss(output, batch, units)
         for term in weights.terms
         if term.applies_to(output)
     }

@@ -247,9 +247,11 @@ def stage_three_step(
                 real, fake, real_normalizer, fake_normalizer = fake, real, fake_normalizer, real_normalizer
             with discriminator.no_sync(enabled=not micro.last):
                 # One call judges both by the same weights: each call makes a step of power iteration.
+                rows = torch.cat((real, fake))
                 scores = discriminator.network(
                     torch.cat((micro.batch.joints_m[real], poses_m[fake])),
                     torch.cat((micro.batch.image[real], micro.batch.image[fake])),
+                    weights.units(micro.batch).rows(rows),
                 )
                 real_scores, fake_scores = scores.split((len(real), len(fake)))
                 loss = critic_loss(real_scores, fake_scores, critic.loss, (real_normalizer, fake_normalizer))
@@ -270,7 +272,10 @@ def stage_three_step(
             loss, found = supervised_loss(output, micro.batch, weights, micro.normalizers)
             if weights.adversarial and num_poses:
                 with discriminator.no_sync():  # gradients pass through the discriminator and leave it as it is
-                    scores = discriminator.network(output.joints_m[micro.has_3d], micro.batch.image[micro.has_3d])
+                    units = weights.units(micro.batch)
+                    scores = discriminator.network(
+                        output.joints_m[micro.has_3d], micro.batch.image[micro.has_3d], units.rows(micro.has_3d)
+                    )
                 adversarial = micro.normalizers.has_3d * adversarial_loss(scores)
                 loss = loss + weights.adversarial * adversarial
                 found |= {"adversarial": adversarial.detach(), "total": loss.detach()}

@@ -18,6 +18,7 @@ from graphhand.data.datasets.freihand import FreiHAND
 from graphhand.data.datasets.ge_real import GeRealWorld
 from graphhand.data.datasets.ho3d import HO3D
 from graphhand.data.datasets.interhand import InterHand
+from graphhand.data.datasets.mpii_nzsl import MPIINZSL
 from graphhand.data.datasets.plain import PlainHands
 from graphhand.data.datasets.rhd import RHD
 from graphhand.data.datasets.stb import STB
@@ -35,9 +36,8 @@ class NamedDataset(HandDataset, Protocol):
     def protocol(self) -> dict[str, str]: ...
 
 
-DATASETS: dict[str, Any] = {
-    cls.info.name: cls for cls in (RHD, STB, FreiHAND, HO3D, InterHand, DexYCB, CocoWholeBody, GeRealWorld, PlainHands)
-}
+_CLASSES = (RHD, STB, FreiHAND, HO3D, InterHand, DexYCB, CocoWholeBody, MPIINZSL, GeRealWorld, PlainHands)
+DATASETS: dict[str, Any] = {cls.info.name: cls for cls in _CLASSES}
 """The built-in classes. :func:`dataset_class` finds those of other packages too."""
 
 NOT_ON_DISK = ("annotated-crops", "rendered")
