@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from factories import tiny_generator, tiny_generator_config
-from graphhand.ablation.findings import PAPER
+from graphhand.ablation.figures import PAPER
 from graphhand.ablation.grid import (
     CELLS,
     OPTIONS,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphhand.ablation.figures import QUANTILES, choose, write_pck_curves
-from graphhand.ablation.findings import PAPER, MeanStd, by_cell, findings, judge
+from graphhand.ablation.figures import PAPER, QUANTILES, MeanStd, by_cell, choose, findings, judge, write_pck_curves
 from graphhand.ablation.grid import CELLS, Ordering
 from graphhand.ablation.tables import markdown, summary
 from graphhand.evaluation import load_curves

@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from graphhand.ablation.figures import draw_figures, write_pck_curves
-from graphhand.ablation.findings import READINGS
+from graphhand.ablation.figures import READINGS, draw_figures, write_pck_curves
 from graphhand.ablation.grid import CELLS, HEADLINE, TABLES, Cell, Table, cell_config, cell_steps, cells_for, check_base
 from graphhand.ablation.tables import markdown, summary
 from graphhand.devices import training_device

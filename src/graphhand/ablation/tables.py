@@ -8,16 +8,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from graphhand import __version__
-from graphhand.ablation.findings import (
-    PAPER,
-    PAPER_RIVALS_STB,
-    READINGS,
-    MeanStd,
-    Measure,
-    Result,
-    by_cell,
-    findings,
-)
+from graphhand.ablation.figures import PAPER, PAPER_RIVALS_STB, READINGS, MeanStd, Measure, Result, by_cell, findings
 from graphhand.ablation.grid import CELLS, HEADLINE, OPTIONS, TABLES, VARIANTS, Table
 from graphhand.evaluation.protocol import preset
 

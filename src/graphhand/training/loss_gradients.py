@@ -18,14 +18,7 @@ from torch.optim import Adam
 from graphhand.data import HandBatch
 from graphhand.errors import InputError
 from graphhand.geometry import unproject
-from graphhand.losses import (
-    LossUnits,
-    bone_direction_loss,
-    bone_length_loss,
-    critic_loss,
-    pose_loss,
-    projection_loss,
-)
+from graphhand.losses import LossUnits, bone_direction_loss, bone_length_loss, critic_loss, pose_loss, projection_loss
 from graphhand.models.discriminator import build_discriminator
 from graphhand.models.hand_model_module import CropCameras, Placement
 from graphhand.skeleton import Joint

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 import yaml
 
 from graphhand import plugins
-from graphhand.data.datasets.coco_wholebody import CocoWholeBody
 from graphhand.data.datasets.dexycb import DexYCB
 from graphhand.data.datasets.freihand import FreiHAND
 from graphhand.data.datasets.ge_real import GeRealWorld
 from graphhand.data.datasets.ho3d import HO3D
 from graphhand.data.datasets.interhand import InterHand
-from graphhand.data.datasets.mpii_nzsl import MPIINZSL
+from graphhand.data.datasets.keypoints_2d import MPIINZSL, CocoWholeBody
 from graphhand.data.datasets.plain import PlainHands
 from graphhand.data.datasets.rhd import RHD
 from graphhand.data.datasets.stb import STB
