@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphhand.devices import interleaved
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays
-from graphhand.timing import interleaved
 
 MANO_VERTICES = 778
 

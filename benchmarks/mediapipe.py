@@ -40,11 +40,11 @@ import numpy as np
 from graphhand import metrics
 from graphhand.data import HandSample
 from graphhand.data.datasets.ge_real import AnnotatedCrops
+from graphhand.devices import Quartiles
 from graphhand.errors import GraphHandError, InputError
 from graphhand.geometry import root_relative
 from graphhand.io import list_images, read_image, write_image
 from graphhand.skeleton import Joint
-from graphhand.timing import Quartiles
 from graphhand.types import FloatArray, Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -17,10 +17,10 @@ from itertools import pairwise
 import onnxruntime
 import torch
 
+from graphhand.devices import Quartiles, interleaved
 from graphhand.inference.runtime import OnnxNetwork, load_network
 from graphhand.models import load_generator
-from graphhand.models.fuse import fuse_conv_bn
-from graphhand.timing import Quartiles, interleaved
+from graphhand.models.generator import fuse_conv_bn
 
 
 def main() -> int:

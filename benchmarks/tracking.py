@@ -54,9 +54,9 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     estimator = HandPoseEstimator(options.weights)
     frames, truth = moving_hand(options.frames, options.seed)
-    smoothed, followed = HandTracker(estimator), HandTracker(estimator, smooth=False)
+    smoothed, followed = (HandTracker(estimator, smooth=smooth, min_score=0.0) for smooth in (True, False))
     ways: dict[str, Callable[[np.ndarray, float], list[Hand]]] = {
-        "every frame searched": lambda image, time_s: estimator(image),
+        "every frame searched": lambda image, time_s: estimator(image, min_score=0.0),
         "followed": followed,
         "followed and smoothed": smoothed,
     }
@@ -85,7 +85,7 @@ def without_a_hand(estimator: HandPoseEstimator, like: np.ndarray, seed: int) ->
     """Median seconds for blurred noise, from a tracker that searches each frame whole and from one that divides it."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     frame = cv2.resize(noise, like.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    trackers = [HandTracker(estimator, live=live) for live in (False, True)]
+    trackers = [HandTracker(estimator, live=live, min_score=0.0) for live in (False, True)]
     seconds: list[list[float]] = [[], []]
     for number in range(12):
         for tracker, times in zip(trackers, seconds):

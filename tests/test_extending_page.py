@@ -25,7 +25,7 @@ from graphhand.errors import InputError
 from graphhand.evaluation import open_evaluation_set
 from graphhand.models import Generator, GeneratorConfig, build_backbone, load_generator, save_generator
 from graphhand.models.backbones import BACKBONES
-from graphhand.models.fuse import fuse_conv_bn
+from graphhand.models.generator import fuse_conv_bn
 from graphhand.synthesis import RenderConfig, RenderEngine
 from graphhand.training.config import load_config
 from graphhand.training.objective import LossWeights
@@ -115,7 +115,7 @@ def test_every_block_of_the_page_runs(my_hands, capsys):
 
 
 def test_a_loss_of_another_package_is_weighed_by_a_recipe_logged_and_trained_with(my_hands, tmp_path):
-    (command,) = re.findall(r"^graphhand (train .*--out runs/fingertips .*)$", PAGE, flags=re.MULTILINE)
+    (command,) = re.findall(r"^graphhand (train --config .* --out runs/fingertips .*)$", PAGE, flags=re.MULTILINE)
     result = CliRunner().invoke(app, shlex.split(command))
     assert result.exit_code == 0, result.output
     run = tmp_path / "runs" / "fingertips"

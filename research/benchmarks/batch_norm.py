@@ -15,7 +15,7 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from graphhand.timing import interleaved
+from graphhand.devices import interleaved
 from graphhand.training.distributed import synchronise_batch_norm
 
 SHAPES = ((32, 32, 64, 64), (32, 96, 32, 32), (32, 480, 8, 8))  # an EfficientNet-Lite0's at 128 pixels

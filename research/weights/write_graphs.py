@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from graphhand.export.onnx import export_graph
-from graphhand.io.weights import bundled_weights
+from graphhand.io.files import bundled_weights
 
 
 def main() -> None:

@@ -225,7 +225,7 @@ def _paint(
     width = float(np.clip(hand_size / 45, 1.5, 60.0))
     edge = max(1.0, 0.35 * width)
     parents = dict((child, parent) for parent, child in BONES)
-    finite: list[bool] = np.isfinite(joints).all(axis=1).tolist()
+    finite = [bool(np.isfinite(joint).all()) for joint in joints]
 
     def thickness(j: int) -> float:
         scale = 1.0 if nearness is None else 1.0 + 0.35 * float(nearness[j])

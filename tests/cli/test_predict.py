@@ -250,7 +250,21 @@ def test_undecodable_names_do_not_stop_the_others(
     write_image(tmp_path / "later.jpg", image(1))
     (tmp_path / os.fsdecode(b"broken_" + name)).write_text("no image")
     result = subprocess.run(
-        [sys.executable, "-m", "graphhand", "predict", ".", "--out", "out", "--csv", table, "--weights", weights],
+        [
+            sys.executable,
+            "-m",
+            "graphhand",
+            "predict",
+            ".",
+            "--out",
+            "out",
+            "--csv",
+            table,
+            "--weights",
+            weights,
+            "--min-score",
+            "0",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONIOENCODING": encoding},
         capture_output=True,

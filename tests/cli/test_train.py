@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from factories import merge, noise_image, plain_source, tiny_recipe, write_hands
 from graphhand.cli import app
 from graphhand.errors import InputError
-from graphhand.io.weights import find_weights
+from graphhand.io.files import find_weights
 from graphhand.training.config import load_config, recipes
 from graphhand.training.logging import validation_line
 from graphhand.training.trainer import StopRequest

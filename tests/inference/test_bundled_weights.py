@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphhand import HandPoseEstimator, read_image
-from graphhand.io.weights import read_tensor_table
+from graphhand.io.files import read_tensor_table
 from graphhand.metrics import joint_errors_mm, joint_errors_px, procrustes_align
 from graphhand.models import bundled_weights
 from graphhand.synthesis import RenderConfig, RenderEngine

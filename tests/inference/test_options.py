@@ -50,8 +50,13 @@ def test_errors_name_options_as_the_user_writes_them() -> None:
             PredictOptions.of_texts({unknown: "1"})
 
 
-@pytest.mark.parametrize(("max_hands", "min_score", "limit"), [(1, None, 0.0), (3, None, 0.5), (3, 0.2, 0.2)])
-def test_several_hands_have_a_default_score_limit(max_hands: int, min_score: float | None, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("max_hands", "min_score", "limit"), [(1, None, 0.3), (3, None, 0.5), (3, 0.2, 0.2), (1, 0.0, 0.0)]
+)
+def test_hands_have_a_default_score_limit(
+    monkeypatch: pytest.MonkeyPatch, max_hands: int, min_score: float | None, limit: float
+) -> None:
+    monkeypatch.undo()
     assert PredictOptions.of_arguments(max_hands=max_hands, min_score=min_score).score_limit == limit
 
 

@@ -29,7 +29,7 @@ from graphhand.inference.runtime import (
     OnnxNetwork,
     load_network,
 )
-from graphhand.io.weights import read_tensor_table
+from graphhand.io.files import read_tensor_table
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.synthesis import RenderConfig, RenderEngine

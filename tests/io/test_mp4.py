@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from graphhand.io import Video, read_image
-from graphhand.io.mp4 import read_video_track
+from graphhand.io.containers import read_video_track
 
 COLOURS = np.array([[[200, 30, 30], [30, 180, 40]], [[40, 50, 210], [220, 210, 60]]], np.uint8)
 STORED = COLOURS.repeat(32, axis=0).repeat(48, axis=1)

@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse
 
 from graphhand.errors import InputError
+from graphhand.io.pickle_values import SPARSE_CLASSES
 from graphhand.io.pickles import load_restricted
-from graphhand.io.sparse import SPARSE_CLASSES
 
 FORMATS = ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
 DENSE = np.where(np.random.default_rng(0).random((6, 8)) < 0.3, np.random.default_rng(1).normal(size=(6, 8)), 0.0)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.files import default_arrays, write_npz
-from graphhand.io.weights import CARD_FILE, WEIGHTS_FILE
+from graphhand.io.files import CARD_FILE, WEIGHTS_FILE
 from graphhand.models import Generator, GeneratorConfig, load_generator, save_generator
 from graphhand.models.config import HandModelConfig
 

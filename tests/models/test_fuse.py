@@ -8,7 +8,7 @@ from torch import nn
 
 from factories import merge
 from graphhand.models import Generator, GeneratorConfig
-from graphhand.models.fuse import fuse_conv_bn, fuse_layers
+from graphhand.models.generator import fuse_conv_bn, fuse_layers
 
 SMALL = {"image_size": 64, "refinement": {"width": 16, "blocks": 1}, "heatmaps": {"width": 16}}
 NETWORKS = {

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from factories import tiny_generator
 from graphhand.models import GeneratorConfig, Heatmaps
 from graphhand.models.config import POSE_UNIT_M, HeatmapConfig
+from graphhand.models.hand_model_module import CropCameras, Placement
 from graphhand.models.heatmaps import NUM_GLOBAL_FEATURES, HeatmapHead
-from graphhand.models.placement import CropCameras, Placement
 
 WIDTH = 8
 K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphhand.models.placement import CropCameras, Placement
+from graphhand.models.hand_model_module import CropCameras, Placement
 
 K = torch.tensor([[90.0, 0, 31.5], [0, 90.0, 31.5], [0, 0, 1]])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphhand.synthesis.sensor import gaussian_matrix, jpeg, motion_blur
+from graphhand.synthesis.shading import gaussian_matrix, jpeg, motion_blur
 
 
 def smooth_image(size: int = 64) -> torch.Tensor:

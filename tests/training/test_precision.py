@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.models.config import HandModelConfig
-from graphhand.models.hand_model_module import HandModelModule
-from graphhand.models.placement import CropCameras, Placement
+from graphhand.models.hand_model_module import CropCameras, HandModelModule, Placement
 from graphhand.training.distributed import make_fabric
 
 

@@ -27,8 +27,7 @@ from graphhand.evaluation import PoseRecords
 from graphhand.evaluation.predict import CropChoice, predict_dataset
 from graphhand.evaluation.protocol import preset
 from graphhand.evaluation.scoring import score, score_bones, score_pixels
-from graphhand.io.files import replacing, write_text_atomically
-from graphhand.io.weights import CARD_FILE
+from graphhand.io.files import CARD_FILE, replacing, write_text_atomically
 from graphhand.models.checkpoint import load_generator
 from graphhand.training.checkpoint import MAY_DIFFER
 from graphhand.training.config import TrainConfig, parse_config

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption
-from graphhand.cli.outputs import progress_bar, require_folder_of, write_json
+from graphhand.cli.outputs import DeviceOption, EngineOption, ThreadsOption, progress_bar, require_folder_of, write_json
 
 if TYPE_CHECKING:
+    from graphhand.devices import Quartiles
     from graphhand.inference.benchmark import PredictionTimes
-    from graphhand.timing import Quartiles
     from graphhand.training.benchmark import TrainingTimes
     from graphhand.training.loss_gradients import LossGradients
 

@@ -55,7 +55,7 @@ def export(
     """
     from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
-    from graphhand.io.weights import WEIGHTS_FILE
+    from graphhand.io.files import WEIGHTS_FILE
 
     if half and file_format == "onnx":
         raise InputError("--half", "is for --format safetensors", "leave it out")
@@ -98,7 +98,7 @@ def export(
 
 def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:
     """A trained generator and its card, from weights or from a run's checkpoint."""
-    from graphhand.io.weights import WEIGHTS_FILE
+    from graphhand.io.files import WEIGHTS_FILE
     from graphhand.models.checkpoint import load_generator
     from graphhand.training.checkpoint import read_checkpoint
 

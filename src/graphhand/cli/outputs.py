@@ -1,4 +1,4 @@
-"""Output of commands: checks before long work, file names that do not collide, JSON, CSV, and the progress bar."""
+"""Shared by commands: options, checks before long work, file names that do not collide, JSON, CSV, the progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -22,6 +22,33 @@ from graphhand.types import Prediction
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, tensorrt, coreml, directml, openvino: what the engine is built for.  "
+        "\\[default: cuda if it can, else cpu]",
+    ),
+]
+EngineOption = Annotated[
+    Literal["onnx", "torch"] | None,
+    typer.Option(help="onnx: ONNX Runtime. torch: needs the extra 'train'.  \\[default: onnx where there is a graph]"),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads of the CPU.  \\[default: one a core, at most 4]"),
+]
+
+
+def limit_opencv_threads(threads: int | None) -> None:
+    """Let OpenCV use as many threads as the network: they never run at the same time."""
+    import cv2
+
+    from graphhand.inference.runtime import default_threads
+
+    cv2.setNumThreads(default_threads() if threads is None else threads)
 
 
 CSV_COLUMNS = (

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
-from graphhand.cli.outputs import distinct_names, make_folder, require_writable, resolved, text_lines
+from graphhand.cli.outputs import (
+    DeviceOption,
+    EngineOption,
+    ThreadsOption,
+    distinct_names,
+    limit_opencv_threads,
+    make_folder,
+    require_writable,
+    resolved,
+    text_lines,
+)
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.inference.options import Box, TrackOptions, require_image_fits
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
+
+NO_HAND = "no hand (--min-score 0 gives the likeliest)"
 
 # Image formats of phones, cameras and browsers that are not read.
 _UNSUPPORTED = (
@@ -80,7 +91,7 @@ def predict(
         float | None,
         typer.Option(
             metavar="S",
-            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0; of several, 0.5.",
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.3; of several, 0.5.",
         ),
     ] = None,
     smooth: Annotated[
@@ -341,7 +352,7 @@ def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
 
 
 def _summary(prediction: Prediction, target: Path | None) -> str:
-    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or "no hand"
+    hands = ", ".join(f"{hand.side} hand {hand.score:.2f}" for hand in prediction.hands) or NO_HAND
     return f"{prediction.image}: {hands}" + (f" -> {target}" if target is not None else "")
 
 

@@ -124,7 +124,10 @@ def _predict_frames(
         where = "" if target is None else f", which are drawn in {target}"
         typer.echo(f"{video.path}: stopped after {count} frames{where}", err=True)
         raise interrupted
-    hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or "no hand"
+    hands_of = (
+        ", ".join(f"{side} hand in {number}" for side, number in sides.most_common())
+        or "no hand (--min-score 0 gives the likeliest)"
+    )
     return f"{count} frames, {hands_of}"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.options import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
+from graphhand.cli.outputs import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
 from graphhand.errors import GraphHandError, InputError
 
 if TYPE_CHECKING:

@@ -28,8 +28,7 @@ from graphhand.evaluation.records import Axes, JointConvention, PoseRecords, Pre
 from graphhand.evaluation.submissions import SubmissionFormat
 from graphhand.geometry import CROP_MARGIN, whole_image_box
 from graphhand.models.checkpoint import load_generator
-from graphhand.models.fuse import fuse_conv_bn
-from graphhand.models.generator import NetworkOutput
+from graphhand.models.generator import NetworkOutput, fuse_conv_bn
 from graphhand.skeleton import JointOrder
 from graphhand.types import DEFAULT_FOV_DEG
 

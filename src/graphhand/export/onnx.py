@@ -30,8 +30,7 @@ from graphhand.inference.runtime import (
     OnnxNetwork,
     import_onnx_runtime,
 )
-from graphhand.io.files import replacing
-from graphhand.io.weights import GRAPH_FILE, WEIGHTS_FILE, TensorTable, read_tensor_table
+from graphhand.io.files import GRAPH_FILE, WEIGHTS_FILE, TensorTable, read_tensor_table, replacing
 from graphhand.models.checkpoint import load_generator
 from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES

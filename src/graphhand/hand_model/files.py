@@ -22,9 +22,8 @@ import numpy as np
 from graphhand.errors import InputError
 from graphhand.hand_model.arrays import MANO_PARENTS, NUM_SKELETON_JOINTS, HandArrays
 from graphhand.io.files import replacing
-from graphhand.io.pickle_values import StateBuilder
+from graphhand.io.pickle_values import SPARSE_CLASSES, StateBuilder
 from graphhand.io.pickles import load_restricted
-from graphhand.io.sparse import SPARSE_CLASSES
 from graphhand.types import FloatArray
 
 DEFAULT_HAND = "default"

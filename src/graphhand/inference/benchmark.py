@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphhand.devices import Quartiles, check_processor_time, now
 from graphhand.inference.estimator import HandPoseEstimator
 from graphhand.inference.runtime import Engine, HandNetwork, NetworkOutput, OnnxNetwork, TorchNetwork
 from graphhand.io import read_image, write_image
 from graphhand.models.generator import Generator
 from graphhand.synthesis import RenderConfig, RenderEngine
-from graphhand.timing import Quartiles, check_processor_time, now
 from graphhand.types import BoolArray, FloatArray, Hand, Image
 from graphhand.visualize import draw_result
 
@@ -93,7 +93,7 @@ def time_prediction(
         device, engine, threads: of the network; None as the estimator chooses.
         repeats: timed predictions of each kind, after three that are not timed.
         progress: called after every prediction, ``2 * (repeats + 3)`` times in all.
-        processor_time: count processor time of one thread, see :func:`graphhand.timing.now`.
+        processor_time: count processor time of one thread, see :func:`graphhand.devices.now`.
 
     Raises:
         InputError: weights or image cannot be read, the device or engine cannot be used, or processor time is asked
@@ -149,7 +149,7 @@ class _Stopwatch:
 
     Args:
         estimator: its network is replaced by one that is timed, until :meth:`remove`.
-        processor_time: see :func:`graphhand.timing.now`.
+        processor_time: see :func:`graphhand.devices.now`.
     """
 
     def __init__(self, estimator: HandPoseEstimator, processor_time: bool = False) -> None:

@@ -127,8 +127,8 @@ class HandPoseEstimator:
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
                 it says nothing, 60 degrees are assumed, 35 with ``whole_image``, and the result's camera says so.
             max_hands: how many hands to find at most.
-            min_score: what a hand must score to be one. None: where one hand is asked for there is one in every
-                image, and of several each must score 0.5.
+            min_score: what a hand must score to be one; 0 gives the likeliest. None is 0.3, or 0.5 for each of
+                several.
             bgr: arrays are in OpenCV's order of channels, as ``cv2.imread`` and ``cv2.VideoCapture`` give them.
 
         Returns:

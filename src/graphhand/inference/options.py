@@ -31,6 +31,10 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 
 MAX_HANDS = 50
 
+MIN_SCORE = 0.3
+"""What a hand must score unless the user says otherwise. Of 60 rendered hands, searched in the whole image, both
+networks keep all; of 24 rendered scenes without a hand they keep none."""
+
 MIN_SCORE_OF_SEVERAL = 0.5
 """What each of several hands must score unless the user says otherwise."""
 
@@ -59,7 +63,7 @@ class PredictOptions:
         fov_deg: field of view across the longer side, degrees.
         K: (3, 3) intrinsics.
         max_hands: how many hands to find at most.
-        min_score: what a hand must score, in [0, 1]; None is 0 for one hand and 0.5 for each of several.
+        min_score: what a hand must score, in [0, 1]; None is 0.3 for one hand and 0.5 for each of several.
     """
 
     side: Literal["left", "right", "auto"] = "auto"
@@ -139,7 +143,7 @@ class PredictOptions:
     def score_limit(self) -> float:
         """The lowest score of a hand."""
         if self.min_score is None:
-            return MIN_SCORE_OF_SEVERAL if self.max_hands > 1 else 0.0
+            return MIN_SCORE_OF_SEVERAL if self.max_hands > 1 else MIN_SCORE
         return self.min_score
 
     def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:

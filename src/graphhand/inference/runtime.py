@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 import numpy as np
 
 from graphhand.errors import GraphHandError, InputError
-from graphhand.io.weights import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, read_card, read_tensor_table
+from graphhand.io.files import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, read_card, read_tensor_table
 from graphhand.types import BoolArray, FloatArray, Image
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ UNCERTAINTY = "uncertainty"
 MAX_THREADS = 4
 """Threads by default at most: a batch of two crops gains little from more."""
 
-_CPU_BATCH = 16
-"""Crops a batch on a CPU. Larger batches take longer for each crop: 25 instead of 12 ms in batches of 68."""
+_CPU_BATCH = {"torch": 16, "onnx": 4}
+"""Crops a batch on a CPU, by engine. Larger ones are no faster for each crop and take more memory."""
 
 _PROVIDERS = {  # of ONNX Runtime, by device; and the package that has it
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
@@ -150,7 +150,7 @@ def default_threads() -> int:
 def _load_torch(folder: Path, device: str | torch.device | None, threads: int | None) -> TorchNetwork:
     from graphhand.devices import usable_device
     from graphhand.models.checkpoint import load_generator
-    from graphhand.models.fuse import fuse_conv_bn
+    from graphhand.models.generator import fuse_conv_bn
 
     if threads is not None:
         import torch
@@ -179,7 +179,7 @@ class TorchNetwork:
         config: Any = generator.config
         self.name, self.device = name, device
         self.image_size, self.crop_margin = int(config.image_size), float(config.crop_margin)
-        self.batch_size: int | None = _CPU_BATCH if device.type == "cpu" else None
+        self.batch_size: int | None = _CPU_BATCH["torch"] if device.type == "cpu" else None
 
     def __call__(self, crops: Image, K: FloatArray, camera_known: BoolArray) -> NetworkOutput:
         import torch
@@ -247,7 +247,7 @@ class OnnxNetwork:
             self.config = replace(self.config, name=str(name or path.absolute().parent.name))
         self.name, self.image_size = self.config.name, self.config.image_size
         self.crop_margin = self.config.crop_margin
-        self.batch_size: int | None = _CPU_BATCH if self.device == "cpu" else None
+        self.batch_size: int | None = _CPU_BATCH["onnx"] if self.device == "cpu" else None
         self.outputs = [output.name for output in self.session.get_outputs()]
         inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
         size = self.image_size
@@ -307,7 +307,7 @@ def _open_session(runtime: Any, path: Path, device: str | torch.device | None, t
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what is wrong is said once, below
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.dynamic_block_base", "4")  # a busy core gets less of the work
+    options.add_session_config_entry("session.dynamic_block_base", "4")  # in small pieces: a busy core does fewer
     providers = [(provider, settings)] if kind == "cpu" else [(provider, settings), _PROVIDERS["cpu"][0]]
     try:
         session = runtime.InferenceSession(path, options, providers=providers)

@@ -63,8 +63,8 @@ class HandTracker:
         K, focal_px, fov_deg: what is known of the camera, as for :class:`HandPoseEstimator`.
         max_hands: how many hands to track at most. Of several each has a number, ``Hand.track``, which it keeps until
             it is lost.
-        min_score: what a hand must score in a frame to be one. None: where one hand is tracked there is one in every
-            frame, and of several each must score 0.5.
+        min_score: what a hand must score in a frame to be one; 0 gives the likeliest. None is 0.3, or 0.5 for each of
+            several.
         live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
             part of its windows, in turn.
 

@@ -108,7 +108,7 @@ class Sound:
     def of(cls, path: Path, target: Any) -> Sound | None:
         """The sound of a file; None where there is none that can be read."""
         with suppress(OSError, ValueError, FFmpegError):
-            source = av.open(str(path), metadata_errors="ignore")
+            source = av.open(str(path))
             if source.streams.audio and source.streams.video:
                 return cls(source, target)
             source.close()

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from graphhand.errors import InputError
+from graphhand.io.containers import read_video_track
 from graphhand.io.files import refuse_address, scheme_of
 from graphhand.io.images import MAX_PIXELS, quiet_opencv, turn_upright
-from graphhand.io.mp4 import read_video_track
 from graphhand.types import Image
 
 # Silences FFmpeg; OpenCV reads it when it opens its first video.

@@ -4,8 +4,7 @@ from graphhand.models.backbones import Backbone, build_backbone
 from graphhand.models.checkpoint import bundled_weights, load_generator, save_generator
 from graphhand.models.config import GeneratorConfig, MultiSourceConfig, SingleSourceConfig
 from graphhand.models.discriminator import MultiSourceDiscriminator, SingleSourceDiscriminator, build_discriminator
-from graphhand.models.fuse import fuse_conv_bn
-from graphhand.models.generator import Generator, GeneratorOutput
+from graphhand.models.generator import Generator, GeneratorOutput, fuse_conv_bn
 from graphhand.models.hand_model_module import HandModelModule, LatentCode
 from graphhand.models.heatmaps import Heatmaps
 from graphhand.models.refinement import FCRefinement, GCNRefinement

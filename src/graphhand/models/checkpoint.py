@@ -25,8 +25,17 @@ from torch import Tensor
 
 from graphhand import __version__
 from graphhand.errors import InputError, fault_message
-from graphhand.io.files import replacing, write_text_atomically
-from graphhand.io.weights import CARD_FILE, FORMAT, GRAPH_FILE, WEIGHTS_FILE, bundled_weights, find_weights, read_card
+from graphhand.io.files import (
+    CARD_FILE,
+    FORMAT,
+    GRAPH_FILE,
+    WEIGHTS_FILE,
+    bundled_weights,
+    find_weights,
+    read_card,
+    replacing,
+    write_text_atomically,
+)
 from graphhand.models.backbones import Backbone, TimmBackbone, backbone_package
 from graphhand.models.config import GeneratorConfig
 from graphhand.models.generator import Generator

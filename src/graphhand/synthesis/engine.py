@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.synthesis import backgrounds, sensor, shading, skin
+from graphhand.synthesis import backgrounds, shading, skin
+from graphhand.synthesis import shading as sensor
 from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import FOREARM_PART, OBJECT_SIDES

@@ -10,10 +10,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from graphhand.data import HandBatch, HandLoader
+from graphhand.devices import PeakMemory, Quartiles, check_processor_time, interleaved
 from graphhand.errors import InputError
 from graphhand.models.discriminator import build_discriminator
 from graphhand.models.generator import Generator
-from graphhand.timing import PeakMemory, Quartiles, check_processor_time, interleaved
 from graphhand.training.config import SyntheticSource, TrainConfig
 from graphhand.training.distributed import make_fabric
 from graphhand.training.sources import open_crops
@@ -100,7 +100,7 @@ def time_training(
         repeats: timed rounds.
         warm_up: rounds before them that are not timed.
         progress: called after every timed call, :func:`number_of_calls` times in all.
-        processor_time: count processor time of one thread, see :func:`graphhand.timing.now`.
+        processor_time: count processor time of one thread, see :func:`graphhand.devices.now`.
 
     Raises:
         InputError: the batch is too small, or processor time is asked for with several threads or a GPU.

@@ -27,7 +27,7 @@ from graphhand.losses import (
     projection_loss,
 )
 from graphhand.models.discriminator import build_discriminator
-from graphhand.models.placement import CropCameras, Placement
+from graphhand.models.hand_model_module import CropCameras, Placement
 from graphhand.skeleton import Joint
 from graphhand.training.config import TrainConfig
 from graphhand.training.distributed import make_fabric

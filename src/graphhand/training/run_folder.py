@@ -34,8 +34,7 @@ from graphhand import __version__, synthesis
 from graphhand.errors import GraphHandError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
-from graphhand.io.files import write_text_atomically
-from graphhand.io.weights import CHECKPOINT_FILE
+from graphhand.io.files import CHECKPOINT_FILE, write_text_atomically
 from graphhand.training.config import SyntheticSource, TrainConfig, TrainSource
 from graphhand.training.sources import render_config, source_name
 

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from graphhand.timing import PeakMemory, Quartiles, interleaved
+from graphhand.devices import PeakMemory, Quartiles, interleaved
 
 
 def test_calls_are_interleaved_and_warm_up_is_not_counted():
