@@ -196,7 +196,7 @@ def outside_inference_mode(function: Any) -> Any:
 def test_photos_are_predicted_on_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = RenderEngine(RenderConfig(image_size=160, seed=5, upright=1.0)).render([0])
     photo = drawn.image_uint8[0].numpy()
-    here = HandPoseEstimator("fast")
+    here = HandPoseEstimator("fast", device="cpu", engine="torch")
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # see outside_inference_mode
     there = HandPoseEstimator("fast", device=device, engine="torch")
     asked: list[dict[str, Any]] = [

@@ -30,7 +30,7 @@ from graphhand.geometry import CROP_MARGIN, whole_image_box
 from graphhand.models.checkpoint import load_generator
 from graphhand.models.generator import NetworkOutput, fuse_conv_bn
 from graphhand.skeleton import JointOrder
-from graphhand.types import DEFAULT_FOV_DEG
+from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG, Camera
 
 CropRule = Literal["truth", "image"]
 CameraRule = Literal["truth", "assumed"]
@@ -88,7 +88,8 @@ class CropChoice:
         rule: ``truth`` crops around the data set's box, or around its 2D labels where it has none. ``image`` takes the
             whole image, as ``graphhand predict --whole-image`` does.
         margin: side of the crop over the longer side of the box, for ``truth``.
-        camera: ``truth`` gives the data set's intrinsics, where it has them; ``assumed`` never does.
+        camera: ``truth`` gives the data set's intrinsics, where it has them; ``assumed`` never does. Where none are
+            given, the network projects by the field of view that prediction assumes.
     """
 
     rule: CropRule = "truth"
@@ -100,6 +101,11 @@ class CropChoice:
         """Side of the crop over the longer side of the box of :meth:`present`."""
         return self.margin if self.rule == "truth" else 1.0
 
+    @property
+    def assumed_fov_deg(self) -> float:
+        """Field of view, degrees, of an unknown camera: as prediction assumes it."""
+        return DEFAULT_FOV_DEG if self.rule == "truth" else DEFAULT_CUT_FOV_DEG
+
     def describe(self) -> str:
         """In words."""
         if self.rule == "image":
@@ -108,12 +114,15 @@ class CropChoice:
 
     def describe_camera(self) -> str:
         """In words."""
-        assumed = f"assumed, {DEFAULT_FOV_DEG:g} degrees across the longer side"
+        assumed = f"assumed, {self.assumed_fov_deg:g} degrees across the longer side"
         return assumed if self.camera == "assumed" else f"the data set's, or else {assumed}"
 
     def with_intrinsics_policy(self, sample: HandSample) -> HandSample:
-        """The sample without intrinsics where the network is not given them."""
-        return replace(sample, K=None) if self.camera == "assumed" else sample
+        """The sample with the intrinsics that the network is given: its own, or assumed ones."""
+        if self.camera == "truth" and sample.K is not None:
+            return sample
+        height, width = sample.image.shape[:2]
+        return replace(sample, K=Camera.of_image(width, height, fov_deg=self.assumed_fov_deg).K)
 
     def present(self, sample: HandSample) -> HandSample:
         """The sample with the box and the intrinsics that the network is given.
@@ -204,7 +213,7 @@ def predict_dataset(
 @torch.inference_mode()
 def _predict_batch(network: Network, batch: HandBatch, device: str | torch.device, pose: PoseStage) -> PoseRecords:
     moved = batch.to(device).as_float()
-    output: NetworkOutput = network(moved.image, moved.K, refine=pose == "final", camera_known=moved.has_camera)
+    output: NetworkOutput = network(moved.image, moved.K, refine=pose == "final", camera_known=None)
     joints_crop_m = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()
     return PoseRecords.pair(
