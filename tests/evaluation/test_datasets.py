@@ -53,7 +53,7 @@ def test_perfect_answers_score_zero_in_space_and_in_the_image(dataset):
     samples = open_dataset(name, root, split)
     batch = collate([make_example(samples[i], SIZE) for i in range(COUNT)])
 
-    def oracle(image, K, refine, camera_known):
+    def oracle(image, K, refine):
         ones = torch.ones(COUNT, 1)
         wrist = torch.einsum("bij,bj->bi", torch.linalg.inv(K), torch.cat((batch.joints_px[:, 0], ones), 1))
         joints = batch.joints_m + (wrist * batch.root_depth_m[:, None])[:, None]

@@ -37,7 +37,7 @@ CameraRule = Literal["truth", "assumed"]
 PoseStage = Literal["final", "prior"]
 
 Network = Callable[..., Any]
-"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool, camera_known (B,))`` -> :class:`NetworkOutput`,
+"""``network(image (B, 3, S, S), K (B, 3, 3), refine=bool)`` -> :class:`NetworkOutput`,
 of which ``joints_cam_m`` and ``joints_px`` are read."""
 
 
@@ -213,7 +213,7 @@ def predict_dataset(
 @torch.inference_mode()
 def _predict_batch(network: Network, batch: HandBatch, device: str | torch.device, pose: PoseStage) -> PoseRecords:
     moved = batch.to(device).as_float()
-    output: NetworkOutput = network(moved.image, moved.K, refine=pose == "final", camera_known=None)
+    output: NetworkOutput = network(moved.image, moved.K, refine=pose == "final")
     joints_crop_m = output.joints_cam_m.cpu().double().numpy()
     joints_crop_px = output.joints_px.cpu().double().numpy()
     return PoseRecords.pair(
