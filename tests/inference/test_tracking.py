@@ -345,3 +345,20 @@ def test_further_hands_are_searched_once_an_interval(each_square: Any, draw_squa
 def test_contradictions_are_refused(short_sighted: Any, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         HandTracker(HandPoseEstimator.from_generator(short_sighted(), "network"), **arguments)
+
+
+@pytest.mark.parametrize("max_hands", [1, 2])
+@pytest.mark.parametrize(("keep_score", "kept"), [(None, 5), (0.5, 15)])
+def test_a_hand_that_is_followed_may_score_less_than_one_that_is_found(
+    each_square: Any, draw_square: Any, max_hands: int, keep_score: float | None, kept: int
+) -> None:
+    bright = draw_square(200, 150, 80)
+    dim, dimmer = (np.uint8(bright * share) for share in (0.6, 0.52))  # they score 0.73 and 0.55
+    tracker = HandTracker(
+        HandPoseEstimator.from_generator(each_square(), "network"),
+        max_hands=max_hands,
+        min_score=0.9,
+        keep_score=keep_score,
+    )
+    frames = [bright] * 5 + [dim] * 5 + [dimmer] * 5
+    assert [len(tracker(frame, k / RATE_HZ)) for k, frame in enumerate(frames)] == [1] * kept + [0] * (15 - kept)

@@ -297,7 +297,8 @@ def _predictions(
     from graphhand.types import Prediction
 
     arguments = options.arguments()
-    del arguments["box"], arguments["smooth"]  # boxes hold all of them; photos are not smoothed
+    for name in ("box", "smooth", "keep_score"):  # boxes hold all of them; photos are not followed
+        del arguments[name]
     crops = max(1, len(boxes))  # of each photo
     for batch in _read_batches(jobs, boxes, options):
         images = [job.photo for job in batch if isinstance(job.photo, Photo) for _ in range(crops)]

@@ -179,9 +179,16 @@ class TrackOptions(PredictOptions):
 
     Attributes:
         smooth: smooth the joints over time.
+        keep_score: what a hand that is followed must score, in [0, 1]; None is what it must score when it is found.
     """
 
     smooth: bool = True
+    keep_score: float | None = None
+
+    @property
+    def keep_limit(self) -> float:
+        """The lowest score of a hand that is followed."""
+        return self.score_limit if self.keep_score is None else self.keep_score
 
 
 def require_image_fits(
@@ -327,4 +334,5 @@ _RULES = {
     "max_hands": _Rule(_within(_whole, 1, MAX_HANDS), example="2"),
     "min_score": _Rule(_optional(_within(_number, 0, 1)), example="0.5"),
     "smooth": _Rule(_truth),
+    "keep_score": _Rule(_optional(_within(_number, 0, 1)), example="0.3"),
 }

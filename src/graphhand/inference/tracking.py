@@ -65,8 +65,10 @@ class HandTracker:
             it is lost.
         min_score: what a hand must score in a frame to be one; 0 gives the likeliest. None is 0.3, or 0.5 for each of
             several.
+        keep_score: what a hand that is followed must score to be one still; None is ``min_score``. A lower one bridges
+            blurred frames.
         live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
-            part of its windows, in turn.
+            part of its windows, in turn. The attribute of that name may be changed between two frames.
 
     Raises:
         ValueError: arguments contradict each other, or one is out of its range.
@@ -85,6 +87,7 @@ class HandTracker:
         fov_deg: float | None = None,
         max_hands: int = 1,
         min_score: float | None = None,
+        keep_score: float | None = None,
         live: bool = False,
     ) -> None:
         self.estimator = estimator
@@ -98,11 +101,12 @@ class HandTracker:
             fov_deg=fov_deg,
             max_hands=max_hands,
             min_score=min_score,
+            keep_score=keep_score,
         )
         self._box = self.options.box  # of the first frame; None from then on
         self._tracks = [_Track(self.options, None)] if max_hands == 1 else []
         self._count = 0  # of several hands, so far
-        self._portions = LIVE_PORTIONS if live else 1
+        self.live = live
         self._portion = 0
         self._search_s = -np.inf  # when the next search for further hands is due
 
@@ -189,13 +193,15 @@ class HandTracker:
         return [] if min(estimate.uncertainty for estimate in estimates) > LOST_UNCERTAINTY else estimates
 
     def _update(self, track: _Track, estimates: list[Estimate], time_s: float) -> None:
-        if track.update(estimates, time_s).score < self.options.score_limit:
+        limit = self.options.score_limit if track.last is None else self.options.keep_limit
+        if track.update(estimates, time_s).score < limit:
             track.lose()
 
     def _windows(self) -> slice:
         """Of an image's windows, those whose turn it is to be searched."""
-        windows = slice(self._portion, None, self._portions)
-        self._portion = (self._portion + 1) % self._portions
+        portions = LIVE_PORTIONS if self.live else 1
+        windows = slice(self._portion % portions, None, portions)
+        self._portion = (self._portion + 1) % portions
         return windows
 
 
