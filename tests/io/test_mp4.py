@@ -1,4 +1,4 @@
-"""The whole display matrix of MP4 and QuickTime files is applied; frame durations are those of the file."""
+"""The whole display matrix of MP4 and QuickTime files is applied; frame durations and sizes are those of the file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from graphhand.cli import app
 from graphhand.io import Video, read_image
-from graphhand.io.containers import read_video_track
+from graphhand.io.mp4 import read_video_track
 
 COLOURS = np.array([[[200, 30, 30], [30, 180, 40]], [[40, 50, 210], [220, 210, 60]]], np.uint8)
 STORED = COLOURS.repeat(32, axis=0).repeat(48, axis=1)
@@ -131,6 +133,43 @@ def test_a_fragmented_file_has_an_orientation_and_no_durations(plain: bytes, tmp
     assert track is not None
     assert track.orientation == 6
     assert len(track.durations_s) == 0
+
+
+def with_second_size(data: bytes, width: int, height: int) -> bytes:
+    """The file with a second sample description, of frames of another size."""
+    changed = bytearray(data)
+    at = changed.index(b"stsd") - 4
+    (length,) = struct.unpack_from(">I", changed, at + 16)
+    entry = bytearray(changed[at + 16 : at + 16 + length])
+    struct.pack_into(">HH", entry, 8 + 24, width, height)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+        struct.pack_into(">I", changed, changed.index(kind) - 4, len(entry) + read_length(changed, kind))
+    struct.pack_into(">I", changed, at + 12, 2)
+    changed[at + 16 + length : at + 16 + length] = entry
+    return bytes(changed)
+
+
+def read_length(data: bytearray, kind: bytes) -> int:
+    return int(struct.unpack_from(">I", data, data.index(kind) - 4)[0])
+
+
+@pytest.mark.parametrize(("second", "sizes"), [((64, 96), ((96, 64), (64, 96))), ((96, 64), ((96, 64),))])
+def test_frame_sizes_are_those_of_the_sample_descriptions(
+    plain: bytes, tmp_path: Path, second: tuple[int, int], sizes: tuple[tuple[int, int], ...]
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(with_second_size(plain, *second))
+    with Video(path) as video:
+        assert video.frame_sizes == sizes
+        assert sum(1 for _ in video) == 5
+
+
+def test_the_summary_of_a_video_tells_that_its_frame_size_changes(plain: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(with_second_size(plain, 64, 96))
+    options = ["--whole-image", "--weights", "fast", "--out", str(tmp_path / "drawn")]
+    result = CliRunner().invoke(app, ["predict", str(path), *options])
+    assert "(frames of 96 x 64 and 64 x 96, all scaled to the first frame's size; cut the file" in result.stdout
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "another container"])

@@ -67,7 +67,15 @@ def predict_video(
         return failed(str(error))
     if problems:
         return failed(problems[0])
-    return None, f"{path}: {found}" + (f" -> {target}{_codec_note()}" if target is not None else "")
+    drawn = f" -> {target}{_codec_note()}" if target is not None else ""
+    return None, f"{path}: {found}{_sizes_note(video)}{drawn}"
+
+
+def _sizes_note(video: Video | LiveCamera) -> str:
+    sizes = [f"{width} x {height}" for width, height in video.frame_sizes]
+    if len(sizes) < 2:
+        return ""
+    return f" (frames of {' and '.join(sizes)}, all scaled to the first frame's size; cut the file at the change)"
 
 
 def _codec_note() -> str:

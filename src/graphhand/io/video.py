@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from graphhand.errors import InputError
-from graphhand.io.containers import read_video_track
 from graphhand.io.files import refuse_address, scheme_of
 from graphhand.io.images import MAX_PIXELS, quiet_opencv, turn_upright
+from graphhand.io.mp4 import read_video_track
 from graphhand.types import Image
 
 # Silences FFmpeg; OpenCV reads it when it opens its first video.
@@ -71,6 +71,8 @@ class Video:
         claimed: how many frames the file says it holds, or by its length about holds, or None.
         live: False: frames wait until they are read.
         irregular: whether frames are not evenly spaced, or may not be, so that only their times tell when to show them.
+        frame_sizes: widths and heights that MP4 and QuickTime files state for their frames, as stored. Where there are
+            several, frames are scaled to the size of the first frame, whatever their shape. Empty for other containers.
 
     Raises:
         InputError: the file is missing, is no file, cannot be read, is no video, or has frames larger than
@@ -110,6 +112,7 @@ class Video:
             raise InputError(source, f"has frames of {width} x {height} pixels, more than {allowed}", "shrink it first")
         track = read_video_track(self.path)
         self._orientation = 1
+        self.frame_sizes: tuple[tuple[int, int], ...] = () if track is None else track.frame_sizes
         if track is not None:  # OpenCV takes a mirrored image for a turned one
             self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
             self._orientation = track.orientation
@@ -189,6 +192,7 @@ class LiveCamera:
         claimed: None: the number of frames is not known.
         live: True.
         irregular: True: only times tell when to show frames.
+        frame_sizes: empty: not known.
 
     Raises:
         InputError: there is no such camera, it may not be used, or the address has another scheme.
@@ -196,6 +200,7 @@ class LiveCamera:
 
     live = True
     irregular = True
+    frame_sizes: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, source: int | str) -> None:
         self.path = camera_path(source)

@@ -18,13 +18,18 @@ let chosen = null; // the hand whose pose is on show
 let photo = null; // the file on show, if it is one
 let asked = 0; // how often a photo's hands were asked for: only the last answer counts
 let camera = null; // the camera that runs, if one does
+let scoreIsChosen = false; // the user moved the slider; until then the server's default holds
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
 element.camera.addEventListener("click", () => (camera ? stopCamera() : startCamera()));
 element.image.addEventListener("click", (event) => choose(event.clientX, event.clientY));
 element.front.addEventListener("click", () => pose.front());
+element.max_hands.addEventListener("change", showDefaultScore);
 for (const id of SWITCHES) element[id].addEventListener("change", again);
-element.min_score.addEventListener("input", () => (element.min_score_shown.value = element.min_score.value));
+element.min_score.addEventListener("input", () => {
+  scoreIsChosen = true;
+  element.min_score_shown.value = element.min_score.value;
+});
 addEventListener("paste", (event) => show(event.clipboardData.files[0]));
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -37,10 +42,16 @@ addEventListener("drop", (event) => {
   show(event.dataTransfer.files[0]);
 });
 
-/** The switches as the end of an address; what the user left empty is left out. */
+/** The switches as the end of an address; what the user left empty or as it was is left out. */
 function query() {
   const values = SWITCHES.map((id) => [id, element[id].type === "checkbox" ? element[id].checked : element[id].value]);
-  return new URLSearchParams(values.filter(([, value]) => value !== ""));
+  return new URLSearchParams(values.filter(([id, value]) => value !== "" && (id !== "min_score" || scoreIsChosen)));
+}
+
+/** The server's default, for one hand or several, on the slider. */
+function showDefaultScore() {
+  if (scoreIsChosen) return;
+  element.min_score.value = element.min_score_shown.value = Number(element.max_hands.value) > 1 ? 0.5 : 0.3;
 }
 
 /** With the switches as they are now. */
@@ -151,7 +162,8 @@ function present(image, prediction, milliseconds) {
   chosen = seen.hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? seen.hands[0] ?? null;
   pose.show(chosen);
   const found = prediction.hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
-  say(`${found.join(", ") || "No hand"}; ${milliseconds.toFixed(0)} ms with the way there and back (${prediction.model})`);
+  const none = "No hand (least score 0 gives the likeliest)";
+  say(`${found.join(", ") || none}; ${milliseconds.toFixed(0)} ms with the way there and back (${prediction.model})`);
   URL.revokeObjectURL(element.json.href);
   element.json.href = URL.createObjectURL(new Blob([JSON.stringify(prediction), "\n"], { type: "application/json" }));
   element.json.hidden = false;
