@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from graphhand.evaluation import CropChoice, Evaluation, PoseRecords
     from graphhand.evaluation.predict import EvaluationSettings
     from graphhand.evaluation.published import Curve
+    from graphhand.evaluation.records import Predictions
     from graphhand.evaluation.submissions import SubmissionFormat
+    from graphhand.types import FloatArray
 
 _DATA = "Predictions and data"
 _PROTOCOL = "Protocols"
@@ -110,6 +112,7 @@ def evaluate(
       axes               camera (y down, z forward) or opengl (y up, z backwards): of the predictions file
       regressor          file of a joint regressor to apply
       fit_regressor      file to write a joint regressor to, fitted on this training split
+      hand               a right hand's file to fit to predicted joints (MANO): scores and submissions of meshes
       curves             published PCK curves to draw beside ours, file or folder
       submission_format  freihand, ho3d or dexycb; by default the data set's own
 
@@ -127,6 +130,7 @@ def evaluate(
     from graphhand.evaluation.match import read_predictions
     from graphhand.evaluation.predict import CropChoice, load_settings, open_evaluation_set, predict_with_weights
     from graphhand.evaluation.regressor import JointRegressor
+    from graphhand.hand_model.fitting import hand_models
 
     console = Console()
     if list_presets:
@@ -148,6 +152,7 @@ def evaluate(
     _refuse_outputs(outputs, figures, inputs=(predictions, chosen.regressor, chosen.curves, *(protocol or ())))
     curves = _load_curves(chosen.curves, figures)
     regressor = None if chosen.regressor is None else JointRegressor.load(chosen.regressor)
+    hand = None if chosen.hand is None else hand_models(chosen.hand)["right"]
     with _process_group(chosen.device) as (rank, device), _progress(rank == 0) as progress:
         samples = None if dataset is None else open_evaluation_set(dataset, root, split, data_options)
         server = None if submission is None else _submission_format(chosen.submission_format, samples)
@@ -169,7 +174,11 @@ def evaluate(
     if limit is not None:
         data["limit"] = f"first {limit} samples"
     coverage = None if samples is None else split_coverage(samples, predicted, root)
-    evaluation = evaluate(predicted, judged_by, data=data, coverage=coverage, regressor=regressor)
+    with _progress(hand is not None) as progress:
+        evaluation = evaluate(
+            predicted, judged_by, data=data, coverage=coverage, regressor=regressor, hand=hand,
+            true_vertices_m=_true_vertices(samples, predicted, hand is not None), progress=progress,
+        )  # fmt: skip
     is_quiet = json_file is not None and str(json_file) == "-"
     remarks = Console(stderr=True) if is_quiet else console
     _write(evaluation, samples, curves, json_file, figures, save_predictions)
@@ -268,6 +277,15 @@ def _submission_format(chosen: SubmissionFormat | None, samples: HandDataset | N
     return cast("SubmissionFormat", kind)
 
 
+def _true_vertices(samples: HandDataset | None, predicted: Predictions, has_hand: bool) -> FloatArray | None:
+    """Labels of the meshes, a row for each record; None where there is nothing to compare, or the set has none."""
+    read = getattr(samples, "vertices_m", None)
+    if read is None or (predicted.vertices_m is None and not has_hand) or not len(predicted.records):
+        return None
+    labels: FloatArray | None = read(predicted.records.index.tolist())
+    return labels
+
+
 def _fit(path: Path, evaluation: Evaluation, records: PoseRecords, console: Console) -> None:
     from graphhand.evaluation import fit_joint_regressor
 
@@ -282,11 +300,15 @@ def _fit(path: Path, evaluation: Evaluation, records: PoseRecords, console: Cons
 
 
 def _submit(path: Path, kind: SubmissionFormat, evaluation: Evaluation, samples: int, console: Console) -> None:
+    from graphhand.data.validation import MANO_VERTICES
     from graphhand.evaluation.submissions import write_submission
 
     with writing(path, "--submission"):
-        write_submission(path, evaluation.records, kind, evaluation.skipped, samples)
-    mesh = "" if kind == "dexycb" else "; vertices are zeros: joint scores are valid, mesh scores are not"
+        write_submission(path, evaluation.records, kind, evaluation.skipped, samples, evaluation.vertices_m)
+    mesh = ""
+    if kind != "dexycb":
+        mesh = "; vertices are zeros: joint scores are valid, mesh scores are not (hand=MANO_RIGHT.pkl fits meshes)"
+        mesh = mesh if evaluation.vertices_m is None else f", with meshes of {MANO_VERTICES} vertices"
     console.print(f"submission written to {path}{mesh}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,13 +16,14 @@ from graphhand.cli.outputs import (
     DeviceOption,
     EngineOption,
     ThreadsOption,
-    distinct_names,
     limit_opencv_threads,
     make_folder,
     require_writable,
     resolved,
     text_lines,
 )
+from graphhand.cli.predict_inputs import Job, drawing_targets, list_jobs
+from graphhand.cli.predict_meshes import MeshFiles, MeshKind
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.inference.options import Box, TrackOptions, require_image_fits
@@ -33,19 +32,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from graphhand.inference import HandPoseEstimator
-    from graphhand.io import Photo
     from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
 
 NO_HAND = "no hand (--min-score 0 gives the likeliest)"
 
-# Image formats of phones, cameras and browsers that are not read.
-_UNSUPPORTED = (
-    ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
-)  # fmt: skip
-
-_LAST_CAMERA = 99  # larger numbers are file names
 _BATCH = 8
 _BATCH_PIXELS = 60_000_000
 
@@ -61,7 +53,7 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help=f"For the drawings; by default ./{DEFAULT_OUT}, or none with --json or --csv."
+            metavar="DIR", help=f"For drawings and meshes; by default ./{DEFAULT_OUT}, or none with --json or --csv."
         ),
     ] = None,
     box: Annotated[
@@ -106,6 +98,15 @@ def predict(
     csv: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write a table, one row a hand; - is standard output.")
     ] = None,
+    mesh: Annotated[
+        MeshKind | None,
+        typer.Option(
+            help="Write a mesh of each hand, too: the hand model fitted to its joints. Needs the extra 'train'."
+        ),
+    ] = None,
+    hand_model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="For --mesh: default, or a right hand's MANO file.")
+    ] = "default",
     device: DeviceOption = None,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -124,6 +125,7 @@ def predict(
       graphhand predict photo.jpg --box 120,80,300,300 --box 520,90,280,310
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict clip.mp4 --csv frames.csv
+      graphhand predict photo.jpg --mesh ply
       graphhand predict 0 --json -
     """
     boxes = _parse_boxes(box or [])
@@ -131,19 +133,22 @@ def predict(
         side=side, box=boxes[0] if boxes else None, whole_image=whole_image, focal=focal, fov=fov,
         max_hands=max_hands, min_score=min_score, smooth=smooth,
     )  # fmt: skip
-    jobs = _jobs(images)
+    jobs = list_jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
     if json is not None and csv is not None and resolved(json) == resolved(csv):
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
-    folder = DEFAULT_OUT if out is None and json is None and csv is None else out
+    if hand_model != "default" and mesh is None:
+        raise InputError("--hand-model", "is read with --mesh alone", "add --mesh, or leave it out")
+    folder = DEFAULT_OUT if out is None and (mesh is not None or (json is None and csv is None)) else out
     require_writable(folder)
     from graphhand.cli.outputs import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
 
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
     limit_opencv_threads(threads)
-    targets = _targets(jobs, folder)
+    targets = drawing_targets(jobs, folder)
+    meshes = None if mesh is None else MeshFiles(mesh, jobs, targets, hand_model)
     failures = 0
     is_quiet = "-" in (json, csv)
     has_videos = any(job.is_video for job in jobs)
@@ -161,6 +166,8 @@ def predict(
             if csv is not None:
                 for row in csv_rows(prediction):
                     write_row(row)
+            if meshes is not None:
+                meshes.write(prediction)
 
         for problem, summary in _outcomes(estimator, jobs, boxes, options, targets, emit, bar):
             if problem:
@@ -175,20 +182,6 @@ def predict(
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One photo, video or camera to do."""
-
-    index: int
-    path: Path
-    photo: Photo | InputError | None = None
-    """The photo once read, or the error."""
-    is_video: bool = False
-    """Also of a camera."""
-    camera: int | str | None = None
-    """Its number, or the address of its stream."""
-
-
 def _parse_boxes(texts: list[str]) -> list[Box]:
     return [box for text in texts if (box := _options(box=text).box) is not None]
 
@@ -198,76 +191,9 @@ def _options(**given: Any) -> TrackOptions:
     return TrackOptions.of_texts(given, lambda name: f"--{name.replace('_', '-')}")
 
 
-def _jobs(arguments: Iterable[str]) -> list[_Job]:
-    """The photos, videos and cameras behind the arguments, in their order; folders give the photos directly inside."""
-    from graphhand.io import STREAM_SCHEMES, VIDEO_SUFFIXES, camera_path, list_images
-    from graphhand.io.files import refuse_address, scheme_of
-
-    jobs: list[_Job] = []
-
-    def add(path: Path, problem: InputError | None = None, camera: int | str | None = None) -> None:
-        moves = camera is not None or (problem is None and path.suffix.lower() in VIDEO_SUFFIXES)
-        jobs.append(_Job(len(jobs), path, problem, moves, camera))
-
-    for argument in arguments:
-        path = Path(argument)
-        if scheme_of(argument) in STREAM_SCHEMES and not os.path.exists(argument):  # noqa: PTH110
-            add(camera_path(argument), camera=argument)
-            continue
-        try:
-            refuse_address(argument)
-        except InputError as error:
-            add(path, error)
-            continue
-        number = int(argument) if argument.isdecimal() and len(argument) < 10 else None  # int() has a limit
-        # os.path says no to names that nothing can have, where Path raises.
-        if os.path.isdir(path):  # noqa: PTH112
-            try:
-                inside = list_images(path)
-                _report_left_out(path)
-                if not inside:
-                    raise InputError(path, "holds no images", "name a folder of photos")
-            except InputError as error:
-                add(path, error)
-            else:
-                for file in inside:
-                    add(file)
-        elif number is not None and number <= _LAST_CAMERA and not os.path.exists(path):  # noqa: PTH110
-            add(camera_path(number), camera=number)
-        else:
-            add(path)
-    return jobs
-
-
-def _report_left_out(folder: Path) -> None:
-    """Report on standard error the videos in a folder of photos, and images of formats that are not read."""
-    from graphhand.io import VIDEO_SUFFIXES
-
-    suffixes = [entry.suffix.lower() for entry in folder.iterdir() if not entry.name.startswith(".")]
-    for known, what in ((VIDEO_SUFFIXES, "name them to have them read"), (_UNSUPPORTED, "save them as JPEG or PNG")):
-        counts = Counter(suffix for suffix in suffixes if suffix in known)
-        if counts:
-            kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items()))
-            typer.echo(f"{folder}: {kinds} left out; {what}", err=True)
-
-
-def _targets(jobs: list[_Job], folder: Path | None) -> dict[int, Path]:
-    """Where each job's drawing goes, ``<name>_hands.jpg``, of a video ``.mp4``: never in the place of an input."""
-    if folder is None:
-        return {}
-    jobs = [job for job in jobs if job.photo is None]
-    inputs = {resolved(job.path) for job in jobs}
-
-    def target(place: int, name: str) -> Path:
-        return folder / f"{name}_hands{'.mp4' if jobs[place].is_video else '.jpg'}"
-
-    names = distinct_names([job.path for job in jobs], lambda place, name: resolved(target(place, name)) in inputs)
-    return {job.index: target(place, name) for place, (job, name) in enumerate(zip(jobs, names))}
-
-
 def _outcomes(
     estimator: HandPoseEstimator,
-    jobs: list[_Job],
+    jobs: list[Job],
     boxes: list[Box],
     options: TrackOptions,
     targets: dict[int, Path],
@@ -290,8 +216,8 @@ def _outcomes(
 
 
 def _predictions(
-    estimator: HandPoseEstimator, jobs: list[_Job], boxes: list[Box], options: TrackOptions
-) -> Iterator[tuple[_Job, Prediction]]:
+    estimator: HandPoseEstimator, jobs: list[Job], boxes: list[Box], options: TrackOptions
+) -> Iterator[tuple[Job, Prediction]]:
     """Every job once, in order, with its prediction."""
     from graphhand.io import Photo
     from graphhand.types import Prediction
@@ -313,11 +239,11 @@ def _predictions(
                 yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
 
 
-def _read_batches(jobs: list[_Job], boxes: list[Box], options: TrackOptions) -> Iterator[list[_Job]]:
+def _read_batches(jobs: list[Job], boxes: list[Box], options: TrackOptions) -> Iterator[list[Job]]:
     """The jobs with their images read, a few at a time: never many large photos in memory."""
     from graphhand.io import read_photo
 
-    batch: list[_Job] = []
+    batch: list[Job] = []
     pixels = 0
     for job in jobs:
         if job.photo is None:
@@ -337,7 +263,7 @@ def _read_batches(jobs: list[_Job], boxes: list[Box], options: TrackOptions) -> 
         yield batch
 
 
-def _draw(job: _Job, prediction: Prediction, target: Path | None) -> str | None:
+def _draw(job: Job, prediction: Prediction, target: Path | None) -> str | None:
     """Write the drawing; return the error, if there is one."""
     if target is None or job.photo is None or isinstance(job.photo, InputError):
         return None

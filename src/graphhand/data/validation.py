@@ -20,6 +20,7 @@ import numpy.typing as npt
 from graphhand.data.sample import NUM_JOINTS, HandSample
 from graphhand.errors import InputError
 from graphhand.io import read_image
+from graphhand.io.files import as_array, read_json
 from graphhand.skeleton import Joint
 from graphhand.types import FOCAL_LIMITS_PX, MAX_BOX_PX, Image
 
@@ -33,6 +34,7 @@ _OFF_IMAGE_SIDES = 1.0
 
 NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
 """Stands for the image of a sample that is read without it."""
+MANO_VERTICES = 778
 _skip_images = ContextVar("skip_images", default=False)
 
 
@@ -104,6 +106,23 @@ def read_sample_image(path: str | PathLike[str]) -> Image:
         InputError: it is missing or damaged.
     """
     return NO_IMAGE if _skip_images.get() else read_image(path)
+
+
+def read_vertices(path: Path, count: int, rows: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Some rows of a JSON list of MANO's vertices, ``(N, 778, 3)``.
+
+    Args:
+        path: the file.
+        count: rows that it must have.
+        rows: those wanted.
+
+    Raises:
+        InputError: it is unreadable, or has other rows.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, list) or len(stored) != count:
+        raise InputError(path, f"does not have {count} rows", "copy or download it again")
+    return np.stack([as_array(stored[row], (MANO_VERTICES, 3), path, f"row {row}") for row in rows])
 
 
 def as_names(chosen: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
 from graphhand.evaluation.regressor import JointRegressor, fit_joint_regressor
 from graphhand.evaluation.report import Evaluation, evaluate, print_report
 from graphhand.evaluation.scoring import BoneScores, PixelScores, Scores, score, score_bones, score_pixels
+from graphhand.evaluation.vertices import VertexScores, f_scores, fit_vertices, score_vertices
 
 __all__ = [
     "DEFAULT_PRESETS",
@@ -23,9 +24,12 @@ __all__ = [
     "Scores",
     "Skipped",
     "SplitCoverage",
+    "VertexScores",
     "choose_protocols",
     "evaluate",
+    "f_scores",
     "fit_joint_regressor",
+    "fit_vertices",
     "load_curves",
     "load_protocol",
     "open_evaluation_set",
@@ -38,5 +42,6 @@ __all__ = [
     "score",
     "score_bones",
     "score_pixels",
+    "score_vertices",
     "split_coverage",
 ]

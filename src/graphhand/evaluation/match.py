@@ -117,9 +117,10 @@ def read_predictions(
         dataset = getattr(samples, "protocol", {}).get("dataset", "")
         read = read_joint_lines(path, stored) if kind == "joint lines" else read_joint_lists(path, stored, dataset)
         source["format"] = f"{read.format} ({read.stored.describe()})"
-        records, unmatched, notes = match_rows(path, read, samples, labels, skipped)
+        records, rows, unmatched, notes = match_rows(path, read, samples, labels, skipped)
         records.require_metres(path)
-        return Predictions(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes)
+        vertices_m = None if read.vertices_m is None else read.vertices_m[rows]
+        return Predictions(records, sorted([*skipped, *unmatched], key=lambda s: s.index), source, notes, vertices_m)
     records, unmatched, counts = read_json_lines(path, labels)
     notes = []
     if counts["wrong_side"]:
@@ -137,7 +138,7 @@ def match_rows(
     samples: HandDataset,
     labels: Sequence[SampleLabels],
     skipped: Sequence[Skipped],
-) -> tuple[PoseRecords, list[Skipped], list[str]]:
+) -> tuple[PoseRecords, list[int], list[Skipped], list[str]]:
     """The rows of a submission file, matched to samples by their numbers, or by their count.
 
     A file without numbers has a row for each sample, or a row for each sample with a hand: of the whole data set, or
@@ -150,7 +151,7 @@ def match_rows(
         labels, skipped: of the samples that are evaluated, the first ones.
 
     Returns:
-        Records, samples without a row, and remarks.
+        Records, the row of the file that each was made of, samples without a row, and remarks.
 
     Raises:
         InputError: the number of rows fits no reading, or two.
@@ -185,7 +186,8 @@ def match_rows(
     unmatched = [Skipped(one.index, one.name, "no line of its number") for one in labels if one.index not in row_of]
     if unmatched:
         notes.append(f"{len(unmatched)} samples have no prediction and do not count: this flatters the numbers")
-    return PoseRecords.pair(matched, read.joints_m[[row_of[one.index] for one in matched]]), unmatched, notes
+    taken = [row_of[one.index] for one in matched]
+    return PoseRecords.pair(matched, read.joints_m[taken]), taken, unmatched, notes
 
 
 def read_json_lines(

@@ -55,6 +55,7 @@ class EvaluationSettings(StrictModel):
     axes: Axes | None = Field(None, description="axes of the predictions file; null: the same")
     regressor: Path | None = Field(None, description="file of a joint regressor to apply")
     fit_regressor: Path | None = Field(None, description="file to write a fitted joint regressor to")
+    hand: str | None = Field(None, description="right hand's file (MANO) to fit to the joints: meshes")
     curves: Path | None = Field(None, description="published PCK curves to draw, file or folder")
     submission_format: SubmissionFormat | None = Field(None, description="null takes the data set's own")
     protocol: dict[str, Any] = Field(default_factory=dict, description="fields of Protocol to change")

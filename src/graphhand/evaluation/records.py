@@ -369,9 +369,11 @@ class Predictions:
         skipped: samples without a prediction, in data set order.
         source: what made the predictions, and how: model, weights, crop, or file.
         notes: remarks for the reader.
+        vertices_m: ``(N, V, 3)`` predicted meshes, metres in camera axes, where the file has them.
     """
 
     records: PoseRecords
     skipped: Sequence[Skipped]
     source: dict[str, str]
     notes: Sequence[str] = ()
+    vertices_m: FloatArray | None = None

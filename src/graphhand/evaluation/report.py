@@ -15,7 +15,7 @@ from graphhand import __version__
 from graphhand.errors import InputError
 from graphhand.evaluation.protocol import Protocol
 from graphhand.evaluation.published import PublishedNumber, SplitCoverage, published_numbers
-from graphhand.evaluation.records import PoseRecords, Predictions, Skipped
+from graphhand.evaluation.records import PoseRecords, Predictions, Progress, Skipped
 from graphhand.evaluation.regressor import JointRegressor
 from graphhand.evaluation.scoring import (
     BoneScores,
@@ -27,6 +27,8 @@ from graphhand.evaluation.scoring import (
     score_bones,
     score_pixels,
 )
+from graphhand.evaluation.vertices import VertexScores, fit_vertices, score_vertices
+from graphhand.hand_model import HandModel
 from graphhand.skeleton import FINGERS
 from graphhand.types import FloatArray
 
@@ -48,6 +50,8 @@ class Evaluation:
         pixels: errors in the image, or None.
         bones: errors of the bones, or None where the data set has no 3D labels.
         lengths_mm: see :func:`definition_lengths_mm`.
+        vertices: errors of the meshes, or None where there are none, or no labels of them.
+        vertices_m: ``(N, V, 3)`` predicted meshes, metres in camera axes; None where there are none.
         coverage: how much of the published split was scored; None where there is no data set.
         regressor: name of the joint regressor that was applied, or None.
         notes: remarks for the reader.
@@ -61,6 +65,8 @@ class Evaluation:
     pixels: PixelScores | None
     bones: BoneScores | None
     lengths_mm: Mapping[str, tuple[float, float]]
+    vertices: VertexScores | None = None
+    vertices_m: FloatArray | None = None
     coverage: SplitCoverage | None = None
     regressor: str | None = None
     notes: Sequence[str] = field(default=())
@@ -82,6 +88,7 @@ class Evaluation:
             "scores": [scores.to_json() for scores in self.scores],
             "pixels": None if self.pixels is None else self.pixels.to_json(),
             "bones": None if self.bones is None else self.bones.to_json(),
+            "vertices": None if self.vertices is None else self.vertices.to_json(),
             "bone_lengths_mm": {
                 bone: {"predicted": _number(predicted), "labelled": _number(true)}
                 for bone, (predicted, true) in self.lengths_mm.items()
@@ -98,6 +105,9 @@ def evaluate(
     data: Mapping[str, str] | None = None,
     coverage: SplitCoverage | None = None,
     regressor: JointRegressor | None = None,
+    hand: HandModel | None = None,
+    true_vertices_m: FloatArray | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Score predictions under several protocols.
 
@@ -107,9 +117,13 @@ def evaluate(
         data: the data set's own choices, for the report.
         coverage: how much of the published split was predicted. Published numbers stand beside a whole split alone.
         regressor: applied to the predicted joints first.
+        hand: fitted to the predicted joints for meshes, where the predictions bring none.
+        true_vertices_m: ``(N, V, 3)`` labels of the meshes, a row for each record.
+        progress: called after each mesh that is fitted.
 
     Raises:
-        InputError: no sample has a prediction, or the data set has 3D labels and a protocol cannot score any sample.
+        InputError: no sample has a prediction, the data set has 3D labels and a protocol cannot score any sample, or
+            predicted and labelled meshes differ in their number of vertices.
     """
     records, skipped, notes = predictions.records, predictions.skipped, predictions.notes
     if not len(records):
@@ -126,6 +140,16 @@ def evaluate(
         scores = [score(records, protocol) for protocol in protocols] if has_3d else []
     except ValueError as error:
         raise InputError("protocol", str(error), "choose another protocol") from None
+    vertices_m = predictions.vertices_m
+    if hand is not None:
+        vertices_m = fit_vertices(hand, records.predicted_m, progress)
+    vertices = None
+    if vertices_m is not None and true_vertices_m is not None:
+        is_absolute = bool(records.absolute.all())
+        try:
+            vertices = score_vertices(vertices_m, true_vertices_m, absolute=is_absolute, fitted=hand is not None)
+        except ValueError as error:
+            raise InputError("meshes", str(error), "give MANO's file: hand=MANO_RIGHT.pkl") from None
     return Evaluation(
         source=predictions.source,
         data=data or {},
@@ -135,6 +159,8 @@ def evaluate(
         pixels=score_pixels(records),
         bones=score_bones(records),
         lengths_mm=lengths,
+        vertices=vertices,
+        vertices_m=vertices_m,
         coverage=coverage,
         regressor=None if regressor is None else regressor.describe(),
         notes=notes,
@@ -165,6 +191,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
             f"mean error of lengths {evaluation.bones.length_mm:.2f} mm, of directions "
             f"{evaluation.bones.direction_deg:.1f} degrees; no scale or rotation is removed",
         )
+    if evaluation.vertices is not None:
+        _line(console, "meshes", evaluation.vertices.describe())
     if evaluation.pixels is not None:
         pixels = evaluation.pixels
         _line(
@@ -201,7 +229,7 @@ def published_table(evaluation: Evaluation) -> Table | None:
     for column in ("method", "mean mm", *(("vertices mm",) if mesh else ("AUC 20-50",)), "protocol"):
         table.add_column(column, justify="left" if column in ("method", "protocol") else "right")
     for scores in evaluation.scores:
-        value = "" if mesh else _auc_20_50(scores)
+        value = _pa_mpvpe(evaluation, scores) if mesh else _auc_20_50(scores)
         table.add_row(f"ours, {scores.protocol.name}", f"{scores.mean_mm:.2f}", value, "above", style="bold")
     for row in rows:
         name = row.method if row.year is None else f"{row.method} {row.year}"
@@ -273,6 +301,12 @@ def _sample_counts(evaluation: Evaluation) -> str:
         also = f", {exempt} with nothing to predict" if exempt else ""
         text += f", {len(evaluation.skipped)} skipped ({evaluation.unreadable} unreadable{also})"
     return text
+
+
+def _pa_mpvpe(evaluation: Evaluation, scores: Scores) -> str:
+    """Error of our vertices beside a protocol that aligns as it does."""
+    vertices = evaluation.vertices
+    return "" if vertices is None or scores.protocol.alignment != "procrustes" else f"{vertices.pa_mm:.1f}"
 
 
 def _auc_20_50(scores: Scores) -> str:

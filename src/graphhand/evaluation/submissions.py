@@ -6,19 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from graphhand.data.datasets.ho3d import OPENGL_TO_CAMERA
+from graphhand.data.validation import MANO_VERTICES
 from graphhand.errors import InputError
-from graphhand.evaluation.records import JointConvention, PoseRecords, Skipped
+from graphhand.evaluation.records import METRES, JointConvention, PoseRecords, Skipped
 from graphhand.io.files import open_text, write_text_atomically
 from graphhand.skeleton import from_graphhand_order
 from graphhand.types import FloatArray, IntArray
 
 SubmissionFormat = Literal["freihand", "ho3d", "dexycb"]
-_MANO_VERTICES = 778
 _LISTS_REMEDY = "write [[joints...], [vertices...]]"
 _LINES_REMEDY = "write a sample's number and 63 coordinates in each line, separated by commas"
 
@@ -36,6 +36,7 @@ class SubmittedJoints:
 
     Attributes:
         joints_m: ``(R, 21, 3)`` metres in camera axes, GraphHand's order.
+        vertices_m: ``(R, V, 3)`` metres in camera axes; None where the file has none, or zeros in their place.
         numbers: ``(R,)`` sample of each row; None where the file has rows in the order of the data set.
         format: which format it is.
         stored: how the file stores joints.
@@ -45,6 +46,7 @@ class SubmittedJoints:
     numbers: IntArray | None
     format: SubmissionFormat
     stored: JointConvention
+    vertices_m: FloatArray | None = None
 
 
 def write_submission(
@@ -53,13 +55,13 @@ def write_submission(
     kind: SubmissionFormat,
     skipped: Sequence[Skipped] = (),
     samples: int | None = None,
+    vertices_m: FloatArray | None = None,
 ) -> None:
     """Write predictions of a whole evaluation split.
 
     ``freihand``: ``[joints, vertices]`` as JSON, metres, camera frame, FreiHAND order. ``ho3d``: the same with
     OpenGL axes (y up, z towards the viewer) and MANO order. ``dexycb``: a text line a sample, its number and 63
-    millimetre coordinates. The refined pose has no mesh; vertices are written as zeros, so a server's mesh scores
-    are not valid.
+    millimetre coordinates. Without vertices zeros are written in their place, and a server's mesh scores are not valid.
 
     Frames without a hand, which DexYCB's own evaluation leaves out, get no line; other formats have no such gaps.
 
@@ -69,9 +71,11 @@ def write_submission(
         kind: the server's format.
         skipped: samples without a prediction.
         samples: how many the split has, where that is known: predictions of a part of it are refused.
+        vertices_m: ``(N, 778, 3)`` of MANO, camera frame, a mesh for each record.
 
     Raises:
-        InputError: another sample has no prediction, or predictions lack a position in the camera frame.
+        InputError: another sample has no prediction, predictions lack a position in the camera frame, or meshes are
+            not MANO's.
     """
     gaps = {sample.index for sample in skipped if kind == "dexycb" and sample.exempt}
     missing = [sample for sample in skipped if sample.index not in gaps]
@@ -92,14 +96,21 @@ def write_submission(
         return
     if kind == "ho3d":
         joints_m = from_graphhand_order(joints_m * OPENGL_TO_CAMERA, "ho3d")
-    vertices = [[[0.0, 0.0, 0.0]] * _MANO_VERTICES] * len(joints_m)
+    vertices: list[Any] = [[[0.0, 0.0, 0.0]] * MANO_VERTICES] * len(joints_m)
+    if vertices_m is not None:
+        if vertices_m.shape[1] != MANO_VERTICES:
+            problem = f"meshes have {vertices_m.shape[1]} vertices, the server's {MANO_VERTICES}"
+            raise InputError(path, problem, "give MANO's file: hand=MANO_RIGHT.pkl")
+        if not np.isfinite(vertices_m).all():
+            raise InputError(path, "a mesh is not finite", "leave out hand=, or repair the predictions")
+        vertices = np.round(vertices_m * OPENGL_TO_CAMERA if kind == "ho3d" else vertices_m, 6).tolist()
     write_text_atomically(path, json.dumps([np.round(joints_m, 6).tolist(), vertices]))
 
 
 def read_joint_lists(
     path: str | PathLike[str], stored: JointConvention | None = None, dataset: str = ""
 ) -> SubmittedJoints:
-    """Read ``[joints, vertices]``, FreiHAND's or HO-3D's format; the vertices are not read.
+    """Read ``[joints, vertices]``, FreiHAND's or HO-3D's format.
 
     The two differ in axes and joint order. A file is HO-3D's where all its hands lie at negative z, as in OpenGL; on
     HO-3D also where only some do, as joints relative to a root.
@@ -129,7 +140,27 @@ def read_joint_lists(
     before = bool(z.size) and bool((z > 0).all())
     kind: SubmissionFormat = "ho3d" if behind or (dataset == "ho3d" and not before) else "freihand"
     stored = (stored or JointConvention()).or_else(CONVENTIONS[kind])
-    return SubmittedJoints(stored.to_metres(joints), None, kind, stored)
+    return SubmittedJoints(stored.to_metres(joints), None, kind, stored, _vertices(path, data, len(joints), stored))
+
+
+def _vertices(path: str | PathLike[str], data: Any, rows: int, stored: JointConvention) -> FloatArray | None:
+    """The second entry of a submission, if there are meshes in it.
+
+    Raises:
+        InputError: it is not such a list.
+    """
+    if not isinstance(data, list) or len(data) < 2 or not data[1]:
+        return None
+    try:
+        vertices = np.asarray(data[1], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        vertices = np.empty(0)
+    if vertices.ndim != 3 or vertices.shape[2] != 3 or len(vertices) != rows:
+        raise InputError(path, f"its second entry is not a list of {rows} meshes", _LISTS_REMEDY)
+    if not vertices.any():
+        return None
+    metres = vertices * METRES[stored.unit or "m"]
+    return np.asarray(metres * OPENGL_TO_CAMERA if stored.axes == "opengl" else metres)
 
 
 def read_joint_lines(path: str | PathLike[str], stored: JointConvention | None = None) -> SubmittedJoints:

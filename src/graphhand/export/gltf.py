@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
@@ -31,7 +31,7 @@ from graphhand.hand_model.fitting import FittedHands, fit_hands
 from graphhand.hand_model.posing import MODEL_CHAIN, vertex_normals
 from graphhand.io.files import replacing
 from graphhand.skeleton import FINGERS, JOINT_NAMES
-from graphhand.types import Camera, FloatArray, Hand, Prediction
+from graphhand.types import Camera, FloatArray, Hand, Prediction, Side
 
 ROTATION_JOINTS = (
     "wrist",
@@ -104,7 +104,7 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
     Yields:
         The name of the image or video and the clip; None where no hand was found.
     """
-    models = {"right": right, "left": right.mirrored()}
+    models: dict[Side, HandModel] = {"right": right, "left": right.mirrored()}
     for _, group in groupby(_numbered(predictions), key=lambda item: item[0]):
         seen = [prediction for _, prediction in group]
         hands = [(prediction, hand) for prediction in seen for hand in prediction.hands]
@@ -120,6 +120,17 @@ def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tu
                 side = Counter(hand.side for _, hand in followed).most_common(1)[0][0]
                 of_side = [(p, hand) for p, hand in followed if hand.side == side]
                 yield image, _clip(_best_per_frame(of_side), models, len(seen))
+
+
+def image_clip(prediction: Prediction, hand: Hand, models: dict[Side, HandModel]) -> HandClip:
+    """A clip of one image, or of one frame alone.
+
+    Args:
+        prediction: the image.
+        hand: one of its hands.
+        models: the hand models of both sides.
+    """
+    return _clip([(replace(prediction, frame=None), hand)], models, 1)
 
 
 def _best_per_frame(seen: list[tuple[Prediction, Hand]]) -> list[tuple[Prediction, Hand]]:
@@ -143,7 +154,7 @@ def _numbered(predictions: Iterable[Prediction]) -> Iterator[tuple[int, Predicti
         yield number, prediction
 
 
-def _clip(seen: list[tuple[Prediction, Hand]], models: dict[str, HandModel], total: int) -> HandClip:
+def _clip(seen: list[tuple[Prediction, Hand]], models: dict[Side, HandModel], total: int) -> HandClip:
     """A clip of hands of one side, at most one per frame."""
     predictions, hands = zip(*seen)
     model = models[hands[0].side]

@@ -6,16 +6,20 @@ hand. The remaining freedom is regularised by anatomy: hinges bend about their o
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from graphhand.errors import InputError
 from graphhand.geometry import axis_angle_to_matrix, best_rotation, matrix_to_axis_angle
 from graphhand.hand_model.layer import HandModel
 from graphhand.hand_model.posing import MODEL_CHAIN, THUMB, HandPoser, mirror_pose
 from graphhand.skeleton import FINGERS, KNUCKLES, Joint, bone_vectors
+from graphhand.types import Hand, HandMesh, Side
 
 LENGTH_MM = 3.0
 """Standard deviation of an estimated bone's length; shape coefficients have a standard deviation of 1."""
@@ -77,6 +81,55 @@ def fit_hands(model: HandModel, joints_m: Tensor) -> FittedHands:
     pose, wrist_m, fitted = (torch.cat(part) for part in zip(*parts))
     error_m = torch.linalg.vector_norm(fitted - joints_m, dim=-1).mean(1)
     return FittedHands(pose, shape, wrist_m, fitted, error_m)
+
+
+@cache
+def hand_models(path: str = "default") -> dict[Side, HandModel]:
+    """The right hand of a file and its mirror image, read once.
+
+    Raises:
+        InputError: there is no such file, or it is no right hand.
+    """
+    right = HandModel.load(path)
+    if right.side != "right":
+        raise InputError(path, "is a left hand", "give the right one; left hands are posed as its mirror image")
+    return {"right": right, "left": right.mirrored()}
+
+
+def fit_mesh(hand: Hand, path: str = "default") -> HandMesh:
+    """The mesh of one estimated hand; its shape is that of this image alone.
+
+    Args:
+        hand: with or without an absolute position.
+        path: the hand model, see :func:`hand_models`.
+
+    Raises:
+        InputError: there is no such file, or it is no right hand.
+        ValueError: the joints are not finite.
+    """
+    model = hand_models(path)[hand.side]
+    placed = hand.joints_cam_m is not None
+    joints_m = hand.joints_rel_m if hand.joints_cam_m is None else hand.joints_cam_m
+    fitted = fit_hands(model, torch.from_numpy(np.array(joints_m))[None])
+    count = model.hand_vertex_count
+    faces = model.faces[(model.faces < count).all(1)]
+    return HandMesh(
+        vertices_m=fitted_vertices(model, fitted)[0, :count].double().numpy(),
+        faces=faces.numpy(),
+        pose=matrix_to_axis_angle(fitted.pose[0]).double().numpy(),
+        shape=fitted.shape.double().numpy(),
+        joints_m=fitted.joints_m[0].double().numpy(),
+        fit_error_m=float(fitted.error_m[0]),
+        side=hand.side,
+        placed=placed,
+        hand_model=model.fingerprint,
+    )
+
+
+def fitted_vertices(model: HandModel, fitted: FittedHands) -> Tensor:
+    """The meshes (B, V, 3) of fitted hands, in the frame of their joints."""
+    at_rest = model.rest_joints(fitted.shape)[0]
+    return model.vertices(fitted.pose, fitted.shape) + (fitted.wrist_m - at_rest)[:, None]
 
 
 def fit_shape(model: HandModel, lengths_m: Tensor) -> Tensor:

@@ -127,6 +127,7 @@ class Estimate:
             camera=self.view.camera,
             model=model,
             track=track,
+            uncertainty=None if np.isnan(self.uncertainty) else self.uncertainty,
         )
 
 

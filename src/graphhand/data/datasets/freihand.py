@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project, read_sample_image
+from graphhand.data.validation import CheckedOnce, DatasetInfo, as_names, project, read_sample_image, read_vertices
 from graphhand.errors import InputError
 from graphhand.io.files import as_array, read_json
 from graphhand.skeleton import NUM_JOINTS
@@ -38,6 +39,7 @@ class FreiHAND:
 DIR/                                    FreiHAND_pub_v2, or the folder that holds it
   training_K.json  training_xyz.json
   evaluation_K.json  evaluation_xyz.json
+  training_verts.json  evaluation_verts.json      optional: vertices of MANO, for scores of meshes
   training/rgb/00000000.jpg ... 00130239.jpg      224x224
   evaluation/rgb/00000000.jpg ... 00003959.jpg
 """,
@@ -101,6 +103,16 @@ DIR/                                    FreiHAND_pub_v2, or the folder that hold
             image_path=f"{self.split}/rgb/{number:08d}",
         )
         return self._checked(index, sample, self.file)
+
+    def vertices_m(self, indices: Sequence[int]) -> npt.NDArray[np.float64] | None:
+        """Labelled vertices ``(N, 778, 3)`` of samples, metres in the camera's frame; None without their file.
+
+        Raises:
+            InputError: the file is malformed.
+        """
+        file = self.root / f"{self.split}_verts.json"
+        rows = [index % len(self._xyz) for index in indices]
+        return read_vertices(file, len(self._xyz), rows) if file.exists() else None
 
     @property
     def protocol(self) -> dict[str, str]:

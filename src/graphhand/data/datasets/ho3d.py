@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.sample import HandSample
-from graphhand.data.validation import DatasetInfo, project, read_sample_image, require_plausible
+from graphhand.data.validation import DatasetInfo, project, read_sample_image, read_vertices, require_plausible
 from graphhand.errors import InputError
 from graphhand.io.files import as_array, open_text, read_json
 from graphhand.io.pickles import load_restricted
@@ -18,6 +19,7 @@ from graphhand.skeleton import NUM_JOINTS, to_graphhand_order
 
 OPENGL_TO_CAMERA = np.array([1.0, -1.0, -1.0])
 EVALUATION_LABELS = "evaluation_xyz.json"
+EVALUATION_VERTICES = "evaluation_verts.json"
 
 
 class HO3D:
@@ -42,6 +44,7 @@ class HO3D:
 DIR/
   train.txt  evaluation.txt             lines like ABF10/0000
   evaluation_xyz.json                   optional: joints of the evaluation split
+  evaluation_verts.json                 optional: its vertices of MANO, for scores of meshes
   train/ABF10/rgb/0000.png              .jpg in v3
   train/ABF10/meta/0000.pkl
   evaluation/...                        the same
@@ -102,6 +105,17 @@ DIR/
             image_path=f"{self.split}/{sequence}/rgb/{frame}",
         )
         return require_plausible(sample, meta_file)
+
+    def vertices_m(self, indices: Sequence[int]) -> npt.NDArray[np.float64] | None:
+        """Labelled vertices ``(N, 778, 3)`` of samples, metres in our axes; None without their file.
+
+        Raises:
+            InputError: the file is malformed.
+        """
+        file = self.root / EVALUATION_VERTICES
+        if self.split != "evaluation" or not file.exists():
+            return None
+        return read_vertices(file, len(self._names), indices) * OPENGL_TO_CAMERA
 
     @property
     def protocol(self) -> dict[str, str]:
