@@ -38,6 +38,7 @@ PARSED_ONLY = {
     "data check rhd": "reads a user's RHD",
     "evaluate ...": "no whole command",
     "evaluate --weights W": "reads a user's STB",
+    "evaluate --weights default --dataset freihand": "reads a user's FreiHAND and MANO",
     "evaluate --weights default --dataset gloves": "tests/test_extending_page.py runs the page",
     "export": "needs the extra onnx; tests/cli/test_export.py runs it",
     "predict 0": "opens a camera",
