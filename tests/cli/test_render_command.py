@@ -6,13 +6,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from graphhand.cli import data
+from graphhand.cli import render
 from graphhand.data import PlainHands
 from graphhand.errors import InputError
 from graphhand.synthesis import benchmark, scene
 
 APP = typer.Typer()
-APP.command()(data.render)
+APP.command()(render.render)
 
 
 def run(*arguments):

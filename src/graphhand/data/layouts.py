@@ -275,7 +275,7 @@ class PlainWriter:
     def finish(self, labels: dict[str, npt.NDArray[Any]]) -> None:
         """Write this split's lines and keep those of other splits."""
         path = self.root / LABEL_FILE
-        lines = [line for line in _lines(path) if json.loads(line).get("split") != self.split]
+        lines = kept_lines(path, self.split)
         for number, (joints, K, visible, is_right) in enumerate(zip(*labels.values())):
             line = {
                 "image": self._image(number),
@@ -346,6 +346,11 @@ def _write_gray(path: Path, image: npt.NDArray[np.uint8]) -> None:
 def _sequences(split: str) -> list[str]:
     backgrounds = BACKGROUNDS[:1] if split == "test" else BACKGROUNDS[1:]
     return [background + motion for background in backgrounds for motion in MOTIONS]
+
+
+def kept_lines(path: Path, split: str) -> list[str]:
+    """The lines of a hands.jsonl that belong to other splits."""
+    return [line for line in _lines(path) if json.loads(line).get("split") != split]
 
 
 def _lines(path: Path) -> list[str]:

@@ -95,15 +95,12 @@ def write_dataset(
         InputError: the folder cannot be used or written to, or holds something else.
     """
     root = Path(root)
-    number, shards = shard_of
-    if not 1 <= number <= shards:
-        raise InputError("--shard", f"{number}/{shards} is not a shard", "write for example 1/4, ... 4/4")
-    with _writing(root):
+    mine = checked_shard(len(indices), shard_of)
+    with writing(root):
         _refuse_foreign(root, split, LAYOUTS[layout])
         root.mkdir(parents=True, exist_ok=True)
         chunks = ChunkWriter(root, split, {"layout": layout, **provenance})
         writer = LAYOUTS[layout](root, split)
-        mine = list(shard(len(indices), number, shards))
         total = sum(len(chunk_range(chunk, len(indices))) for chunk in mine)
         done = 0
         for chunk in mine:
@@ -139,7 +136,7 @@ def write_preview(
     Raises:
         InputError: the folder cannot be written to, or holds something else.
     """
-    with _writing(root):
+    with writing(root):
         _refuse_foreign(root, split, LAYOUTS[layout])
         root.mkdir(parents=True, exist_ok=True)
         if provenance is not None:
@@ -221,6 +218,18 @@ def chunk_range(chunk: int, count: int) -> range:
     return range(chunk * CHUNK, min((chunk + 1) * CHUNK, count))
 
 
+def checked_shard(count: int, shard_of: tuple[int, int]) -> list[int]:
+    """The chunks of a shard (number, shards) of ``count`` images.
+
+    Raises:
+        InputError: there is no such shard.
+    """
+    number, shards = shard_of
+    if not 1 <= number <= shards:
+        raise InputError("--shard", f"{number}/{shards} is not a shard", "write for example 1/4, ... 4/4")
+    return list(shard(count, number, shards))
+
+
 def shard(count: int, number: int, shards: int) -> Iterator[int]:
     """The chunks of one of several processes, ``number`` counted from 1."""
     return iter(range(number - 1, chunk_count(count), shards))
@@ -244,7 +253,8 @@ def _holds_something(path: Path) -> bool:
 
 
 @contextmanager
-def _writing(root: Path) -> Iterator[None]:
+def writing(root: Path) -> Iterator[None]:
+    """Turn an OSError inside into one line about the folder."""
     try:
         yield
     except OSError as error:

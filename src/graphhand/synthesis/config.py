@@ -90,3 +90,54 @@ class RenderConfig(BaseModel):
         if self.camera is not None and not self.perspective_variation:
             raise ValueError("perspective_variation does nothing where camera is given: leave it on")
         return self
+
+
+class SceneConfig(BaseModel):
+    """Settings of a SceneEngine. Together with an index they determine a picture of people completely.
+
+    Shares are probabilities per image; 0 disables a variation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    width: int = Field(640, ge=64, le=2048, description="of the images, pixels")
+    height: int = Field(480, ge=64, le=2048, description="at most the width, pixels")
+    seed: int = Field(0, description="of all random numbers")
+    antialiasing: int = Field(2, ge=1, le=4, description="samples per pixel and axis")
+    assets: str | None = Field(None, description="folder of MakeHuman's skins, clothes and hair; null: painted clothes")
+    max_people: int = Field(5, ge=1, le=5, description="most people in an image")
+
+    webcam: float = Field(0.34, ge=0, description="weight of views from a screen")
+    room: float = Field(0.30, ge=0, description="weight of views across a room")
+    street: float = Field(0.12, ge=0, description="weight of views of whole people, up to eight metres away")
+    close: float = Field(0.16, ge=0, description="weight of views of one hand")
+    first_person: float = Field(0.08, ge=0, description="weight of views from a person's own eyes")
+
+    shadows: bool = Field(True, description="cast shadows")
+    tables: float = _share(0.6, "of seated people with a table")
+    backgrounds: tuple[str, ...] = Field((), description="image files and folders, used beside the procedural scenes")
+    background_images: float = _share(0.7, "with one of `backgrounds`, if there are any")
+    noise: float = _share(0.7, "with sensor noise")
+    blur: float = _share(0.4, "with defocus")
+    motion_blur: float = _share(0.06, "with motion blur")
+    low_resolution: float = _share(0.08, "of lower resolution, enlarged")
+    jpeg: float = _share(0.5, "with JPEG compression")
+
+    @property
+    def sensor(self) -> RenderConfig:
+        """The same sensor as that of rendered hands."""
+        names = ("backgrounds", "background_images", "noise", "blur", "motion_blur", "low_resolution", "jpeg")
+        return RenderConfig(image_size=self.width, seed=self.seed, **{name: getattr(self, name) for name in names})
+
+    @property
+    def top(self) -> int:
+        """Rows of the square canvas above the image."""
+        return (self.width - self.height) // 2
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> SceneConfig:
+        if self.height > self.width:
+            raise ValueError("height is larger than width: render wider images")
+        if self.webcam + self.room + self.street + self.close + self.first_person <= 0:
+            raise ValueError("webcam, room, street, close and first_person are all 0: give one view a weight")
+        return self

@@ -222,7 +222,7 @@ class ShadedSamples(NamedTuple):
     Attributes:
         identity, column, row: (N,) of the samples, the nearest of each pixel first; pixel: (N,) flat pixel index.
         share: (N,) of the pixel's area; nearest_count: how many are the nearest of their pixel.
-        depth_m: (B, S, S) of the nearest sample, infinite where nothing is; cover: (B, S, S) area covered, in [0, 1].
+        depth_m: (B, H, W) of the nearest sample, infinite where nothing is; cover: (B, H, W) area covered, in [0, 1].
     """
 
     identity: Tensor
@@ -237,8 +237,8 @@ class ShadedSamples(NamedTuple):
 
 def shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
     """One sample per pixel and surface: samples within `_SAME_SURFACE_M` of the pixel's nearest share its colour."""
-    batch, size = buffer.key.shape[0], buffer.key.shape[1] // s
-    # (s * s, B * S * S): sample 0 of all pixels, then sample 1, ...
+    batch, height, width = buffer.key.shape[0], buffer.key.shape[1] // s, buffer.key.shape[2] // s
+    # (s * s, B * H * W): sample 0 of all pixels, then sample 1, ...
     keys = [buffer.key[:, a::s, b::s].flatten() for a in range(s) for b in range(s)]
     nearest = keys[0]
     for key in keys[1:]:
@@ -252,19 +252,19 @@ def shaded_samples(buffer: ZBuffer, s: int) -> ShadedSamples:
     other_cell, other = (covered & ~same).nonzero().unbind(1)
     cell = torch.cat([which, other_cell])
     every = torch.cat([pixel, pixel.index_select(0, other)])
-    image = torch.div(every, size * size, rounding_mode="floor")
-    place = every - image * (size * size)
-    row = torch.div(place, size, rounding_mode="floor")
-    column = (place - row * size) * s
+    image = torch.div(every, height * width, rounding_mode="floor")
+    place = every - image * (height * width)
+    row = torch.div(place, width, rounding_mode="floor")
+    column = (place - row * width) * s
     row = row * s
     if s > 1:
         down = torch.div(cell, s, rounding_mode="floor")
         row, column = row + down, column + cell - down * s
     found = key_identity(torch.cat([near, mine[other_cell, other]]))
     share = torch.cat([same.sum(0), torch.ones_like(other)]).to(torch.float32) / (s * s)
-    depth_m = torch.full((batch * size * size,), torch.inf, device=pixel.device)
+    depth_m = torch.full((batch * height * width,), torch.inf, device=pixel.device)
     depth_m[pixel] = key_depth_m(near)
     cover = torch.zeros_like(depth_m)
     cover[pixel] = covered.sum(0).to(torch.float32) / (s * s)
-    shape = (batch, size, size)
+    shape = (batch, height, width)
     return ShadedSamples(found, column, row, every, share, len(pixel), depth_m.view(shape), cover.view(shape))

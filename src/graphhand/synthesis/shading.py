@@ -95,11 +95,21 @@ class ShadowMap:
         near: the first this many vertices of its hand set a map's extent.
         image_of: (M,) the image of each mesh; all meshes of an image shade one another.
         mirrored: (M,) bool, meshes whose triangles are turned inside out by a reflection.
+        size: of the map, texels; bias_m: what lies less than this behind a map's surface is lit.
     """
 
     def __init__(
-        self, points_cam_m: Tensor, faces: Tensor, light: Tensor, near: int, image_of: Tensor, mirrored: Tensor
+        self,
+        points_cam_m: Tensor,
+        faces: Tensor,
+        light: Tensor,
+        near: int,
+        image_of: Tensor,
+        mirrored: Tensor,
+        size: int = SHADOW_SIZE,
+        bias_m: float = _SHADOW_BIAS_M,
     ) -> None:
+        self.size, self.bias_m = size, bias_m
         batch = len(light)
         z = -light
         helper = torch.where(z[:, :1].abs() < 0.9, z.new_tensor([[1.0, 0, 0]]), z.new_tensor([[0, 1.0, 0]]))
@@ -110,12 +120,12 @@ class ShadowMap:
         # depths count from the nearest of all meshes
         first = torch.full_like(low[:, 2], torch.inf).scatter_reduce(0, image_of, seen[..., 2].amin(1), "amin")
         low = torch.cat([low[:, :2], first[:, None]], 1)
-        scale = (SHADOW_SIZE - 4) / (high[:, :2] - low[:, :2]).amax(1).clamp(min=1e-3)
+        scale = (size - 4) / (high[:, :2] - low[:, :2]).amax(1).clamp(min=1e-3)
         self.scale = torch.stack([scale, scale, torch.ones_like(scale)], 1)
         self.shift = torch.tensor([2.0, 2.0, 0.5], device=z.device) - low * self.scale
         texels = seen * self.scale[image_of, None] + self.shift[image_of, None]
         # the z-buffer interpolates 1/z; over one triangle, half a metre or more away, that is as good as z
-        buffer = rasterize(texels, faces, batch, SHADOW_SIZE, SHADOW_SIZE, image_of, mirrored)
+        buffer = rasterize(texels, faces, batch, size, size, image_of, mirrored)
         self.depth = buffer.depth_m.flatten()
 
     def lit(self, points_cam_m: Tensor, image: Tensor, softness: Tensor) -> Tensor:
@@ -123,15 +133,15 @@ class ShadowMap:
         turn = self.turn.index_select(0, image)
         seen = torch.bmm(turn, points_cam_m[..., None])[..., 0]
         seen = seen * self.scale.index_select(0, image) + self.shift.index_select(0, image)
-        base = image * (SHADOW_SIZE * SHADOW_SIZE)
-        near = seen[:, 2] - _SHADOW_BIAS_M
+        base = image * (self.size * self.size)
+        near = seen[:, 2] - self.bias_m
         total = torch.zeros_like(near)
         for dx, dy in ((0.0, 0.0), (1.0, 0.4), (-1.0, -0.4), (-0.4, 1.0), (0.4, -1.0)):
-            column = (seen[:, 0] + dx * softness).long().clamp_(0, SHADOW_SIZE - 1)
-            row = (seen[:, 1] + dy * softness).long().clamp_(0, SHADOW_SIZE - 1)
-            total += self.depth.index_select(0, base + row * SHADOW_SIZE + column) > near
+            column = (seen[:, 0] + dx * softness).long().clamp_(0, self.size - 1)
+            row = (seen[:, 1] + dy * softness).long().clamp_(0, self.size - 1)
+            total += self.depth.index_select(0, base + row * self.size + column) > near
         # the far end of the arm lies outside the map, where nothing can shade it
-        outside = ((seen[:, :2] < 1) | (seen[:, :2] > SHADOW_SIZE - 1)).any(1)
+        outside = ((seen[:, :2] < 1) | (seen[:, :2] > self.size - 1)).any(1)
         return torch.where(outside, torch.ones_like(total), total / 5)
 
 

@@ -1,0 +1,115 @@
+"""Pixels of a person's body: skin from pictures, the hand texture's creases and nails, painted clothes, hair, eyes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphhand.synthesis import outfits
+from graphhand.synthesis import skin_texture as tex
+from graphhand.synthesis.mesh import FOREARM_PART
+from graphhand.synthesis.outfits import Outfit
+from graphhand.synthesis.people import PeopleComposer
+from graphhand.synthesis.rasterizer import Fragments
+
+# how much the hand texture's features change the picture's log colour: red, mottle, fine, crease, vein
+_DETAIL = ((tex.RED, (-0.02, -0.16, -0.12)), (tex.MOTTLE, (-0.02, -0.06, -0.05)), (tex.FINE, (0.05, 0.05, 0.05)),
+           (tex.CREASE, (-0.24, -0.38, -0.4)), (tex.VEIN, (-0.1, -0.04, -0.03)))  # fmt: skip
+_TEETH = (0.62, 0.56, 0.48)
+
+
+class SurfaceBuilder:
+    """What all bodies share: places of their vertices, pictures of skin, the hands' texture.
+
+    Args:
+        people: composer of the people that are drawn.
+        pictures: skins by name, (S, S, 3) uint8 RGB of one size.
+    """
+
+    def __init__(self, people: PeopleComposer, pictures: dict[str, np.ndarray]) -> None:
+        body, device = people.body, people.body.device
+        self.people, self.body = people, body
+        self.places = outfits.vertex_places(body)
+        self.skins = outfits.decode_skins(pictures, device)
+        self.texels = tex.baked_texels(people.mesh, people.poser)
+        self.skin_faces = len(people.mesh.faces)
+        count = body.hand_triangles
+        hand = people.mesh.face_part[:count] != FOREARM_PART
+        side = torch.full((len(body.triangles),), -1, dtype=torch.int64, device=device)
+        side[:count][hand] = 0
+        side[count : 2 * count][hand] = 1
+        self._side = side
+        ends = torch.tensor([body.body_triangles, body.left_eye_triangles, body.right_eye_triangles], device=device)
+        # 0 skin, 1 left eye, 2 right eye, 3 teeth
+        self.kind = torch.bucketize(torch.arange(len(body.triangles), device=device), ends, right=True)
+        head = torch.zeros(len(body.bones), dtype=torch.bool, device=device)
+        head[[body.bone(b) for b in ("head", "neck02", "neck03", "eye.L", "eye.R")]] = True
+        self.headless = (~head[body.dominant][body.triangles].any(1)).nonzero().squeeze(1)
+        self.eyes = torch.stack([body.template_heads[body.bone(f"eye.{s}")] for s in "LR"])
+
+    def side_of_face(self, face: Tensor) -> Tensor:
+        """0 for the right hand without its forearm, 1 for the left hand, -1 for all other triangles of a body."""
+        return self._side[face]
+
+
+class BodySurface:
+    """The surface of one person's body.
+
+    Args:
+        shared: of all bodies.
+        outfit: of this person, without batch dimension.
+        headless: leave the head out.
+
+    Attributes:
+        faces: (F, 3) the triangles that are drawn: the hands' always come first.
+    """
+
+    def __init__(self, shared: SurfaceBuilder, outfit: Outfit, headless: bool) -> None:
+        self.shared, self.outfit = shared, outfit
+        body = shared.body
+        self._number = shared.headless if headless else torch.arange(len(body.triangles), device=body.device)
+        self.faces = body.triangles[self._number]
+
+    def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
+        """Linear colour (N, 3) and gloss (N,)."""
+        shared, body = self.shared, self.shared.body
+        face = self._number[fragments.face]
+        weights = fragments.weights[..., None]
+        uv = (body.corner_uv[face] * weights).sum(1)
+        places = (shared.places[body.triangles[face]] * weights).sum(1)
+        own = Outfit(*(v.expand(len(face), *v.shape) for v in self.outfit))
+        colour = shared.skins.colours(own.skin, uv) * own.tint
+        colour, nail = self._hand_detail(colour, face, fragments.weights)
+        noise = outfits.surface_noise(places)
+        painted = torch.ones_like(face, dtype=torch.bool)
+        colour, gloss = outfits.reflectance(colour.clamp(0.003, 0.95), places, own, painted, noise)
+        gloss = gloss * (1 + 2.5 * nail)
+        kind = shared.kind[face]
+        for number in (1, 2):
+            mine = (kind == number).nonzero().squeeze(1)
+            if len(mine):
+                offset = places[mine, :3] - shared.eyes[number - 1]
+                colour[mine], gloss[mine] = outfits.eye_colour(offset, own.iris[mine])
+        teeth = kind == 3
+        colour = torch.where(teeth[:, None], colour.new_tensor(_TEETH), colour)
+        return colour, torch.where(teeth, 0.6, gloss)
+
+    def _hand_detail(self, colour: Tensor, face: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Skin with the hand texture's detail, and how much nail there is."""
+        shared, count = self.shared, self.shared.body.hand_triangles
+        nail = torch.zeros(len(face), device=face.device)
+        mine = (face < 2 * count).nonzero().squeeze(1)
+        if not len(mine):
+            return colour, nail
+        local, left = face[mine] % count, face[mine] >= count
+        # a left hand's triangles have their last two corners swapped
+        w = torch.where(left[:, None], weights[mine][:, [0, 2, 1]], weights[mine])
+        variant = torch.zeros_like(local)
+        texel = shared.texels.index_select(0, tex.texel_row(local, w, variant, shared.skin_faces))
+        detail = sum(texel[:, channel, None] * colour.new_tensor(row) for channel, row in _DETAIL)
+        own = colour[mine] * torch.as_tensor(detail).exp()
+        plate = (own * 1.12 + 0.03).clamp(max=0.85)
+        amount = 0.7 * texel[:, tex.NAIL]
+        nail[mine] = texel[:, tex.NAIL]
+        return colour.index_copy(0, mine, torch.lerp(own, plate, amount[:, None])), nail

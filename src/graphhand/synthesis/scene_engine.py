@@ -1,0 +1,291 @@
+"""Renders scenes of people: z-buffer of all that is in an image, light, sensor, and the labels of every hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from graphhand.geometry import project_perspective
+from graphhand.hand_model import HandModel
+from graphhand.hand_model.posing import vertex_normals
+from graphhand.synthesis import backgrounds, shading
+from graphhand.synthesis.config import SceneConfig
+from graphhand.synthesis.mesh import FOREARM_PART, OBJECT_SIDES
+from graphhand.synthesis.outfits import Outfit, dressed, packaged_skins, sample_outfits
+from graphhand.synthesis.person_surface import BodySurface, SurfaceBuilder
+from graphhand.synthesis.random import CounterRandom, StreamCache
+from graphhand.synthesis.rasterizer import Fragments, ShadedSamples, key_depth_m, rasterize, resolve, shaded_samples
+from graphhand.synthesis.scenes import SceneBatch, SceneComposer, Solid
+
+_SHADOW_TEXELS, _SHADOW_BIAS_M = 640, 0.014
+_VISIBLE_SLACK_M = 0.005
+_LUMINANCE = (0.21, 0.72, 0.07)
+_IMAGES = 8  # composed together
+_LOOK_SEED = 0x100C5  # xor with the seed
+OUT_OF_SIGHT_JOINTS = 4  # a hand that shows fewer is out of sight
+
+
+class SceneHands(NamedTuple):
+    """Labels of an image's hands: P people, right hand before left.
+
+    Attributes:
+        joints_cam_m: (P, 2, 21, 3); joints_px: (P, 2, 21, 2); visible: (P, 2, 21).
+        box_px: (P, 2, 4) x, y, width, height around the visible pixels, zeros where there are none.
+        pixels: (P, 2) number of visible pixels.
+    """
+
+    joints_cam_m: Tensor
+    joints_px: Tensor
+    visible: Tensor
+    box_px: Tensor
+    pixels: Tensor
+
+    @property
+    def out_of_sight(self) -> Tensor:
+        """(P, 2) hands of which fewer than `OUT_OF_SIGHT_JOINTS` joints are visible."""
+        return self.visible.sum(2) < OUT_OF_SIGHT_JOINTS
+
+
+class RenderedScene(NamedTuple):
+    """One image, (3, H, W) in [0, 1], its intrinsics K (3, 3), its hands, and its number."""
+
+    image: Tensor
+    K: Tensor
+    hands: SceneHands
+    number: int
+
+
+class Surface(Protocol):
+    """What a part's pixels look like."""
+
+    def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
+        """Linear colour (N, 3) and gloss (N,) of fragments, whose faces count from the part's first."""
+        ...
+
+
+class Part(NamedTuple):
+    """A mesh in the camera frame and its surface."""
+
+    vertices_cam_m: Tensor
+    normals_cam: Tensor
+    faces: Tensor
+    surface: Surface
+
+
+class SolidSurface:
+    """Two colours in rings, as held objects have them."""
+
+    def __init__(self, solid: Solid) -> None:
+        self.solid = solid
+
+    def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
+        ring = torch.div(fragments.face, 2 * OBJECT_SIDES, rounding_mode="floor") % 3 == 0
+        colour = self.solid.colours[ring.long()]
+        return colour, torch.full_like(fragments.depth_m, self.solid.gloss)
+
+
+class SceneEngine:
+    """Renders the labelled image of any index. It depends on (configuration, index) alone.
+
+    Args:
+        config: what varies, and how often.
+        device: where to render.
+
+    Raises:
+        InputError: the folder of assets or a background cannot be read.
+
+    Example:
+        >>> (scene,) = SceneEngine(SceneConfig()).render([0])
+        >>> scene.image.shape
+        torch.Size([3, 480, 640])
+    """
+
+    def __init__(self, config: SceneConfig | None = None, device: torch.device | str = "cpu") -> None:
+        self.config = config or SceneConfig()
+        self.device = torch.device(device)
+        hand = HandModel.default().float().to(self.device)
+        with torch.no_grad():
+            self.composer = SceneComposer(self.config, hand, self.device)
+            self.people = self.composer.people
+            self.surfaces = SurfaceBuilder(self.people, packaged_skins())
+        self._cache, self._look_cache = StreamCache(), StreamCache()
+        self.store = None
+        if self.config.backgrounds:
+            self.store = backgrounds.ImageStore(self.config.backgrounds).to(self.device)
+        self.sensor = self.config.sensor
+        hand_part = self.people.mesh.face_part[: self.people.body.hand_triangles] != FOREARM_PART
+        self._is_hand = torch.cat([hand_part, hand_part])
+
+    @torch.no_grad()
+    def render(self, indices: Sequence[int]) -> list[RenderedScene]:
+        """Render the images of these indices, any int64 numbers in any order."""
+        scenes: list[RenderedScene] = []
+        for start in range(0, len(indices), _IMAGES):
+            index = torch.as_tensor(indices[start : start + _IMAGES], dtype=torch.int64, device=self.device)
+            random = CounterRandom(self.config.seed, index, self._cache)
+            batch = self.composer(random)
+            who = CounterRandom(
+                self.config.seed ^ _LOOK_SEED, index[batch.image] * 8 + _place_in_image(batch.image), self._look_cache
+            )
+            outfit = sample_outfits(who, batch.people.traits, self.surfaces.skins)
+            painted = torch.ones(len(batch.image), dtype=torch.bool, device=self.device)
+            body = self.people.body
+            faces = body.triangles[: body.body_triangles]
+            normals = vertex_normals(batch.people.vertices_m, faces)
+            vertices = dressed(batch.people.vertices_m, normals, self.surfaces.places, outfit, painted)
+            normals = vertex_normals(vertices, body.triangles)
+            world, turned = batch.world(vertices), normals @ batch.turn.transpose(1, 2)
+            joints = batch.world(batch.people.joints_m)
+            for b in range(len(index)):
+                rows = (batch.image == b).nonzero().squeeze(1)
+                parts = self._parts(batch, b, rows, world, turned, outfit)
+                scenes.append(self._render(random.select(slice(b, b + 1)), batch, b, rows, parts, joints, outfit))
+        return scenes
+
+    def _parts(
+        self, batch: SceneBatch, b: int, rows: Tensor, world: Tensor, turned: Tensor, outfit: Outfit
+    ) -> list[Part]:
+        """All meshes of an image in its camera's frame: the bodies, one a person, then the others."""
+        camera = batch.cameras[b]
+        parts = []
+        for row in rows.tolist():
+            surface = BodySurface(self.surfaces, Outfit(*(v[row] for v in outfit)), bool(batch.hidden[row]))
+            parts.append(Part(camera.to_camera(world[row]), turned[row] @ camera.rotation.T, surface.faces, surface))
+        for solid in batch.solids[b]:
+            surface_ = SolidSurface(solid)
+            place, normal = camera.to_camera(solid.vertices_m), solid.normals @ camera.rotation.T
+            parts.append(Part(place, normal, solid.faces, surface_))
+        return parts
+
+    def _render(
+        self, random: CounterRandom, batch: SceneBatch, b: int, rows: Tensor, parts: list[Part], joints: Tensor,
+        outfit: Outfit,
+    ) -> RenderedScene:  # fmt: skip
+        config, s = self.config, self.config.antialiasing
+        camera, width, height = batch.cameras[b], self.config.width, self.config.height
+        vertices = torch.cat([part.vertices_cam_m for part in parts])
+        normals = torch.cat([part.normals_cam for part in parts])
+        counts = torch.tensor([len(part.vertices_cam_m) for part in parts])
+        starts = (counts.cumsum(0) - counts).tolist()
+        faces = torch.cat([part.faces + start for part, start in zip(parts, starts, strict=True)])
+        ends = torch.tensor([len(part.faces) for part in parts], device=self.device).cumsum(0)
+
+        at = (project_perspective(vertices, camera.K) + 0.5) * s
+        points = torch.cat([at, vertices[:, 2:]], 1)[None]
+        buffer = rasterize(points, faces, 1, height * s, width * s)
+        surface = shaded_samples(buffer, s)
+        fragments = resolve(surface.identity, surface.column, surface.row, points, faces)
+        which = torch.bucketize(fragments.face, ends, right=True)
+        colour, gloss = self._reflectance(parts, ends, which, fragments)
+        corner = faces.index_select(0, fragments.face)
+        weights = fragments.weights[..., None]
+        normal = normalize((normals[corner] * weights).sum(1), dim=1)
+        position = (vertices[corner] * weights).sum(1)
+
+        background = self._background(random, outfit.tint.new_tensor([[0.35, 0.2, 0.14]]))
+        half = width // 2
+        light_of = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
+        lights = shading.sample_lights(random, True, light_of)
+        sample = torch.zeros(len(normal), dtype=torch.int64, device=self.device)
+        lit = None
+        if config.shadows:
+            none = sample[:1]
+            shadow = shading.ShadowMap(
+                vertices[None], faces, lights.key, len(vertices), none, none.bool(), _SHADOW_TEXELS, _SHADOW_BIAS_M
+            )
+            lit = shadow.lit(position + normal * 6e-3, sample, lights.softness.index_select(0, sample))
+        shine = torch.full_like(gloss, 14.0)
+        radiance = shading.shade(normal, position, colour, gloss, shine, lights, sample, lit)
+
+        # the image lies in the middle rows of a square canvas
+        first = config.top * width
+        rgb = radiance.new_zeros(width * width, 3)
+        rgb.index_add_(0, surface.pixel + first, radiance * surface.share[:, None])
+        rgb = rgb.view(1, width, width, 3).permute(0, 3, 1, 2)
+        near, cover = (radiance.new_full((1, width, width), fill) for fill in (torch.inf, 0.0))
+        inside = slice(config.top, config.top + height)
+        near[:, inside], cover[:, inside] = surface.depth_m, surface.cover
+        rgb = rgb * shading.ambient_occlusion(near, cover, camera.K[0, :1])[:, None]
+        image = rgb + background * (1 - cover)[:, None]
+        # people are metered, and a little of all else where they are small
+        amount = cover + 0.05
+        light = (image * rgb.new_tensor(_LUMINANCE)[None, :, None, None] * amount[:, None]).sum((1, 2, 3))
+        image = self._sense(random, image, light / amount.sum((1, 2)))
+        hands = self._labels(
+            camera.to_camera(joints[rows]), batch, b, rows, buffer.key[0], surface, which, fragments, ends
+        )
+        return RenderedScene(image[0, :, inside].contiguous(), camera.K, hands, int(random.indices[0]))
+
+    def _reflectance(
+        self, parts: list[Part], ends: Tensor, which: Tensor, fragments: Fragments
+    ) -> tuple[Tensor, Tensor]:
+        colour = fragments.weights.new_zeros(len(which), 3)
+        gloss = torch.zeros_like(fragments.depth_m)
+        for number, part in enumerate(parts):
+            mine = (which == number).nonzero().squeeze(1)
+            if len(mine):
+                first = int(ends[number]) - len(part.faces)
+                chosen = Fragments(*(v.index_select(0, mine) for v in fragments))
+                colour[mine], gloss[mine] = part.surface(chosen._replace(face=chosen.face - first))
+        return colour, gloss
+
+    def _background(self, random: CounterRandom, skin: Tensor) -> Tensor:
+        size = self.config.width
+        scene = backgrounds.procedural(random, size, skin)
+        blur = random.uniform("background blur").square()
+        if self.store is not None:
+            own = random.chance("own picture", self.config.background_images)[:, None, None, None]
+            scene = torch.where(own, self.store.sample(random, size), scene)
+            blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)
+        return shading.separable(scene, shading.gaussian_matrix(size, blur * size / 60))
+
+    def _sense(self, random: CounterRandom, image: Tensor, light: Tensor) -> Tensor:
+        image = shading.expose(random, image, light, True)
+        image = shading.blur(random, image, self.sensor)
+        image = shading.add_noise(random, image, self.config.noise)
+        image = shading.compress(random, image, self.config.jpeg)
+        return (image * 255).round_().clamp_(0, 255).div_(255)
+
+    def _labels(
+        self, joints_cam_m: Tensor, batch: SceneBatch, b: int, rows: Tensor, key: Tensor, surface: ShadedSamples,
+        which: Tensor, fragments: Fragments, ends: Tensor,
+    ) -> SceneHands:  # fmt: skip
+        s, width, height = self.config.antialiasing, self.config.width, self.config.height
+        K = batch.cameras[b].K
+        behind = joints_cam_m[..., 2] < 0.01
+        joints_px = project_perspective(joints_cam_m, K)
+        sample = ((joints_px + 0.5) * s).floor().nan_to_num(-1, -1, -1).clamp(-1e6, 1e6).long()
+        limit = sample.new_tensor([width * s, height * s])
+        inside = ((sample >= 0) & (sample < limit)).all(-1) & ~behind
+        sample = torch.minimum(sample.clamp(min=0), limit - 1)
+        near = key_depth_m(key[sample[..., 1], sample[..., 0]])
+        flesh = self.people.mesh.flesh_m * batch.people.hand_scale[rows][..., None] + _VISIBLE_SLACK_M
+        visible = inside & (near > joints_cam_m[..., 2] - flesh)
+        boxes = torch.zeros(len(rows), 2, 4, device=self.device)
+        pixels = torch.zeros(len(rows), 2, dtype=torch.int64, device=self.device)
+        count = surface.nearest_count
+        pixel = surface.pixel[:count]
+        row = torch.div(pixel, width, rounding_mode="floor")
+        column = pixel - row * width
+        for person in range(len(rows)):
+            mine = (which[:count] == person).nonzero().squeeze(1)
+            face = fragments.face[mine] - (int(ends[person - 1]) if person else 0)
+            for side in (0, 1):
+                hand = mine[self.surfaces.side_of_face(face) == side]
+                pixels[person, side] = len(hand)
+                if len(hand):
+                    u, v = column[hand].float(), row[hand].float()
+                    low = torch.stack([u.amin(), v.amin()])
+                    size = torch.stack([u.amax(), v.amax()]) - low + 1
+                    boxes[person, side] = torch.cat([low - 0.5, size])
+        return SceneHands(joints_cam_m, joints_px, visible, boxes, pixels)
+
+
+def _place_in_image(image: Tensor) -> Tensor:
+    """Each person's number in their image, for images (M,) in order."""
+    first = torch.searchsorted(image, image)
+    return torch.arange(len(image), device=image.device) - first
