@@ -80,9 +80,10 @@ def test_pretended_device_refuses_what_a_gpu_refuses(device: torch.device) -> No
         {},
         {"gloves": 1.0, "objects": 1.0, "second_hand": 1.0, "occluders": 1.0, "side": "both"},
         {"low_resolution": 1.0, "motion_blur": 1.0, "cropped": 1.0, "background_images": 1.0},
+        {"skin": "both", "freckles": 1.0, "hair": 1.0, "dirt": 1.0, "wet": 1.0},
         {"image_height": 48, "camera": (90.0, 90.0, 31.5, 23.5), "antialiasing": 1, "skin_detail": False},
     ],
-    ids=["as it is", "things before it", "camera's faults, images behind", "one camera"],
+    ids=["as it is", "things before it", "camera's faults, images behind", "photographed skin", "one camera"],
 )
 def test_hands_are_rendered_on_the_device(device: torch.device, tmp_path: Path, settings: dict[str, Any]) -> None:
     if "background_images" in settings:

@@ -41,6 +41,9 @@ class RenderConfig(BaseModel):
     cropped: float = _share(0.0, "framed as a network's crop: the hand large and in the middle")
     perspective_variation: bool = Field(True, description="false: every hand at the greatest distance")
 
+    skin: Literal["procedural", "photographic", "both"] = Field(
+        "procedural", description="texture of the skin; both: a mixture that differs between images"
+    )
     skin_tones: bool = Field(True, description="false: one medium tone")
     skin_detail: bool = Field(True, description="creases, lines, nails, veins and mottling; false: plain skin")
     flesh: float = Field(1.0, ge=0.0, le=2.0, description="mean height of the pads; read with skin_detail")
@@ -52,6 +55,10 @@ class RenderConfig(BaseModel):
     wristbands: float = _share(0.12, "with a wristband")
     rings: float = _share(0.12, "with a ring")
     nail_polish: float = _share(0.08, "with nail polish")
+    freckles: float = _share(0.25, "with freckles, and as many with moles; read unless skin is procedural, as the next")
+    hair: float = _share(0.25, "with hair on the back of the hand and on the arm")
+    dirt: float = _share(0.06, "with dirt")
+    wet: float = _share(0.06, "with wet skin")
     occluders: float = _share(0.1, "with a flat occluder in front of the hand")
     objects: float = _share(0.15, "with an object in the hand or beside it")
     second_hand: float = _share(0.06, "with the person's other hand, unlabelled")
@@ -87,6 +94,8 @@ class RenderConfig(BaseModel):
             raise ValueError("cropped frames each hand anew, which one given camera cannot: set one of the two")
         if self.backgrounds and not self.background_variation:
             raise ValueError("backgrounds are images behind hands, which background_variation: false leaves out")
+        if self.skin != "procedural" and not self.skin_detail:
+            raise ValueError(f"skin: {self.skin} is detail, which skin_detail: false leaves out: set one of the two")
         if self.camera is not None and not self.perspective_variation:
             raise ValueError("perspective_variation does nothing where camera is given: leave it on")
         return self

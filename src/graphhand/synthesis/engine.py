@@ -17,6 +17,7 @@ from graphhand.synthesis import shading as sensor
 from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import FOREARM_PART, OBJECT_SIDES
+from graphhand.synthesis.photo_skin import PhotoShader
 from graphhand.synthesis.random import CounterRandom, StreamCache
 from graphhand.synthesis.rasterizer import (
     Fragments,
@@ -28,6 +29,7 @@ from graphhand.synthesis.rasterizer import (
     shaded_samples,
 )
 from graphhand.synthesis.scene import FixedHands, Scene, SceneComposer
+from graphhand.synthesis.skin_atlas import default_sampler
 
 _VISIBLE_SLACK_M = 0.004  # tolerance of the z-buffer over a joint's own flesh, where skin slopes
 _LUMINANCE = (0.21, 0.72, 0.07)
@@ -122,6 +124,9 @@ class RenderEngine:
             self.composer = SceneComposer(self.config, self.hand)
             self.mesh = self.composer.mesh
             self.texels = tex.baked_texels(self.mesh, self.composer.poser)
+            self.photo_shader = None
+            if self.config.skin != "procedural":
+                self.photo_shader = PhotoShader(self.mesh, default_sampler(self.mesh))
         self._stream_cache = StreamCache()
         self.store = None
         if self.config.backgrounds:
@@ -271,7 +276,10 @@ class RenderEngine:
         on_skin = torch.where(is_object, torch.zeros_like(in_object), fragments.face)
         texel = self.texels.index_select(0, tex.texel_row(on_skin, fragments.weights, variant, skin_faces))
         extended = on_skin >= self.mesh.hand_face_count
-        colour, gloss, relief = skin.reflectance(scene.skin, texel, sample, extended)
+        photo = None
+        if self.photo_shader is not None and scene.photo is not None:
+            photo = self.photo_shader(scene.photo, texel, on_skin, fragments.weights, sample)
+        colour, gloss, relief = skin.reflectance(scene.skin, texel, sample, extended, photo)
         ring = torch.div(in_object, 2 * OBJECT_SIDES, rounding_mode="floor") % 3 == 0
         object_colour = scene.objects.colour.flatten(0, 1).index_select(0, 2 * sample + ring.long())
         colour = torch.where(is_object[:, None], object_colour, colour)
@@ -280,7 +288,10 @@ class RenderEngine:
         if config.skin_detail:
             strength = relief * scene.skin.relief.index_select(0, sample)
             flesh = scene.skin.flesh.index_select(0, sample)
-            slope = texel[:, tex.SLOPE_0 : tex.SLOPE_1 + 1] + flesh[:, None] * texel[:, tex.PAD_0 : tex.PAD_1 + 1]
+            slope = texel[:, tex.SLOPE_0 : tex.SLOPE_1 + 1]
+            if photo is not None:
+                slope = (1 - 0.6 * photo.share)[:, None] * slope + photo.share[:, None] * photo.slope
+            slope = slope + flesh[:, None] * texel[:, tex.PAD_0 : tex.PAD_1 + 1]
             normal = shading.bumped_normal(normal, fragments, meshes.vertices_cam_m, faces, slope, strength)
         lit = None
         if config.shadows:

@@ -14,9 +14,10 @@ from graphhand.hand_model import HandModel
 from graphhand.hand_model.posing import HandPoser, axis_rotation, vertex_normals
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import OBJECT_VERTICES, CapsuleCollider, Objects, RenderMesh, sample_objects
+from graphhand.synthesis.photo_skin import PhotoSkin
 from graphhand.synthesis.poses import RELAXED_POSE, PoseSampler, sample_wrist
 from graphhand.synthesis.random import CounterRandom, StreamCache
-from graphhand.synthesis.skin import Skin, sample_skin
+from graphhand.synthesis.skin import Skin, sample_appearance
 
 DISTANCE_M = (0.25, 1.5)
 MAX_FIELD_OF_VIEW_DEG = 50.0
@@ -113,6 +114,7 @@ class Scene:
     shape: Tensor
     overlap_m: Tensor
     skin: Skin
+    photo: PhotoSkin | None
     objects: Objects
     second: SecondHands
 
@@ -124,6 +126,8 @@ class Scene:
             if f.name == "second":
                 mine = ((value.rows >= rows.start) & (value.rows < rows.stop)).nonzero().squeeze(1)
                 selected[f.name] = SecondHands(value.rows[mine] - rows.start, *(v[mine] for v in value[1:]))
+            elif value is None:
+                selected[f.name] = None
             else:
                 selected[f.name] = type(value)(*(v[rows] for v in value)) if isinstance(value, tuple) else value[rows]
         return Scene(**selected)
@@ -157,7 +161,7 @@ class SceneComposer:
             hand = self._fixed(random, fixed)
             view = View(fixed.pose[:, 0], fixed.wrist_m, fixed.K)
         objects = sample_objects(random, hand.joints_m, config.objects)
-        skin = sample_skin(random, config)
+        skin, photo = sample_appearance(random, config, view.translation_m[:, 2], view.K[:, 0, 0])
         vertices, normals = self._to_camera(hand, view.rotation, view.translation_m, skin)
         turned = view.rotation.transpose(1, 2)
         vertices = torch.cat([vertices, objects.vertices_m @ turned + view.translation_m[:, None]], 1)
@@ -165,7 +169,7 @@ class SceneComposer:
         joints = hand.joints_m @ turned + view.translation_m[:, None]
         second = self._second_hands(random, joints, view.rotation, skin)
         labels = (hand.angles_deg, hand.wrist_deg, hand.shape, hand.overlap_m)
-        return Scene(joints, vertices, normals, view, *labels, skin, objects, second)
+        return Scene(joints, vertices, normals, view, *labels, skin, photo, objects, second)
 
     def _view(self, random: CounterRandom, hand: PosedHands) -> View:
         config = self.config

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
+from graphhand.synthesis.photo_skin import PhotoPoints, PhotoSkin, sample_photo_skin, texels_per_px
 from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.skin_atlas import default_atlas
 
 # linear RGB reflectance of the back of very pale, medium and very dark hands; between them the logarithm is
 # interpolated, as absorption by melanin acts on it
@@ -63,18 +66,29 @@ def tone_colour(tone: Tensor) -> Tensor:
     return torch.where(t < 0.5, low, high).exp()
 
 
+def palm_tone(tone: Tensor) -> Tensor:
+    """Linear reflectance (..., 3) of the palm of a hand of this tone: palms hold hardly any melanin."""
+    return tone_colour(0.14 + 0.42 * tone)
+
+
+def sample_tone(random: CounterRandom, config: RenderConfig) -> Tensor:
+    """(B,) tones of hands in [0 (pale), 1 (dark)]."""
+    tone = random.triangular("tone", low=0.0, mode=0.3, high=1.0)
+    return tone if config.skin_tones else torch.full_like(tone, 0.35)
+
+
 def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
     """Sample the appearance of each hand of a batch."""
     B, device = random.batch, random.indices.device
-    tone = random.triangular("tone", low=0.0, mode=0.3, high=1.0)
+    tone = sample_tone(random, config)
     tint = random.normal("tint", 3, std=0.04) + random.normal("tint all", 1, std=0.06)
     if not config.skin_tones:
-        tone, tint = torch.full_like(tone, 0.35), torch.zeros_like(tint)
+        tint = torch.zeros_like(tint)
     blood = torch.tensor(_BLOOD, device=device)
     flush = random.uniform("flush", low=0.0, high=0.4)[:, None] * blood if config.skin_tones else 0.2 * blood
     base_log = tone_colour(tone).log() + tint - flush
-    # palms hold hardly any melanin, and more blood
-    palm_log = tone_colour(0.14 + 0.42 * tone).log() + tint - flush
+    palm_log = palm_tone(tone).log() + tint - flush
+    # palms hold more blood
     palm_blood = random.uniform("palm blood", low=0.15, high=0.75)[:, None] * blood
     detail = 1.0 if config.skin_detail else 0.0
 
@@ -132,7 +146,45 @@ def sample_skin(random: CounterRandom, config: RenderConfig) -> Skin:
     )
 
 
-def reflectance(skin: Skin, texel: Tensor, sample: Tensor, arm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sample_appearance(
+    random: CounterRandom, config: RenderConfig, depth_m: Tensor, focal_px: Tensor
+) -> tuple[Skin, PhotoSkin | None]:
+    """Sample the appearance of each hand of a batch; no photographed skin where ``config.skin`` is procedural.
+
+    Args:
+        random: the batch's random numbers.
+        config: what varies, and how often.
+        depth_m, focal_px: (B,) of the hands and cameras, which decide how fine the photographed skin is.
+    """
+    skin = sample_skin(random, config)
+    if config.skin == "procedural":
+        return skin, None
+    coarseness = texels_per_px(depth_m, focal_px)
+    photo = sample_photo_skin(random, config, default_atlas(), sample_tone(random, config), coarseness)
+    return _with_photo(random, config, skin, photo), photo
+
+
+def _with_photo(random: CounterRandom, config: RenderConfig, skin: Skin, photo: PhotoSkin) -> Skin:
+    """The procedural part beside a photographed one: less of all that photographs show. And water on both."""
+    kept = 1 - photo.share * (1 - random.uniform("photo/procedural detail", low=0.0, high=0.6))
+    one = torch.ones_like(kept)
+    # photographs have no detail as fine as "fine"
+    amount = {"one": one, "palm": one, "red": kept, "mottle": kept, "fine": one, "crease": kept, "vein": kept}
+    matrix = skin.matrix * torch.stack([amount[name] for name in _FEATURES], 1)[:, :, None]
+    wet = random.chance("wet", config.wet)
+    matrix[:, 0] -= 0.15 * wet[:, None]
+    natural = skin.nail_opacity * (0.3 + 0.7 * kept)
+    return skin._replace(
+        matrix=matrix,
+        nail_opacity=torch.where(skin.nail_opacity > 0.9, skin.nail_opacity, natural),
+        gloss=skin.gloss + wet * random.uniform("wet/gloss", low=0.15, high=0.5),
+        shininess=torch.where(wet, skin.shininess * random.uniform("wet/shininess", low=1.5, high=4.0), skin.shininess),
+    )
+
+
+def reflectance(
+    skin: Skin, texel: Tensor, sample: Tensor, arm: Tensor, photo: PhotoPoints | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Linear reflectance, gloss and relief at N rendered points.
 
     Args:
@@ -140,13 +192,18 @@ def reflectance(skin: Skin, texel: Tensor, sample: Tensor, arm: Tensor) -> tuple
         texel: (N, CHANNELS) texture of each point.
         sample: (N,) which of the batch.
         arm: (N,) bool, on the extended part of the arm.
+        photo: photographed skin at the points; None: procedural skin alone.
     Returns:
         (N, 3) reflectance, (N,) factor of the highlight, (N,) factor of the relief.
     """
     feature = torch.cat(
         [torch.ones_like(texel[:, :1]), texel[:, [tex.PALM, tex.RED, tex.MOTTLE, tex.FINE, tex.CREASE, tex.VEIN]]], 1
     )
+    if photo is not None:
+        feature[:, 1] = photo.palm
     log_colour = torch.bmm(feature[:, None], skin.matrix.index_select(0, sample))[:, 0]
+    if photo is not None:
+        log_colour += photo.detail
     colour = log_colour.exp_()
     nail = texel[:, tex.NAIL] * skin.nail_opacity.index_select(0, sample)
     plate = skin.nail.index_select(0, sample)
@@ -174,3 +231,19 @@ def reflectance(skin: Skin, texel: Tensor, sample: Tensor, arm: Tensor) -> tuple
     gloss = torch.where(covered, 0.1, gloss)
     relief = torch.where(covered, 0.15, relief)
     return colour.clamp(0.004, 0.95), gloss, relief
+
+
+def skin_image(tone: float = 0.3, skin: int = 0, contrast: float = 1.0) -> np.ndarray:
+    """A texture for `graphhand.synthesis.skin_atlas.hand_uv`: a photographed skin in a tone, (H, W, 3) uint8 sRGB.
+
+    Args:
+        tone: 0 (pale) to 1 (dark), as `tone_colour` takes it.
+        skin: number of the photographed skin.
+        contrast: of creases, veins, nails and blotches.
+    """
+    atlas = default_atlas()
+    back, palm = (colour(torch.tensor(tone)).log().numpy() for colour in (tone_colour, palm_tone))
+    log = back + atlas.palm[..., None] * (palm - back) + contrast * atlas.detail[skin]
+    linear = np.exp(log).clip(0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(255 * encoded).astype(np.uint8)
