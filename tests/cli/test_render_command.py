@@ -116,3 +116,29 @@ def test_render_config_fields_can_be_set(tmp_path):
     assert run("--out", tmp_path / "grey", *arguments, "background_variation=false", "noise=0").exit_code == 0
     varied, grey = (PlainHands(tmp_path / name, "train")[0].image for name in ("varied", "grey"))
     assert grey[0].std() < varied[0].std()
+
+
+def test_scenes_are_written_with_their_labels(tmp_path):
+    out = tmp_path / "people"
+    result = run("--scenes", "--out", out, "--count", 1, "--device", "cpu", "width=64", "height=48", "max_people=1")
+    assert result.exit_code == 0, result.output
+    assert "1 images of people, train split; complete" in result.output
+    content = json.loads((out / "annotations" / "train.json").read_text())
+    assert len(content["annotations"]) == 2
+    assert content["images"][0]["width"] == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("--scenes", "--layout", "rhd"), "a layout and a size of its own"),
+        (("--scenes", "--benchmark"), "a layout and a size of its own"),
+        (("--scenes", "--count", "1"), "--out: is missing"),
+        (("--scenes", "--out", "x", "--count", "1", "upright=1"), "not a field of SceneConfig"),
+        (("--assets", "x", "--out", "x", "--count", "1"), "goes with --scenes"),
+    ],
+)
+def test_wrong_options_of_scenes_are_one_line(arguments, fault):
+    result = run(*arguments)
+    assert isinstance(result.exception, InputError)
+    assert fault in str(result.exception)

@@ -109,8 +109,8 @@ class SceneConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    width: int = Field(640, ge=64, le=2048, description="of the images, pixels")
-    height: int = Field(480, ge=64, le=2048, description="at most the width, pixels")
+    width: int = Field(640, ge=32, le=2048, description="of the images, pixels")
+    height: int = Field(480, ge=32, le=2048, description="at most the width, pixels")
     seed: int = Field(0, description="of all random numbers")
     antialiasing: int = Field(2, ge=1, le=4, description="samples per pixel and axis")
     assets: str | None = Field(None, description="folder of MakeHuman's skins, clothes and hair; null: painted clothes")
