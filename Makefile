@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv-demo/bin
 
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo docs test test-slow check format lock clean
 
 help:
 	@echo "make demo       predict on the bundled images with the bundled weights, into demo_out/"
 	@echo "make test       style, types and tests (under 10 minutes on 2 cores)"
 	@echo "make test-slow  the tests that take minutes each"
+	@echo "make docs       build the documentation's site, into site/"
 	@echo "make format     format the code"
 	@echo "make lock       resolve requirements.lock anew"
 
@@ -21,6 +22,10 @@ test: check
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Open site/index.html."
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -50,10 +55,10 @@ lock:
 	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/python -m pip install --quiet uv
 	sed 's/"torch>=[0-9.]*"/"torch==2.13.0"/' pyproject.toml > .venv/lock/pyproject.toml
 	head -2 requirements.lock > .venv/lock/requirements.lock
-	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra train --extra web --extra video \
+	.venv/lock/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra docs --extra tensorboard --extra train --extra web --extra video \
 	  --no-header --no-annotate --quiet .venv/lock/pyproject.toml \
 	  | grep -vE '^(nvidia-|cuda-|triton)' >> .venv/lock/requirements.lock
 	mv .venv/lock/requirements.lock requirements.lock
 
 clean:
-	rm -rf .venv .venv-demo demo_out build dist
+	rm -rf .venv .venv-demo demo_out build dist site

@@ -32,8 +32,9 @@ ImageLike = Union[Image, Photo, "PIL.Image.Image", str, os.PathLike[str]]
 class HandPoseEstimator:
     """Estimates the 21 joints of a hand in a colour photo.
 
-    >>> hands = HandPoseEstimator()("photo.jpg")          # doctest: +SKIP
-    >>> hands[0].side, hands[0]["index_tip"].px           # doctest: +SKIP
+    Examples:
+        >>> for hand in HandPoseEstimator()("photo.jpg"):  # doctest: +SKIP
+        ...     print(hand.side, hand["index_tip"].px)
     """
 
     def __init__(

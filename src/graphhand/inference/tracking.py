@@ -50,9 +50,10 @@ _NOWHERE = np.full((len(Joint), 3), np.nan)
 class HandTracker:
     """Estimates the hand in each frame of a video, or several hands.
 
-    >>> tracker = HandTracker(HandPoseEstimator())                                   # doctest: +SKIP
-    >>> for frame in Video("clip.mp4"):                                              # doctest: +SKIP
-    ...     hands = tracker(frame.image, frame.time_s)
+    Examples:
+        >>> tracker = HandTracker(HandPoseEstimator())  # doctest: +SKIP
+        >>> for frame in Video("clip.mp4"):  # doctest: +SKIP
+        ...     hands = tracker(frame.image, frame.time_s)
 
     Args:
         estimator: the network and what belongs to it.

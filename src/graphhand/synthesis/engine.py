@@ -105,7 +105,7 @@ class RenderEngine:
         device: where to render.
         hand: the right hand to render; None is the default hand.
 
-    Example:
+    Examples:
         >>> engine = RenderEngine(RenderConfig(image_size=128))
         >>> batch = engine.render([0, 1, 2, 3])
         >>> batch.image.shape, batch.joints_cam_m.shape
