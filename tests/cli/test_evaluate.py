@@ -54,6 +54,22 @@ def test_weights_on_a_folder_of_crops(crops_dir, tiny_weights, tmp_path):
     assert "vertices are zeros: joint scores are valid, mesh scores are not" in result.output
 
 
+def test_several_weights_are_evaluated_on_the_same_samples_in_one_call(crops_dir, tiny_weights, tmp_path):
+    data = ["--dataset", "annotated-crops", "--root", crops_dir, "--whole-image", "--preset", "root"]
+    result = run(
+        "--weights", tiny_weights, *data, f"beside=[fast,{tiny_weights}]",
+        "--json", tmp_path / "r.json", "--figures", tmp_path / "f",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "r.json").read_text())
+    other, same = report["beside"]
+    assert (other["source"]["weights"], same["source"]["model"]) == ("fast", "tiny")
+    assert same["scores"] == report["scores"] != other["scores"]
+    run("--weights", "fast", *data, "--json", tmp_path / "alone.json")
+    assert json.loads((tmp_path / "alone.json").read_text())["scores"] == other["scores"]
+    assert (tmp_path / "f" / "pck.png").exists()
+
+
 def test_an_unreadable_sample_is_counted_and_sets_the_exit_code(crops_dir, tiny_weights):
     (crops_dir / "images" / "00001.png").write_bytes(b"")
     result = run("--weights", tiny_weights, "--dataset", "annotated-crops", "--root", crops_dir)
@@ -219,6 +235,7 @@ def test_presets_are_listed():
         (["--predictions", "{npz}", "--submission", "s.json"], "needs a whole data set"),
         (["--weights", "w", "--dataset", "rendered", "--submission", "s", "--limit", "3"], "omit --limit"),
         (["--predictions", "{npz}", "curves=."], "add --figures"),
+        (["--predictions", "{npz}", "beside=[fast]"], "beside: needs --weights"),
         (["--predictions", "{npz}", "--json", "{npz}"], "is one of the inputs; choose another --json"),
         (["--predictions", "{npz}", "--save-predictions", "{npz}"], "choose another --save-predictions"),
         (

@@ -135,7 +135,7 @@ def test_figures_are_images_and_their_numbers_lie_beside_them(evaluation, tmp_pa
 
 
 def test_a_figure_states_the_protocols_and_the_choices_of_the_data(evaluation):
-    figure = with_protocols(draw_pck(evaluation.scores), evaluation, evaluation.scores)
+    figure = with_protocols(draw_pck(evaluation), evaluation, evaluation.scores)
     text = " ".join(figure.get_supxlabel().split())
     for scores in evaluation.scores:
         assert scores.protocol.describe() in text

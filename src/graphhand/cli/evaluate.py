@@ -114,6 +114,7 @@ def evaluate(
       fit_regressor      file to write a joint regressor to, fitted on this training split
       hand               a right hand's file to fit to predicted joints (MANO): scores and submissions of meshes
       curves             published PCK curves to draw beside ours, file or folder
+      beside             further weights, e.g. [fast,runs/a]: their scores, and their curves in the same figure
       submission_format  freihand, ho3d or dexycb; by default the data set's own
 
     \b
@@ -159,12 +160,16 @@ def evaluate(
         if chosen.fit_regressor is not None:
             _refuse_test_split(samples)
         if weights is not None and samples is not None:
-            predicted = predict_with_weights(
-                weights, samples, crop=crop, pose=chosen.pose, device=device, batch_size=chosen.batch_size,
-                workers=chosen.workers, limit=limit, strict=chosen.strict, progress=progress,
+            predicted, *others = (
+                predict_with_weights(
+                    one, samples, crop=crop, pose=chosen.pose, device=device, batch_size=chosen.batch_size,
+                    workers=chosen.workers, limit=limit, strict=chosen.strict, progress=progress,
+                )
+                for one in (weights, *chosen.beside)
             )  # fmt: skip
         else:
             assert predictions is not None
+            others = []
             predicted = read_predictions(
                 predictions, samples, stored=chosen.stored, limit=limit, strict=chosen.strict, progress=progress
             )
@@ -179,15 +184,17 @@ def evaluate(
             predicted, judged_by, data=data, coverage=coverage, regressor=regressor, hand=hand,
             true_vertices_m=_true_vertices(samples, predicted, hand is not None), progress=progress,
         )  # fmt: skip
+    beside = [evaluate(one, judged_by, data=data, coverage=coverage, regressor=regressor) for one in others]
     is_quiet = json_file is not None and str(json_file) == "-"
     remarks = Console(stderr=True) if is_quiet else console
-    _write(evaluation, samples, curves, json_file, figures, save_predictions)
+    _write(evaluation, beside, samples, curves, json_file, figures, save_predictions)
     if chosen.fit_regressor is not None:
         _fit(chosen.fit_regressor, evaluation, predicted.records, remarks)
     if submission is not None and server is not None and samples is not None:
         _submit(submission, server, evaluation, len(samples), remarks)
     if not is_quiet:
-        print_report(evaluation, console)
+        for one in (evaluation, *beside):
+            print_report(one, console)
     if evaluation.unreadable:
         raise typer.Exit(1)
 
@@ -210,6 +217,8 @@ def _refuse_contradictions(
         raise InputError("--weights", "needs images", "add --dataset NAME --root DIR")
     if predictions is not None and (crop.rule, crop.camera, chosen.pose) != ("truth", "truth", "final"):
         raise InputError("--whole-image, camera and pose", "apply to --weights alone", "omit them with --predictions")
+    if predictions is not None and chosen.beside:
+        raise InputError("beside", "needs --weights", "omit it with --predictions")
     if submission is not None and dataset is None:
         raise InputError("--submission", "needs a whole data set", "add --dataset NAME --root DIR")
     if submission is not None and limit is not None:
@@ -240,6 +249,7 @@ def _load_curves(curves: Path | None, figures: Path | None) -> list[Curve]:
 
 def _write(
     evaluation: Evaluation,
+    beside: list[Evaluation],
     samples: HandDataset | None,
     curves: list[Curve],
     json_file: Path | None,
@@ -249,7 +259,8 @@ def _write(
     from graphhand.io.files import replacing
 
     if json_file is not None:
-        write_json(json_file, evaluation.to_json())
+        report = evaluation.to_json()
+        write_json(json_file, {**report, "beside": [one.to_json() for one in beside]} if beside else report)
     if save_predictions is not None:
         with writing(save_predictions, "--save-predictions"), replacing(save_predictions) as temporary:
             evaluation.records.save(temporary)
@@ -257,7 +268,7 @@ def _write(
         from graphhand.evaluation.figures import write_figures
 
         with writing(figures, "--figures"):
-            write_figures(figures, evaluation, samples, curves)
+            write_figures(figures, evaluation, samples, curves, beside)
 
 
 def _refuse_test_split(samples: HandDataset | None) -> None:

@@ -25,6 +25,7 @@ from graphhand.visualize import FINGER_COLOURS
 
 _FINGER = {finger: tuple(c / 255 for c in colour) for finger, colour in FINGER_COLOURS.items()}
 _OURS = ("#003d5b", "#d1495b", "#2a9d8f", "#8d5a97", "#b5651d")
+_LINES = ("-", "-.", ":")
 _DPI = 130
 
 
@@ -33,6 +34,7 @@ def write_figures(
     evaluation: Evaluation,
     samples: HandDataset | None = None,
     curves: Sequence[Curve] = (),
+    beside: Sequence[Evaluation] = (),
     cases: int = 5,
 ) -> list[Path]:
     """Write all figures that the evaluation allows, and the numbers behind them.
@@ -42,6 +44,7 @@ def write_figures(
         evaluation: with at least one protocol's scores; the first is drawn where only one can be.
         samples: the data set, for images of cases; without it cases show 3D only.
         curves: published PCK curves to draw beside ours.
+        beside: evaluations of other weights on the same samples, for their PCK curves.
         cases: how many worst and how many median samples to show.
 
     Returns:
@@ -51,7 +54,7 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     first = evaluation.scores[:1]
     written = [
-        _save(folder / "pck.png", with_protocols(draw_pck(evaluation.scores, curves), evaluation, evaluation.scores)),
+        _save(folder / "pck.png", with_protocols(draw_pck(evaluation, curves, beside), evaluation, evaluation.scores)),
         *_write_curves(folder, evaluation.scores),
         _save(folder / "per_joint.png", with_protocols(draw_per_joint(first[0]), evaluation, first)),
         _write_samples(folder / "per_sample.csv", evaluation),
@@ -83,13 +86,20 @@ def with_protocols(figure: Figure, evaluation: Evaluation, scores: Sequence[Scor
     return figure
 
 
-def draw_pck(scores: Sequence[Scores], curves: Sequence[Curve] = ()) -> Figure:
-    """Our curves (solid, one a protocol) over the widest of their ranges, published ones dashed."""
+def draw_pck(evaluation: Evaluation, curves: Sequence[Curve] = (), beside: Sequence[Evaluation] = ()) -> Figure:
+    """Our curves over the widest of their ranges, published ones dashed.
+
+    A colour is a protocol, or with ``beside`` one of the weights; protocols then differ by their line.
+    """
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axes = figure.subplots()
-    for k, one in enumerate(scores):
-        label = f"ours, {one.protocol.name}: AUC {one.auc:.3f}"
-        axes.plot(one.thresholds_mm, one.pck, color=_OURS[k % len(_OURS)], linewidth=2, label=label)
+    for k, one in enumerate((evaluation, *beside)):
+        name = one.source.get("weights", "ours") if beside else "ours"
+        for n, scores in enumerate(one.scores):
+            ours = _OURS[(k if beside else n) % len(_OURS)]
+            line = _LINES[n % len(_LINES)] if beside else "-"
+            label = f"{name}, {scores.protocol.name}: AUC {scores.auc:.3f}"
+            axes.plot(scores.thresholds_mm, scores.pck, color=ours, linestyle=line, linewidth=2, label=label)
     for k, curve in enumerate(curves):
         colour = colormaps["tab20"](k % 20)
         axes.plot(curve.thresholds_mm, curve.pck, "--", color=colour, linewidth=1, label=curve.name)

@@ -57,6 +57,7 @@ class EvaluationSettings(StrictModel):
     fit_regressor: Path | None = Field(None, description="file to write a fitted joint regressor to")
     hand: str | None = Field(None, description="right hand's file (MANO) to fit to the joints: meshes")
     curves: Path | None = Field(None, description="published PCK curves to draw, file or folder")
+    beside: tuple[str, ...] = Field((), description="further weights to evaluate, bundled names or folders")
     submission_format: SubmissionFormat | None = Field(None, description="null takes the data set's own")
     protocol: dict[str, Any] = Field(default_factory=dict, description="fields of Protocol to change")
 
