@@ -134,9 +134,10 @@ def _write_scenes(
 
     renderer = SceneRenderer(config, device)
     provenance: dict[str, Any] = {
-        "engine": config.model_dump(mode="json"),
+        "engine": config.model_dump(mode="json", exclude={"assets"}),
         "version": __version__,
         "labels": renderer.label_fingerprint(),
+        "assets": renderer.assets_fingerprint(),
     }
     if preview:
         typer.echo(f"preview: {write_scene_preview(out, split, renderer, count, provenance)}")

@@ -69,6 +69,11 @@ class SceneRenderer:
         steps = (torch.stack(seen) * 1e4).round().long()
         return hashlib.blake2b(steps.cpu().numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
 
+    def assets_fingerprint(self) -> str | None:
+        """A hash of the files that dress people, wherever they lie; None without a folder of assets."""
+        dresser = self.engine.dresser
+        return None if dresser is None else dresser.wardrobe.fingerprint()
+
 
 def write_scenes(
     root: Path,

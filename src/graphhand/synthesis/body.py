@@ -48,6 +48,19 @@ class Skeleton(NamedTuple):
     twists_deg: Tensor
 
 
+class Binding(NamedTuple):
+    """How points move with the bones.
+
+    Attributes:
+        weights: (P, J) of skinning.
+        segments: for each segment of the arms: bones of its start and end, rows of points that it moves (Q,), their
+            weight (Q,) and their place along it (Q,).
+    """
+
+    weights: Tensor
+    segments: list[tuple[int, int, Tensor, Tensor, Tensor]]
+
+
 class BodyModel:
     """People of all shapes and ages in any pose.
 
@@ -95,21 +108,39 @@ class BodyModel:
         weights.scatter_(1, tensor("weight_bones", torch.int64), tensor("weights"))
         self.weights = weights / weights.sum(1, keepdim=True)
         self.dominant = self.weights.argmax(1)
-        self._segments = [self._segment(side, k) for side in SIDES for k in (0, 1)]
+        self._along = {(side, k): self._place_along(side, k) for side in SIDES for k in (0, 1)}
+        self.binding = self._bind(self.weights, self._along)
 
     def bone(self, name: str) -> int:
         """The row of a bone, such as ``wrist.R``."""
         return self.bones.index(name)
 
-    def _segment(self, side: str, which: int) -> tuple[int, int, Tensor, Tensor, Tensor]:
-        """Bone of the start and of the end, vertices that a segment moves, their weight, their place along it."""
-        columns = [self.bone(f"{name}.{side}") for name in _SEGMENTS[which]]
-        start, end = (self.bone(f"{name}.{side}") for name in _SEGMENT_ENDS[which])
-        weight = self.weights[:, columns].sum(1)
-        rows = (weight > 0).nonzero().squeeze(1)
-        axis = self.template_heads[end] - self.template_heads[start]
-        along = ((self.template[rows] - self.template_heads[start]) @ axis) / (axis @ axis)
-        return start, end, rows, weight[rows], along.clamp(0, 1)
+    def _place_along(self, side: str, which: int) -> Tensor:
+        """(V,) place of the mean body's vertices along a segment, 0 to 1."""
+        start, end = (self.template_heads[self.bone(f"{name}.{side}")] for name in _SEGMENT_ENDS[which])
+        axis = end - start
+        return (((self.template - start) @ axis) / (axis @ axis)).clamp(0, 1)
+
+    def _bind(self, weights: Tensor, along: dict[tuple[str, int], Tensor]) -> Binding:
+        segments = []
+        for (side, which), place in along.items():
+            columns = [self.bone(f"{name}.{side}") for name in _SEGMENTS[which]]
+            start, end = (self.bone(f"{name}.{side}") for name in _SEGMENT_ENDS[which])
+            weight = weights[:, columns].sum(1)
+            rows = (weight > 0).nonzero().squeeze(1)
+            segments.append((start, end, rows, weight[rows], place[rows]))
+        return Binding(weights, segments)
+
+    def bind(self, base: Tensor, shares: Tensor) -> Binding:
+        """The binding of points that hang on the body.
+
+        Args:
+            base: (P, 3) vertices of the body; shares: (P, 3) of each, summing to 1.
+        """
+        shares = shares.clamp(min=0)
+        shares = shares / shares.sum(1, keepdim=True)
+        along = {key: (place[base] * shares).sum(1) for key, place in self._along.items()}
+        return self._bind((self.weights[base] * shares[..., None]).sum(1), along)
 
     def rest(self, shape: Tensor, expression: Tensor | None = None) -> Rest:
         """People in their rest pose.
@@ -141,15 +172,24 @@ class BodyModel:
             heads.append(heads[parent] + (rotations[parent] @ offset[..., None])[..., 0])
         return torch.stack(rotations, 1), torch.stack(heads, 1)
 
-    def skin(self, rest: Rest, skeleton: Skeleton) -> Tensor:
-        """Posed vertices (M, V, 3) by linear blend skinning; arms twist evenly along their segments."""
+    def skin(self, rest: Rest, skeleton: Skeleton, binding: Binding | None = None) -> Tensor:
+        """Posed points by linear blend skinning; arms twist evenly along their segments.
+
+        Args:
+            rest: bone heads, and the points (M, P, 3) at rest.
+            skeleton: the pose.
+            binding: of the points; None: they are the body's vertices.
+        Returns:
+            (M, P, 3).
+        """
+        bound = binding or self.binding
         count = len(rest.vertices_m)
         rotations, heads = skeleton.rotations, skeleton.heads_m
         shift = heads - (rotations @ rest.heads_m[..., None])[..., 0]
         transform = torch.cat([rotations.flatten(2), shift], 2)
-        blended = (self.weights @ transform).view(count, -1, 12)
+        blended = (bound.weights @ transform).view(count, -1, 12)
         points = (blended[..., :9].unflatten(2, (3, 3)) @ rest.vertices_m[..., None])[..., 0] + blended[..., 9:]
-        for number, (start, end, rows, weight, along) in enumerate(self._segments):
+        for number, (start, end, rows, weight, along) in enumerate(bound.segments):
             angle = skeleton.twists_deg[:, number // 2, number % 2]
             stiff = (rest.vertices_m[:, rows] @ rotations[:, start].transpose(1, 2)) + shift[:, start, None]
             axis = normalize(heads[:, end] - heads[:, start], dim=1)

@@ -29,7 +29,11 @@ PLACES = 7
 _ARM, _LEG, _NECK, _SCALP = 3, 4, 5, 6
 _HAIR = ((0.008, 0.006, 0.005), (0.03, 0.016, 0.009), (0.09, 0.045, 0.02), (0.32, 0.2, 0.09), (0.2, 0.06, 0.02))
 _IRIS = ((0.05, 0.025, 0.012), (0.12, 0.07, 0.03), (0.1, 0.16, 0.25), (0.1, 0.14, 0.07))
-_PATTERNS = ("plain", "stripes across", "stripes along", "checks", "print")
+_SMOOTHING = 10
+# plain, stripes across, stripes along, checks, print
+_PATTERN_WEIGHTS = (5.0, 1.2, 0.8, 1.0, 1.0)
+# eyebrows: half of their width and height, and their place above and beside the eyes, metres
+_BROW = (0.021, 0.0045, 0.0225, 0.034)
 
 
 class Outfit(NamedTuple):
@@ -178,7 +182,7 @@ def sample_outfits(random: CounterRandom, traits: dict[str, Tensor], skins: Skin
     short, long = random.uniform("sleeve/short", low=0.3, high=1.0), random.uniform("sleeve/long", low=1.55, high=1.97)
     sleeve = torch.where(bare < 0.12, -0.2, torch.where(bare < 0.5, short, long))
     bottoms = random.uniform("trousers/kind")
-    legs_end = torch.where(bottoms < 0.2, random.uniform("trousers/short", low=0.4, high=1.0), 1.9)
+    legs_end = torch.where(bottoms < 0.2, random.uniform("trousers/short", low=0.6, high=1.0), 1.9)
     colours = random_colours(random, "clothes", 5)
     colours = colours.clamp(0.01, 0.85)
     second = torch.where(random.chance("legs/dark", 0.6)[:, None], 0.3 * colours[:, 2], colours[:, 2])
@@ -209,7 +213,7 @@ def sample_outfits(random: CounterRandom, traits: dict[str, Tensor], skins: Skin
         shirt=colours[:, :2],
         legs=torch.stack([second, 0.8 * second], 1),
         shoes=torch.stack([0.4 * colours[:, 4], colours[:, 3]], 1),
-        pattern=random.choice("pattern", torch.tensor([5.0, 1.2, 0.8, 1.0, 1.0])),
+        pattern=random.choice("pattern", torch.tensor(_PATTERN_WEIGHTS)),
         frequency=random.uniform("pattern/frequency", low=15, high=90),
         phase=random.uniform("pattern/phase", low=0, high=6.28),
         loose_m=torch.stack(loose, 1),
@@ -233,37 +237,68 @@ def _inside(places: Tensor, outfit: Outfit) -> tuple[Tensor, Tensor, Tensor]:
     return shirt, trousers, (leg - 1.93) * 0.42
 
 
-def dressed(vertices_m: Tensor, normals: Tensor, places: Tensor, outfit: Outfit, painted: Tensor) -> Tensor:
+def neighbours(body: BodyModel) -> Tensor:
+    """(V, K) each vertex's neighbours on the skin, filled up with itself."""
+    faces, count = body.triangles[: body.body_triangles], len(body.template)
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    start, end = torch.cat([edges, edges.flip(1)]).unique(dim=0).unbind(1)
+    first = torch.searchsorted(start.contiguous(), torch.arange(count, device=body.device))
+    place = torch.arange(len(start), device=body.device) - first[start]
+    table = torch.arange(count, device=body.device)[:, None].repeat(1, int(place.max()) + 1)
+    table[start, place] = end
+    return table
+
+
+def dressed(
+    vertices_m: Tensor, normals: Tensor, places: Tensor, outfit: Outfit, painted: Tensor, capped: Tensor, around: Tensor
+) -> Tensor:
     """Vertices (M, V, 3) moved outwards where people wear something or have hair.
 
     Args:
         vertices_m, normals: (M, V, 3).
         places: (V, PLACES).
-        outfit: of the people; painted: (M,) whether clothes are painted at all; hair always is.
+        outfit: of the people.
+        painted, capped: (M,) whose clothes and whose hair are regions of the body.
+        around: (V, K) `neighbours`, as cloth bridges what is under it.
     """
     per = Outfit(*(value[:, None] for value in outfit))
     shirt, trousers, shoes = (v.div(0.015).clamp(0, 1) for v in _inside(places[None], per))
     wave = (places[None, :, :3] @ outfit.folds[..., :3].transpose(1, 2) + outfit.folds[:, None, :, 3]).sin().sum(2)
     loose = torch.maximum(shirt * outfit.loose_m[:, :1], trousers * outfit.loose_m[:, 1:])
-    loose = torch.maximum(loose, 0.008 * shoes) * (1 + 0.22 * wave) * painted[:, None]
-    scalp = (places[:, _SCALP] / 1.5).clamp(0, 1)[None]
+    loose = torch.maximum(loose, 0.012 * shoes) * (1 + 0.22 * wave) * painted[:, None]
+    cloth = torch.maximum(torch.maximum(shirt, trousers), shoes)[..., None] * painted[:, None, None]
+    flat = vertices_m.transpose(0, 1).flatten(1)
+    share = cloth.expand_as(vertices_m).transpose(0, 1).flatten(1)
+    for _ in range(_SMOOTHING):
+        flat = torch.lerp(flat, flat[around].mean(1), 0.8 * share)
+    vertices_m = flat.unflatten(1, (len(vertices_m), 3)).transpose(0, 1)
+    scalp = (places[:, _SCALP] / 1.5).clamp(0, 1)[None] * capped[:, None]
     return vertices_m + (loose + outfit.hair_m[:, None] * scalp * (1 + 0.08 * wave))[..., None] * normals
 
 
 def reflectance(
-    colour: Tensor, places: Tensor, outfit: Outfit, painted: Tensor, noise: Tensor
+    colour: Tensor, places: Tensor, outfit: Outfit, painted: bool, noise: Tensor, eyes: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Linear colour (N, 3) and gloss (N,) of the body's pixels.
 
     Args:
         colour: (N, 3) of the skin, tinted.
-        places: (N, PLACES); outfit: each pixel's own; painted: (N,); noise: (N,) in [-1, 1].
+        places: (N, PLACES); outfit: each pixel's own; painted: whether clothes are regions of the body.
+        noise: (N,) in [-1, 1].
+        eyes: (3,) the middle between them, to paint eyebrows; None: there are others.
     """
     shirt, trousers, shoes = _inside(places, outfit)
     gloss = outfit.gloss
     hair = ((places[:, _SCALP] + 0.5 * noise) * 1.5).clamp(0, 1) * torch.where(outfit.hair_m > 0, 1.0, 0.35)
     strands = 1 + 0.35 * (places[:, 0] * 900 + 6 * noise).sin() * noise
     colour = torch.lerp(colour, outfit.hair * strands[:, None], hair[:, None])
+
+    if eyes is not None:
+        beside, up = places[:, 0].abs() - _BROW[3], places[:, 2] - eyes[2] - _BROW[2]
+        arch = up + 6.0 * beside.square() + 0.06 * beside
+        brow = 1 - (beside / _BROW[0]).square() - (arch / _BROW[1]).square()
+        brow = (brow * 1.5).clamp(0, 0.8) * (places[:, 1] < eyes[1] + 0.03) * (1 + 0.3 * noise)
+        colour = torch.lerp(colour, 0.6 * outfit.hair, brow.clamp(0, 1)[:, None])
 
     def wear(cover: Tensor, cloth: Tensor, colour: Tensor, gloss: Tensor) -> tuple[Tensor, Tensor]:
         cover = cover & painted
@@ -292,8 +327,8 @@ def eye_colour(offset_m: Tensor, iris: Tensor) -> tuple[Tensor, Tensor]:
     away = torch.linalg.vector_norm(offset_m[:, [0, 2]], dim=1)
     front = offset_m[:, 1] < 0
     white = iris.new_tensor([0.68, 0.62, 0.58]).expand_as(iris)
-    ring = torch.where((away < 0.0052)[:, None] & front[:, None], iris, white)
-    pupil = (away < 0.0021) & front
+    ring = torch.where((away < 0.0058)[:, None] & front[:, None], iris, white)
+    pupil = (away < 0.0024) & front
     return torch.where(pupil[:, None], 0.005 * torch.ones_like(iris), ring), torch.full_like(away, 1.5)
 
 

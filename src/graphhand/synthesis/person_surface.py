@@ -46,10 +46,11 @@ class SurfaceBuilder:
         head = torch.zeros(len(body.bones), dtype=torch.bool, device=device)
         head[[body.bone(b) for b in ("head", "neck02", "neck03", "eye.L", "eye.R")]] = True
         self.headless = (~head[body.dominant][body.triangles].any(1)).nonzero().squeeze(1)
+        self.neighbours = outfits.neighbours(body)
         self.eyes = torch.stack([body.template_heads[body.bone(f"eye.{s}")] for s in "LR"])
 
     def side_of_face(self, face: Tensor) -> Tensor:
-        """0 for the right hand without its forearm, 1 for the left hand, -1 for all other triangles of a body."""
+        """0 for the right hand without its forearm, 1 for the left hand, -1 for all other triangles."""
         return self._side[face]
 
 
@@ -60,15 +61,21 @@ class BodySurface:
         shared: of all bodies.
         outfit: of this person, without batch dimension.
         headless: leave the head out.
+        painted: whether clothes are regions of the body; browless: paint no eyebrows.
+        covered: (V,) vertices that garments hide.
 
     Attributes:
-        faces: (F, 3) the triangles that are drawn: the hands' always come first.
+        faces: (F, 3) the triangles that are drawn.
     """
 
-    def __init__(self, shared: SurfaceBuilder, outfit: Outfit, headless: bool) -> None:
+    def __init__(
+        self, shared: SurfaceBuilder, outfit: Outfit, headless: bool, painted: bool, browless: bool, covered: Tensor
+    ) -> None:
         self.shared, self.outfit = shared, outfit
+        self._painted, self._browless = painted, browless
         body = shared.body
-        self._number = shared.headless if headless else torch.arange(len(body.triangles), device=body.device)
+        number = shared.headless if headless else torch.arange(len(body.triangles), device=body.device)
+        self._number = number[~covered[body.triangles[number]].all(1)]
         self.faces = body.triangles[self._number]
 
     def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
@@ -82,8 +89,8 @@ class BodySurface:
         colour = shared.skins.colours(own.skin, uv) * own.tint
         colour, nail = self._hand_detail(colour, face, fragments.weights)
         noise = outfits.surface_noise(places)
-        painted = torch.ones_like(face, dtype=torch.bool)
-        colour, gloss = outfits.reflectance(colour.clamp(0.003, 0.95), places, own, painted, noise)
+        eyes = None if self._browless else shared.eyes.mean(0)
+        colour, gloss = outfits.reflectance(colour.clamp(0.003, 0.95), places, own, self._painted, noise, eyes)
         gloss = gloss * (1 + 2.5 * nail)
         kind = shared.kind[face]
         for number in (1, 2):
@@ -94,6 +101,10 @@ class BodySurface:
         teeth = kind == 3
         colour = torch.where(teeth[:, None], colour.new_tensor(_TEETH), colour)
         return colour, torch.where(teeth, 0.6, gloss)
+
+    def side_of_face(self, face: Tensor) -> Tensor:
+        """As the builder's, of the triangles that are drawn."""
+        return self.shared.side_of_face(self._number[face])
 
     def _hand_detail(self, colour: Tensor, face: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Skin with the hand texture's detail, and how much nail there is."""

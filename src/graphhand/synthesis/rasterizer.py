@@ -53,6 +53,15 @@ def key_depth_m(key: Tensor) -> Tensor:
     return (key >> _ID_BITS).to(torch.float32).mul_(1 / _DEPTH_STEPS).masked_fill_(key == EMPTY_KEY, torch.inf)
 
 
+def renumbered(key: Tensor, number: Tensor) -> Tensor:
+    """Keys of one mesh whose faces are some of another's: ``number`` (F,) has each face's number there."""
+    filled = key != EMPTY_KEY
+    face = number[key_identity(key[filled])]
+    result = key.clone()
+    result[filled] = ((key[filled] >> _ID_BITS) << _ID_BITS) | face
+    return result
+
+
 def deeper(key: Tensor, distance_m: float) -> Tensor:
     """The largest keys within a distance behind the given ones (none of them empty)."""
     return key + (int(distance_m * _DEPTH_STEPS) << _ID_BITS)

@@ -13,13 +13,25 @@ from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.posing import vertex_normals
 from graphhand.synthesis import backgrounds, shading
+from graphhand.synthesis.clothes import Wardrobe
 from graphhand.synthesis.config import SceneConfig
-from graphhand.synthesis.mesh import FOREARM_PART, OBJECT_SIDES
+from graphhand.synthesis.mesh import OBJECT_SIDES
 from graphhand.synthesis.outfits import Outfit, dressed, packaged_skins, sample_outfits
 from graphhand.synthesis.person_surface import BodySurface, SurfaceBuilder
 from graphhand.synthesis.random import CounterRandom, StreamCache
-from graphhand.synthesis.rasterizer import Fragments, ShadedSamples, key_depth_m, rasterize, resolve, shaded_samples
+from graphhand.synthesis.rasterizer import (
+    Fragments,
+    ShadedSamples,
+    ZBuffer,
+    key_depth_m,
+    key_identity,
+    rasterize,
+    renumbered,
+    resolve,
+    shaded_samples,
+)
 from graphhand.synthesis.scenes import SceneBatch, SceneComposer, Solid
+from graphhand.synthesis.wearing import HAIR_LAYERS, Dresser, GarmentSurface, Worn, garment_meshes
 
 _SHADOW_TEXELS, _SHADOW_BIAS_M = 640, 0.014
 _VISIBLE_SLACK_M = 0.005
@@ -76,6 +88,17 @@ class Part(NamedTuple):
     surface: Surface
 
 
+class _Drawn(NamedTuple):
+    """What an image's samples show: the z-buffer's keys, the shaded samples, their faces among all parts', the part of
+    each, and the first face of each part."""
+
+    key: Tensor
+    surface: ShadedSamples
+    fragments: Fragments
+    which: Tensor
+    starts: Tensor
+
+
 class SolidSurface:
     """Two colours in rings, as held objects have them."""
 
@@ -111,14 +134,19 @@ class SceneEngine:
         with torch.no_grad():
             self.composer = SceneComposer(self.config, hand, self.device)
             self.people = self.composer.people
-            self.surfaces = SurfaceBuilder(self.people, packaged_skins())
+            body, wardrobe, skins = self.people.body, None, packaged_skins()
+            if self.config.assets is not None:
+                wardrobe = Wardrobe(self.config.assets, body)
+                skins = wardrobe.skins() or skins
+            self.dresser = None if wardrobe is None else Dresser(wardrobe, body)
+            self.surfaces = SurfaceBuilder(self.people, skins)
         self._cache, self._look_cache = StreamCache(), StreamCache()
         self.store = None
         if self.config.backgrounds:
             self.store = backgrounds.ImageStore(self.config.backgrounds).to(self.device)
         self.sensor = self.config.sensor
-        hand_part = self.people.mesh.face_part[: self.people.body.hand_triangles] != FOREARM_PART
-        self._is_hand = torch.cat([hand_part, hand_part])
+        self._hand_vertices = torch.zeros(len(body.template), dtype=torch.bool, device=self.device)
+        self._hand_vertices[body.hand_vertices[:, : hand.hand_vertex_count].flatten()] = True
 
     @torch.no_grad()
     def render(self, indices: Sequence[int]) -> list[RenderedScene]:
@@ -132,38 +160,56 @@ class SceneEngine:
                 self.config.seed ^ _LOOK_SEED, index[batch.image] * 8 + _place_in_image(batch.image), self._look_cache
             )
             outfit = sample_outfits(who, batch.people.traits, self.surfaces.skins)
-            painted = torch.ones(len(batch.image), dtype=torch.bool, device=self.device)
-            body = self.people.body
-            faces = body.triangles[: body.body_triangles]
-            normals = vertex_normals(batch.people.vertices_m, faces)
-            vertices = dressed(batch.people.vertices_m, normals, self.surfaces.places, outfit, painted)
-            normals = vertex_normals(vertices, body.triangles)
-            world, turned = batch.world(vertices), normals @ batch.turn.transpose(1, 2)
+            worn: list[list[Worn]] = [[] for _ in batch.image]
+            if self.dresser is not None:
+                worn = self.dresser(who, batch.people, outfit)
+            parts = self._parts(batch, outfit, worn)
             joints = batch.world(batch.people.joints_m)
             for b in range(len(index)):
                 rows = (batch.image == b).nonzero().squeeze(1)
-                parts = self._parts(batch, b, rows, world, turned, outfit)
-                scenes.append(self._render(random.select(slice(b, b + 1)), batch, b, rows, parts, joints, outfit))
+                scenes.append(self._render(random.select(slice(b, b + 1)), batch, b, rows, parts[b], joints))
         return scenes
 
-    def _parts(
-        self, batch: SceneBatch, b: int, rows: Tensor, world: Tensor, turned: Tensor, outfit: Outfit
-    ) -> list[Part]:
-        """All meshes of an image in its camera's frame: the bodies, one a person, then the others."""
-        camera = batch.cameras[b]
-        parts = []
-        for row in rows.tolist():
-            surface = BodySurface(self.surfaces, Outfit(*(v[row] for v in outfit)), bool(batch.hidden[row]))
-            parts.append(Part(camera.to_camera(world[row]), turned[row] @ camera.rotation.T, surface.faces, surface))
-        for solid in batch.solids[b]:
-            surface_ = SolidSurface(solid)
-            place, normal = camera.to_camera(solid.vertices_m), solid.normals @ camera.rotation.T
-            parts.append(Part(place, normal, solid.faces, surface_))
-        return parts
+    def _parts(self, batch: SceneBatch, outfit: Outfit, worn: list[list[Worn]]) -> list[list[Part]]:
+        """All meshes of each image in its camera's frame: the bodies in order, then all others."""
+        body, people, surfaces = self.people.body, batch.people, self.surfaces
+        suited = [any(w.kind != "hair" for w in mine) for mine in worn]
+        haired = [any(w.kind == "hair" for w in mine) for mine in worn]
+        painted, capped = (~torch.tensor(flags, device=self.device) for flags in (suited, haired))
+        normals = vertex_normals(people.vertices_m, body.triangles[: body.body_triangles])
+        vertices = dressed(people.vertices_m, normals, surfaces.places, outfit, painted, capped, surfaces.neighbours)
+        # hands are never smoothed or dressed
+        vertices = torch.where(self._hand_vertices[None, :, None], people.vertices_m, vertices)
+        world = batch.world(vertices)
+        turned = vertex_normals(vertices, body.triangles) @ batch.turn.transpose(1, 2)
+        bodies: list[list[Part]] = [[] for _ in batch.cameras]
+        others: list[list[Part]] = [[] for _ in batch.cameras]
+        for row, image in enumerate(batch.image.tolist()):
+            camera, mine = batch.cameras[image], worn[row]
+            own = Outfit(*(value[row] for value in outfit))
+            covered = torch.zeros(len(body.template), dtype=torch.bool, device=self.device)
+            for one in mine:
+                covered |= one.garment.covered
+            headless = bool(batch.hidden[row])
+            surface = BodySurface(surfaces, own, headless, not suited[row], haired[row], covered)
+            bodies[image].append(
+                Part(camera.to_camera(world[row]), turned[row] @ camera.rotation.T, surface.faces, surface)
+            )
+            for one in mine:
+                if headless and one.kind == "hair":
+                    continue
+                points, normal, faces = garment_meshes(body, one, people.rest, people.skeleton, row)
+                place = camera.to_camera(points @ batch.turn[row].T + batch.shift_m[row])
+                normal = normal @ batch.turn[row].T @ camera.rotation.T
+                others[image].append(Part(place, normal, faces, GarmentSurface(one, surfaces.places, own)))
+        for image, (camera, solids) in enumerate(zip(batch.cameras, batch.solids, strict=True)):
+            for solid in solids:
+                place, normal = camera.to_camera(solid.vertices_m), solid.normals @ camera.rotation.T
+                others[image].append(Part(place, normal, solid.faces, SolidSurface(solid)))
+        return [a + b for a, b in zip(bodies, others, strict=True)]
 
     def _render(
-        self, random: CounterRandom, batch: SceneBatch, b: int, rows: Tensor, parts: list[Part], joints: Tensor,
-        outfit: Outfit,
+        self, random: CounterRandom, batch: SceneBatch, b: int, rows: Tensor, parts: list[Part], joints: Tensor
     ) -> RenderedScene:  # fmt: skip
         config, s = self.config, self.config.antialiasing
         camera, width, height = batch.cameras[b], self.config.width, self.config.height
@@ -176,7 +222,7 @@ class SceneEngine:
 
         at = (project_perspective(vertices, camera.K) + 0.5) * s
         points = torch.cat([at, vertices[:, 2:]], 1)[None]
-        buffer = rasterize(points, faces, 1, height * s, width * s)
+        buffer = self._buffer(parts, points, faces, ends.tolist())
         surface = shaded_samples(buffer, s)
         fragments = resolve(surface.identity, surface.column, surface.row, points, faces)
         which = torch.bucketize(fragments.face, ends, right=True)
@@ -186,7 +232,7 @@ class SceneEngine:
         normal = normalize((normals[corner] * weights).sum(1), dim=1)
         position = (vertices[corner] * weights).sum(1)
 
-        background = self._background(random, outfit.tint.new_tensor([[0.35, 0.2, 0.14]]))
+        background = self._background(random, normal.new_tensor([[0.35, 0.2, 0.14]]))
         half = width // 2
         light_of = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
         lights = shading.sample_lights(random, True, light_of)
@@ -206,19 +252,44 @@ class SceneEngine:
         rgb = radiance.new_zeros(width * width, 3)
         rgb.index_add_(0, surface.pixel + first, radiance * surface.share[:, None])
         rgb = rgb.view(1, width, width, 3).permute(0, 3, 1, 2)
-        near, cover = (radiance.new_full((1, width, width), fill) for fill in (torch.inf, 0.0))
+        cover = radiance.new_zeros(1, width, width)
         inside = slice(config.top, config.top + height)
-        near[:, inside], cover[:, inside] = surface.depth_m, surface.cover
-        rgb = rgb * shading.ambient_occlusion(near, cover, camera.K[0, :1])[:, None]
+        cover[:, inside] = surface.cover
         image = rgb + background * (1 - cover)[:, None]
         # people are metered, and a little of all else where they are small
         amount = cover + 0.05
         light = (image * rgb.new_tensor(_LUMINANCE)[None, :, None, None] * amount[:, None]).sum((1, 2, 3))
         image = self._sense(random, image, light / amount.sum((1, 2)))
-        hands = self._labels(
-            camera.to_camera(joints[rows]), batch, b, rows, buffer.key[0], surface, which, fragments, ends
-        )
+        drawn = _Drawn(buffer.key[0], surface, fragments, which, ends - ends.new_tensor([len(p.faces) for p in parts]))
+        hands = self._labels(camera.to_camera(joints[rows]), batch.people.hand_scale[rows], camera.K, parts, drawn)
         return RenderedScene(image[0, :, inside].contiguous(), camera.K, hands, int(random.indices[0]))
+
+    def _buffer(self, parts: list[Part], points: Tensor, faces: Tensor, ends: list[int]) -> ZBuffer:
+        """The z-buffer of all parts; hair is open where its picture is."""
+        s = self.config.antialiasing
+        size = (self.config.height * s, self.config.width * s)
+        starts = [end - len(part.faces) for part, end in zip(parts, ends, strict=True)]
+        open_ = [isinstance(part.surface, GarmentSurface) and part.surface.is_open for part in parts]
+        solid = [
+            torch.arange(a, b, device=self.device) for a, b, hole in zip(starts, ends, open_, strict=True) if not hole
+        ]
+        chosen = torch.cat(solid)
+        key = renumbered(rasterize(points, faces[chosen], 1, *size).key, chosen)
+        for part, start, end, hole in zip(parts, starts, ends, open_, strict=True):
+            if not hole:
+                continue
+            assert isinstance(part.surface, GarmentSurface)
+            for layer in range(HAIR_LAYERS):
+                some = torch.arange(start + layer, end, HAIR_LAYERS, device=self.device)
+                # both sides of a strand of hair are seen
+                both = torch.cat([faces[some], faces[some].flip(1)])
+                hair = renumbered(rasterize(points, both, 1, *size).key, torch.cat([some, some]))
+                row, column = (hair[0] < key[0]).nonzero().unbind(1)
+                near = hair[0, row, column]
+                fragments = resolve(key_identity(near), column, row, points, faces)
+                opaque = part.surface.opacity(fragments._replace(face=fragments.face - start)) > 0.5
+                key[0, row[opaque], column[opaque]] = near[opaque]
+        return ZBuffer(key)
 
     def _reflectance(
         self, parts: list[Part], ends: Tensor, which: Tensor, fragments: Fragments
@@ -250,32 +321,29 @@ class SceneEngine:
         image = shading.compress(random, image, self.config.jpeg)
         return (image * 255).round_().clamp_(0, 255).div_(255)
 
-    def _labels(
-        self, joints_cam_m: Tensor, batch: SceneBatch, b: int, rows: Tensor, key: Tensor, surface: ShadedSamples,
-        which: Tensor, fragments: Fragments, ends: Tensor,
-    ) -> SceneHands:  # fmt: skip
+    def _labels(self, joints_cam_m: Tensor, scale: Tensor, K: Tensor, parts: list[Part], drawn: _Drawn) -> SceneHands:
         s, width, height = self.config.antialiasing, self.config.width, self.config.height
-        K = batch.cameras[b].K
         behind = joints_cam_m[..., 2] < 0.01
         joints_px = project_perspective(joints_cam_m, K)
         sample = ((joints_px + 0.5) * s).floor().nan_to_num(-1, -1, -1).clamp(-1e6, 1e6).long()
         limit = sample.new_tensor([width * s, height * s])
         inside = ((sample >= 0) & (sample < limit)).all(-1) & ~behind
         sample = torch.minimum(sample.clamp(min=0), limit - 1)
-        near = key_depth_m(key[sample[..., 1], sample[..., 0]])
-        flesh = self.people.mesh.flesh_m * batch.people.hand_scale[rows][..., None] + _VISIBLE_SLACK_M
+        near = key_depth_m(drawn.key[sample[..., 1], sample[..., 0]])
+        flesh = self.people.mesh.flesh_m * scale[..., None] + _VISIBLE_SLACK_M
         visible = inside & (near > joints_cam_m[..., 2] - flesh)
-        boxes = torch.zeros(len(rows), 2, 4, device=self.device)
-        pixels = torch.zeros(len(rows), 2, dtype=torch.int64, device=self.device)
-        count = surface.nearest_count
-        pixel = surface.pixel[:count]
-        row = torch.div(pixel, width, rounding_mode="floor")
-        column = pixel - row * width
-        for person in range(len(rows)):
-            mine = (which[:count] == person).nonzero().squeeze(1)
-            face = fragments.face[mine] - (int(ends[person - 1]) if person else 0)
+        boxes = torch.zeros(len(scale), 2, 4, device=self.device)
+        pixels = torch.zeros(len(scale), 2, dtype=torch.int64, device=self.device)
+        count = drawn.surface.nearest_count
+        row = torch.div(drawn.surface.pixel[:count], width, rounding_mode="floor")
+        column = drawn.surface.pixel[:count] - row * width
+        for person in range(len(scale)):
+            body = parts[person].surface
+            assert isinstance(body, BodySurface)
+            mine = (drawn.which[:count] == person).nonzero().squeeze(1)
+            side_of = body.side_of_face(drawn.fragments.face[mine] - drawn.starts[person])
             for side in (0, 1):
-                hand = mine[self.surfaces.side_of_face(face) == side]
+                hand = mine[side_of == side]
                 pixels[person, side] = len(hand)
                 if len(hand):
                     u, v = column[hand].float(), row[hand].float()

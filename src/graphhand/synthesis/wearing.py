@@ -1,0 +1,145 @@
+"""Who wears which of a wardrobe's garments, and what their pixels look like."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphhand.hand_model.posing import vertex_normals
+from graphhand.synthesis.body import BodyModel, Rest, Skeleton
+from graphhand.synthesis.clothes import Garment, Wardrobe
+from graphhand.synthesis.outfits import PLACES, Outfit, cloth_colour, sample_pictures
+from graphhand.synthesis.people import People
+from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.rasterizer import Fragments
+
+_SUIT_SHARE, _HAT_SHARE = 0.85, 0.06
+_LEG = 4  # the column of a place along the leg
+# hair, drawn in groups of triangles: a ray meets as many layers at most, each open where its picture is
+HAIR_LAYERS = 3
+
+
+class Worn(NamedTuple):
+    """A person's garment: how it is drawn (``cloth``, ``hair`` or ``plain``), and the tint of its picture (3,)."""
+
+    garment: Garment
+    kind: str
+    tint: Tensor
+
+
+class Dresser:
+    """Chooses garments for people.
+
+    Args:
+        wardrobe: of the folder of assets.
+        body: that wears them.
+    """
+
+    def __init__(self, wardrobe: Wardrobe, body: BodyModel) -> None:
+        self.wardrobe, self.body = wardrobe, body
+
+    def __call__(self, random: CounterRandom, people: People, outfit: Outfit) -> list[list[Worn]]:
+        """The garments of each person; those without a suit wear painted clothes."""
+        w = self.wardrobe
+        number = {
+            name: random.uniform(f"wear/{name}").tolist() for name in ("suit", "which", "shoes", "hair", "brows", "hat")
+        }
+        # pictures keep their colours or take others
+        own = random.chance("wear/own colours", 0.45).tolist()
+        tints = torch.lerp(torch.ones_like(outfit.tint), 0.25 + 1.3 * random.uniform("wear/tint", 3), 0.8)
+        male = (people.traits["gender"] < 0.5).tolist()
+        shaved = (outfit.hair_m == 0).tolist()
+        worn: list[list[Worn]] = []
+        for row in range(random.batch):
+
+            def pick(names: list[str], share: float) -> str:
+                return names[min(int(share * len(names)), len(names) - 1)]
+
+            mine: list[Worn] = []
+            suits = w.suits["male" if male[row] else "female"]
+            tint = torch.ones_like(tints[row]) if own[row] else tints[row]
+            if suits and number["suit"][row] < _SUIT_SHARE:
+                mine.append(self._worn("clothes", pick(suits, number["which"][row]), tint))
+                if w.shoes:
+                    mine.append(self._worn("clothes", pick(w.shoes, number["shoes"][row]), torch.ones_like(tint)))
+            if w.hair and not shaved[row]:
+                style = (
+                    [n for n in w.hair if not n.startswith(("bob", "braid", "long", "pony"))] if male[row] else w.hair
+                )
+                mine.append(self._worn("hair", pick(style or w.hair, number["hair"][row]), outfit.hair[row]))
+            if w.eyebrows:
+                mine.append(self._worn("eyebrows", pick(w.eyebrows, number["brows"][row]), 0.6 * outfit.hair[row]))
+            if w.hats and number["hat"][row] < _HAT_SHARE:
+                mine.append(self._worn("clothes", pick(w.hats, number["which"][row]), tint))
+            worn.append(mine)
+        return worn
+
+    def _worn(self, folder: str, name: str, tint: Tensor) -> Worn:
+        garment = self.wardrobe.garment(folder, name)
+        if folder != "clothes":
+            return Worn(garment, "hair", tint)
+        return Worn(garment, "plain" if garment.picture is None else "cloth", tint)
+
+
+def garment_meshes(
+    body: BodyModel, worn: Worn, rest: Rest, skeleton: Skeleton, row: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A garment on a posed person: vertices and normals (P, 3) in the person's frame, and triangles (F, 3)."""
+    garment = worn.garment
+    fitted = Rest(garment.fit(rest.vertices_m[row])[None], rest.heads_m[row : row + 1])
+    posed = body.skin(fitted, Skeleton(*(value[row : row + 1] for value in skeleton)), garment.binding)
+    return posed[0], vertex_normals(posed, garment.faces)[0], garment.faces
+
+
+class GarmentSurface:
+    """The surface of a garment on one person.
+
+    Args:
+        worn: the garment; places: (V, PLACES) of the body; outfit: of this person, without batch dimension.
+    """
+
+    def __init__(self, worn: Worn, places: Tensor, outfit: Outfit) -> None:
+        self.worn, self.outfit = worn, outfit
+        garment = worn.garment
+        if worn.kind == "plain":
+            self._places = (places[garment.base] * garment.shares[..., None]).sum(1)
+        elif worn.kind == "hair" and garment.picture is not None:
+            pixels = garment.picture.float() / 255
+            opaque = pixels[..., 3:] if pixels.shape[3] == 4 else torch.ones_like(pixels[..., :1])
+            mean = (pixels[..., :3].pow(2.2) * opaque).sum((0, 1, 2)).mean() / opaque.sum().clamp(min=1)
+            self._mean = mean.clamp(min=0.01)  # eyebrows are black
+
+    def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
+        """Linear colour (N, 3) and gloss (N,)."""
+        garment = self.worn.garment
+        if self.worn.kind == "plain" or garment.picture is None:
+            corners = self._places[garment.faces[fragments.face]]
+            places = (corners * fragments.weights[..., None]).sum(1)
+            assert places.shape[1] == PLACES
+            own = Outfit(*(v.expand(len(places), *v.shape) for v in self.outfit))
+            below = places[:, _LEG] > own.waist
+            colour = torch.where(below[:, None], own.legs[:, 0], cloth_colour(places, own))
+            return colour, torch.full_like(fragments.depth_m, 0.02)
+        colour = self._picture(fragments)[:, :3]
+        if self.worn.kind == "hair":
+            grey = colour.mean(1, keepdim=True) / self._mean
+            return ((0.3 + 0.7 * grey) * self.worn.tint).clamp(0.002, 0.9), torch.full_like(fragments.depth_m, 0.25)
+        return (colour * self.worn.tint).clamp(0.003, 0.9), torch.full_like(fragments.depth_m, 0.03)
+
+    def opacity(self, fragments: Fragments) -> Tensor:
+        """(N,) in [0, 1]."""
+        return self._picture(fragments)[:, 3]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its picture has holes."""
+        picture = self.worn.garment.picture
+        return self.worn.kind == "hair" and picture is not None and picture.shape[3] == 4
+
+    def _picture(self, fragments: Fragments) -> Tensor:
+        garment = self.worn.garment
+        assert garment.picture is not None
+        uv = (garment.corner_uv[fragments.face] * fragments.weights[..., None]).sum(1)
+        return sample_pictures(garment.picture, torch.zeros_like(fragments.face), uv)
