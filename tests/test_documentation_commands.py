@@ -17,7 +17,11 @@ from factories import noise_image, write_annotated_crops
 from graphhand.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "README.md"]
+PAGES = [
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *(REPOSITORY / "docs" / "tutorials").glob("*.md"),
+    REPOSITORY / "README.md",
+]
 
 SMALLER = (
     (re.compile(r"--count \d+"), "--count 5"),

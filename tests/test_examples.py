@@ -35,9 +35,10 @@ def test_bad_arguments_are_one_line_errors(tmp_path: Path, arguments: tuple[str,
     assert result.stderr.count("\n") == 1
 
 
-def test_the_webcam_loop_of_the_documentation_runs(monkeypatch):
-    page = (REPOSITORY / "docs" / "predict.md").read_text("utf-8")
-    (loop,) = [block for block in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "VideoCapture" in block]
+@pytest.mark.parametrize("page", ["predict.md", "tutorials/webcam.md"])
+def test_the_webcam_loop_of_the_documentation_runs(page, monkeypatch):
+    text = (REPOSITORY / "docs" / page).read_text("utf-8")
+    (loop,) = [block for block in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "VideoCapture" in block]
     frame = cv2.imread(PHOTO)
     frames, shown = [frame] * 3, []
 

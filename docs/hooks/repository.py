@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 
 FOLDER = "repository"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", ".sh": "bash"}
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", ".ipynb": "json", ".sh": "bash"}
 IMAGES = (".jpg", ".png", ".gif", ".webp", ".svg")
 
 
