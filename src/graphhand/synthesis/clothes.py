@@ -29,6 +29,7 @@ _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LARGEST_PICTURE = 1024
 _SKIN_SIZE = 2048
 _REMEDY = "take the folder from makehumancommunity/makehuman-assets, or leave --assets out"
+_SKIRT = (18002, 18722)  # the vertices of the base mesh's helper for skirts
 # MakeHuman's decimetres, y up, to metres, z up
 _TO_METRES = torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.0, -0.1], [0.0, 0.1, 0.0]])
 
@@ -43,6 +44,7 @@ class Garment(NamedTuple):
         faces: (F, 3); corner_uv: (F, 3, 2), v up.
         picture: (1, H, W, 3 or 4) uint8 RGB with opacity, or None.
         covered: (V,) vertices of the body that it hides.
+        skirted: whether some of it hangs on the base mesh's skirt, which does not bend at the hips.
         binding: for skinning.
     """
 
@@ -56,6 +58,7 @@ class Garment(NamedTuple):
     corner_uv: Tensor
     picture: Tensor | None
     covered: Tensor
+    skirted: bool
     binding: Binding
 
     def fit(self, vertices_m: Tensor) -> Tensor:
@@ -175,6 +178,7 @@ def read_garment(path: Path, body: BodyModel) -> Garment:
         corner_uv=corner_uv.to(device),
         picture=None if picture is None else _read_picture(picture).to(device),
         covered=hidden[body.makehuman_vertex],
+        skirted=bool(((body.makehuman_vertex[base] >= _SKIRT[0]) & (body.makehuman_vertex[base] < _SKIRT[1])).any()),
         binding=body.bind(base, shares),
     )
 

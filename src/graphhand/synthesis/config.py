@@ -116,10 +116,10 @@ class SceneConfig(BaseModel):
     assets: str | None = Field(None, description="folder of MakeHuman's skins, clothes and hair; null: painted clothes")
     max_people: int = Field(5, ge=1, le=5, description="most people in an image")
 
-    webcam: float = Field(0.34, ge=0, description="weight of views from a screen")
-    room: float = Field(0.30, ge=0, description="weight of views across a room")
-    street: float = Field(0.12, ge=0, description="weight of views of whole people, up to eight metres away")
-    close: float = Field(0.16, ge=0, description="weight of views of one hand")
+    webcam: float = Field(0.32, ge=0, description="weight of views from a screen")
+    room: float = Field(0.28, ge=0, description="weight of views across a room")
+    street: float = Field(0.10, ge=0, description="weight of views of whole people, up to eight metres away")
+    close: float = Field(0.22, ge=0, description="weight of views of one hand")
     first_person: float = Field(0.08, ge=0, description="weight of views from a person's own eyes")
 
     shadows: bool = Field(True, description="cast shadows")

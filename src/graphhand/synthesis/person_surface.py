@@ -91,7 +91,7 @@ class BodySurface:
         noise = outfits.surface_noise(places)
         eyes = None if self._browless else shared.eyes.mean(0)
         colour, gloss = outfits.reflectance(colour.clamp(0.003, 0.95), places, own, self._painted, noise, eyes)
-        gloss = gloss * (1 + 2.5 * nail)
+        gloss = gloss * (1 + 1.2 * nail)
         kind = shared.kind[face]
         for number in (1, 2):
             mine = (kind == number).nonzero().squeeze(1)
@@ -120,7 +120,7 @@ class BodySurface:
         texel = shared.texels.index_select(0, tex.texel_row(local, w, variant, shared.skin_faces))
         detail = sum(texel[:, channel, None] * colour.new_tensor(row) for channel, row in _DETAIL)
         own = colour[mine] * torch.as_tensor(detail).exp()
-        plate = (own * 1.12 + 0.03).clamp(max=0.85)
-        amount = 0.7 * texel[:, tex.NAIL]
+        plate = (own * 1.06 + 0.012).clamp(max=0.85)
+        amount = 0.6 * texel[:, tex.NAIL]
         nail[mine] = texel[:, tex.NAIL]
         return colour.index_copy(0, mine, torch.lerp(own, plate, amount[:, None])), nail

@@ -156,7 +156,7 @@ class SceneComposer:
             side = int(number("side", 0, 2) >= 1)
             hand = scene.world(scene.people.joints_m)[first, side]
             target = hand.mean(0)
-            share = number("share", 0.16, 0.62)
+            share = number("share", 0.18, 0.85)
             length = float(torch.linalg.vector_norm(hand - target, dim=1).max()) * 2
             away = max(0.22, focal * length / (share * config.height))
             outward = normalize(target - chest + 0.25 * ahead, dim=0)
@@ -166,11 +166,11 @@ class SceneComposer:
             eyes = 0.5 * (one[body.bone("eye.R")] + one[body.bone("eye.L")])
             eye = eyes + 0.03 * ahead
             hands = scene.world(scene.people.joints_m)[first].mean((0, 1))
-            target = torch.lerp(hands, eye + ahead - one.new_tensor([0, 0, 0.5]), number("blend", 0, 0.7))
+            target = torch.lerp(hands, eye + ahead - one.new_tensor([0, 0, 0.5]), number("blend", -0.15, 0.4))
             target = target + jitter("aim", 0.08)
         else:
             centre = heads[mine][:, neck].mean(0) - one.new_tensor([0, 0, 0.14])
-            near, far = {"webcam": (0.5, 1.15), "room": (1.2, 3.4), "street": (3.0, 7.5)}[name]
+            near, far = {"webcam": (0.45, 1.05), "room": (1.2, 3.4), "street": (3.0, 7.5)}[name]
             distance = near * (far / near) ** number("distance", 0, 1)
             bearing = math.radians(float(random.normal("camera/bearing", std=11.0 if name == "webcam" else 18.0)[b]))
             height = {"webcam": number("height", -0.35, 0.35), "room": number("height", -0.5, 0.7),

@@ -22,11 +22,13 @@ HAIR_LAYERS = 3
 
 
 class Worn(NamedTuple):
-    """A person's garment: how it is drawn (``cloth``, ``hair`` or ``plain``), and the tint of its picture (3,)."""
+    """A person's garment: how it is drawn (``cloth``, ``hair`` or ``plain``), the tint of its picture (3,), and which
+    share of its colour becomes the tint."""
 
     garment: Garment
     kind: str
     tint: Tensor
+    recoloured: float = 0.0
 
 
 class Dresser:
@@ -47,9 +49,10 @@ class Dresser:
             name: random.uniform(f"wear/{name}").tolist() for name in ("suit", "which", "shoes", "hair", "brows", "hat")
         }
         # pictures keep their colours or take others
-        own = random.chance("wear/own colours", 0.45).tolist()
-        tints = torch.lerp(torch.ones_like(outfit.tint), 0.25 + 1.3 * random.uniform("wear/tint", 3), 0.8)
+        share = (1.6 * random.uniform("wear/recoloured") - 0.6).clamp(min=0).tolist()
+        tints = 0.25 + 1.3 * random.uniform("wear/tint", 3)
         male = (people.traits["gender"] < 0.5).tolist()
+        seated = people.seated.tolist()
         shaved = (outfit.hair_m == 0).tolist()
         worn: list[list[Worn]] = []
         for row in range(random.batch):
@@ -59,11 +62,12 @@ class Dresser:
 
             mine: list[Worn] = []
             suits = w.suits["male" if male[row] else "female"]
-            tint = torch.ones_like(tints[row]) if own[row] else tints[row]
+            if seated[row]:
+                suits = [name for name in suits if not w.garment("clothes", name).skirted]
             if suits and number["suit"][row] < _SUIT_SHARE:
-                mine.append(self._worn("clothes", pick(suits, number["which"][row]), tint))
+                mine.append(self._worn("clothes", pick(suits, number["which"][row]), tints[row], share[row]))
                 if w.shoes:
-                    mine.append(self._worn("clothes", pick(w.shoes, number["shoes"][row]), torch.ones_like(tint)))
+                    mine.append(self._worn("clothes", pick(w.shoes, number["shoes"][row]), tints[row]))
             if w.hair and not shaved[row]:
                 style = (
                     [n for n in w.hair if not n.startswith(("bob", "braid", "long", "pony"))] if male[row] else w.hair
@@ -72,15 +76,15 @@ class Dresser:
             if w.eyebrows:
                 mine.append(self._worn("eyebrows", pick(w.eyebrows, number["brows"][row]), 0.6 * outfit.hair[row]))
             if w.hats and number["hat"][row] < _HAT_SHARE:
-                mine.append(self._worn("clothes", pick(w.hats, number["which"][row]), tint))
+                mine.append(self._worn("clothes", pick(w.hats, number["which"][row]), tints[row], share[row]))
             worn.append(mine)
         return worn
 
-    def _worn(self, folder: str, name: str, tint: Tensor) -> Worn:
+    def _worn(self, folder: str, name: str, tint: Tensor, recoloured: float = 0.0) -> Worn:
         garment = self.wardrobe.garment(folder, name)
         if folder != "clothes":
             return Worn(garment, "hair", tint)
-        return Worn(garment, "plain" if garment.picture is None else "cloth", tint)
+        return Worn(garment, "plain" if garment.picture is None else "cloth", tint, recoloured)
 
 
 def garment_meshes(
@@ -126,7 +130,9 @@ class GarmentSurface:
         if self.worn.kind == "hair":
             grey = colour.mean(1, keepdim=True) / self._mean
             return ((0.3 + 0.7 * grey) * self.worn.tint).clamp(0.002, 0.9), torch.full_like(fragments.depth_m, 0.25)
-        return (colour * self.worn.tint).clamp(0.003, 0.9), torch.full_like(fragments.depth_m, 0.03)
+        dyed = (1.5 * colour.mean(1, keepdim=True) + 0.02) * self.worn.tint
+        colour = torch.lerp(colour, dyed, self.worn.recoloured)
+        return colour.clamp(0.003, 0.9), torch.full_like(fragments.depth_m, 0.03)
 
     def opacity(self, fragments: Fragments) -> Tensor:
         """(N,) in [0, 1]."""
