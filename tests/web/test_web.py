@@ -256,15 +256,13 @@ def test_the_page_finds_all_it_asks_for(client: TestClient) -> None:
     script = (STATIC / "page.js").read_text("utf-8")
     for path in re.findall(r'from "\./([^"]+)"', script):
         assert (STATIC / path).is_file()
-    listed = re.search(r"\[(\"file\".*?)\.\.\.SWITCHES", script, re.DOTALL)
-    switches = re.search(r"SWITCHES = \[(.*?)\]", script)
-    assert listed is not None
-    assert switches is not None
-    names = re.findall(r'"(\w+)"', listed[1] + switches[1])
-    assert len(names) > 8
-    assert set(names) <= set(re.findall(r'id="(\w+)"', page))
-    assert set(re.findall(r"element\.(\w+)", script)) <= set(names)
-    query = "&".join(f"{name}=" for name in re.findall(r'"(\w+)"', switches[1]))
+    settings = re.search(r"SETTINGS = \[(.*?)\]", script)
+    assert settings is not None
+    names = re.findall(r'"(\w+)"', settings[1])
+    assert len(names) == 5
+    asked = set(re.findall(r"element\.(\w+)", script)) | set(names)
+    assert asked <= set(re.findall(r'id="(\w+)"', page))
+    query = "&".join(f"{name}=" for name in names)
     assert "extra inputs" not in client.post(f"/predict?{query}").json()["error"]
     skeleton = client.get("/skeleton").json()
     assert skeleton["joints"] == list(JOINT_NAMES)
@@ -272,3 +270,61 @@ def test_the_page_finds_all_it_asks_for(client: TestClient) -> None:
     assert skeleton["model"] == "tiny-untrained"
     assert len(skeleton["colours"]) == len(JOINT_NAMES)
     assert all(re.fullmatch(r"rgb\(\d+, \d+, \d+\)", colour) for colour in skeleton["colours"])
+
+
+def test_the_description_has_every_parameter_and_route(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    described = [one["name"] for one in document["paths"]["/predict"]["post"]["parameters"]]
+    known = client.post("/predict?sde=left").json()["error"].partition("known are ")[2].split(", ")
+    assert sorted(described) == sorted(known)
+    for path, methods in document["paths"].items():
+        assert ("get" in methods) == (path != "/predict")
+    assert client.get("/api").status_code == 200
+
+
+def test_the_description_agrees_with_an_answer(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    answer = client.post("/predict?min_score=0", content=png(noise_image(0))).json()
+    assert set(answer) <= set(schemas["Prediction"]["properties"])
+    (hand,) = answer["hands"]
+    assert set(schemas["Hand"]["required"]) <= set(hand) <= set(schemas["Hand"]["properties"])
+    assert set(hand["camera"]) == set(schemas["Hand"]["properties"]["camera"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "answered"),
+    [
+        ((), None, True),
+        ((), "http://testserver", True),
+        ((), "https://example.org", False),
+        (("https://example.org",), "https://example.org", True),
+        (("https://example.org",), "https://other.org", False),
+        (("*",), "https://other.org", True),
+    ],
+)
+def test_only_allowed_origins_may_call(
+    estimator: HandPoseEstimator, allowed: tuple[str, ...], origin: str | None, answered: bool
+) -> None:
+    headers = {} if origin is None else {"origin": origin}
+    with TestClient(make_app(estimator, allowed)) as client:
+        response = client.get("/skeleton", headers=headers)
+        if origin is not None and origin != "http://testserver":
+            assert (response.headers.get("access-control-allow-origin") in (origin, "*")) == answered
+        if answered:
+            with client.websocket_connect("/track", headers=headers) as socket:
+                socket.send_bytes(png(noise_image(0)))
+                assert "hands" in socket.receive_json()
+        else:
+            with pytest.raises(WebSocketDisconnect), client.websocket_connect("/track", headers=headers):
+                pass
+
+
+def test_frames_of_a_file_have_the_times_of_its_rate(client: TestClient) -> None:
+    with client.websocket_connect("/track?fps=50") as socket:
+        times = []
+        for _ in range(3):
+            socket.send_bytes(png(noise_image(0)))
+            times.append(socket.receive_json()["time_s"])
+    assert times == [0.0, 0.02, 0.04]
+    with client.websocket_connect("/track?fps=0") as socket:
+        assert socket.receive_json()["error"].startswith("fps: is no rate between 0 and 1000")

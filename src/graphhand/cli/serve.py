@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -26,6 +28,10 @@ def serve(
     weights: Annotated[
         str, typer.Option(metavar="PATH|NAME", help="Folder of trained weights, or a bundled name.")
     ] = "default",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Also answer pages of this origin, repeatable; '*' is any."),
+    ] = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -61,7 +67,8 @@ def serve(
         reason = str(error.strerror).partition(" (")[0]
         raise InputError(f"{host} port {port}", f"cannot be served ({reason})", "choose another --port") from None
     with listener:
-        app = make_app(HandPoseEstimator(weights, device, engine=engine, threads=threads))
+        estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
+        app = make_app(estimator, _origins(allow_origin or ()))
         limit_opencv_threads(threads)
         # Without a limit, a client that never ends its upload would keep the server from ending.
         config = uvicorn.Config(
@@ -77,6 +84,16 @@ def serve(
         typer.echo(f"http://{address}:{listener.getsockname()[1]}/ until Ctrl-C")
         with suppress(KeyboardInterrupt):  # uvicorn passes it on when it has closed all
             server.run(sockets=[listener])
+
+
+def _origins(given: Sequence[str]) -> tuple[str, ...]:
+    for origin in given:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+            raise InputError(
+                f"--allow-origin {origin}", "is no origin", "give for instance https://example.org, or '*'"
+            )
+    return tuple(given)
 
 
 def _is_not_cancelled(record: logging.LogRecord) -> bool:

@@ -1,11 +1,12 @@
 """The server of ``graphhand serve``: predictions over HTTP for programs, and a page that shows them in a browser.
 
-====================  ====================================================================================
+===================== ====================================================================================
 ``GET /``             the page
 ``POST /predict``     the bytes of one image file; answered by what ``graphhand predict --json`` writes
 WebSocket ``/track``  a camera's images, a file's bytes a message; each is answered by a line of JSON
 ``GET /skeleton``     the model's name, and the joints, bones and colours of a drawing
-====================  ====================================================================================
+``GET /openapi.json`` the description of these, and ``GET /api`` a page of it
+===================== ====================================================================================
 
 Nothing is stored, and no other machine is contacted.
 """
@@ -14,12 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -33,6 +38,7 @@ from graphhand.io import decode_image, decode_photo
 from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.types import Prediction
 from graphhand.visualize import joint_colour
+from graphhand.web.openapi import description
 
 MAX_BYTES = 64 * 1024**2
 """Largest image file that is accepted, by HTTP and by WebSocket alike."""
@@ -40,30 +46,49 @@ MAX_BYTES = 64 * 1024**2
 MAX_WAITING = 16
 """How many requests may upload or wait at once; each may hold a file of :data:`MAX_BYTES`."""
 
+_FASTEST_FPS = 1000.0
 _STATIC = Path(__file__).parent / "static"
 _IMAGE = "image"  # what an upload, which has no name, is called in answers and errors
 
 
-def make_app(estimator: HandPoseEstimator) -> Starlette:
+def make_app(estimator: HandPoseEstimator, allow_origins: Sequence[str] = ()) -> Starlette:
     """The application, for uvicorn or any other ASGI server.
 
     Images of all clients are estimated one after the other: two networks at a time would only slow each other.
+
+    Args:
+        estimator: the network and what belongs to it.
+        allow_origins: pages of these origins (``https://example.org``) may call the server too; ``*`` is any. Without
+            one, browsers let only the server's own page call it.
     """
-    service = _Service(estimator)
+    service = _Service(estimator, frozenset(allow_origins))
+    cors = Middleware(
+        CORSMiddleware, allow_origins=list(allow_origins), allow_methods=["GET", "POST"], allow_headers=["*"]
+    )
     return Starlette(
         routes=[
-            Route("/", _page),
+            Route("/", _file("index.html")),
+            Route("/api", _file("api.html")),
+            Route("/openapi.json", _openapi),
             Route("/skeleton", service.skeleton),
             Route("/predict", service.predict, methods=["POST"]),
             WebSocketRoute("/track", service.track),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
+        middleware=[cors] if allow_origins else [],
         exception_handlers={InputError: _error, HTTPException: _error, ClientDisconnect: _disconnected},
     )
 
 
-async def _page(request: Request) -> Response:
-    return FileResponse(_STATIC / "index.html")
+def _file(name: str) -> Any:
+    async def answer(request: Request) -> Response:
+        return FileResponse(_STATIC / name)
+
+    return answer
+
+
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(description(MAX_BYTES, MAX_WAITING))
 
 
 async def _error(request: Request, error: Exception) -> Response:
@@ -79,8 +104,9 @@ async def _disconnected(request: Request, error: Exception) -> Response:
 class _Service:
     """One estimator, and the requests that wait for it."""
 
-    def __init__(self, estimator: HandPoseEstimator) -> None:
+    def __init__(self, estimator: HandPoseEstimator, origins: frozenset[str]) -> None:
         self._estimator = estimator
+        self._origins = origins
         self._lock = asyncio.Lock()
         self._waiting = 0
 
@@ -115,14 +141,19 @@ class _Service:
         return Prediction(_IMAGE, width, height, tuple(hands), self._estimator.model)
 
     async def track(self, socket: WebSocket) -> None:
+        if not self._may_connect(socket):
+            await socket.close(1008)  # which refuses the connection: status 403
+            return
         await socket.accept()
         try:
-            options = TrackOptions.of_texts(_parameters(socket.query_params))
+            given = _parameters(socket.query_params)
+            fps = _fps(given.pop("fps", None))
+            options = TrackOptions.of_texts(given)
         except InputError as error:
             await socket.send_json({"error": str(error)})
             await socket.close(1008)
             return
-        session = _TrackSession(self._estimator, options)
+        session = _TrackSession(self._estimator, options, fps)
         try:
             while True:
                 message = await socket.receive()
@@ -135,13 +166,22 @@ class _Service:
         except WebSocketDisconnect:
             return
 
+    def _may_connect(self, socket: WebSocket) -> bool:
+        """Browsers connect a page of any origin, so the origin is compared here. Programs send none."""
+        origin = socket.headers.get("origin")
+        own = origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+        return own or bool({origin, "*"} & self._origins)
+
 
 class _TrackSession:
-    """One client's hands over the images that it sends."""
+    """One client's hands over the images that it sends.
 
-    def __init__(self, estimator: HandPoseEstimator, options: TrackOptions) -> None:
-        self._model, self._options = estimator.model, options
-        self._tracker = HandTracker(estimator, live=True, **options.arguments())
+    ``fps`` is the rate of a video file, whose frames wait to be tracked; None where images come from a camera.
+    """
+
+    def __init__(self, estimator: HandPoseEstimator, options: TrackOptions, fps: float | None) -> None:
+        self._model, self._options, self._fps = estimator.model, options, fps
+        self._tracker = HandTracker(estimator, live=fps is None, **options.arguments())
         self._count, self._first_s = 0, 0.0
         self._started = False  # the tracker has taken its first image, which is the one that the box is for
 
@@ -149,8 +189,8 @@ class _TrackSession:
         """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for an unreadable image."""
         if self._count == 0:
             self._first_s = time_s
-        time_s -= self._first_s
         number, self._count = self._count, self._count + 1
+        time_s = time_s - self._first_s if self._fps is None else number / self._fps
         try:
             if data is None:
                 raise InputError(_IMAGE, "came as text", "send a file's bytes")
@@ -163,6 +203,18 @@ class _TrackSession:
         except InputError as error:
             return Prediction(_IMAGE, None, None, (), self._model, str(error), number, time_s).to_json()
         return Prediction(_IMAGE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
+
+
+def _fps(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps <= _FASTEST_FPS:
+        raise InputError("fps", f"is no rate between 0 and {_FASTEST_FPS:g}", "give frames a second, for instance 25")
+    return fps
 
 
 def _parameters(query: QueryParams) -> dict[str, str]:

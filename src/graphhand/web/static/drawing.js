@@ -1,60 +1,123 @@
 // Hands on two canvases: on the image they were found in, and alone, to be turned.
 
 const EDGE = "rgb(24 24 28)";
-const GRID = "rgb(226 226 222)";
 const GRID_M = 0.02;
-const SMALLEST_WIDTH = 960;
+const LABEL_PX = 14; // of the screen
+const LARGEST_SHARE = 0.72; // of the window's height that an image takes
 
-/** The image with its hands; `skeleton` as the server's /skeleton. */
-export function drawImage(canvas, image, width, height, hands, skeleton) {
-  const zoom = Math.max(1, SMALLEST_WIDTH / width); // so that lines on small images are not coarse
-  canvas.width = zoom * width;
-  canvas.height = zoom * height;
-  const context = canvas.getContext("2d");
-  context.scale(zoom, zoom);
-  context.drawImage(image, 0, 0, width, height);
-  for (const hand of hands) {
-    // the centre of the first pixel is (0, 0), of a canvas its corner is
-    const points = hand.joints_px.map(([u, v]) => [u + 0.5, v + 0.5]);
-    const [, , boxWidth, boxHeight] = hand.box_px;
-    const line = Math.max(1.5, Math.max(boxWidth, boxHeight) / 45);
-    const bones = skeleton.bones.map(([parent, child]) => ({ parent, child }));
-    stroke(context, points, bones, line * 1.7, () => EDGE);
-    stroke(context, points, bones, line, (joint) => skeleton.colours[joint]);
-    label(context, `${hand.side} ${hand.score.toFixed(2)}`, hand.box_px, width, height);
+/** An image with its hands, as large as its place on the page allows; labels and lines are in pixels of the screen. */
+export class ImageView {
+  #canvas;
+  #skeleton;
+  #shown = null; // image, width, height, hands, chosen, mirrored
+
+  constructor(canvas, skeleton) {
+    this.#canvas = canvas;
+    this.#skeleton = skeleton;
+    new ResizeObserver(() => this.#draw()).observe(canvas.parentElement);
+  }
+
+  /** Shows `image` (anything that a canvas draws) of `width` x `height` pixels. `mirrored` is for a camera's preview. */
+  show(image, width, height, hands = [], chosen = null, mirrored = false) {
+    this.#shown = { image, width, height, hands, chosen, mirrored };
+    this.#canvas.hidden = false;
+    this.#draw();
+  }
+
+  clear() {
+    this.#shown = null;
+    this.#canvas.hidden = true;
+  }
+
+  /** Of the hands on show, the one with a joint nearest to a place on the page. */
+  nearest(pageX, pageY) {
+    if (!this.#shown) return null;
+    const area = this.#canvas.getBoundingClientRect();
+    const place = placing(this.#shown, area.width / this.#shown.width);
+    const away = (hand) =>
+      Math.min(...hand.joints_px.map(place).map(([x, y]) => Math.hypot(x - (pageX - area.left), y - (pageY - area.top))));
+    return this.#shown.hands.reduce((best, hand) => (best && away(best) <= away(hand) ? best : hand), null);
+  }
+
+  /** What is on show, at the image's own size, as a PNG. */
+  async png() {
+    const { width, height } = this.#shown;
+    const canvas = new OffscreenCanvas(width, height);
+    paint(canvas.getContext("2d"), this.#shown, 1, Math.max(LABEL_PX, Math.min(width, height) / 40), this.#skeleton);
+    return canvas.convertToBlob({ type: "image/png" });
+  }
+
+  #draw() {
+    if (!this.#shown) return;
+    const { width, height } = this.#shown;
+    const scale = Math.min(this.#canvas.parentElement.clientWidth / width, (LARGEST_SHARE * innerHeight) / height);
+    const density = devicePixelRatio;
+    this.#canvas.style.width = `${width * scale}px`;
+    this.#canvas.style.height = `${height * scale}px`;
+    this.#canvas.width = Math.round(width * scale * density);
+    this.#canvas.height = Math.round(height * scale * density);
+    const context = this.#canvas.getContext("2d");
+    context.scale(density, density);
+    paint(context, this.#shown, scale, LABEL_PX, this.#skeleton);
   }
 }
 
-/** Of the hands on an image of some width, drawn by drawImage, the one with a joint nearest to a place on the page. */
-export function nearestHand(canvas, width, hands, pageX, pageY) {
-  const area = canvas.getBoundingClientRect();
-  const fit = Math.min(area.width / canvas.width, area.height / canvas.height); // as the style's object-fit does
-  const zoom = (fit * canvas.width) / width;
-  const u = (pageX - area.left - (area.width - fit * canvas.width) / 2) / zoom;
-  const v = (pageY - area.top - (area.height - fit * canvas.height) / 2) / zoom;
-  const away = (hand) => Math.min(...hand.joints_px.map((joint) => Math.hypot(joint[0] - u, joint[1] - v)));
-  return hands.reduce((nearest, hand) => (nearest && away(nearest) <= away(hand) ? nearest : hand), null);
+/** From pixels of the image to those of a canvas; the centre of the first pixel is (0, 0), of a canvas its corner is. */
+function placing({ width, mirrored }, scale) {
+  return ([u, v]) => [(mirrored ? width - u - 0.5 : u + 0.5) * scale, (v + 0.5) * scale];
 }
 
-/** A pose in 3D, which the pointer turns. */
+function paint(context, shown, scale, labelSize, skeleton) {
+  const { image, width, height, hands, chosen, mirrored } = shown;
+  context.save();
+  if (mirrored) {
+    context.translate(width * scale, 0);
+    context.scale(-1, 1);
+  }
+  context.drawImage(image, 0, 0, width * scale, height * scale);
+  context.restore();
+  const place = placing(shown, scale);
+  const bones = skeleton.bones.map(([parent, child]) => ({ parent, child }));
+  for (const hand of hands) {
+    const points = hand.joints_px.map(place);
+    const [x, y, boxWidth, boxHeight] = hand.box_px;
+    const line = clamp((Math.max(boxWidth, boxHeight) / 45) * scale, 2, labelSize / 2);
+    stroke(context, points, bones, line * 1.7, () => EDGE);
+    stroke(context, points, bones, line, (joint) => skeleton.colours[joint]);
+    const [left, top] = place([mirrored ? x + boxWidth : x, y]);
+    if (hands.length > 1 && hand === chosen) outline(context, left, top, boxWidth * scale, boxHeight * scale);
+    const text = `${hand.side} ${hand.score.toFixed(2)}`;
+    label(context, text, left, top, labelSize, width * scale, height * scale);
+  }
+}
+
+/** A pose in 3D, which pointer, wheel and keys turn. */
 export class PoseView {
   #canvas;
   #skeleton;
   #hand = null;
   #azimuth = 0;
   #elevation = 0;
+  #zoom = 1;
 
   constructor(canvas, skeleton) {
     this.#canvas = canvas;
     this.#skeleton = skeleton;
     canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
     canvas.addEventListener("pointermove", (event) => {
-      if (!canvas.hasPointerCapture(event.pointerId)) return;
-      this.#azimuth -= event.movementX * 0.01;
-      this.#elevation = clamp(this.#elevation + event.movementY * 0.01, -Math.PI / 2, Math.PI / 2);
-      this.#draw();
+      if (canvas.hasPointerCapture(event.pointerId)) this.#turn(-event.movementX * 0.01, event.movementY * 0.01);
     });
-    this.show(null);
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        this.#magnify(Math.exp(-event.deltaY / 400));
+      },
+      { passive: false },
+    );
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    new ResizeObserver(() => this.#draw()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
   show(hand) {
@@ -65,24 +128,52 @@ export class PoseView {
   /** As the camera sees it. */
   front() {
     this.#azimuth = this.#elevation = 0;
+    this.#zoom = 1;
+    this.#draw();
+  }
+
+  #key(event) {
+    const actions = {
+      ArrowLeft: () => this.#turn(0.15, 0),
+      ArrowRight: () => this.#turn(-0.15, 0),
+      ArrowUp: () => this.#turn(0, -0.15),
+      ArrowDown: () => this.#turn(0, 0.15),
+      "+": () => this.#magnify(1.2),
+      "=": () => this.#magnify(1.2),
+      "-": () => this.#magnify(1 / 1.2),
+      0: () => this.front(),
+    };
+    if (!(event.key in actions)) return;
+    event.preventDefault();
+    actions[event.key]();
+  }
+
+  #turn(azimuth, elevation) {
+    this.#azimuth += azimuth;
+    this.#elevation = clamp(this.#elevation + elevation, -Math.PI / 2, Math.PI / 2);
+    this.#draw();
+  }
+
+  #magnify(factor) {
+    this.#zoom = clamp(this.#zoom * factor, 0.4, 6);
     this.#draw();
   }
 
   #draw() {
-    const { width: size } = this.#canvas;
+    const size = Math.max(1, Math.round(this.#canvas.clientWidth * devicePixelRatio));
+    this.#canvas.width = this.#canvas.height = size;
     const context = this.#canvas.getContext("2d");
-    context.fillStyle = "rgb(250 250 248)";
-    context.fillRect(0, 0, size, size);
+    const style = getComputedStyle(this.#canvas);
     const points = this.#hand ? turned(this.#hand.joints_rel_m, this.#azimuth, this.#elevation) : [];
-    const reach = Math.max(0.09, ...points.map((point) => Math.hypot(...point)));
+    const reach = Math.max(0.09, ...points.map((point) => Math.hypot(...point))) / this.#zoom;
     const scale = (0.45 * size) / reach;
-    grid(context, size, GRID_M * scale);
+    grid(context, size, GRID_M * scale, style.getPropertyValue("--grid"));
     if (!this.#hand) return;
     const seen = points.map(([x, y]) => [size / 2 + x * scale, size / 2 + y * scale]);
     const bones = this.#skeleton.bones.map(([parent, child]) => ({ parent, child, depth: points[child][2] }));
     bones.sort((a, b) => b.depth - a.depth); // nearer ones last
     for (const bone of bones) {
-      const line = (size / 42) * (1 - (0.35 * bone.depth) / reach);
+      const line = (size / 55) * this.#zoom * clamp(1 - (0.35 * bone.depth) / (reach * this.#zoom), 0.4, 1.6);
       stroke(context, seen, [bone], line * 1.5, () => EDGE);
       stroke(context, seen, [bone], line, (joint) => this.#skeleton.colours[joint]);
     }
@@ -126,21 +217,29 @@ function dot(context, [x, y], radius) {
   context.fill();
 }
 
-function label(context, text, [x, y], width, height) {
-  const size = clamp(Math.min(width, height) / 28, 5, 40);
+function outline(context, left, top, width, height) {
+  const margin = 0.06 * Math.max(width, height);
+  for (const [colour, line] of [["rgb(24 24 28)", 4], ["white", 2]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line;
+    context.strokeRect(left - margin, top - margin, width + 2 * margin, height + 2 * margin);
+  }
+}
+
+function label(context, text, x, y, size, width, height) {
   context.font = `${size}px system-ui, sans-serif`;
   const [plateWidth, plateHeight] = [context.measureText(text).width + size, 1.6 * size];
   const left = clamp(x, 0, Math.max(0, width - plateWidth));
   const top = clamp(y - 1.3 * plateHeight, 0, Math.max(0, height - plateHeight));
-  context.fillStyle = "rgb(24 24 28 / 65%)";
+  context.fillStyle = "rgb(24 24 28 / 72%)";
   context.fillRect(left, top, plateWidth, plateHeight);
   context.fillStyle = "white";
   context.fillText(text, left + size / 2, top + 1.15 * size);
 }
 
-function grid(context, size, spacing) {
-  context.strokeStyle = GRID;
-  context.lineWidth = 1;
+function grid(context, size, spacing, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = devicePixelRatio;
   context.beginPath();
   for (let at = (size / 2) % spacing; at < size; at += spacing) {
     context.moveTo(at, 0);

@@ -1,35 +1,57 @@
-// The page: a photo goes to /predict, a camera's images one by one to /track, and what comes back is drawn.
+// The page: a photo goes to /predict, frames of a video and of the camera to /track; what comes back is drawn.
 
-import { drawImage, nearestHand, PoseView } from "./drawing.js";
+import { ImageView, PoseView } from "./drawing.js";
+import { csvTable, jsonLines, save, stem } from "./files.js";
+import { followCamera, Recording, VideoFile } from "./sources.js";
 
-const SWITCHES = ["side", "max_hands", "fov", "whole_image", "min_score"];
-const JPEG_QUALITY = 0.92;
-
-const element = Object.fromEntries(
-  ["file", "camera", "image", "pose", "front", "json", "status", "min_score_shown", ...SWITCHES].map((id) => [
-    id,
-    document.getElementById(id),
-  ]),
-);
+const SETTINGS = ["side", "max_hands", "fov", "whole_image", "min_score"];
+const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 const skeleton = await (await fetch("skeleton")).json();
+const image = new ImageView(element.image, skeleton);
 const pose = new PoseView(element.pose, skeleton);
-let seen = { width: 1, hands: [] }; // the prediction on show
+
+let job = new AbortController(); // of what is shown now; aborted by the next
+let again = null; // shows the same with the settings as they are now
+let on = null; // what the image view has: image, prediction, mirrored
 let chosen = null; // the hand whose pose is on show
-let photo = null; // the file on show, if it is one
-let asked = 0; // how often a photo's hands were asked for: only the last answer counts
-let camera = null; // the camera that runs, if one does
+let results = []; // predictions to download
+let name = "hands"; // of the photo or video
+let video = null; // the video on show
+let recording = null;
+let facing = "user";
 let scoreIsChosen = false; // the user moved the slider; until then the server's default holds
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
-element.camera.addEventListener("click", () => (camera ? stopCamera() : startCamera()));
-element.image.addEventListener("click", (event) => choose(event.clientX, event.clientY));
+element.camera.addEventListener("click", () => (element.camera.ariaPressed === "true" ? stop() : startCamera()));
+element.other_camera.addEventListener("click", () => {
+  facing = facing === "user" ? "environment" : "user";
+  startCamera();
+});
+element.record.addEventListener("click", record);
+element.image.addEventListener("click", (event) => choose(image.nearest(event.clientX, event.clientY)));
+element.more.addEventListener("click", () => {
+  element.settings.hidden = !element.settings.hidden;
+  element.more.ariaExpanded = String(!element.settings.hidden);
+});
 element.front.addEventListener("click", () => pose.front());
+element.png.addEventListener("click", async () => save(await image.png(), `${stem(name)}_hands.png`));
+element.json.addEventListener("click", () => save(jsonLines(results), `${stem(name)}.jsonl`, "application/jsonl"));
+element.csv.addEventListener("click", () => save(csvTable(results, skeleton.joints), `${stem(name)}.csv`, "text/csv"));
+element.timeline.addEventListener("input", () => showFrame(Number(element.timeline.value)));
+element.play.addEventListener("click", play);
 element.max_hands.addEventListener("change", showDefaultScore);
-for (const id of SWITCHES) element[id].addEventListener("change", again);
+for (const id of SETTINGS) element[id].addEventListener("change", () => again?.());
 element.min_score.addEventListener("input", () => {
   scoreIsChosen = true;
   element.min_score_shown.value = element.min_score.value;
 });
+for (const button of document.querySelectorAll("[data-example]")) {
+  button.addEventListener("click", async () => {
+    const address = button.dataset.example;
+    const blob = await (await fetch(address)).blob();
+    show(new File([blob], address.split("/").pop(), { type: blob.type }));
+  });
+}
 addEventListener("paste", (event) => show(event.clipboardData.files[0]));
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -42,9 +64,9 @@ addEventListener("drop", (event) => {
   show(event.dataTransfer.files[0]);
 });
 
-/** The switches as the end of an address; what the user left empty or as it was is left out. */
+/** The settings as query parameters; what the user left empty or as it was is left out. */
 function query() {
-  const values = SWITCHES.map((id) => [id, element[id].type === "checkbox" ? element[id].checked : element[id].value]);
+  const values = SETTINGS.map((id) => [id, element[id].type === "checkbox" ? element[id].checked : element[id].value]);
   return new URLSearchParams(values.filter(([id, value]) => value !== "" && (id !== "min_score" || scoreIsChosen)));
 }
 
@@ -54,125 +76,205 @@ function showDefaultScore() {
   element.min_score.value = element.min_score_shown.value = Number(element.max_hands.value) > 1 ? 0.5 : 0.3;
 }
 
-/** With the switches as they are now. */
-function again() {
-  if (camera) {
-    stopCamera();
-    startCamera();
-  } else if (photo) {
-    show(photo);
-  }
+/** End what is going on, and leave nothing of it on the page. */
+function begin(newName, repeat) {
+  job.abort();
+  job = new AbortController();
+  again = repeat;
+  name = newName;
+  video?.close();
+  video = null;
+  results = [];
+  on = chosen = null;
+  image.clear();
+  pose.show(null);
+  for (const id of ["downloads", "player", "other_camera", "record"]) element[id].hidden = true;
+  element.camera.ariaPressed = "false";
+  element.empty.hidden = true;
+  element.rate.textContent = "";
+  finishRecording();
+  busy(false);
+  return job.signal;
+}
+
+function busy(is) {
+  element.stage.classList.toggle("busy", is);
+  element.spinner.hidden = !is;
 }
 
 async function show(file) {
   if (!file) return;
-  stopCamera();
-  photo = file;
-  const mine = ++asked;
-  say("Looking ...");
+  element.file.value = ""; // or the same file could not be chosen twice
+  if (file.type.startsWith("video/")) return showVideo(file);
+  const signal = begin(file.name, () => show(file));
+  say("Looking for hands ...");
   try {
+    const bitmap = await createImageBitmap(file).catch(() => {
+      throw new Error(`${file.name} is no picture or video that this browser can read.`);
+    });
+    if (signal.aborted) return;
+    image.show(bitmap, bitmap.width, bitmap.height);
+    busy(true);
     const begun = performance.now();
-    const response = await fetch(`predict?${query()}`, { method: "POST", body: file });
-    const prediction = await response.json();
-    if (mine !== asked || file !== photo) return; // another was chosen, or a switch turned, meanwhile
-    if (prediction.error) throw new Error(prediction.error);
-    const image = await createImageBitmap(file);
-    present(image, prediction, performance.now() - begun);
+    const prediction = await ask(file, signal);
+    if (signal.aborted) return;
+    busy(false);
+    results = [{ ...prediction, image: file.name }];
+    present(bitmap, results[0]);
+    say(`${described(prediction.hands)}; ${(performance.now() - begun).toFixed(0)} ms (${prediction.model})`);
   } catch (error) {
-    if (mine === asked) trouble(error);
-  } finally {
-    element.file.value = ""; // or the same file could not be chosen twice
+    trouble(error, signal);
   }
+}
+
+async function ask(file, signal) {
+  const response = await fetch(`predict?${query()}`, { method: "POST", body: file, signal }).catch((error) => {
+    throw signal.aborted ? error : new Error("The server does not answer.");
+  });
+  const prediction = await response.json();
+  if (prediction.error) throw new Error(prediction.error.replace(/^image:/, `${name}:`));
+  return prediction;
+}
+
+async function showVideo(file) {
+  const signal = begin(file.name, () => showVideo(file));
+  say(`Reading ${file.name} ...`);
+  try {
+    video = new VideoFile(file);
+    await video.open();
+    element.player.hidden = element.progress.hidden = false;
+    element.play.hidden = element.timeline.hidden = true;
+    element.timeline.max = video.frames - 1;
+    const clip = video;
+    const begun = performance.now();
+    await clip.track({
+      parameters: query(),
+      signal,
+      shown(canvas, prediction) {
+        const done = clip.predictions.length;
+        const left = ((performance.now() - begun) / done / 1000) * (clip.frames - done);
+        element.progress.value = done / clip.frames;
+        element.rate.textContent = `${done} of ${clip.frames} frames, ${left.toFixed(0)} s left`;
+        present(canvas, prediction);
+      },
+    });
+    if (signal.aborted) return;
+    results = clip.predictions;
+    element.progress.hidden = true;
+    element.play.hidden = element.timeline.hidden = false;
+    element.timeline.value = clip.frames - 1;
+    element.rate.textContent = "";
+    element.downloads.hidden = false;
+    const with_hands = results.filter((prediction) => prediction.hands.length).length;
+    say(`${clip.frames} frames at ${clip.fps} a second, hands in ${with_hands} of them`);
+  } catch (error) {
+    trouble(error, signal);
+  }
+}
+
+async function showFrame(number) {
+  const clip = video;
+  if (!clip?.predictions[number]) return;
+  const canvas = await clip.frame(number);
+  if (clip === video) present(canvas, clip.predictions[number]);
+}
+
+async function play() {
+  const { signal } = job;
+  const clip = video;
+  if (element.play.ariaPressed === "true") {
+    element.play.ariaPressed = "false";
+    return;
+  }
+  element.play.ariaPressed = "true";
+  let number = Number(element.timeline.value);
+  if (number >= clip.frames - 1) number = -1;
+  while (!signal.aborted && element.play.ariaPressed === "true" && ++number < clip.frames) {
+    const due = performance.now() + 1000 / clip.fps;
+    element.timeline.value = number;
+    await showFrame(number);
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())));
+  }
+  element.play.ariaPressed = "false";
 }
 
 async function startCamera() {
-  if (!navigator.mediaDevices) {
-    trouble(new Error("Browsers give cameras only to pages of this machine (127.0.0.1) or over https."));
-    return;
-  }
-  photo = null;
-  const mine = (camera = { stop() {} });
-  element.camera.setAttribute("aria-pressed", "true");
+  const signal = begin("camera", startCamera);
+  element.camera.ariaPressed = "true";
   say("Waiting for the camera ...");
+  const times = [];
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
-    mine.stop = () => stream.getTracks().forEach((track) => track.stop());
-    if (mine !== camera) return mine.stop(); // stopped while the user was asked
-    const video = document.createElement("video");
-    video.muted = video.playsInline = true;
-    video.srcObject = stream;
-    await video.play();
-    follow(mine, video);
+    await followCamera({
+      facing,
+      parameters: query(),
+      signal,
+      shown(canvas, prediction, mirrored) {
+        if (!times.length) say("The camera runs. Show your hand."); // once: it is read aloud
+        element.other_camera.hidden = element.record.hidden = false;
+        results = [{ ...prediction, image: "camera" }];
+        present(canvas, results[0], mirrored);
+        const now = performance.now();
+        times.push(now);
+        while (now - times[0] > 2000) times.shift();
+        const rate = ((times.length - 1) * 1000) / Math.max(1, now - times[0]);
+        element.rate.textContent = `${described(prediction.hands)}; ${rate.toFixed(0)} images a second`;
+      },
+    });
   } catch (error) {
-    if (mine === camera) {
-      stopCamera();
-      trouble(error);
-    }
+    trouble(error, signal);
   }
 }
 
-function stopCamera() {
-  camera?.stop();
-  camera = null;
-  element.camera.setAttribute("aria-pressed", "false");
+function stop() {
+  job.abort();
+  element.camera.ariaPressed = "false";
+  element.other_camera.hidden = true;
+  again = null;
+  finishRecording();
+  element.record.hidden = true;
+  say("The camera is off.");
 }
 
-/** Sends an image, draws what comes back on that very image, and sends the next. */
-function follow(mine, video) {
-  const address = new URL(`track?${query()}`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address);
-  const stopStream = mine.stop;
-  mine.stop = () => {
-    stopStream();
-    socket.close();
-  };
-  let begun = 0;
-  let frame = new OffscreenCanvas(1, 1);
-
-  async function send() {
-    frame = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-    frame.getContext("2d").drawImage(video, 0, 0);
-    begun = performance.now();
-    const image = await frame.convertToBlob({ type: "image/jpeg", quality: JPEG_QUALITY });
-    if (mine === camera && socket.readyState === WebSocket.OPEN) socket.send(image);
-  }
-  socket.addEventListener("open", send);
-  socket.addEventListener("message", (event) => {
-    if (mine !== camera) return;
-    const prediction = JSON.parse(event.data);
-    if (prediction.error) {
-      stopCamera();
-      return trouble(new Error(prediction.error));
-    }
-    present(frame, prediction, performance.now() - begun);
-    send();
-  });
-  socket.addEventListener("close", () => {
-    if (mine !== camera) return;
-    stopCamera();
-    trouble(new Error("The server is gone."));
-  });
+function record() {
+  if (recording) return finishRecording();
+  recording = new Recording(element.image);
+  element.record.ariaPressed = "true";
 }
 
-function present(image, prediction, milliseconds) {
-  drawImage(element.image, image, prediction.width, prediction.height, prediction.hands, skeleton);
-  seen = prediction;
+async function finishRecording() {
+  const finished = recording;
+  recording = null;
+  element.record.ariaPressed = "false";
+  if (!finished) return;
+  const blob = await finished.stop();
+  save(blob, `camera.${blob.type.includes("mp4") ? "mp4" : "webm"}`);
+}
+
+function present(picture, prediction, mirrored = false) {
+  on = { picture, prediction, mirrored };
+  const { hands } = prediction;
   // a hand that is followed stays on show
-  chosen = seen.hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? seen.hands[0] ?? null;
-  pose.show(chosen);
-  const found = prediction.hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
-  const none = "No hand (least score 0 gives the likeliest)";
-  say(`${found.join(", ") || none}; ${milliseconds.toFixed(0)} ms with the way there and back (${prediction.model})`);
-  URL.revokeObjectURL(element.json.href);
-  element.json.href = URL.createObjectURL(new Blob([JSON.stringify(prediction), "\n"], { type: "application/json" }));
-  element.json.hidden = false;
+  chosen = hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? hands[0] ?? null;
+  draw();
+  element.downloads.hidden = false;
 }
 
-/** Show the pose of the hand at a place on the page. */
-function choose(pageX, pageY) {
-  chosen = nearestHand(element.image, seen.width, seen.hands, pageX, pageY) ?? chosen;
+function draw() {
+  const { picture, prediction, mirrored } = on;
+  image.show(picture, prediction.width, prediction.height, prediction.hands, chosen, mirrored);
   pose.show(chosen);
+}
+
+/** Show the pose of a hand. */
+function choose(hand) {
+  if (!hand || !on) return;
+  chosen = hand;
+  draw();
+}
+
+function described(hands) {
+  const found = hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
+  return found.join(", ") || "No hand (score threshold 0 gives the likeliest)";
 }
 
 function say(text) {
@@ -180,7 +282,12 @@ function say(text) {
   element.status.textContent = text;
 }
 
-function trouble(error) {
+/** Say what went wrong, with nothing else on the page. */
+function trouble(error, signal) {
+  if (signal.aborted) return;
+  const repeat = again;
+  begin(name, repeat);
+  element.empty.hidden = false;
   say(error.message);
   element.status.classList.add("trouble");
 }

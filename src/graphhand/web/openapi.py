@@ -1,0 +1,131 @@
+"""The server's description in OpenAPI 3.1, for generators of clients and for the page ``/api``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphhand import __version__
+from graphhand.skeleton import JOINT_NAMES
+
+_JOINTS = len(JOINT_NAMES)
+
+
+def description(max_bytes: int, max_waiting: int) -> dict[str, Any]:
+    """The document, as ``/openapi.json`` gives it.
+
+    Args:
+        max_bytes: largest image file.
+        max_waiting: how many requests may wait.
+    """
+    responses = {
+        "200": {"description": "the hands", "content": _json({"$ref": "#/components/schemas/Prediction"})},
+        "400": _problem("the image or a parameter cannot be used"),
+        "413": _problem(f"larger than {max_bytes // 1024**2} MiB"),
+        "415": _problem("a form instead of the file's bytes"),
+        "503": _problem(f"{max_waiting} requests wait already; send it again later"),
+    }
+    predict = {
+        "summary": "Hands of one image",
+        "parameters": _parameters(),
+        "requestBody": {
+            "required": True,
+            "description": "the bytes of a JPEG, PNG, WebP or BMP file",
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _IMAGE_TYPES},
+        },
+        "responses": responses,
+    }
+    track = {
+        "summary": "Hands of a camera or a video, followed (WebSocket)",
+        "description": (
+            "A WebSocket: each message is the bytes of one image file, each answer a Prediction with frame and time_s. "
+            "Takes the parameters of /predict, and two more."
+        ),
+        "parameters": [
+            *_parameters(),
+            _parameter("smooth", "boolean", "smooth joints over time (true)"),
+            _parameter("fps", "number", "images come from a file of this rate; without it, as fast as they arrive"),
+        ],
+        "responses": {"101": {"description": "the connection is open"}, "403": {"description": "of another origin"}},
+    }
+    skeleton = {
+        "summary": "Joints, bones and colours of the drawings, and the model's name",
+        "responses": {"200": {"description": "the skeleton", "content": _json({"type": "object"})}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "GraphHand", "version": __version__, "summary": "3D hand pose from images"},
+        "paths": {"/predict": {"post": predict}, "/track": {"get": track}, "/skeleton": {"get": skeleton}},
+        "components": {"schemas": _schemas()},
+    }
+
+
+_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+
+
+def _parameters() -> list[dict[str, Any]]:
+    return [
+        _parameter("side", "string", "of the hand, if known", enum=["auto", "left", "right"]),
+        _parameter("box", "string", "x,y,width,height of the hand in pixels"),
+        _parameter("whole_image", "boolean", "the image is already cropped to one hand"),
+        _parameter("focal", "number", "focal length in pixels"),
+        _parameter("fov", "number", "field of view across the longer side, degrees"),
+        _parameter("max_hands", "integer", "how many hands to find at most (1)"),
+        _parameter("min_score", "number", "score threshold in [0, 1]; 0.3 for one hand, 0.5 for each of several"),
+    ]
+
+
+def _parameter(name: str, kind: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "schema": {"type": kind, **more}}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return {"description": text, "content": _json({"$ref": "#/components/schemas/Error"})}
+
+
+def _numbers(count: int, text: str) -> dict[str, Any]:
+    return {
+        "type": "array", "minItems": count, "maxItems": count, "items": {"type": "number"}, "description": text,
+    }  # fmt: skip
+
+
+def _rows(width: int, text: str) -> dict[str, Any]:
+    row = {"type": "array", "minItems": width, "maxItems": width, "items": {"type": "number"}}
+    return {"type": "array", "minItems": _JOINTS, "maxItems": _JOINTS, "items": row, "description": text}
+
+
+def _schemas() -> dict[str, Any]:
+    number = {"type": "number"}
+    camera = {name: number for name in ("fx", "fy", "cx", "cy")}
+    hand = {
+        "side": {"enum": ["left", "right"], "description": "the person's own"},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "uncertainty": {"type": "number", "description": "share of the crop over which heatmaps leave the joints open"},
+        "box_px": _numbers(4, "x, y, width, height around the joints"),
+        "joints_px": _rows(2, "pixels of the upright image"),
+        "joints_rel_m": _rows(3, "metres from the wrist; x right, y down, z away from the camera"),
+        "joints_cam_m": {
+            "oneOf": [_rows(3, "metres from the camera"), {"type": "null"}],
+            "description": "what camera projects onto joints_px, or null",
+        },
+        "camera": {"type": "object", "properties": {**camera, "assumed": {"type": "boolean"}}},
+        "track": {"type": "integer", "description": "the hand's number in a video"},
+    }
+    prediction = {
+        "image": {"type": "string"},
+        "width": {"type": ["integer", "null"]},
+        "height": {"type": ["integer", "null"]},
+        "frame": {"type": "integer"},
+        "time_s": number,
+        "hands": {"type": "array", "items": {"$ref": "#/components/schemas/Hand"}},
+        "model": {"type": "string"},
+        "error": {"type": "string", "description": "in place of hands, where the image cannot be read"},
+    }
+    return {
+        "Prediction": {"type": "object", "properties": prediction, "required": ["image", "model"]},
+        "Hand": {"type": "object", "properties": hand, "required": ["side", "score", "joints_px", "joints_rel_m"]},
+        "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+    }
