@@ -41,7 +41,7 @@ class Placement(NamedTuple):
         fingers, palm: directions along the straight fingers and out of the palm; spread_deg: standard deviation.
         contact: one of CONTACTS; poses: prototypes of fingers to choose from, none: any pose.
         weight: how often, within its table.
-        held: share that holds an object.
+        held: share that holds an object; phone: it is a phone that lies in the palm, not what fits the grip.
     """
 
     anchor: str
@@ -54,6 +54,7 @@ class Placement(NamedTuple):
     poses: tuple[str, ...] = ()
     weight: float = 1.0
     held: float = 0.0
+    phone: bool = False
 
 
 class Pair(NamedTuple):
@@ -86,11 +87,11 @@ SINGLES: dict[str, Placement] = {
     "in front of the belly": Placement("chest", (-0.05, -0.20, -0.36), 0.05, (0.85, -0.3, -0.1), (0, 1, 0), 18, poses=("relaxed",), weight=0.7),
     "behind the back": Placement("pelvis", (-0.03, 0.18, 0.06), 0.04, (0.8, 0.1, -0.4), (0, 1, 0), 18, poses=_REST, weight=0.5),
     "on the chest": Placement("chest", (0.02, -0.12, -0.12), 0.03, (0.9, -0.1, 0.3), (0, 1, 0), 12, "palm", ("flat, fingers together", "relaxed"), 0.7),
-    "phone in the hand": Placement("chest", (-0.10, -0.30, -0.14), 0.05, (0.35, -0.5, 0.75), (0.2, 0.8, 0.4), 15, poses=("loose three-finger grip", "cylinder grasp"), weight=1.2, held=0.9),
+    "phone in the hand": Placement("chest", (-0.10, -0.30, -0.14), 0.05, (0.35, -0.5, 0.75), (0.2, 0.8, 0.4), 15, poses=("loose three-finger grip", "relaxed"), weight=1.2, held=0.9, phone=True),
     "cup": Placement("chest", (-0.14, -0.30, -0.12), 0.07, (0.8, -0.6, 0.05), (0.6, 0.8, 0), 14, poses=("cylinder grasp",), weight=1.2, held=0.95),
     "tool": Placement("chest", (-0.20, -0.34, -0.22), 0.09, (0.3, -0.9, 0.1), (0.8, 0.3, -0.2), 30, poses=(*_FIST[:1], "key grip", "cylinder grasp"), weight=1, held=0.9),
     "drinking": Placement("head", (-0.03, -0.10, -0.09), 0.02, (0.75, -0.2, 0.35), (0.3, 0.9, 0), 14, poses=("cylinder grasp",), contact="palm", weight=0.8, held=0.95),
-    "phone at the ear": Placement("head", (-0.098, 0.04, -0.04), 0.01, (0.12, 0.25, 0.95), (0.95, 0.1, -0.1), 10, "palm", ("loose three-finger grip", "cylinder grasp"), 1, 0.8),
+    "phone at the ear": Placement("head", (-0.098, 0.04, -0.04), 0.01, (0.12, 0.25, 0.95), (0.95, 0.1, -0.1), 10, "palm", ("loose three-finger grip", "relaxed"), 1, 0.85, True),
     "on the cheek": Placement("head", (-0.075, -0.005, -0.045), 0.012, (0.15, 0.2, 0.95), (0.9, 0.4, 0), 12, "palm", ("flat, fingers together", "relaxed", "fist, thumb beside"), 1),
     "chin on the fist": Placement("head", (-0.015, -0.025, -0.115), 0.012, (0.7, -0.15, 0.7), (0.1, 1, 0.3), 14, "knuckles", (*_FIST, "relaxed"), 1),
     "fingers at the mouth": Placement("head", (-0.01, -0.05, -0.07), 0.012, (0.75, 0.1, 0.55), (0.2, 0.95, 0), 16, "tips", ("relaxed", "point", *_PINCH), 0.8),

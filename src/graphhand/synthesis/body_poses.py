@@ -44,7 +44,7 @@ class PosedPeople(NamedTuple):
         skeleton: the bones.
         wrist_m: (M, 2, 3) and hand: (M, 2, 3, 3) the hand's frame, in the world; a left hand's is of its mirror image.
         wrist_deg: (M, 2, 2) flexion and deviation; angles_deg: (M, 2, 5, 5) of the fingers.
-        holds: (M, 2) whether the hand holds something; seated: (M,).
+        holds: (M, 2) what the hand holds: 0 nothing, 1 an object, 2 a phone; seated: (M,).
     """
 
     skeleton: Skeleton
@@ -67,6 +67,7 @@ class _Table(NamedTuple):
     contact: Tensor
     poses: Tensor
     held: Tensor
+    phone: Tensor
 
     def rows(self, row: Tensor) -> _Table:
         return _Table(*(value[row] for value in self))
@@ -88,6 +89,7 @@ def _table(placements: list[Placement], device: torch.device) -> _Table:
         floats([CONTACTS[p.contact] for p in placements]),
         poses,
         floats([p.held for p in placements]),
+        torch.tensor([p.phone for p in placements], device=device),
     )
 
 
@@ -171,7 +173,7 @@ class PoseComposer:
         twists = twists * torch.tensor([1.0, -1.0], device=twists.device)[None, :, None]
         wrists[:, 1] *= self._mirror
         skeleton = Skeleton(rotations, heads, twists)
-        holds = per_person(table.held) > random.uniform("holds", 2)
+        holds = (per_person(table.held) > random.uniform("holds", 2)).long() * (1 + per_person(table.phone).long())
         return PosedPeople(
             skeleton, wrists, per_person(arms.hand[:, 0]), per_person(arms.wrist_deg[:, 0]), angles, holds, seated
         )

@@ -47,6 +47,8 @@ class Outfit(NamedTuple):
         loose_m: (M, 2) how far shirt and trousers stand off; folds: (M, 3, 4) waves of their surface.
         hair: (M, 3) linear colour; hair_m: (M,) how far it stands off, 0: shaved.
         iris: (M, 3).
+        barefoot, gloved: (M,); band: (M, 2) from and to along the left arm.
+        polish: (M, 3) on nails; polish_opacity: (M,).
     """
 
     skin: Tensor
@@ -69,6 +71,11 @@ class Outfit(NamedTuple):
     hair: Tensor
     hair_m: Tensor
     iris: Tensor
+    barefoot: Tensor
+    gloved: Tensor
+    polish: Tensor
+    polish_opacity: Tensor
+    band: Tensor
 
 
 class SkinPictures(NamedTuple):
@@ -200,6 +207,7 @@ def sample_outfits(random: CounterRandom, traits: dict[str, Tensor], skins: Skin
     dark_iris = random.choice("iris/dark", torch.tensor([3.0, 1]))
     iris = torch.tensor(_IRIS, device=device)[torch.where(fair, random.choice("iris", torch.ones(4)), dark_iris)]
     loose = random.uniform("loose", low=0.004, high=0.018), random.uniform("loose/legs", low=0.004, high=0.015)
+    band = torch.where(random.chance("band", 0.15), random.uniform("band/at", low=1.8, high=1.92), 9.0)
     return Outfit(
         skin=skin,
         tint=tint,
@@ -221,6 +229,11 @@ def sample_outfits(random: CounterRandom, traits: dict[str, Tensor], skins: Skin
         hair=hair * (0.8 + 0.4 * random.uniform("hair/shade", 1)),
         hair_m=torch.where(bald, torch.zeros_like(volume), volume),
         iris=iris,
+        barefoot=random.chance("barefoot", 0.12),
+        gloved=random.chance("gloves", 0.04),
+        polish=random.uniform("polish", 3).square(),
+        polish_opacity=torch.where(random.chance("polish/there", 0.12) & ~male, 0.95, 0.0),
+        band=torch.stack([band, band + random.uniform("band/width", low=0.03, high=0.13)], 1),
     )  # fmt: skip
 
 
@@ -265,6 +278,7 @@ def dressed(
     shirt, trousers, shoes = (v.div(0.015).clamp(0, 1) for v in _inside(places[None], per))
     wave = (places[None, :, :3] @ outfit.folds[..., :3].transpose(1, 2) + outfit.folds[:, None, :, 3]).sin().sum(2)
     loose = torch.maximum(shirt * outfit.loose_m[:, :1], trousers * outfit.loose_m[:, 1:])
+    shoes = shoes * ~outfit.barefoot[:, None]
     loose = torch.maximum(loose, 0.012 * shoes) * (1 + 0.22 * wave) * painted[:, None]
     cloth = torch.maximum(torch.maximum(shirt, trousers), shoes)[..., None] * painted[:, None, None]
     flat = vertices_m.transpose(0, 1).flatten(1)
@@ -305,7 +319,12 @@ def reflectance(
         edge = 1 + 0.06 * noise[:, None]
         return torch.where(cover[:, None], cloth * edge, colour), torch.where(cover, 0.02, gloss)
 
-    colour, gloss = wear(shoes > 0, outfit.shoes[:, 0], colour, gloss)
+    arm = places[:, _ARM]
+    band = (arm > outfit.band[:, 0]) & (arm < outfit.band[:, 1]) & (places[:, 0] > 0)
+    colour, gloss = torch.where(band[:, None], outfit.shoes[:, 1], colour), torch.where(band, 0.6, gloss)
+    glove = outfit.gloved & (arm > 1.9)
+    colour, gloss = torch.where(glove[:, None], 0.7 * outfit.legs[:, 1], colour), torch.where(glove, 0.04, gloss)
+    colour, gloss = wear((shoes > 0) & ~outfit.barefoot, outfit.shoes[:, 0], colour, gloss)
     colour, gloss = wear(trousers > 0, outfit.legs[:, 0], colour, gloss)
     return wear(shirt > 0, cloth_colour(places, outfit), colour, gloss)
 

@@ -36,7 +36,7 @@ class People(NamedTuple):
         joints_m: (M, 2, 21, 3) of the hands.
         hand, wrist_m: (M, 2, 3, 3) frames (of the mirror image for left hands) and (M, 2, 3); hand_scale: (M, 2).
         hand_joints_m: (M, 2, 21, 3) in the hands' own frames, before scale and mirroring.
-        holds: (M, 2); seated: (M,).
+        holds: (M, 2) 0 nothing, 1 an object, 2 a phone; seated: (M,).
         skeleton, rest: for what hangs on the body.
         traits: name -> (M,), MakeHuman's sliders.
     """

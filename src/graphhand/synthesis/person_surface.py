@@ -123,4 +123,7 @@ class BodySurface:
         plate = (own * 1.06 + 0.012).clamp(max=0.85)
         amount = 0.6 * texel[:, tex.NAIL]
         nail[mine] = texel[:, tex.NAIL]
+        polish = self.outfit.polish_opacity * texel[:, tex.NAIL]
+        plate = torch.lerp(plate, self.outfit.polish.expand_as(plate), self.outfit.polish_opacity)
+        amount = torch.maximum(amount, polish)
         return colour.index_copy(0, mine, torch.lerp(own, plate, amount[:, None])), nail

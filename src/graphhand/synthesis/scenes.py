@@ -27,6 +27,8 @@ _CROWDS = {  # how many people, as weights of 1, 2, ...
     "first_person": (0.6, 0.4),
 }
 
+# a phone in the palm, in the hand's frame
+_PHONE_PLACE_M, _PHONE_HALF_M = (-0.088, -0.030, 0.004), (0.074, 0.0042, 0.037)
 # horizontal fields of view
 _FIELD_DEG = {"webcam": (52, 80), "room": (45, 72), "street": (38, 62), "close": (38, 65), "first_person": (68, 95)}
 
@@ -202,6 +204,16 @@ class SceneComposer:
         vertices = scene.world(vertices)
         colour, gloss = objects.colour.unflatten(0, (-1, 2)), objects.gloss.unflatten(0, (-1, 2))
         for row, side in people.holds.nonzero().tolist():
+            if int(people.holds[row, side]) == 2:
+                place = people.hand_scale.new_tensor(_PHONE_PLACE_M) * people.hand_scale[row, side]
+                wrist = people.wrist_m[row, side] * mirrored[0, side, 0]
+                thing = box(place, _PHONE_HALF_M, people.hand[row, side], wrist, 0.4 * colour[row, side, 0])
+                local = thing.vertices_m * mirrored[row, side]
+                normal = thing.normals * mirrored[row, side] @ scene.turn[row].T
+                faces = thing.faces[:, [0, 2, 1]] if side else thing.faces
+                local = local @ scene.turn[row].T + scene.shift_m[row]
+                solids[int(scene.image[row])].append(Solid(local, normal, faces, thing.colours, 1.5))
+                continue
             # the reflection turns triangles inside out
             faces = self._object_faces[:, [0, 2, 1]] if side else self._object_faces
             thing = Solid(vertices[row, side], normals[row, side], faces, colour[row, side], float(gloss[row, side]))

@@ -52,6 +52,7 @@ class Dresser:
         share = (1.6 * random.uniform("wear/recoloured") - 0.6).clamp(min=0).tolist()
         tints = 0.25 + 1.3 * random.uniform("wear/tint", 3)
         male = (people.traits["gender"] < 0.5).tolist()
+        barefoot = outfit.barefoot.tolist()
         seated = people.seated.tolist()
         shaved = (outfit.hair_m == 0).tolist()
         worn: list[list[Worn]] = []
@@ -66,16 +67,17 @@ class Dresser:
                 suits = [name for name in suits if not w.garment("clothes", name).skirted]
             if suits and number["suit"][row] < _SUIT_SHARE:
                 mine.append(self._worn("clothes", pick(suits, number["which"][row]), tints[row], share[row]))
-                if w.shoes:
+                if w.shoes and not barefoot[row]:
                     mine.append(self._worn("clothes", pick(w.shoes, number["shoes"][row]), tints[row]))
-            if w.hair and not shaved[row]:
+            hatted = bool(w.hats) and number["hat"][row] < _HAT_SHARE
+            if w.hair and not shaved[row] and not hatted:
                 style = (
                     [n for n in w.hair if not n.startswith(("bob", "braid", "long", "pony"))] if male[row] else w.hair
                 )
                 mine.append(self._worn("hair", pick(style or w.hair, number["hair"][row]), outfit.hair[row]))
             if w.eyebrows:
                 mine.append(self._worn("eyebrows", pick(w.eyebrows, number["brows"][row]), 0.6 * outfit.hair[row]))
-            if w.hats and number["hat"][row] < _HAT_SHARE:
+            if hatted:
                 mine.append(self._worn("clothes", pick(w.hats, number["which"][row]), tints[row], share[row]))
             worn.append(mine)
         return worn

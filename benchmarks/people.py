@@ -1,6 +1,6 @@
 """Seconds an image of the scene renderer on one core, by the number of people.
 
-    python benchmarks/scenes.py [--assets DIR] [--images 24] [--json FILE]
+    python benchmarks/people.py [--assets DIR] [--images 24] [--json FILE]
 
 Images of 640 x 480 with 2 x 2 samples per pixel, one thread, rendered one at a time; processor time, median of images.
 The first images warm up: garments and pictures are read when they are first worn.
