@@ -26,7 +26,7 @@ from graphhand.inference import HandPoseEstimator
 from graphhand.io import write_image
 from graphhand.models import Generator, MultiSourceConfig, build_discriminator
 from graphhand.skeleton import bone_vectors
-from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine
+from graphhand.synthesis import FixedHands, RenderConfig, RenderedBatch, RenderEngine, SceneConfig, SceneEngine
 from graphhand.training.config import CriticConfig, parse_config
 from graphhand.training.objective import LossWeights
 from graphhand.training.sources import training_batches
@@ -105,6 +105,17 @@ def test_fixed_hands_are_rendered_on_the_device(device: torch.device) -> None:
     fixed = FixedHands(pose, first.shape, first.joints_cam_m[:, 0], first.K)
     there = RenderEngine(config, device=device).render([7, 8], FixedHands(*(value.to(device) for value in fixed)))
     same(there, engine.render([7, 8], fixed), device)
+
+
+@pytest.mark.slow
+def test_scenes_are_rendered_on_the_device(device: torch.device) -> None:
+    config = SceneConfig(width=64, height=48, antialiasing=1, seed=2)
+    here, there = SceneEngine(config).render([0, 1]), SceneEngine(config, device=device).render([0, 1])
+    for ours, theirs in zip(here, there, strict=True):
+        assert theirs.image.device == theirs.K.device == device
+        torch.testing.assert_close(theirs.image.cpu(), ours.image, atol=0.02, rtol=0)
+        for mine, other in zip(ours.hands, theirs.hands, strict=True):
+            torch.testing.assert_close(other.cpu(), mine, atol=1e-3, rtol=1e-4)
 
 
 def same(there: RenderedBatch, here: RenderedBatch, device: torch.device) -> None:
