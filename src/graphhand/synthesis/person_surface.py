@@ -12,10 +12,12 @@ from graphhand.synthesis.mesh import FOREARM_PART
 from graphhand.synthesis.outfits import Outfit
 from graphhand.synthesis.people import PeopleComposer
 from graphhand.synthesis.rasterizer import Fragments
+from graphhand.synthesis.skin_atlas import default_atlas, default_sampler
 
 # how much the hand texture's features change the picture's log colour: red, mottle, fine, crease, vein
 _DETAIL = ((tex.RED, (-0.02, -0.16, -0.12)), (tex.MOTTLE, (-0.02, -0.06, -0.05)), (tex.FINE, (0.05, 0.05, 0.05)),
            (tex.CREASE, (-0.24, -0.38, -0.4)), (tex.VEIN, (-0.1, -0.04, -0.03)))  # fmt: skip
+_ATLAS_SOURCE_PX = 2048
 _TEETH = (0.62, 0.56, 0.48)
 
 
@@ -33,6 +35,11 @@ class SurfaceBuilder:
         self.places = outfits.vertex_places(body)
         self.skins = outfits.decode_skins(pictures, device)
         self.texels = tex.baked_texels(people.mesh, people.poser)
+        # pictures smaller than the hand atlas's source get its finest detail
+        self._sampler = default_sampler(people.mesh)
+        names = default_atlas().names
+        small = len(next(iter(pictures.values()))) < _ATLAS_SOURCE_PX
+        self._fine = [names.index(name) if small and name in names else -1 for name in pictures]
         self.skin_faces = len(people.mesh.faces)
         count = body.hand_triangles
         hand = people.mesh.face_part[:count] != FOREARM_PART
@@ -48,6 +55,18 @@ class SurfaceBuilder:
         self.headless = (~head[body.dominant][body.triangles].any(1)).nonzero().squeeze(1)
         self.neighbours = outfits.neighbours(body)
         self.eyes = torch.stack([body.template_heads[body.bone(f"eye.{s}")] for s in "LR"])
+
+    def fine_detail(self, skin: int, face: Tensor, weights: Tensor) -> Tensor | None:
+        """(N, 3) log reflectance that a skin's picture is too small to show on the hand model's triangles, if known."""
+        if self._fine[skin] < 0:
+            return None
+        zero = torch.zeros_like(face[:1])
+        skins, sample = zero[:, None] + self._fine[skin], torch.zeros_like(face)
+        whole, half = (
+            self._sampler(face, weights, sample, skins.expand(1, 2), weights.new_zeros(1), zero + level).detail
+            for level in (0, 1)
+        )
+        return whole - half
 
     def side_of_face(self, face: Tensor) -> Tensor:
         """0 for the right hand without its forearm, 1 for the left hand, -1 for all other triangles."""
@@ -119,7 +138,9 @@ class BodySurface:
         variant = torch.zeros_like(local)
         texel = shared.texels.index_select(0, tex.texel_row(local, w, variant, shared.skin_faces))
         detail = sum(texel[:, channel, None] * colour.new_tensor(row) for channel, row in _DETAIL)
-        own = colour[mine] * torch.as_tensor(detail).exp()
+        log_detail = torch.as_tensor(detail)
+        fine = shared.fine_detail(int(self.outfit.skin), local, w)
+        own = colour[mine] * (log_detail if fine is None else log_detail + fine).exp()
         plate = (own * 1.06 + 0.012).clamp(max=0.85)
         amount = 0.6 * texel[:, tex.NAIL]
         nail[mine] = texel[:, tex.NAIL]
