@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 import torch
 
+from graphhand.geometry.boxes import intersection_over_smaller, iou
 from graphhand.inference import HandPoseEstimator
-from graphhand.inference import detection as search
-from graphhand.inference.crops import intersection_over_smaller, iou
+from graphhand.inference import window_search as search
 from graphhand.io import list_images, read_image
 from graphhand.synthesis import RenderConfig, RenderEngine, backgrounds
 from graphhand.synthesis.random import CounterRandom

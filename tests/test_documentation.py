@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from graphhand.cli import app
 from graphhand.geometry import CROP_MARGIN
-from graphhand.inference.detection import MAX_RECROPS
+from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.training.config import load_config
 from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG

@@ -115,6 +115,26 @@ def draw_pose(
     return canvas
 
 
+def draw_boxes(image: Image, boxes: ArrayLike, colour: Colour, texts: Sequence[str] | None = None) -> Image:
+    """Boxes over a copy of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x, y, width, height, pixels.
+        colour: of their lines.
+        texts: one for each, written above it.
+    """
+    canvas = image.copy()
+    thickness = max(1, round(max(image.shape[:2]) / 300))
+    for number, (x, y, width, height) in enumerate(np.asarray(boxes, dtype=np.float64).reshape(-1, 4).tolist()):
+        corners = (round(x), round(y)), (round(x + width), round(y + height))
+        cv2.rectangle(canvas, *corners, colour, thickness, cv2.LINE_AA)
+        if texts is not None:
+            at = round(x), max(10, round(y) - 4)
+            cv2.putText(canvas, texts[number], at, _FONT, 0.4 * max(1, thickness / 2), colour, thickness, cv2.LINE_AA)
+    return canvas
+
+
 def view_rotation(azimuth_deg: float, elevation_deg: float) -> FloatArray:
     """(3, 3) from camera axes to those of a viewpoint around the hand, see :func:`draw_pose`."""
     a, e = np.radians([azimuth_deg, elevation_deg])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from graphhand.geometry import CROP_MARGIN
-from graphhand.inference.crops import intersection_over_smaller, iou, recrop_box, search_boxes
+from graphhand.geometry.boxes import intersection_over_smaller, iou
+from graphhand.inference.crops import recrop_box, search_boxes
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (300, 300), (4000, 500)])

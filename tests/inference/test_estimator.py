@@ -19,7 +19,7 @@ from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN, project_perspective
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import MIN_RECROP_RATIO, CropView, Estimate
-from graphhand.inference.detection import MAX_RECROPS
+from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.io import Photo, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.config import GeneratorConfig

@@ -57,7 +57,7 @@ def test_hands_have_a_default_score_limit(
     monkeypatch: pytest.MonkeyPatch, max_hands: int, min_score: float | None, limit: float
 ) -> None:
     monkeypatch.undo()
-    assert PredictOptions.of_arguments(max_hands=max_hands, min_score=min_score).score_limit == limit
+    assert PredictOptions.of_arguments(max_hands=max_hands, min_score=min_score).score_limit(detected=False) == limit
 
 
 def test_a_given_camera_comes_before_the_files() -> None:

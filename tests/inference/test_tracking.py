@@ -13,8 +13,8 @@ import torch
 
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import search_boxes
-from graphhand.inference.detection import MAX_RECROPS
 from graphhand.inference.tracking import LIVE_PORTIONS
+from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.io import read_image
 
 RATE_HZ = 30.0

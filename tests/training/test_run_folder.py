@@ -106,7 +106,7 @@ def config_for(root: Path) -> TrainConfig:
 def test_description_is_complete_and_loads_again(folder, tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create()
-    run.describe(config_for(folder), processes=2)
+    run.describe(config_for(folder), data_record(config_for(folder)), processes=2)
     assert load_config(run.root / "config.yaml") == config_for(folder)
     environment = json.loads((run.root / "environment.json").read_text())
     assert {"command", "commit", "untracked", "packages", "processor", "gpus", "memory_gib"} <= environment.keys()
@@ -117,12 +117,12 @@ def test_description_is_complete_and_loads_again(folder, tmp_path):
 def test_other_data_on_resume_is_said(folder, tmp_path, recwarn):
     run = RunFolder(tmp_path / "run")
     run.create()
-    run.describe(config_for(folder))
-    run.describe(config_for(folder))
+    run.describe(config_for(folder), data_record(config_for(folder)))
+    run.describe(config_for(folder), data_record(config_for(folder)))
     assert not recwarn
     (folder / "labels.json").write_text("[1, 3]")
     with pytest.warns(UserWarning, match="training data changed"):
-        run.describe(config_for(folder))
+        run.describe(config_for(folder), data_record(config_for(folder)))
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_diff_can_be_applied_and_goes_when_there_is_none(checkout, folder, tmp_p
     changed = "a = 2  \n\n\n"
     (checkout / "run_folder.py").write_text(changed)
     (checkout / "new.py").touch()
-    run.describe(config_for(folder))
+    run.describe(config_for(folder), data_record(config_for(folder)))
     environment = json.loads((run.root / "environment.json").read_text())
     assert environment["commit"] == git(checkout, "rev-parse", "HEAD").strip()
     assert environment["untracked"] == ["new.py"]
@@ -157,7 +157,7 @@ def test_diff_can_be_applied_and_goes_when_there_is_none(checkout, folder, tmp_p
     git(checkout, "apply", str(run.root / "uncommitted.diff"))
     assert (checkout / "run_folder.py").read_text() == changed
     git(checkout, "checkout", "-q", ".")
-    run.describe(config_for(folder))
+    run.describe(config_for(folder), data_record(config_for(folder)))
     assert not (run.root / "uncommitted.diff").exists()
 
 

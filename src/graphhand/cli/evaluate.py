@@ -63,6 +63,26 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Evaluate the first N samples.", rich_help_panel=_DATA)
     ] = None,
+    detection: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Score boxes instead of joints, on the images of this file: COCO's .json, boxes.json or scenes.jsonl.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="With --detection: a detector's weights; else the bundled one.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="With --detection: score from which on a box counts as found.", rich_help_panel=_DATA
+        ),
+    ] = None,
     preset: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Named protocol, repeatable; see --list-presets.", rich_help_panel=_PROTOCOL),
@@ -123,6 +143,7 @@ def evaluate(
       graphhand evaluate --weights default --dataset rendered --limit 500 camera=assumed
       graphhand evaluate --print-protocol --preset ge > mine.yaml
       graphhand evaluate --predictions hands.npz --protocol mine.yaml protocol.visibility=visible
+      graphhand evaluate --detection boxes.json --detector runs/detector --figures out
     """
     from rich.console import Console
 
@@ -134,6 +155,12 @@ def evaluate(
     from graphhand.hand_model.fitting import hand_models
 
     console = Console()
+    if detection is not None:
+        _refuse_joint_options(weights, dataset, preset, protocol, save_predictions, submission, settings)
+        _score_boxes(detection, root, split, detector, predictions, limit, min_score, json_file, figures)
+        return
+    if detector is not None or min_score is not None:
+        raise InputError("--detector and --min-score", "belong to --detection", "add it, or leave them out")
     if list_presets:
         _print_presets(console)
         return
@@ -197,6 +224,37 @@ def evaluate(
             print_report(one, console)
     if evaluation.unreadable:
         raise typer.Exit(1)
+
+
+def _score_boxes(
+    detection: Path,
+    root: Path | None,
+    split: str | None,
+    detector: str | None,
+    predictions: Path | None,
+    limit: int | None,
+    min_score: float | None,
+    json_file: Path | None,
+    figures: Path | None,
+) -> None:
+    """Score boxes and print what comes out."""
+    from graphhand.cli.evaluate_detection import evaluate_detection, print_scores
+
+    if detector is not None and predictions is not None:
+        raise InputError("--detector", "contradicts --predictions", "give one of them")
+    with _progress(True) as progress:
+        scores = evaluate_detection(
+            detection, root, split, detector, predictions, limit, min_score, json_file, figures, None, progress
+        )
+    if json_file is None or str(json_file) != "-":
+        print_scores(scores)
+
+
+def _refuse_joint_options(*given: object) -> None:
+    """Refuse options that say something of joints."""
+    if any(given):
+        options = "--weights, --dataset, --preset, --protocol, --save-predictions, --submission and KEY=VALUE"
+        raise InputError(options, "are about joints", "leave them out with --detection")
 
 
 def _refuse_contradictions(

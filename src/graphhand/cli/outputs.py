@@ -32,6 +32,14 @@ DeviceOption = Annotated[
         "\\[default: cuda if it can, else cpu]",
     ),
 ]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder of a detector's weights, or of photos a file of boxes: COCO's .json, scenes.jsonl.  "
+        "\\[default: the bundled detector; without one, windows are searched]",
+    ),
+]
 EngineOption = Annotated[
     Literal["onnx", "torch"] | None,
     typer.Option(help="onnx: ONNX Runtime. torch: needs the extra 'train'.  \\[default: onnx where there is a graph]"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graphhand.cli.outputs import (
+    DetectorOption,
     DeviceOption,
     EngineOption,
     ThreadsOption,
@@ -24,22 +24,21 @@ from graphhand.cli.outputs import (
 )
 from graphhand.cli.predict_inputs import Job, drawing_targets, list_jobs
 from graphhand.cli.predict_meshes import MeshFiles, MeshKind
+from graphhand.cli.predict_photos import predict_photos
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.inference.options import Box, TrackOptions, require_image_fits
+from graphhand.inference.options import Box, TrackOptions
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from graphhand.inference import HandPoseEstimator
+    from graphhand.inference.detector import GivenBoxes
     from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
 
 NO_HAND = "no hand (--min-score 0 gives the likeliest)"
-
-_BATCH = 8
-_BATCH_PIXELS = 60_000_000
 
 
 def predict(
@@ -77,15 +76,25 @@ def predict(
         typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else assumed."),
     ] = None,
     max_hands: Annotated[
-        int, typer.Option(metavar="N", help="How many hands to find in a photo, or to follow in a video, at most.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many hands to find in a photo, or to follow in a video, at most. By default all; 1 without a "
+            "detector.",
+        ),
+    ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
             metavar="S",
-            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.3; of several, 0.5.",
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.4; without a detector "
+            "0.3, of several 0.5.",
         ),
     ] = None,
+    detector: DetectorOption = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Let the detector look at tiles too: small hands in large photos.")
+    ] = False,
     smooth: Annotated[
         bool, typer.Option(help="Smooth a video's joints over time (One Euro filter), or give each frame's own.")
     ] = True,
@@ -122,6 +131,7 @@ def predict(
       graphhand predict photos/ --out drawings --json hands.jsonl
       graphhand predict photo.jpg --side left --focal 1450 --json -
       graphhand predict photo.jpg --max-hands 4
+      graphhand predict photos/ --detector boxes.json
       graphhand predict photo.jpg --box 120,80,300,300 --box 520,90,280,310
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict clip.mp4 --csv frames.csv
@@ -144,8 +154,15 @@ def predict(
     require_writable(folder)
     from graphhand.cli.outputs import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
+    from graphhand.inference.detector import GivenBoxes, is_box_file
 
-    estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
+    given = GivenBoxes(detector) if detector is not None and is_box_file(detector) else None
+    if given is not None and any(job.is_video for job in jobs):
+        raise InputError(detector or "", "holds boxes of photos, and there is a video", "give a detector's weights")
+    if boxes and (detector is not None or thorough):
+        raise InputError("--box", "contradicts --detector and --thorough", "give one of them")
+    network = None if given is not None else detector
+    estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads, detector=network, thorough=thorough)
     limit_opencv_threads(threads)
     targets = drawing_targets(jobs, folder)
     meshes = None if mesh is None else MeshFiles(mesh, jobs, targets, hand_model)
@@ -169,7 +186,7 @@ def predict(
             if meshes is not None:
                 meshes.write(prediction)
 
-        for problem, summary in _outcomes(estimator, jobs, boxes, options, targets, emit, bar):
+        for problem, summary in _outcomes(estimator, jobs, boxes or given, options, targets, emit, bar):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)
@@ -194,7 +211,7 @@ def _options(**given: Any) -> TrackOptions:
 def _outcomes(
     estimator: HandPoseEstimator,
     jobs: list[Job],
-    boxes: list[Box],
+    boxes: list[Box] | GivenBoxes | None,
     options: TrackOptions,
     targets: dict[int, Path],
     emit: Callable[[Prediction], None],
@@ -208,59 +225,11 @@ def _outcomes(
                 yield predict_video(estimator, job.path, job.camera, options, target, emit, bar.expect, bar.advance)
                 bar.advance()
         else:
-            for job, prediction in _predictions(estimator, list(some), boxes, options):
+            for job, prediction in predict_photos(estimator, list(some), boxes, options):
                 problem = prediction.error or _draw(job, prediction, targets.get(job.index))
                 emit(prediction)
                 bar.advance()
                 yield problem, _summary(prediction, targets.get(job.index))
-
-
-def _predictions(
-    estimator: HandPoseEstimator, jobs: list[Job], boxes: list[Box], options: TrackOptions
-) -> Iterator[tuple[Job, Prediction]]:
-    """Every job once, in order, with its prediction."""
-    from graphhand.io import Photo
-    from graphhand.types import Prediction
-
-    arguments = options.arguments()
-    for name in ("box", "smooth", "keep_score"):  # boxes hold all of them; photos are not followed
-        del arguments[name]
-    crops = max(1, len(boxes))  # of each photo
-    for batch in _read_batches(jobs, boxes, options):
-        images = [job.photo for job in batch if isinstance(job.photo, Photo) for _ in range(crops)]
-        places = boxes * (len(images) // crops) if boxes else None
-        found = iter(estimator.predict_many(images, boxes=places, **arguments))
-        for job in batch:
-            if isinstance(job.photo, Photo):
-                height, width = job.photo.image.shape[:2]
-                hands = tuple(hand for _ in range(crops) for hand in next(found))
-                yield job, Prediction(str(job.path), width, height, hands, estimator.model)
-            else:
-                yield job, Prediction(str(job.path), None, None, (), estimator.model, error=str(job.photo))
-
-
-def _read_batches(jobs: list[Job], boxes: list[Box], options: TrackOptions) -> Iterator[list[Job]]:
-    """The jobs with their images read, a few at a time: never many large photos in memory."""
-    from graphhand.io import read_photo
-
-    batch: list[Job] = []
-    pixels = 0
-    for job in jobs:
-        if job.photo is None:
-            try:
-                photo = read_photo(job.path)
-                height, width = photo.image.shape[:2]
-                require_image_fits(options, width, height, job.path, boxes)
-                job = replace(job, photo=photo)
-                pixels += width * height
-            except InputError as error:
-                job = replace(job, photo=error)
-        batch.append(job)
-        if len(batch) >= _BATCH or pixels >= _BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
 
 
 def _draw(job: Job, prediction: Prediction, target: Path | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from graphhand.cli.outputs import distinct_names, resolved
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
+    from graphhand.inference import Detection
     from graphhand.io import Photo
 
 # Image formats of phones, cameras and browsers that are not read.
@@ -37,6 +38,8 @@ class Job:
     """Also of a camera."""
     camera: int | str | None = None
     """Its number, or the address of its stream."""
+    detections: Sequence[Detection] = ()
+    """What a file of boxes says of a photo."""
 
 
 def list_jobs(arguments: Iterable[str]) -> list[Job]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from graphhand.cli.outputs import DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
+from graphhand.cli.outputs import DetectorOption, DeviceOption, EngineOption, ThreadsOption, limit_opencv_threads
 from graphhand.errors import GraphHandError, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Also answer pages of this origin, repeatable; '*' is any."),
     ] = None,
+    detector: DetectorOption = None,
     device: DeviceOption = None,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -67,7 +68,7 @@ def serve(
         reason = str(error.strerror).partition(" (")[0]
         raise InputError(f"{host} port {port}", f"cannot be served ({reason})", "choose another --port") from None
     with listener:
-        estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads)
+        estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads, detector=detector)
         app = make_app(estimator, _origins(allow_origin or ()))
         limit_opencv_threads(threads)
         # Without a limit, a client that never ends its upload would keep the server from ending.

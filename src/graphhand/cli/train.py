@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphhand.ablation.grid import Table
     from graphhand.ablation.runner import Ablation, CellRun
     from graphhand.training.config import TrainConfig
+    from graphhand.training.detector_config import DetectorTrainConfig
     from graphhand.training.trainer import Trainer
 
 _POLL_SECONDS = 0.5
@@ -62,16 +63,20 @@ def train(
     On several GPUs: torchrun --nproc-per-node 4 -m graphhand train --config configs/paper.yaml --out runs/paper
     """
     from graphhand.training import distributed
-    from graphhand.training.config import load_config, recipes
+    from graphhand.training.config import TrainConfig, recipes
+    from graphhand.training.detector_config import load_recipe
     from graphhand.training.sources import require_sources
     from graphhand.training.trainer import StopRequest, Trainer
 
     if config is None:
         listed = "".join(f"\n  {path:22} {what}" for path, what in recipes().items())
         raise InputError("--config", "is missing", f"choose a recipe:{listed}")
-    settings = load_config(config, overrides or ())
-    require_sources(settings)
+    settings = load_recipe(config, overrides or ())
     choice = cast("Literal['auto', 'never'] | Path", resume if resume in ("auto", "never") else Path(resume))
+    if not isinstance(settings, TrainConfig):
+        _train_detector(settings, stage, out, choice, max_minutes)
+        return
+    require_sources(settings)
     stages = (1, 2, 3) if stage is Stage.all else (int(stage.value),)
     trainer = Trainer(settings, out, resume=choice, stop=StopRequest(max_minutes))
     finished, position = trainer.run(stages), trainer.position
@@ -88,6 +93,32 @@ def train(
         count = len(position.skipped)
         typer.echo(f"{count} corrupt sample{'s' * (count > 1)} passed over; the first: {position.skipped[0]}", err=True)
     distributed.leave()
+
+
+def _train_detector(
+    settings: DetectorTrainConfig,
+    stage: Stage,
+    out: Path,
+    resume: Literal["auto", "never"] | Path,
+    max_minutes: float | None,
+) -> None:
+    """Train a detector, which has one stage."""
+    from graphhand.io.files import DETECTOR
+    from graphhand.training.detector_trainer import DetectorTrainer, require_scenes
+    from graphhand.training.trainer import StopRequest
+
+    if stage is not Stage.all:
+        raise InputError("--stage", "a detector has one stage", "leave it out")
+    require_scenes(settings)
+    trainer = DetectorTrainer(settings, out, resume=resume, stop=StopRequest(max_minutes))
+    if trainer.run():
+        weights = out / DETECTOR
+        typer.echo(f"finished; weights are in {weights}\nnext:")
+        typer.echo(f"  graphhand predict PHOTO --detector {shlex.quote(str(weights))}")
+        typer.echo(f"  graphhand evaluate --detection BOXES.json --detector {shlex.quote(str(weights))}")
+    else:
+        typer.echo(f"stopped at step {trainer.position.step}; the same command goes on from there:")
+        typer.echo(f"  {_this_command()}")
 
 
 def _print_next(settings: TrainConfig, out: Path, stage: int) -> None:

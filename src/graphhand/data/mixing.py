@@ -62,6 +62,10 @@ class MixedHands:
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
         return which, index - int(self._starts[which])
 
+    def start(self, which: int) -> int:
+        """The flat index of a set's first sample."""
+        return int(self._starts[which])
+
     def quotas(self, count: int) -> list[int]:
         """How many of ``count`` samples come from each set: whole numbers that add up (largest remainders)."""
         weights = np.array([part.weight for part in self.sets], dtype=np.float64)

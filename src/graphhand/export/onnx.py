@@ -21,6 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.errors import GraphHandError
+from graphhand.inference.detector import (
+    DETECTOR_INPUTS,
+    DETECTOR_ONNX_FORMAT,
+    DETECTOR_OUTPUTS,
+    DetectorInfo,
+    OnnxDetector,
+)
 from graphhand.inference.runtime import (
     INPUTS,
     ONNX_FORMAT,
@@ -31,13 +38,16 @@ from graphhand.inference.runtime import (
     import_onnx_runtime,
 )
 from graphhand.io.files import GRAPH_FILE, WEIGHTS_FILE, TensorTable, read_tensor_table, replacing
-from graphhand.models.checkpoint import load_generator
+from graphhand.models.checkpoint import load_detector, load_generator
+from graphhand.models.detector import DetectorGrid
 from graphhand.models.generator import Generator
 from graphhand.skeleton import JOINT_NAMES
 
 OPSET = 18
 TOLERANCE_M, TOLERANCE_PX = 1e-4, 0.05
 """Largest difference between ONNX Runtime and torch on a random crop; rounding is at most a tenth of it."""
+TOLERANCE_GRID = 0.02
+"""The same of a detector's scores, pixels and logits."""
 
 _FOLDED_BYTES = 100_000
 """Largest constant that is computed in advance for a folder's graph."""
@@ -108,7 +118,7 @@ def export_graph(folder: str | PathLike[str]) -> Path:
     onnx = _import_onnx()
     generator, card = load_generator(folder)
     table = read_tensor_table(folder / WEIGHTS_FILE)
-    model = _with_external_weights(_export(generator, optimize=False).model, table)
+    model = _with_external_weights(_export(generator, optimize=False).model, table, _PREFIX, len(INPUTS))
     metadata = _metadata(generator, str(card.get("name") or folder.absolute().name), table.sha256)
     onnx.helper.set_model_props(model, {ONNX_FORMAT: metadata})
     path = folder / GRAPH_FILE
@@ -116,6 +126,66 @@ def export_graph(folder: str | PathLike[str]) -> Path:
         Path(temporary).write_bytes(model.SerializeToString())
         _compare(generator, OnnxNetwork(temporary))
     return path
+
+
+def export_detector_graph(folder: str | PathLike[str]) -> Path:
+    """Write ``model.onnx`` into a folder of a detector's weights, after comparing ONNX Runtime's grid with torch's.
+
+    Its input ``image`` is (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of 32; its output ``grid`` is
+    (1, 6, H / stride, W / stride): score, distances to the left, top, right and bottom edge of the hand's box in
+    pixels, logit of a right hand.
+
+    Args:
+        folder: as :func:`graphhand.models.checkpoint.save_detector` writes it.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: the weights cannot be loaded.
+        GraphHandError: as :func:`export_onnx`.
+    """
+    folder = Path(folder)
+    import_onnx_runtime()
+    onnx = _import_onnx()
+    detector, card = load_detector(folder)
+    table = read_tensor_table(folder / WEIGHTS_FILE)
+    size, grid = detector.config.image_size, DetectorGrid(detector)
+    sides = {axis: 32 * torch.export.Dim(name, min=1, max=4096) for axis, name in ((2, "rows"), (3, "columns"))}
+    with _quiet():
+        program = torch.onnx.export(
+            grid,
+            (torch.rand(1, 3, size - 32, size),),
+            input_names=DETECTOR_INPUTS,
+            output_names=DETECTOR_OUTPUTS,
+            opset_version=OPSET,
+            dynamic_shapes={"image": sides},
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = _with_external_weights(program.model, table, "detector.", len(DETECTOR_INPUTS))
+    said = asdict(DetectorInfo(str(card.get("name") or folder.absolute().name), size, detector.config.stride))
+    onnx.helper.set_model_props(model, {DETECTOR_ONNX_FORMAT: json.dumps(said | {"weights_sha256": table.sha256})})
+    path = folder / GRAPH_FILE
+    with replacing(path) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString())
+        _compare_grids(grid, OnnxDetector(temporary))
+    return path
+
+
+@torch.inference_mode()
+def _compare_grids(grid: DetectorGrid, exported: OnnxDetector) -> None:
+    size = exported.info.image_size
+    for height, width in ((size, size), (64, size), (size, 96)):
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        difference = float((torch.from_numpy(exported.run(image.numpy())) - grid(image)).abs().max())
+        if not difference <= TOLERANCE_GRID:
+            raise GraphHandError(
+                f"ONNX Runtime's grid differs from torch's by {difference:.2g}: another version of torch, onnx or "
+                "onnxruntime may agree"
+            )
 
 
 def _export(generator: Generator, optimize: bool) -> Any:
@@ -144,12 +214,14 @@ def _metadata(generator: Generator, name: str, weights_sha256: str | None = None
     return json.dumps(said if weights_sha256 is None else said | {"weights_sha256": weights_sha256})
 
 
-def _with_external_weights(model: Any, table: TensorTable) -> Any:
+def _with_external_weights(model: Any, table: TensorTable, prefix: str, inputs: int) -> Any:
     """The graph as ONNX's protocol buffer, its weights those of the table, small constants folded.
 
     Args:
         model: torch's unoptimized graph, an ``onnx_ir.Model``; changed in place.
         table: of the file with the weights.
+        prefix: of the exported module's tensors, which the file's names lack.
+        inputs: how many the graph has.
     """
     import onnx_ir as ir
     from onnx_ir.passes import common
@@ -159,7 +231,7 @@ def _with_external_weights(model: Any, table: TensorTable) -> Any:
     weights: list[tuple[str, Any]] = []
     for name, value in list(graph.initializers.items()):
         # As inputs of the graph they are unknown to the optimizer: nothing that depends on them is folded into it.
-        if (stored := name.removeprefix(_PREFIX)) in table.tensors:
+        if (stored := name.removeprefix(prefix)) in table.tensors:
             value.type, value.shape = ir.TensorType(value.const_value.dtype), ir.Shape(value.const_value.shape)
             value.const_value = None
             del graph.initializers[name]
@@ -178,7 +250,7 @@ def _with_external_weights(model: Any, table: TensorTable) -> Any:
             common.ClearMetadataAndDocStringPass(),
         ):
             change(model)
-    del graph.inputs[len(INPUTS) :]
+    del graph.inputs[inputs:]
     casts = []
     for name, value in weights:
         tensor, kind = table.tensors[name], value.dtype

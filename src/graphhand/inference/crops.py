@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphhand.geometry.boxes import iou
 from graphhand.geometry.crops import CROP_MARGIN, HandCrop, square_box
 from graphhand.inference.runtime import HandNetwork
 from graphhand.skeleton import Joint
@@ -72,6 +73,7 @@ class Estimate:
         joints_cam_m: (21, 3) metres in the image's camera; only :attr:`is_placed` says whether they agree with
             ``joints_px``.
         uncertainty: of the heatmaps; NaN where the network has none.
+        detection_score: of the detector's box that the crop was cut around; None where no detector gave one.
     """
 
     view: CropView
@@ -80,10 +82,13 @@ class Estimate:
     joints_rel_m: FloatArray
     joints_cam_m: FloatArray
     uncertainty: float = np.nan
+    detection_score: float | None = None
 
     @property
     def score(self) -> float:
-        """How much the crop looks like a hand of this side, in [0, 1]; less where heatmaps are uncertain."""
+        """The detection's; else how much the crop looks like a hand of this side, less where heatmaps are uncertain."""
+        if self.detection_score is not None:
+            return self.detection_score
         of_side = float(1.0 / (1.0 + np.exp(-np.clip(self.handedness_logit, -60.0, 60.0))))
         return of_side * MAX_UNCERTAINTY / self.uncertainty if self.uncertainty > MAX_UNCERTAINTY else of_side
 
@@ -225,21 +230,6 @@ def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CR
     return box if inside and sensible else None
 
 
-def iou(a: ArrayLike, b: ArrayLike) -> float:
-    """Intersection over union of two boxes, in [0, 1]."""
-    shared, of_a, of_b = _areas(a, b)
-    return shared / (of_a + of_b - shared)
-
-
-def intersection_over_smaller(a: ArrayLike, b: ArrayLike) -> float:
-    """Area of the intersection of two boxes over that of the smaller one, in [0, 1]: 1 where it lies in the other.
-
-    Unlike the IoU it is large, too, for a hand and a part of it.
-    """
-    shared, of_a, of_b = _areas(a, b)
-    return shared / max(min(of_a, of_b), 1e-9)
-
-
 def _cut(views: Sequence[CropView], size: int) -> tuple[list[HandCrop], list[Image]]:
     """How each view is cut, and its pixels (S, S, 3); the two sides of one box share the work."""
     unflipped: dict[tuple[int, bytes], tuple[HandCrop, Image]] = {}
@@ -260,12 +250,3 @@ def _window_starts(length: int, side: float) -> FloatArray:
     if side >= length:
         return np.array([(length - 1 - side) / 2])
     return np.linspace(-0.5, length - 0.5 - side, int(np.ceil(2 * (length - side) / side)) + 1)
-
-
-def _areas(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
-    """Of the intersection of two boxes, and of each."""
-    ax, ay, aw, ah = np.asarray(a, dtype=np.float64).tolist()
-    bx, by, bw, bh = np.asarray(b, dtype=np.float64).tolist()
-    w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
-    h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
-    return w * h, aw * ah, bw * bh

@@ -1,169 +1,86 @@
-"""Finding hands in an image of unknown content: one that is taken to be there, or as many as there are.
+"""From a detector's boxes to hands: crops around the boxes, a side for each, one recrop around the joints found.
 
-The network itself is the detector. It is given the whole image and overlapping windows of it, then recrops around
-what it took for hands; its scores decide what is one.
+The score of a hand is its detection's, so that one threshold means the same for small, blurred and large hands.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from graphhand.geometry.crops import whole_image_box
-from graphhand.inference.crops import (
-    FINE_WINDOWS,
-    CropEstimator,
-    CropView,
-    Estimate,
-    in_groups,
-    intersection_over_smaller,
-    most_likely_side,
-    recrop_box,
-    search_boxes,
-)
-from graphhand.types import Camera, FloatArray, Image, Side
+from graphhand.geometry.boxes import intersection_over_smaller, suppress
+from graphhand.geometry.crops import crop_box
+from graphhand.inference.crops import CropEstimator, CropView, Estimate
+from graphhand.inference.detector import Detection
+from graphhand.types import Camera, Image, Side
 
-MAX_RECROPS = 1
-"""How often the crop is renewed around the joints just found. More recrops gained nothing on 94 photos."""
-
-SIDE_LOGIT_MARGIN = 5.0
-"""Log-odds by which a side is so much likelier in the whole image that the other is not recropped. Of 200 rendered
-hands, left and right, two thirds were decided; recropping both changed the side of none of these."""
-
-SEARCH_UNCERTAINTY = 0.055
-"""Uncertainty of the heatmaps above which an image's windows are searched for one hand."""
-
-CANDIDATES = 4
-"""How many windows of an image are recropped; of a part of them, as large a part."""
-
-MIN_GAIN = 2.5
-"""What a search found counts if it is so many times less uncertain: parts of a hand look a little like hands."""
-
-MAX_CANDIDATE_UNCERTAINTY = 0.3
-"""Uncertainty in a window up to which what may be one of several hands is recropped. With the default weights it is
-0.1 at most where a hand is, cropped as either side, and mostly above 0.3 where none is."""
-
-MIN_SCORE = 0.1
-"""Score from which on what may be one of several hands is recropped again, and kept."""
+DECIDED_LOGIT = 3.0
+"""Log-odds of a side, given by the detector, from which on the other side is not cropped."""
 
 NMS_OVERLAP = 0.6
 """Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand found twice;
 and share of a hand's joints, above which they lie in other hands' boxes, that makes it none."""
 
-RECROPS_OF_SEVERAL = 2
-"""How often each of several candidates is recropped: windows cut hands off, the first recrop may still."""
+SAME_HAND_IOU = 0.6
+"""Overlap of the boxes of two detections' joints, above which both crops show one hand."""
+
+MIN_SHARED = 0.3
+"""Share of the smaller of detection and joints' box that must lie in the other; else the joints are those of something
+beside the detection."""
 
 
-def locate_hands(
-    crops: CropEstimator,
-    images: Sequence[Image],
-    cameras: Sequence[Camera],
-    sides: Sequence[Side],
-    windows: slice = slice(None),
-) -> list[list[Estimate]]:
-    """Find the one hand of each image, wherever it is.
-
-    The whole image is cropped first, then once more around the joints found. Where that leaves heatmaps uncertain,
-    windows of the image are searched.
-
-    Args:
-        crops: the network.
-        images: (H, W, 3) uint8 RGB.
-        cameras: of each image.
-        sides: those to try.
-        windows: which of an image's windows are searched where it must be searched, to spread a search over the
-            frames of a video.
-
-    Returns:
-        For each image its estimates, one a side; :func:`~graphhand.inference.crops.most_likely_side` chooses.
-    """
-    whole = [whole_image_box(image.shape[1], image.shape[0]) for image in images]
-    views = [CropView(i, camera, side, box) for i, camera, box in zip(images, cameras, whole) for side in sides]
-    found = crops.estimate(views)
-    for _ in range(MAX_RECROPS):
-        likeliest = [most_likely_side(group).handedness_logit for group in in_groups(found, sides) for _ in sides]
-        recrops = {
-            i: view
-            for i, estimate in enumerate(found)
-            if estimate.handedness_logit >= likeliest[i] - SIDE_LOGIT_MARGIN
-            and (view := estimate.recrop(crops.margin)) is not None
-        }
-        for i, estimate in zip(recrops, crops.estimate(list(recrops.values()))):
-            found[i] = estimate
-    return [sliding_window_search(crops, group, windows) for group in in_groups(found, sides)]
-
-
-def sliding_window_search(
-    crops: CropEstimator, estimates: list[Estimate], windows: slice = slice(None)
+def estimate_detections(
+    crops: CropEstimator, image: Image, camera: Camera, sides: Sequence[Side], detections: Sequence[Detection]
 ) -> list[Estimate]:
-    """An image's estimates, one a side; or, where they are uncertain, those around a hand found in a window of it.
-
-    One side is enough for the windows: only networks with heatmaps get here, which tell a hand of the wrong side too.
-
-    Args:
-        crops: the network.
-        estimates: what it found in the whole image.
-        windows: which of the image's windows are searched.
-    """
-    uncertainty = most_likely_side(estimates).uncertainty
-    if not uncertainty > SEARCH_UNCERTAINTY:
-        return estimates
-    whole, sides = estimates[0].view, [estimate.view.side for estimate in estimates]
-    height, width = whole.image.shape[:2]
-    boxes = search_boxes(width, height)
-    searched = boxes[windows]
-    candidates = math.ceil(CANDIDATES * len(searched) / max(1, len(boxes)))
-    found = sorted(crops.estimate([replace(whole, box=box) for box in searched]), key=lambda e: e.uncertainty)
-    recrops = [box for e in found[:candidates] if (box := e.next_box(crops.margin)) is not None]
-    groups = crops.estimate_sides(whole.image, whole.camera, sides, recrops)
-    better = [group for group in groups if MIN_GAIN * _least_uncertainty(group) <= uncertainty]
-    return min(better, key=_least_uncertainty, default=estimates)
-
-
-def find_hands(
-    crops: CropEstimator,
-    image: Image,
-    camera: Camera,
-    sides: Sequence[Side],
-    limit: int,
-    windows: slice = slice(None),
-    known: Sequence[Estimate] = (),
-) -> list[Estimate]:
-    """The best hands of an image, at most ``limit``, best first, of a score of :data:`MIN_SCORE` or more.
-
-    Heatmaps tell a hand of the wrong side too, so one side is enough for the windows of a network that has them.
+    """The hands of an image whose boxes are known, best first.
 
     Args:
         crops: the network.
         image: (H, W, 3) uint8 RGB.
         camera: its camera.
         sides: those to try.
-        limit: at least 1.
-        windows: which of the image's windows are searched.
-        known: hands that are known already.
+        detections: boxes with scores, and sides where known.
+
+    Returns:
+        At most one estimate a detection.
     """
-    height, width = image.shape[:2]
+    tried = [_sides_of(detection, sides) for detection in detections]
+    views = [
+        CropView(image, camera, side, crop_box(detection.box_px, crops.margin))
+        for detection, some in zip(detections, tried)
+        for side in some
+    ]
+    estimates = iter(crops.estimate(views))
+    chosen = [_likelier([next(estimates) for _ in some], d) for d, some in zip(detections, tried)]
+    recrops = {i: view for i, estimate in enumerate(chosen) if (view := estimate.recrop(crops.margin)) is not None}
+    for i, estimate in zip(recrops, crops.estimate(list(recrops.values()))):
+        if intersection_over_smaller(estimate.box_px, detections[i].box_px) >= MIN_SHARED:
+            chosen[i] = estimate
+    found = [replace(e, detection_score=float(d.score)) for e, d in zip(chosen, detections) if _is_finite(e)]
+    if not found:
+        return []
+    kept = suppress(np.stack([e.box_px for e in found]), np.array([e.score for e in found]), SAME_HAND_IOU)
+    return [found[i] for i in kept]
 
-    def found_in(boxes: Sequence[FloatArray], sides: Sequence[Side]) -> list[Estimate]:
-        found = [most_likely_side(group) for group in crops.estimate_sides(image, camera, sides, boxes)]
-        return [e for e in found if e.next_box(crops.margin) is not None and differs_from_all(e, known)]
 
-    whole = found_in([whole_image_box(width, height)], sides)
-    has_heatmaps = all(np.isfinite(e.uncertainty) for e in whole)
-    searched = search_boxes(width, height, FINE_WINDOWS)[windows]
-    found = whole + found_in(searched, sides[:1] if has_heatmaps else sides)
-    hands = non_maximum_suppression(
-        (e for e in found if not e.uncertainty > MAX_CANDIDATE_UNCERTAINTY),
-        lambda e: -e.uncertainty if has_heatmaps else e.score,
-    )
-    for _ in range(RECROPS_OF_SEVERAL):
-        recrops = [recrop_box(e.joints_px, width, height, crops.margin) for e in hands[: CANDIDATES * limit]]
-        recropped = found_in([box for box in recrops if box is not None], sides)
-        hands = non_maximum_suppression(e for e in recropped if e.score >= MIN_SCORE)
-    return drop_merged_hands(hands)[:limit]
+def _sides_of(detection: Detection, sides: Sequence[Side]) -> tuple[Side, ...]:
+    """The sides in question: the detector's where it is sure of one."""
+    side = detection.side
+    if side in sides and abs(detection.right_logit) >= DECIDED_LOGIT:
+        return (side,)  # type: ignore[return-value]  # it is in sides, so not None
+    return tuple(sides)
+
+
+def _likelier(estimates: list[Estimate], detection: Detection) -> Estimate:
+    """Of the estimates of one box, one a side, the one that network and detector together find likelier."""
+    right = 0.0 if np.isnan(detection.right_logit) else float(np.clip(detection.right_logit, -20.0, 20.0))
+    return max(estimates, key=lambda e: e.handedness_logit + (right if e.view.side == "right" else -right))
+
+
+def _is_finite(estimate: Estimate) -> bool:
+    return bool(np.isfinite(estimate.joints_px).all())
 
 
 def non_maximum_suppression(
@@ -180,18 +97,3 @@ def non_maximum_suppression(
 def differs_from_all(estimate: Estimate, others: Iterable[Estimate]) -> bool:
     """Whether an estimate is none of the other hands: no two boxes share :data:`NMS_OVERLAP` of the smaller one."""
     return all(intersection_over_smaller(estimate.box_px, other.box_px) <= NMS_OVERLAP for other in others)
-
-
-def drop_merged_hands(hands: Iterable[Estimate]) -> list[Estimate]:
-    """Hands, best first, without those made of several better ones' joints, as a crop that shows two may give."""
-    kept: list[Estimate] = []
-    for hand in hands:
-        past = [hand.joints_px - other.box_px[:2] for other in kept]
-        taken = [((at >= 0) & (at <= other.box_px[2:])).all(axis=1) for at, other in zip(past, kept)]
-        if not kept or np.any(taken, axis=0).mean() <= NMS_OVERLAP:
-            kept.append(hand)
-    return kept
-
-
-def _least_uncertainty(group: list[Estimate]) -> float:
-    return min(estimate.uncertainty for estimate in group)

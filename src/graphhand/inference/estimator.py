@@ -1,6 +1,6 @@
 """The estimator: images in, hands out.
 
-read -> locate -> crop -> network -> uncrop -> Hand: images are read here, hands located in :mod:`.detection`, crops cut
+read -> detect -> crop -> network -> uncrop -> Hand: images are read here, hands found by :mod:`.detector`, crops cut
 and undone in :mod:`.crops`, the network called in :mod:`.runtime`.
 """
 
@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
-from graphhand.inference.crops import CropEstimator, CropView, in_groups, most_likely_side
-from graphhand.inference.detection import find_hands, locate_hands
+from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
+from graphhand.inference.detection import estimate_detections
+from graphhand.inference.detector import Detection, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.options import Box, PredictOptions
 from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
+from graphhand.inference.window_search import find_hands, locate_hands
 from graphhand.io import Photo, read_photo
-from graphhand.types import FloatArray, Hand, Image
+from graphhand.types import Camera, FloatArray, Hand, Image
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -44,8 +47,10 @@ class HandPoseEstimator:
         *,
         engine: Engine | None = None,
         threads: int | None = None,
+        detector: DetectorLike | None = None,
+        thorough: bool = False,
     ) -> None:
-        """Load a trained network.
+        """Load a trained network, and a detector.
 
         Args:
             weights: ``"default"`` for the weights that ship, the name of others that do, a folder of weights, or an
@@ -55,16 +60,29 @@ class HandPoseEstimator:
             engine: ``"onnx"`` (ONNX Runtime) or ``"torch"``; None takes ONNX Runtime, or torch for a folder of weights
                 without a graph.
             threads: of the CPU; None takes OMP_NUM_THREADS, else one for each core, at most 4.
+            detector: the folder of a detector's weights, or any callable from an image (H, W, 3) uint8 RGB to boxes:
+                (N, 4) x, y, width, height, or (N, 5) with a score. None takes the bundled detector; in a build without
+                one, windows of the image are searched.
+            thorough: the detector also looks at tiles of the image, for small hands in large images.
 
         Raises:
             InputError: there are no such weights, or they cannot be loaded; or the device or engine cannot be used.
             GraphHandError: the engine is not installed.
         """
         self.crops = CropEstimator(load_network(weights, device, engine, threads))
+        self.detector = load_detector(detector, device, engine, threads, thorough)
+        if thorough and not isinstance(self.detector, NetworkDetector):
+            raise InputError(
+                "thorough", "is read by GraphHand's own detector alone", "leave it out, or give a detector"
+            )
 
     @classmethod
     def from_generator(
-        cls, generator: nn.Module, name: str, device: str | torch.device | None = None
+        cls,
+        generator: nn.Module,
+        name: str,
+        device: str | torch.device | None = None,
+        detector: DetectorLike | None = None,
     ) -> HandPoseEstimator:
         """Around a network that is already in memory, for instance during training.
 
@@ -73,12 +91,14 @@ class HandPoseEstimator:
                 with ``config.image_size`` and ``config.crop_margin``.
             name: what results call the model.
             device: torch's; the network is moved there and set to evaluation mode.
+            detector: as for the class; None searches windows of the image.
         """
         from graphhand.devices import usable_device
 
         self = cls.__new__(cls)
         usable = usable_device(device)
         self.crops = CropEstimator(TorchNetwork(generator.to(usable).eval(), name, usable))
+        self.detector = None if detector is None else load_detector(detector)
         return self
 
     @property
@@ -106,13 +126,15 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        max_hands: int = 1,
+        max_hands: int | None = None,
         min_score: float | None = None,
         bgr: bool = False,
     ) -> list[Hand]:
-        """The hand in one image, or its hands.
+        """The hands in one image: none, one or many.
 
-        By default the whole image is cropped first, then once more around the joints found. Where that leaves a
+        A detector finds their boxes in one pass over the image, and the network runs on a crop around each.
+
+        Without a detector the whole image is cropped first, then once more around the joints found. Where that leaves a
         network with heatmaps uncertain, overlapping windows of the image are searched for a smaller hand. Where several
         hands are asked for, windows are always searched.
 
@@ -127,9 +149,9 @@ class HandPoseEstimator:
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
                 it says nothing, 60 degrees are assumed, 35 with ``whole_image``, and the result's camera says so.
-            max_hands: how many hands to find at most.
-            min_score: what a hand must score to be one; 0 gives the likeliest. None is 0.3, or 0.5 for each of
-                several.
+            max_hands: how many hands to find at most; None is all that a detector finds, and one without a detector.
+            min_score: what a hand must score to be one; None is 0.4. Without a detector None is 0.3, or 0.5 for each of
+                several, and 0 gives the likeliest.
             bgr: arrays are in OpenCV's order of channels, as ``cv2.imread`` and ``cv2.VideoCapture`` give them.
 
         Returns:
@@ -162,9 +184,10 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        max_hands: int = 1,
+        max_hands: int | None = None,
         min_score: float | None = None,
         bgr: bool = False,
+        detections: Sequence[Sequence[Detection]] | None = None,
     ) -> list[list[Hand]]:
         """Several images in one batch; arguments as in a single call, applied to every image.
 
@@ -173,6 +196,7 @@ class HandPoseEstimator:
         Args:
             images: as in a single call.
             boxes: one box for each image.
+            detections: what a detector found in each image, in place of this estimator's own.
 
         Returns:
             For each image its hands, equal to what single calls give.
@@ -195,11 +219,16 @@ class HandPoseEstimator:
             if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
                 raise ValueError("; ".join(fault))
         cameras = [options.camera(image.shape[1], image.shape[0], told) for image, told in photos]
-        if options.max_hands > 1:
+        detected = detections is not None or (self.detector is not None and boxes is None and not whole_image)
+        limit, least = options.hand_limit(detected), options.score_limit(detected)
+        if detected:
+            given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(arrays)
             found = [
-                find_hands(self.crops, image, camera, options.sides, options.max_hands)
-                for image, camera in zip(arrays, cameras)
+                self._detected(image, camera, options, least, limit, some)
+                for image, camera, some in zip(arrays, cameras, given_detections)
             ]
+        elif limit > 1:
+            found = [find_hands(self.crops, i, camera, options.sides, limit) for i, camera in zip(arrays, cameras)]
         else:
             if boxes is None and not whole_image:
                 groups = locate_hands(self.crops, arrays, cameras, options.sides)
@@ -211,8 +240,23 @@ class HandPoseEstimator:
                 ]
                 groups = in_groups(self.crops.estimate(views), options.sides)
             found = [[most_likely_side(group)] for group in groups]
-        limit = options.score_limit
-        return [[estimate.to_hand(self.model) for estimate in some if estimate.score >= limit] for some in found]
+        return [[estimate.to_hand(self.model) for estimate in some if estimate.score >= least] for some in found]
+
+    def _detected(
+        self,
+        image: Image,
+        camera: Camera,
+        options: PredictOptions,
+        least: float,
+        limit: int,
+        detections: Sequence[Detection] | None,
+    ) -> list[Estimate]:
+        """The hands around detections that score enough; those of the detector, unless they are given."""
+        if detections is None:
+            assert self.detector is not None
+            detections = self.detector(image)
+        enough = [detection for detection in detections if detection.score >= least][:limit]
+        return estimate_detections(self.crops, image, camera, options.sides, enough)
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.

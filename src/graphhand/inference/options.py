@@ -31,12 +31,15 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 
 MAX_HANDS = 50
 
+MIN_SCORE_OF_DETECTIONS = 0.4
+"""What a detector's hand must score unless the user says otherwise."""
+
 MIN_SCORE = 0.3
-"""What a hand must score unless the user says otherwise. Of 60 rendered hands, searched in the whole image, both
-networks keep all; of 24 rendered scenes without a hand they keep none."""
+"""What the only hand of a window search must score unless the user says otherwise. Of 60 rendered hands, searched in
+the whole image, both networks keep all; of 24 rendered scenes without a hand they keep none."""
 
 MIN_SCORE_OF_SEVERAL = 0.5
-"""What each of several hands must score unless the user says otherwise."""
+"""What each of several hands of a window search must score unless the user says otherwise."""
 
 WIDEST_LENS_DEG = 140.0
 """Field of view that no focal length in pixels exceeds: such a one is in other units. ``fov_deg`` may be wider."""
@@ -62,8 +65,9 @@ class PredictOptions:
         focal_px: focal length, pixels.
         fov_deg: field of view across the longer side, degrees.
         K: (3, 3) intrinsics.
-        max_hands: how many hands to find at most.
-        min_score: what a hand must score, in [0, 1]; None is 0.3 for one hand and 0.5 for each of several.
+        max_hands: how many hands to find at most; None is all that a detector finds, and one of a window search.
+        min_score: what a hand must score, in [0, 1]; None is 0.4 with a detector; with a window search 0.3 for one hand
+            and 0.5 for each of several.
     """
 
     side: Literal["left", "right", "auto"] = "auto"
@@ -72,7 +76,7 @@ class PredictOptions:
     focal_px: float | None = None
     fov_deg: float | None = None
     K: Matrix | None = None
-    max_hands: int = 1
+    max_hands: int | None = None
     min_score: float | None = None
 
     @classmethod
@@ -139,12 +143,17 @@ class PredictOptions:
         """The sides that a crop is tried as."""
         return ("right", "left") if self.side == "auto" else (self.side,)
 
-    @property
-    def score_limit(self) -> float:
-        """The lowest score of a hand."""
-        if self.min_score is None:
-            return MIN_SCORE_OF_SEVERAL if self.max_hands > 1 else MIN_SCORE
-        return self.min_score
+    def hand_limit(self, detected: bool) -> int:
+        """How many hands to find at most, with a detector or without."""
+        return self.max_hands or (MAX_HANDS if detected else 1)
+
+    def score_limit(self, detected: bool) -> float:
+        """The lowest score of a hand, with a detector or without."""
+        if self.min_score is not None:
+            return self.min_score
+        if detected:
+            return MIN_SCORE_OF_DETECTIONS
+        return MIN_SCORE_OF_SEVERAL if self.hand_limit(detected) > 1 else MIN_SCORE
 
     def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:
         """Of an image of this size, whose file may tell a focal length."""
@@ -185,10 +194,9 @@ class TrackOptions(PredictOptions):
     smooth: bool = True
     keep_score: float | None = None
 
-    @property
-    def keep_limit(self) -> float:
+    def keep_limit(self, detected: bool) -> float:
         """The lowest score of a hand that is followed."""
-        return self.score_limit if self.keep_score is None else self.keep_score
+        return self.score_limit(detected) if self.keep_score is None else self.keep_score
 
 
 def require_image_fits(
@@ -331,7 +339,7 @@ _RULES = {
     "focal_px": _Rule(_optional(_within(_number, *FOCAL_LIMITS_PX)), "focal", "1400"),
     "fov_deg": _Rule(_optional(_fov), "fov", "65"),
     "K": _Rule(_optional(_intrinsics)),
-    "max_hands": _Rule(_within(_whole, 1, MAX_HANDS), example="2"),
+    "max_hands": _Rule(_optional(_within(_whole, 1, MAX_HANDS)), example="2"),
     "min_score": _Rule(_optional(_within(_number, 0, 1)), example="0.5"),
     "smooth": _Rule(_truth),
     "keep_score": _Rule(_optional(_within(_number, 0, 1)), example="0.3"),

@@ -237,12 +237,11 @@ class OnnxNetwork:
         beside = path.with_name(WEIGHTS_FILE)
         if path.name == GRAPH_FILE and beside.exists():
             read_tensor_table(beside)  # says more of a damaged file than ONNX Runtime does
-        self.session, self.device = _open_session(runtime, path, device, self.threads)
+        self.session, self.device = open_session(runtime, path, device, self.threads)
         metadata = _read_metadata(path, self.session.get_modelmeta().custom_metadata_map)
         self.config = metadata.config
         if metadata.weights_sha256 is not None:
-            if read_tensor_table(beside).sha256 != metadata.weights_sha256:
-                raise InputError(path, f"belongs to another {WEIGHTS_FILE} than the one beside it", "export both again")
+            refuse_other_weights(path, metadata.weights_sha256)
             name = read_card(path.with_name(CARD_FILE)).get("card", {}).get("name")
             self.config = replace(self.config, name=str(name or path.absolute().parent.name))
         self.name, self.image_size = self.config.name, self.config.image_size
@@ -288,7 +287,17 @@ def import_onnx_runtime() -> Any:
     return onnxruntime
 
 
-def _open_session(runtime: Any, path: Path, device: str | torch.device | None, threads: int) -> tuple[Any, str]:
+def refuse_other_weights(graph: Path, weights_sha256: str | None) -> None:
+    """Refuse a graph that was written for another file of weights than the one beside it.
+
+    Raises:
+        InputError: it was.
+    """
+    if weights_sha256 is not None and read_tensor_table(graph.with_name(WEIGHTS_FILE)).sha256 != weights_sha256:
+        raise InputError(graph, f"belongs to another {WEIGHTS_FILE} than the one beside it", "export both again")
+
+
+def open_session(runtime: Any, path: Path, device: str | torch.device | None, threads: int) -> tuple[Any, str]:
     """A session, and the device that it runs on."""
     available = runtime.get_available_providers()
     asked = None if device is None or str(device) == "auto" else str(device)

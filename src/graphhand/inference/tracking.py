@@ -1,39 +1,27 @@
-"""Hands through a video: cropped where they just were, their sides agreed over frames, their jitter smoothed.
-
-The filter is that of Casiez, Roussel and Vogel, *1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
-Interactive Systems*, CHI 2012: little jitter when things are still, little delay when they move.
-"""
+"""Hands through a video: cropped where they just were; a detector or a search finds those that are new or lost."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphhand.geometry.boxes import iou
 from graphhand.inference.crops import MAX_UNCERTAINTY, Estimate
-from graphhand.inference.detection import find_hands, locate_hands, non_maximum_suppression
+from graphhand.inference.detection import SAME_HAND_IOU, estimate_detections, non_maximum_suppression
+from graphhand.inference.detector import Detection
 from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
+from graphhand.inference.identities import MEMORY_S, cheapest, match_detections
 from graphhand.inference.options import TrackOptions
-from graphhand.skeleton import Joint
-from graphhand.types import Camera, FloatArray, Hand, Image, Side
+from graphhand.inference.tracks import Track
+from graphhand.inference.window_search import find_hands, locate_hands
+from graphhand.types import Camera, Hand, Image
 
 LOST_UNCERTAINTY = 2 * MAX_UNCERTAINTY
 """Uncertainty of the heatmaps above which a hand is no longer where it was, and the frame is searched anew."""
-
-SIDE_MEMORY_S = 1.0
-"""Time after which what a frame said of the hand's side counts 1/e."""
-
-FRAME_LOGIT_LIMIT = 3.0
-"""Largest log-odds that one frame counts for a side."""
-
-SIDE_LOGIT_LIMIT = 4 * FRAME_LOGIT_LIMIT
-"""Largest log-odds that frames sum up to: five frames that contradict them, 0.2 s, change the side."""
-
-SIDE_LOGIT_MARGIN_VIDEO = 10.0
-"""Log-odds, summed over the last frames, from which on a tracked hand is cropped as of its side alone."""
 
 LIVE_PORTIONS = 6
 """Into how many frames a search is divided where a camera goes on meanwhile."""
@@ -41,14 +29,26 @@ LIVE_PORTIONS = 6
 SEARCH_INTERVAL_S = 1.0
 """Time between two searches for further hands, while fewer are tracked than may be."""
 
-CUTOFF_HZ, BETA_HZ_S_PER_M = 1.5, 30.0
-"""Of the One Euro filters: their cutoff at rest, and its rise for each metre a second that a joint moves."""
+DETECTION_FRAMES = 10
+"""Frames between two passes of the detector, while no hand is lost."""
 
-_NOWHERE = np.full((len(Joint), 3), np.nan)
+LOST_DETECTION_FRAMES = 3
+"""The same while a hand is remembered that was lost."""
+
+MAX_MISSES = 2
+"""Passes of the detector in a row that do not see a followed hand, after which it is lost."""
+
+SEEN_SHARE = 0.5
+"""Share of the least score, from which on a detection says that a followed hand is still there; unless
+``keep_score`` says which."""
 
 
 class HandTracker:
-    """Estimates the hand in each frame of a video, or several hands.
+    """Estimates the hands in each frame of a video.
+
+    A detector looks at one frame of :data:`DETECTION_FRAMES`, and where a hand is lost; in between hands are cropped
+    where they just were. Each has a number, ``Hand.track``, which it keeps through crossings and through
+    :data:`~graphhand.inference.identities.MEMORY_S` out of sight.
 
     Examples:
         >>> tracker = HandTracker(HandPoseEstimator())  # doctest: +SKIP
@@ -62,10 +62,9 @@ class HandTracker:
         whole_image: every frame is already cut to the hand: nothing is searched or tracked.
         side: the hand's side if known.
         K, focal_px, fov_deg: what is known of the camera, as for :class:`HandPoseEstimator`.
-        max_hands: how many hands to track at most. Of several each has a number, ``Hand.track``, which it keeps until
-            it is lost.
-        min_score: what a hand must score in a frame to be one; 0 gives the likeliest. None is 0.3, or 0.5 for each of
-            several.
+        max_hands: how many hands to track at most; None is all that a detector finds, and one without a detector.
+        min_score: what a hand must score to be one; None is 0.4 with a detector; without, 0.3, or 0.5 for each of
+            several, and 0 gives the likeliest.
         keep_score: what a hand that is followed must score to be one still; None is ``min_score``. A lower one bridges
             blurred frames.
         live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
@@ -86,7 +85,7 @@ class HandTracker:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
-        max_hands: int = 1,
+        max_hands: int | None = None,
         min_score: float | None = None,
         keep_score: float | None = None,
         live: bool = False,
@@ -105,8 +104,14 @@ class HandTracker:
             keep_score=keep_score,
         )
         self._box = self.options.box  # of the first frame; None from then on
-        self._tracks = [_Track(self.options, None)] if max_hands == 1 else []
+        self._detects = estimator.detector is not None and self._box is None and not whole_image
+        self._limit = self.options.hand_limit(self._detects)
+        self._least = self.options.score_limit(self._detects)
+        self._keep = self.options.keep_limit(self._detects)
+        self._tracks = [Track(self.options, None)] if self._limit == 1 and not self._detects else []
+        self._hidden: list[Track] = []  # out of sight, remembered
         self._count = 0  # of several hands, so far
+        self._frames = 0  # since the detector's last pass
         self.live = live
         self._portion = 0
         self._search_s = -np.inf  # when the next search for further hands is due
@@ -129,7 +134,9 @@ class HandTracker:
         if (fault := self.options.unit_fault(image.shape[1], image.shape[0])) is not None:
             raise ValueError("; ".join(fault))
         camera = self.options.camera(image.shape[1], image.shape[0])
-        if self.options.max_hands == 1:
+        if self._detects:
+            self._follow_detected(image, camera, time_s)
+        elif self._limit == 1:
             (track,) = self._tracks
             self._update(track, self._estimate_one(track, image, camera), time_s)
         else:
@@ -137,7 +144,99 @@ class HandTracker:
             self._start_tracks(image, camera, time_s)
         return [track.hand(time_s, self.estimator.model) for track in self._tracks if track.last is not None]
 
-    def _estimate_one(self, track: _Track, image: Image, camera: Camera) -> list[Estimate]:
+    def _follow_detected(self, image: Image, camera: Camera, time_s: float) -> None:
+        """Crop each hand where it was; where the detector's turn has come, take its word on who is there."""
+        self._hidden = [track for track in self._hidden if time_s - track.seen_s <= MEMORY_S]
+        for track in list(self._tracks):
+            estimates = self._estimate_again(track, image, camera)
+            if estimates:
+                score = track.detection_score
+                track.update([replace(e, detection_score=score) for e in estimates], time_s)
+            else:
+                self._hide(track)
+        self._part_merged(time_s)
+        self._frames += 1
+        interval = LOST_DETECTION_FRAMES if self._hidden else DETECTION_FRAMES
+        if self._tracks and self._frames < interval:
+            return
+        self._frames = 0
+        assert self.estimator.detector is not None
+        detections = self.estimator.detector(image)
+        least = SEEN_SHARE * self._least if self.options.keep_score is None else self._keep
+        self._settle([d for d in detections if d.score >= least], image, camera, time_s)
+
+    def _settle(self, detections: list[Detection], image: Image, camera: Camera, time_s: float) -> None:
+        """Tie a frame's detections to the hands followed, to those remembered, or to new ones."""
+        followed = [track for track in self._tracks if track.last is not None]
+        matched, others = match_detections([t.last for t in followed if t.last is not None], detections)
+        for number, track in enumerate(followed):
+            if number in matched:
+                track.misses, track.detection_score = 0, detections[matched[number]].score
+            else:
+                track.misses += 1
+                if track.misses >= MAX_MISSES:
+                    self._hide(track)
+        fresh = [detections[i] for i in others if detections[i].score >= self._least]
+        for estimate in estimate_detections(self.estimator.crops, image, camera, self.options.sides, fresh):
+            if len(self._tracks) >= self._limit:
+                break
+            if any(t.last is not None and iou(t.last.box_px, estimate.box_px) > SAME_HAND_IOU for t in self._tracks):
+                continue
+            self._take_up(estimate, time_s)
+
+    def _take_up(self, estimate: Estimate, time_s: float) -> None:
+        """Go on with the remembered hand that an estimate most likely is, or start a new one."""
+        costs = [(track.cost(estimate, time_s), i) for i, track in enumerate(self._hidden)]
+        found = cheapest(costs)
+        if found is None:
+            track = Track(self.options, self._count)
+            self._count += 1
+        else:
+            track = self._hidden.pop(found)
+            estimate = self._unswapped(track, estimate, time_s)
+        track.misses, track.detection_score = 0, estimate.score
+        track.update([estimate], time_s)
+        self._tracks.append(track)
+        self._tracks.sort(key=lambda one: one.number or 0)
+
+    def _unswapped(self, track: Track, estimate: Estimate, time_s: float) -> Estimate:
+        """The estimate of a hand that reappears beside the one it had merged with: which of the two places is whose?
+
+        By motion before they merged. Where the other hand took the wrong place, the two change places.
+        """
+        other = track.merged_with
+        track.merged_with = None
+        if other is None or other not in self._tracks or other.last is None or other.before_merge is None:
+            return estimate
+        theirs = other.last
+        stay = track.cost(estimate, time_s) + other.cost(theirs, time_s, before_merge=True)
+        swap = track.cost(theirs, time_s) + other.cost(estimate, time_s, before_merge=True)
+        other.before_merge = None
+        if swap >= stay:
+            return estimate
+        other.detection_score = estimate.score
+        other.jump(estimate, time_s)
+        return theirs
+
+    def _part_merged(self, time_s: float) -> None:
+        """Of two hands whose crops show one, the one that strayed further from its path is hidden until they part."""
+        followed = [track for track in self._tracks if track.last is not None]
+        for number, first in enumerate(followed):
+            for second in followed[number + 1 :]:
+                a, b = first.last, second.last
+                if a is None or b is None or iou(a.box_px, b.box_px) <= SAME_HAND_IOU:
+                    continue
+                kept, lost = sorted((first, second), key=lambda one: one.stray_px())
+                kept.before_merge = kept.motion_before
+                self._hide(lost, merged_with=kept)
+
+    def _hide(self, track: Track, merged_with: Track | None = None) -> None:
+        """Remember a hand that is not seen any more."""
+        track.hide(merged_with)
+        self._tracks = [one for one in self._tracks if one is not track]
+        self._hidden.append(track)
+
+    def _estimate_one(self, track: Track, image: Image, camera: Camera) -> list[Estimate]:
         """Estimates of the only hand, one a side that is still in question: where it was, or else wherever it is."""
         crops = self.estimator.crops
         given = self.options.whole_image or self._box is not None
@@ -148,6 +247,9 @@ class HandTracker:
         if estimates:
             return estimates
         track.lose()
+        if self.estimator.detector is not None:
+            best: Sequence[Detection] = self.estimator.detector(image)[:1]
+            return estimate_detections(crops, image, camera, self.options.sides, best)
         return locate_hands(crops, [image], [camera], self.options.sides, self._windows())[0]
 
     def _follow(self, image: Image, camera: Camera, time_s: float) -> None:
@@ -166,7 +268,7 @@ class HandTracker:
 
     def _start_tracks(self, image: Image, camera: Camera, time_s: float) -> None:
         """Search for hands beside those tracked, from time to time."""
-        missing = self.options.max_hands - len(self._tracks)
+        missing = self._limit - len(self._tracks)
         if not missing or time_s < self._search_s:
             return
         known = [track.last for track in self._tracks if track.last is not None]
@@ -175,13 +277,13 @@ class HandTracker:
         if self._portion == 0:
             self._search_s = time_s + SEARCH_INTERVAL_S
         for estimate in found:
-            if estimate.score >= self.options.score_limit:
-                track = _Track(self.options, self._count)
+            if estimate.score >= self._least:
+                track = Track(self.options, self._count)
                 track.update([estimate], time_s)
                 self._tracks.append(track)
                 self._count += 1
 
-    def _estimate_again(self, track: _Track, image: Image, camera: Camera) -> list[Estimate]:
+    def _estimate_again(self, track: Track, image: Image, camera: Camera) -> list[Estimate]:
         """Estimates of a hand where it just was; none where it is lost."""
         crops = self.estimator.crops
         box = None if track.last is None else track.last.next_box(crops.margin)
@@ -193,9 +295,9 @@ class HandTracker:
             estimates += crops.estimate_sides(image, camera, others, [box])[0]
         return [] if min(estimate.uncertainty for estimate in estimates) > LOST_UNCERTAINTY else estimates
 
-    def _update(self, track: _Track, estimates: list[Estimate], time_s: float) -> None:
-        limit = self.options.score_limit if track.last is None else self.options.keep_limit
-        if track.update(estimates, time_s).score < limit:
+    def _update(self, track: Track, estimates: list[Estimate], time_s: float) -> None:
+        limit = self._least if track.last is None else self._keep
+        if not estimates or track.update(estimates, time_s).score < limit:
             track.lose()
 
     def _windows(self) -> slice:
@@ -204,148 +306,3 @@ class HandTracker:
         windows = slice(self._portion % portions, None, portions)
         self._portion = (self._portion + 1) % portions
         return windows
-
-
-class _Track:
-    """What is known of one hand from the frames so far.
-
-    Args:
-        options: the sides it may be of, and whether its joints are smoothed.
-        number: its own, or None where there is but one.
-    """
-
-    def __init__(self, options: TrackOptions, number: int | None) -> None:
-        self.number = number
-        self.last: Estimate | None = None  # None while it is lost
-        self._sides = options.sides
-        self._filters = [OneEuroFilter(CUTOFF_HZ, BETA_HZ_S_PER_M) for _ in range(3)] if options.smooth else None
-        self._right_logit = 0.0  # summed with fading
-        self._time_s = 0.0
-
-    @property
-    def sides(self) -> tuple[Side, ...]:
-        """Those still in question."""
-        agreed = abs(self._right_logit) >= SIDE_LOGIT_MARGIN_VIDEO and len(self._sides) > 1
-        return (self._side,) if agreed else self._sides
-
-    @property
-    def _side(self) -> Side:
-        """What the frames so far say."""
-        return "right" if self._right_logit >= 0 else "left"
-
-    def update(self, estimates: list[Estimate], time_s: float) -> Estimate:
-        """Take a frame's estimates, one a side; return that of the side which all frames together say.
-
-        Its score is that of the frame's likelier side. A search that contradicts the side found another hand.
-        """
-        logits = [e.handedness_logit if e.view.side == "right" else -e.handedness_logit for e in estimates]
-        said = float(np.clip(np.mean(logits), -FRAME_LOGIT_LIMIT, FRAME_LOGIT_LIMIT))
-        if self.last is None and abs(said) >= FRAME_LOGIT_LIMIT and said * self._right_logit < 0:
-            self._right_logit = 0.0
-        self._right_logit *= float(np.exp((self._time_s - time_s) / SIDE_MEMORY_S))
-        self._right_logit = float(np.clip(self._right_logit + said, -SIDE_LOGIT_LIMIT, SIDE_LOGIT_LIMIT))
-        self._time_s = time_s
-        estimate = next((e for e in estimates if e.view.side == self._side), estimates[0])
-        likelier = max(estimates, key=lambda e: e.score)
-        if likelier.score > estimate.score:
-            estimate = replace(estimate, handedness_logit=likelier.handedness_logit)
-        if self.last is not None and self.last.view.side != estimate.view.side:
-            self._reset_filters()
-        self.last = estimate
-        return estimate
-
-    def lose(self) -> None:
-        """The hand is not where it was; its side stays known."""
-        self.last = None
-        self._reset_filters()
-
-    def hand(self, time_s: float, model: str) -> Hand:
-        """The last estimate, smoothed."""
-        assert self.last is not None
-        return self._smoothed(self.last, time_s).to_hand(model, self.number)
-
-    def _reset_filters(self) -> None:
-        for one_euro in self._filters or ():
-            one_euro.reset()
-
-    def _smoothed(self, estimate: Estimate, time_s: float) -> Estimate:
-        """The estimate with smoothed joints; their pixels are the projections, where the hand is placed."""
-        if self._filters is None:
-            return estimate
-        if not all(np.isfinite(x).all() for x in (estimate.joints_px, estimate.joints_rel_m)):
-            self._reset_filters()  # or nothing would be finite ever after
-            return estimate
-        of_pixels, of_pose, of_wrist = self._filters
-        joints_px = of_pixels(estimate.joints_px, time_s, unit=_pixels_per_metre(estimate))
-        joints_rel_m = of_pose(estimate.joints_rel_m, time_s)
-        if not estimate.is_placed:
-            of_wrist.reset()
-            return replace(estimate, joints_px=joints_px, joints_rel_m=joints_rel_m, joints_cam_m=_NOWHERE)
-        joints_cam_m = joints_rel_m + of_wrist(estimate.joints_cam_m[Joint.WRIST], time_s)
-        projected = estimate.view.camera.project(joints_cam_m)
-        if not np.isfinite(projected).all():  # smoothed to behind the camera
-            return replace(estimate, joints_px=joints_px, joints_rel_m=joints_rel_m, joints_cam_m=_NOWHERE)
-        return replace(estimate, joints_px=projected, joints_rel_m=joints_rel_m, joints_cam_m=joints_cam_m)
-
-
-class OneEuroFilter:
-    """A low-pass filter of points whose cutoff frequency rises with their speed.
-
-    A point's coordinates share one speed, its length, so that turning the axes turns the outcome.
-
-    Args:
-        min_cutoff_hz: cutoff of a point at rest; lower is smoother.
-        beta: how much the cutoff rises, in Hz for a unit of length a second; higher follows faster.
-        speed_cutoff_hz: cutoff of the speed's own filter.
-    """
-
-    def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.0, speed_cutoff_hz: float = 1.0) -> None:
-        self.min_cutoff_hz, self.beta, self.speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what came before: the next points are taken as they are."""
-        self._value: FloatArray | None = None
-        self._velocity: FloatArray | None = None
-        self._time_s = 0.0
-
-    def __call__(self, points: ArrayLike, time_s: float, unit: float = 1.0) -> FloatArray:
-        """The next points, smoothed.
-
-        Args:
-            points: (..., D), every time of the same shape.
-            time_s: seconds; later than the time before.
-            unit: what counts as a unit of length, in that of the points.
-
-        Returns:
-            (..., D).
-
-        Raises:
-            ValueError: time does not advance.
-        """
-        points = np.asarray(points, dtype=np.float64)
-        if self._value is None or self._velocity is None:
-            self._value, self._velocity = points, np.zeros_like(points)
-        else:
-            step_s = time_s - self._time_s
-            if not step_s > 0:
-                raise ValueError(f"time must advance: {time_s} s after {self._time_s} s")
-            velocity = (points - self._value) / step_s
-            self._velocity = self._velocity + _alpha(self.speed_cutoff_hz, step_s) * (velocity - self._velocity)
-            speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True) / unit
-            self._value = self._value + _alpha(self.min_cutoff_hz + self.beta * speed, step_s) * (points - self._value)
-        self._time_s = time_s
-        return self._value
-
-
-def _alpha(cutoff_hz: float | FloatArray, step_s: float) -> float | FloatArray:
-    """The share of a step that the filter follows: alpha of the paper's Eq. 3 and 4."""
-    angle = 2 * math.pi * cutoff_hz * step_s
-    return angle / (angle + 1)
-
-
-def _pixels_per_metre(estimate: Estimate) -> float:
-    """At the hand's distance, from the extent of its joints in the image and across the line of sight."""
-    in_image = estimate.joints_px - estimate.joints_px.mean(0)
-    across = estimate.joints_rel_m[:, :2] - estimate.joints_rel_m[:, :2].mean(0)
-    return float(np.linalg.norm(in_image) / max(float(np.linalg.norm(across)), 1e-9))

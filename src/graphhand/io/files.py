@@ -31,12 +31,17 @@ import numpy.typing as npt
 from graphhand.errors import InputError
 
 FORMAT = "graphhand-generator-2"
+DETECTOR_FORMAT = "graphhand-detector-1"
+DETECTOR = "detector"
+"""Name of the bundled detector."""
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 STAGE_FOLDERS = ("stage3", "stage2", "stage1")
 """Where a training run leaves the weights of its stages, the last one first."""
+
+_KINDS = {FORMAT: "a pose network", DETECTOR_FORMAT: "a hand detector"}
 
 _MAX_HEADER = 100 * 1024**2  # that of safetensors itself
 
@@ -56,7 +61,16 @@ class TensorTable(NamedTuple):
 
 
 def bundled_weights() -> dict[str, Path]:
-    """The weights that ship with the package, by name."""
+    """The pose networks' weights that ship with the package, by name."""
+    return {name: path for name, path in _bundled().items() if name != DETECTOR}
+
+
+def bundled_detector() -> Path | None:
+    """The folder of the detector that ships with the package; None in a build without one."""
+    return _bundled().get(DETECTOR)
+
+
+def _bundled() -> dict[str, Path]:
     root = Path(__file__).parents[1] / "weights"
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{WEIGHTS_FILE}"))}
 
@@ -69,7 +83,7 @@ def find_weights(weights: str | PathLike[str]) -> Path:
     Raises:
         InputError: there are no such weights.
     """
-    bundled = bundled_weights()
+    bundled = _bundled()
     if str(weights) in bundled:
         return bundled[str(weights)]
     path = Path(weights)
@@ -78,7 +92,7 @@ def find_weights(weights: str | PathLike[str]) -> Path:
     if (path / WEIGHTS_FILE).is_file():
         return path
     run = path.parent if path.name == CHECKPOINT_FILE else path
-    for stage in STAGE_FOLDERS:
+    for stage in (*STAGE_FOLDERS, DETECTOR):
         if (run / stage / CARD_FILE).is_file() and (run / stage / WEIGHTS_FILE).is_file():
             return run / stage
     if (run / CHECKPOINT_FILE).is_file():
@@ -92,11 +106,15 @@ def find_weights(weights: str | PathLike[str]) -> Path:
     )
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path, expected: str = FORMAT) -> dict[str, Any]:
     """The contents of a ``model.json``.
 
+    Args:
+        path: the file.
+        expected: the format of the network that is wanted.
+
     Raises:
-        InputError: it is missing, damaged, or of another program or version.
+        InputError: it is missing, damaged, of another kind of network, or of another program or version.
     """
     try:
         header = json.loads(path.read_text("utf-8-sig"))
@@ -104,8 +122,11 @@ def read_card(path: Path) -> dict[str, Any]:
         raise InputError(path, "missing", f"it stands beside every {WEIGHTS_FILE}; copy both") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(path, f"not JSON ({error})", "copy or download it again") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(path, f"not a {FORMAT} file", "is it from another program or version?")
+    found = header.get("format") if isinstance(header, dict) else None
+    if found in _KINDS and found != expected:
+        raise InputError(path, f"weights of {_KINDS[found]}, not of {_KINDS[expected]}", "give those")
+    if found != expected:
+        raise InputError(path, f"not a {expected} file", "is it from another program or version?")
     return header
 
 

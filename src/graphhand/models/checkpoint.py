@@ -24,9 +24,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graphhand import __version__
+from graphhand.config import validate
 from graphhand.errors import InputError, fault_message
 from graphhand.io.files import (
     CARD_FILE,
+    DETECTOR,
+    DETECTOR_FORMAT,
     FORMAT,
     GRAPH_FILE,
     WEIGHTS_FILE,
@@ -38,6 +41,7 @@ from graphhand.io.files import (
 )
 from graphhand.models.backbones import Backbone, TimmBackbone, backbone_package
 from graphhand.models.config import GeneratorConfig
+from graphhand.models.detector import DetectorConfig, HandDetector
 from graphhand.models.generator import Generator
 
 PACKAGE_KEY = "backbone_package"
@@ -63,15 +67,6 @@ def save_generator(
     Returns:
         The folder.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in generator.state_dict().items()
-    }
-    (folder / GRAPH_FILE).unlink(missing_ok=True)
-    with replacing(folder / WEIGHTS_FILE) as temporary:
-        save_file(tensors, temporary)
     header = {
         "format": FORMAT,
         "graphhand": __version__,
@@ -82,8 +77,76 @@ def save_generator(
     package = backbone_package(generator.config.backbone.name)
     if package is not None:
         header[PACKAGE_KEY] = package
+    return _save(Path(folder), generator, header, dtype)
+
+
+def save_detector(
+    folder: str | PathLike[str],
+    detector: HandDetector,
+    card: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write a detector's folder, as :func:`save_generator` does a generator's."""
+    header = {
+        "format": DETECTOR_FORMAT,
+        "graphhand": __version__,
+        "detector": detector.config.model_dump(mode="json"),
+        "card": card or {},
+    }
+    return _save(Path(folder), detector, header, dtype)
+
+
+def _save(folder: Path, network: torch.nn.Module, header: dict[str, Any], dtype: torch.dtype) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    (folder / GRAPH_FILE).unlink(missing_ok=True)
+    with replacing(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary)
     write_text_atomically(folder / CARD_FILE, json.dumps(header, indent=2) + "\n")
     return folder
+
+
+def load_detector(
+    weights: str | PathLike[str] = DETECTOR, device: str | torch.device = "cpu"
+) -> tuple[HandDetector, dict[str, Any]]:
+    """Read a detector, ready for inference.
+
+    Args:
+        weights: ``"detector"`` for the bundled one, a folder, or the safetensors file in it.
+        device: where to put it.
+
+    Returns:
+        The detector in evaluation mode, and its card.
+
+    Raises:
+        InputError: no such weights, weights of another kind of network, or a damaged file.
+    """
+    folder = find_weights(weights)
+    header = read_card(folder / CARD_FILE, DETECTOR_FORMAT)
+    config = validate(DetectorConfig, header.get("detector"), folder / CARD_FILE)  # type: ignore[arg-type]
+    detector = HandDetector(config)
+    load_state(detector, read_tensors(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    return detector.to(device).eval(), header.get("card", {})
+
+
+def load_detector_backbone(detector: HandDetector, weights: str | PathLike[str]) -> None:
+    """Fill the backbone of a detector that is about to be trained.
+
+    Args:
+        detector: only its backbone is filled.
+        weights: of a pose network whose backbone begins with the same layers, or of a detector.
+
+    Raises:
+        InputError: missing, damaged, or of another backbone.
+    """
+    path = find_weights(weights) / WEIGHTS_FILE
+    wanted = detector.backbone.state_dict()
+    tensors = {name.removeprefix(BACKBONE_PREFIX): value for name, value in read_tensors(path).items()}
+    shared = {name: value for name, value in tensors.items() if name in wanted}
+    load_state(detector.backbone, shared, path, "give weights with the detector's backbone and width")
 
 
 def load_generator(

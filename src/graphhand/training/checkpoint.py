@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from graphhand.config import StrictModel, validate
 from graphhand.errors import GraphHandError, InputError
 from graphhand.io.files import replacing
 from graphhand.models.checkpoint import load_state
 from graphhand.models.generator import Generator
-from graphhand.training.config import TrainConfig, parse_config
+from graphhand.training.config import parse_config
 from graphhand.training.distributed import Processes
 from graphhand.training.run_folder import RunFolder
 
@@ -172,13 +173,13 @@ def _find(folder: RunFolder, resume: Literal["auto", "never"] | Path) -> Checkpo
     return read_checkpoint(folder.checkpoint)
 
 
-def refuse_other_config(checkpoint: Checkpoint, config: TrainConfig) -> None:
+def refuse_other_config(checkpoint: Checkpoint, config: StrictModel) -> None:
     """Refuse a checkpoint that was made with another recipe; see :data:`MAY_DIFFER`.
 
     Raises:
         InputError: naming the first key that differs.
     """
-    mine, theirs = _flat(config.model_dump(mode="json")), _flat(_complete(checkpoint.config))
+    mine, theirs = _flat(config.model_dump(mode="json")), _flat(_complete(checkpoint.config, type(config)))
     # A stage that has not begun may still be planned anew.
     ahead = tuple(f"stage{number}" for number in range(checkpoint.position.stage + 1, 4))
     begun = checkpoint.position.step > 0
@@ -218,10 +219,10 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], source:
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _complete(config: dict[str, Any]) -> dict[str, Any]:
+def _complete(config: dict[str, Any], model: type[StrictModel]) -> dict[str, Any]:
     """A checkpoint's configuration with the defaults of options that came after it."""
     try:
-        return parse_config(config, "checkpoint").model_dump(mode="json")
+        return validate(model, config, "checkpoint").model_dump(mode="json")
     except InputError:  # it has keys that are gone; they will be named
         return config
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from graphhand.types import Image
 from graphhand.visualize import contact_sheet, draw_skeleton
 
 Rows = Sequence[dict[str, str]]
+Batch = TypeVar("Batch")
 
 _PLACE = ("stage", "step", "epoch", "seconds")
 _STAGES = {1: "I  hand model module", 2: "II  with refinement", 3: "III  adversarial"}
@@ -244,7 +245,7 @@ class ThroughputMonitor:
         self._start = self._last_step = time.monotonic()
         self._waited, self._samples = 0.0, 0
 
-    def timed(self, batches: Iterator[HandBatch]) -> Iterator[HandBatch]:
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; the wait for each is counted."""
         while True:
             start = time.monotonic()

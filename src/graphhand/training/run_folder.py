@@ -31,6 +31,7 @@ import torch
 import yaml
 
 from graphhand import __version__, synthesis
+from graphhand.config import StrictModel
 from graphhand.errors import GraphHandError
 from graphhand.hand_model import HandModel
 from graphhand.io import IMAGE_SUFFIXES
@@ -65,8 +66,13 @@ class RunFolder:
         except OSError as error:
             raise GraphHandError(f"{self.root}: cannot make the run's folder ({error}); give another --out") from None
 
-    def describe(self, config: TrainConfig, processes: int = 1) -> None:
+    def describe(self, config: StrictModel, data: dict[str, Any], processes: int = 1) -> None:
         """Write what the run depends on. Called before the first step of every session.
+
+        Args:
+            config: the recipe.
+            data: a record of its data with checksums, such as :func:`data_record`; ``train`` is compared.
+            processes: how many train.
 
         Where an earlier session of the run saw other data, a warning says so: the run goes on, but it is no longer
         what an uninterrupted one would be.
@@ -80,7 +86,6 @@ class RunFolder:
             write_text_atomically(diff, changes)
         else:
             diff.unlink(missing_ok=True)
-        data = data_record(config)
         before = self._read_json("data.json")
         if before is not None and before.get("train") != data["train"]:
             warnings.warn(f"{self.root}: the training data changed since this run began", stacklevel=2)

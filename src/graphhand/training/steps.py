@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -348,7 +348,20 @@ def _set_up(
     return TrainableModel(fabric, fabric_network, fabric_optimizer, settings.clip_norm)
 
 
-def learning_rate(settings: StageConfig, step: int, total: int) -> float:
+class RateSchedule(Protocol):
+    """What a recipe says of the learning rate."""
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def schedule(self) -> str: ...
+
+    @property
+    def warmup_steps(self) -> int: ...
+
+
+def learning_rate(settings: RateSchedule, step: int, total: int) -> float:
     """The rate of a step: linear warm-up, then constant or half a cosine down to 0."""
     rate = settings.learning_rate
     if step < settings.warmup_steps:

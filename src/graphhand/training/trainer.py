@@ -27,7 +27,7 @@ from graphhand.training.config import TrainConfig
 from graphhand.training.distributed import Processes, average_batch_statistics, make_fabric, synchronise_batch_norm
 from graphhand.training.logging import RunLogger, ThroughputMonitor
 from graphhand.training.objective import Terms
-from graphhand.training.run_folder import RunFolder, environment_record
+from graphhand.training.run_folder import RunFolder, data_record, environment_record
 from graphhand.training.sources import lacks_poses, training_batches, validation_batches
 from graphhand.training.steps import TrainableModel, learning_rate, set_learning_rate, set_up_models, training_step
 from graphhand.training.validation import WeightAverage, validate
@@ -164,7 +164,7 @@ class Trainer:
             )
         if self.processes.first:
             self.folder.create()
-            self.folder.describe(self.config, size)
+            self.folder.describe(self.config, data_record(self.config), size)
         self.logger.rewind(self.position.stage, self.position.step)
         self._session = (time.monotonic(), 0)
         self._last_stage = max(stages)

@@ -70,11 +70,12 @@ class EfficientNetLite0(Backbone):
 
     Args:
         width: 64 is the standard network, 32 one with half its channels.
+        stages: 7 is the standard network; 6 leaves out its last block, a fifth of its weights.
     """
 
     classifier = ("conv_head.", "bn1.", "fc.")
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, stages: int = len(_STAGES)) -> None:
         super().__init__()
         factor = width / 64
         self.normalize = Normalize((127 / 255,) * 3, (128 / 255,) * 3)
@@ -84,13 +85,13 @@ class EfficientNetLite0(Backbone):
         self.relu = nn.ReLU6(inplace=True)
         self.blocks = nn.ModuleList()
         widths, self._ends = [], []
-        for i, (kernel, stride, expansion, standard, depth) in enumerate(_STAGES):
+        for i, (kernel, stride, expansion, standard, depth) in enumerate(_STAGES[:stages]):
             out_channels = _rounded(standard * factor)
             for k in range(depth):
                 block = InvertedResidual(channels, out_channels, kernel, stride if k == 0 else 1, expansion)
                 self.blocks.append(block)
                 channels = out_channels
-            if i in _LAST_AT_STRIDE:
+            if i in _LAST_AT_STRIDE or i == stages - 1:
                 widths.append(channels)
                 self._ends.append(len(self.blocks) - 1)
         self.num_features = channels

@@ -10,7 +10,7 @@ import pytest
 
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.crops import MAX_UNCERTAINTY, CropView, Estimate
-from graphhand.inference.detection import (
+from graphhand.inference.window_search import (
     CANDIDATES,
     MAX_RECROPS,
     MIN_GAIN,

@@ -1,0 +1,439 @@
+"""From scenes to what a detector trains on: square canvases of one scene or four, hands of all sizes, changed pixels.
+
+A canvas is a function of (seed, epoch, position in the epoch), as crops of single hands are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from graphhand.data.boxed_scenes import EmptyScenes, Scene, SceneDataset
+from graphhand.data.loader import SkippedSamples, UnusableSample, prepare_worker
+from graphhand.data.mixing import MixedHands, WeightedSet
+from graphhand.data.sample import HandDataset
+from graphhand.data.transforms import Augmentation
+from graphhand.errors import InputError
+from graphhand.io.boxes import LEFT, RIGHT
+from graphhand.types import FloatArray, Image
+
+GREY = 114
+"""What a canvas shows outside its scenes, as prediction does around an image; RGB alike."""
+
+MOST_HANDS = 24
+"""Hands of a canvas that are learnt from; further ones are ignored regions."""
+
+_VISIBLE = 0.35
+"""Part of a box that must lie in the canvas for its hand to be learnt from; less is an ignored region."""
+_UNLABELLED = 0.6
+"""By how much of its size a box of an incomplete scene grows on each side: beyond, nothing is learnt."""
+_SMALLEST_BOX_PX = 4.0
+_LARGEST_ZOOM = 2.0
+"""Of a scene's pixels, unless it is smaller than its place."""
+_GROUND = 0.7
+"""Probability that an image without hands shows where a canvas is empty."""
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class SceneAugmentation:
+    """Ranges and probabilities of the changes of a canvas; zero switches a change off.
+
+    Attributes:
+        mosaic: probability that a canvas shows four or nine scenes instead of one.
+        smallest, largest: longer side of a hand's box, over the canvas's side, between which one hand of a scene is
+            brought.
+        rotation_deg: scenes turn by up to this angle either way.
+        flip: probability that a scene is flipped, left hands into right ones.
+        brightness, contrast, tint, saturation, grey, gamma, blur, noise: as of crops (docs/training.md).
+    """
+
+    mosaic: float = 0.5
+    smallest: float = 0.04
+    largest: float = 0.9
+    rotation_deg: float = 10.0
+    flip: float = 0.5
+    brightness: float = 0.3
+    contrast: float = 0.3
+    tint: float = 0.1
+    saturation: float = 0.4
+    grey: float = 0.05
+    gamma: float = 0.3
+    blur: float = 0.15
+    noise: float = 0.15
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            limit = 180.0 if f.name == "rotation_deg" else 4.0 if f.name == "gamma" else 1.0
+            if not 0.0 <= getattr(self, f.name) <= limit:
+                raise ValueError(f"augmentation.{f.name} must lie between 0 and {limit:g}, not {getattr(self, f.name)}")
+        if not 0 < self.smallest <= self.largest:
+            raise ValueError("augmentation.smallest must be above 0 and at most largest")
+
+    @property
+    def pixels(self) -> Augmentation:
+        """The changes of pixels."""
+        shared = {f.name: getattr(self, f.name) for f in fields(Augmentation) if hasattr(self, f.name)}
+        geometry = {"scale": 0.0, "shift": 0.0, "rotation_deg": 0.0, "occlusion": 0.0}
+        return Augmentation(**{**shared, **geometry})
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """One square image and its labels.
+
+    Attributes:
+        image: ``(S, S, 3)`` uint8 RGB.
+        boxes: ``(N, 4)`` x, y, width, height, pixels.
+        sides: ``(N,)`` 1 right, 0 left, -1 unknown.
+        ignored: ``(S, S)`` bool, pixels where nothing is known.
+    """
+
+    image: Image
+    boxes: FloatArray
+    sides: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.bool_]
+
+
+@dataclass
+class SceneBatch:
+    """Canvases as tensors.
+
+    Attributes:
+        image: ``(B, 3, S, S)`` uint8 RGB, or float32 in [0, 1] after :meth:`as_float`.
+        boxes: ``(B, N, 4)`` float32; rows beyond an image's hands are 0.
+        sides: ``(B, N)`` int64: 1 right, 0 left, -1 unknown.
+        is_hand: ``(B, N)`` bool, the rows that are hands.
+        ignored: ``(B, S, S)`` bool.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    sides: Tensor
+    is_hand: Tensor
+    ignored: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device) -> SceneBatch:
+        """The batch on a device."""
+        return SceneBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def as_float(self) -> SceneBatch:
+        """The batch with its image in [0, 1]."""
+        return replace(self, image=self.image.float() / 255.0)
+
+
+def collate_canvases(canvases: Sequence[Canvas]) -> SceneBatch:
+    """A batch of canvases of one size."""
+    count = max(1, *(len(canvas.boxes) for canvas in canvases))
+    boxes = np.zeros((len(canvases), count, 4), dtype=np.float32)
+    sides = np.full((len(canvases), count), -1, dtype=np.int64)
+    is_hand = np.zeros((len(canvases), count), dtype=np.bool_)
+    for row, canvas in enumerate(canvases):
+        hands = slice(0, len(canvas.boxes))
+        boxes[row, hands], sides[row, hands], is_hand[row, hands] = canvas.boxes, canvas.sides, True
+    pixels = np.ascontiguousarray(np.stack([canvas.image for canvas in canvases]).transpose(0, 3, 1, 2))
+    ignored = np.stack([canvas.ignored for canvas in canvases])
+    return SceneBatch(*map(torch.from_numpy, (pixels, boxes, sides, is_hand, ignored)))
+
+
+def make_canvas(
+    scenes: Sequence[Scene],
+    size: int,
+    augmentation: SceneAugmentation,
+    rng: np.random.Generator,
+    ground: Image | None = None,
+) -> Canvas:
+    """A canvas of one scene, or of several in rows and columns of random sizes.
+
+    Args:
+        scenes: a square number of them, row by row.
+        size: side of the canvas, pixels.
+        augmentation: random changes.
+        rng: source of what is random.
+        ground: an image without hands that shows where no scene lies; None is grey.
+    """
+    canvas = _empty(size)
+    if ground is not None:
+        canvas.image[:] = cv2.resize(ground, (size, size), interpolation=cv2.INTER_AREA)
+    count = math.isqrt(len(scenes))
+    columns, rows = _edges(size, count, rng), _edges(size, count, rng)
+    for number, scene in enumerate(scenes):
+        row, column = divmod(number, count)
+        (left, right), (top, bottom) = columns[column : column + 2], rows[row : row + 2]
+        _place(canvas, scene, (left, top, right - left, bottom - top), augmentation, rng)
+    pixels = augmentation.pixels
+    tone = pixels.tone(rng)
+    image = canvas.image if tone is None else tone(canvas.image)
+    image, _ = pixels.change_pixels(image, np.full((1, 2), np.nan), rng)
+    return _limited(
+        Canvas(image, np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.sides, np.int64), canvas.ignored)
+    )
+
+
+def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Where ``count`` parts of a side begin, and its end."""
+    inner = np.arange(1, count) + rng.uniform(-0.25, 0.25, count - 1)
+    return [0, *(inner * size / count).round().astype(int).tolist(), size]
+
+
+def letterboxed(scene: Scene, size: int) -> Canvas:
+    """A scene without a change, as prediction sees it: its longer side as long as the canvas's, at the top left."""
+    height, width = scene.image.shape[:2]
+    scale = size / max(height, width)
+    canvas = _empty(size)
+    into = np.array([[scale, 0.0, (scale - 1) / 2], [0.0, scale, (scale - 1) / 2]])
+    _lay(canvas, scene, into, (0, 0, size, size), flip=False)
+    return _limited(
+        Canvas(canvas.image, np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.sides, np.int64), canvas.ignored)
+    )
+
+
+class _Building(NamedTuple):
+    """A canvas that is being made."""
+
+    image: Image
+    boxes: list[FloatArray]
+    sides: list[int]
+    ignored: npt.NDArray[np.bool_]
+
+
+def _empty(size: int) -> _Building:
+    return _Building(np.full((size, size, 3), GREY, np.uint8), [], [], np.zeros((size, size), np.bool_))
+
+
+def _limited(canvas: Canvas) -> Canvas:
+    """At most :data:`MOST_HANDS`, the largest; the others are ignored."""
+    if len(canvas.boxes) <= MOST_HANDS:
+        return canvas
+    order = np.argsort(-canvas.boxes[:, 2:].prod(axis=1))
+    for box in canvas.boxes[order[MOST_HANDS:]]:
+        _ignore(canvas.ignored, box)
+    kept = order[:MOST_HANDS]
+    return replace(canvas, boxes=canvas.boxes[kept], sides=canvas.sides[kept])
+
+
+def _place(
+    canvas: _Building,
+    scene: Scene,
+    tile: tuple[int, int, int, int],
+    augmentation: SceneAugmentation,
+    rng: np.random.Generator,
+) -> None:
+    """Lay a scene into a tile (x, y, width, height), one of its hands at a random size in view."""
+    height, width = scene.image.shape[:2]
+    x, y, w, h = tile
+    size = np.array([w, h], dtype=np.float64)
+    fit = min(w / width, h / height)  # the whole scene is seen
+    chosen = scene.boxes[int(rng.integers(len(scene.boxes)))] if len(scene.boxes) else None
+    if chosen is None:
+        scale = fit * float(np.exp(rng.uniform(np.log(1.0), np.log(3.0))))
+    else:
+        limits = np.log([augmentation.smallest, augmentation.largest])
+        scale = float(np.exp(rng.uniform(*limits))) * max(w, h) / float(chosen[2:].max())
+    scale = max(min(scale, _LARGEST_ZOOM), fit * float(rng.uniform(0.8, 1.2)))
+    turn = cv2.getRotationMatrix2D((0.0, 0.0), rng.uniform(-1, 1) * augmentation.rotation_deg, scale)
+    flip = bool(rng.random() < augmentation.flip)
+    if flip:
+        turn = turn @ np.array([[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    # The scene covers the tile where it is large enough; the chosen hand's middle stays inside.
+    middle = turn[:, :2] @ (np.array([width, height]) - 1) / 2
+    half = np.array([width, height]) * scale / 2
+    free = np.abs(size / 2 - half)
+    shift = size / 2 - middle + rng.uniform(-free, free)
+    if chosen is not None:
+        at = turn[:, :2] @ (chosen[:2] + chosen[2:] / 2)
+        shift = np.clip(shift, 0.08 * size - at, 0.92 * size - at)
+    turn[:, 2] = shift + np.array([x, y])
+    _lay(canvas, scene, turn, tile, flip)
+
+
+def _lay(canvas: _Building, scene: Scene, into: FloatArray, tile: tuple[int, int, int, int], flip: bool) -> None:
+    """Warp a scene into a tile, and take its labels along."""
+    x, y, w, h = tile
+    local = into.copy()
+    local[:, 2] -= [x, y]
+    image = scene.image
+    scale = float(np.sqrt(abs(np.linalg.det(local[:, :2]))))
+    if scale < 0.5:  # or it would alias
+        image = cast(Image, cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA))
+        actual = np.array(image.shape[1::-1]) / scene.image.shape[1::-1]
+        local = local @ np.array(
+            [[1 / actual[0], 0, (1 / actual[0] - 1) / 2], [0, 1 / actual[1], (1 / actual[1] - 1) / 2], [0, 0, 1]]
+        )
+    view = canvas.image[y : y + h, x : x + w]
+    view[:] = cv2.warpAffine(
+        image, local, (w, h), dst=view.copy(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    ignored = np.zeros((h, w), np.bool_)
+    boxes = [_moved(box, into) - [x, y, 0, 0] for box in scene.boxes]
+    if not scene.complete:
+        ignored[:] = True
+        for box in boxes:
+            room = _UNLABELLED * box[2:].max()
+            _ignore(ignored, box + np.array([-room, -room, 2 * room, 2 * room]), False)
+    for box in scene.ignore:
+        _ignore(ignored, _moved(box, into) - [x, y, 0, 0])
+    for box, side in zip(boxes, scene.sides):
+        low, high = np.clip(box[:2], 0, [w, h]), np.clip(box[:2] + box[2:], 0, [w, h])
+        inside = np.concatenate((low, high - low))
+        share = inside[2:].prod() / box[2:].prod()
+        if share < _VISIBLE or box[2:].max() < _SMALLEST_BOX_PX:
+            if inside[2:].min() > 0:
+                _ignore(ignored, inside)
+            continue
+        canvas.boxes.append(inside + np.array([x, y, 0, 0]))
+        canvas.sides.append(int({LEFT: RIGHT, RIGHT: LEFT}.get(int(side), side) if flip else side))
+    canvas.ignored[y : y + h, x : x + w] |= ignored
+
+
+def _moved(box: FloatArray, into: FloatArray) -> FloatArray:
+    """The box around a box's ellipse after an affine map: hands leave the corners empty."""
+    middle = into[:, :2] @ (box[:2] + box[2:] / 2) + into[:, 2]
+    half = np.linalg.norm(into[:, :2] * (box[2:] / 2), axis=1)
+    return np.concatenate((middle - half, 2 * half))
+
+
+def _ignore(ignored: npt.NDArray[np.bool_], box: FloatArray, value: bool = True) -> None:
+    left, top = np.floor(np.maximum(box[:2], 0)).astype(int)
+    right, bottom = np.ceil(np.maximum(box[:2] + box[2:], 0)).astype(int)
+    ignored[top:bottom, left:right] = value
+
+
+class CanvasLoader:
+    """Epochs of :class:`SceneBatch`. A corrupt scene is replaced by another one, and counted in ``skipped``.
+
+    Args:
+        sets: weighted sets of scenes.
+        size: side of a canvas, pixels.
+        batch_size: canvases in a batch.
+        epoch_size: canvases in an epoch.
+        augmentation: random changes; None letterboxes the scenes in order, once each.
+        seed: of the order and of the changes.
+        workers: processes that make batches; 0 makes them here.
+        strict: raise on the first corrupt scene.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[SceneDataset, float, str]],
+        *,
+        size: int,
+        batch_size: int,
+        epoch_size: int | None = None,
+        augmentation: SceneAugmentation | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        strict: bool = False,
+    ) -> None:
+        # A mixture asks no more of its sets than a length and samples by number.
+        self.scenes = MixedHands([WeightedSet(cast(HandDataset, scenes), *rest) for scenes, *rest in sets])  # type: ignore[arg-type]
+        self.size, self.batch_size, self.augmentation = size, batch_size, augmentation
+        self.seed, self.strict = seed, strict
+        self.epoch_size = len(self.scenes) if epoch_size is None else epoch_size
+        self.skipped = SkippedSamples()
+        self._keys: list[list[tuple[int, int]]] = []
+        self._loader = DataLoader(
+            _CanvasMaker(self.scenes, size, augmentation, seed),
+            batch_sampler=_Keys(self),  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=_unchanged,
+            persistent_workers=workers > 0,
+            worker_init_fn=prepare_worker,
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        if self.augmentation is None:
+            return -(-self.epoch_size // self.batch_size)
+        return self.epoch_size // self.batch_size
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[SceneBatch]:
+        """The batches of one epoch, from ``start_batch`` on.
+
+        Raises:
+            InputError: a scene is corrupt and ``strict`` is set, or so many are that no replacement was found.
+        """
+        count = self.epoch_size
+        order = np.arange(count) if self.augmentation is None else self.scenes.epoch_order(self.seed, epoch, count)
+        keys = [(epoch * count + place, int(scene)) for place, scene in enumerate(order)]
+        self._keys = [keys[i * self.batch_size : (i + 1) * self.batch_size] for i in range(start_batch, len(self))]
+        for canvases, skipped in self._loader:
+            for one in skipped:
+                if self.strict:
+                    raise one.error
+                self.skipped.add(one)
+            yield collate_canvases(canvases)
+
+
+class _CanvasMaker(Dataset[Any]):
+    """Canvases by keys (place in training, scene)."""
+
+    def __init__(self, scenes: MixedHands, size: int, augmentation: SceneAugmentation | None, seed: int) -> None:
+        self.scenes, self.size, self.augmentation, self.seed = scenes, size, augmentation, seed
+        self.empty = [i for i, part in enumerate(scenes.sets) if isinstance(part.samples, EmptyScenes)]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> tuple[list[Canvas], list[UnusableSample]]:
+        skipped: list[UnusableSample] = []
+        return [self._make(*key, skipped) for key in keys], skipped
+
+    def _make(self, place: int, scene: int, skipped: list[UnusableSample]) -> Canvas:
+        rng = np.random.default_rng((self.seed, place))
+        first = self._read(scene, rng, skipped)
+        if self.augmentation is None:
+            return letterboxed(first, self.size)
+        scenes = [first]
+        if rng.random() < self.augmentation.mosaic:
+            weights = np.array([part.weight for part in self.scenes.sets])
+            count = int(rng.choice([4, 9], p=[0.6, 0.4]))
+            for _ in range(count - 1):
+                which = int(rng.choice(len(weights), p=weights / weights.sum()))
+                index = self.scenes.start(which) + int(rng.integers(len(self.scenes.sets[which].samples)))
+                scenes.append(self._read(index, rng, skipped))
+            scenes = [scenes[i] for i in rng.permutation(count)]
+        return make_canvas(scenes, self.size, self.augmentation, rng, self._ground(rng, skipped))
+
+    def _ground(self, rng: np.random.Generator, skipped: list[UnusableSample]) -> Image | None:
+        """An image without hands, where a set has them."""
+        if not self.empty or rng.random() >= _GROUND:
+            return None
+        which = self.empty[int(rng.integers(len(self.empty)))]
+        index = self.scenes.start(which) + int(rng.integers(len(self.scenes.sets[which].samples)))
+        return self._read(index, rng, skipped).image
+
+    def _read(self, index: int, rng: np.random.Generator, skipped: list[UnusableSample]) -> Scene:
+        for _ in range(_ATTEMPTS):
+            try:
+                return cast(Scene, self.scenes[index])
+            except InputError as error:
+                skipped.append(UnusableSample(index, error))
+                index = int(rng.integers(len(self.scenes)))
+        raise InputError("scenes", f"{_ATTEMPTS} corrupt images in a row", str(skipped[-1].error))
+
+
+class _Keys:
+    """The loader's current keys; DataLoader keeps one sampler for its lifetime."""
+
+    def __init__(self, loader: CanvasLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self._loader._keys)
+
+    def __len__(self) -> int:
+        return len(self._loader._keys)
+
+
+def _unchanged(made: Any) -> Any:
+    return made
