@@ -67,20 +67,9 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Score boxes instead of joints, on the images of this file: COCO's .json, boxes.json or scenes.jsonl.",
+            help="Score boxes of a detector (--weights) or of predictions, on the images of this file: COCO's .json, "
+            "boxes.json or scenes.jsonl.",
             rich_help_panel=_DATA,
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", help="With --detection: a detector's weights; else the bundled one.", rich_help_panel=_DATA
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="With --detection: score from which on a box counts as found.", rich_help_panel=_DATA
         ),
     ] = None,
     preset: Annotated[
@@ -143,7 +132,7 @@ def evaluate(
       graphhand evaluate --weights default --dataset rendered --limit 500 camera=assumed
       graphhand evaluate --print-protocol --preset ge > mine.yaml
       graphhand evaluate --predictions hands.npz --protocol mine.yaml protocol.visibility=visible
-      graphhand evaluate --detection boxes.json --detector runs/detector --figures out
+      graphhand evaluate --detection boxes.json --weights runs/detector --figures out min_score=0.5
     """
     from rich.console import Console
 
@@ -156,11 +145,9 @@ def evaluate(
 
     console = Console()
     if detection is not None:
-        _refuse_joint_options(weights, dataset, preset, protocol, save_predictions, submission, settings)
-        _score_boxes(detection, root, split, detector, predictions, limit, min_score, json_file, figures)
+        _refuse_joint_options(dataset, preset, protocol, save_predictions, submission)
+        _score_boxes(detection, root, split, weights, predictions, limit, settings or (), json_file, figures)
         return
-    if detector is not None or min_score is not None:
-        raise InputError("--detector and --min-score", "belong to --detection", "add it, or leave them out")
     if list_presets:
         _print_presets(console)
         return
@@ -233,18 +220,22 @@ def _score_boxes(
     detector: str | None,
     predictions: Path | None,
     limit: int | None,
-    min_score: float | None,
+    settings: Sequence[str],
     json_file: Path | None,
     figures: Path | None,
 ) -> None:
     """Score boxes and print what comes out."""
-    from graphhand.cli.evaluate_detection import evaluate_detection, print_scores
+    from graphhand.cli.evaluate_detection import BoxSettings, evaluate_detection, print_scores
+    from graphhand.config import apply_overrides, validate
 
     if detector is not None and predictions is not None:
-        raise InputError("--detector", "contradicts --predictions", "give one of them")
+        raise InputError("--weights", "contradicts --predictions", "give one of them")
+    given: dict[str, object] = {}
+    apply_overrides(given, settings, "min_score=0.5")
+    chosen = validate(BoxSettings, given, "settings of --detection")
     with _progress(True) as progress:
         scores = evaluate_detection(
-            detection, root, split, detector, predictions, limit, min_score, json_file, figures, None, progress
+            detection, root, split, detector, predictions, limit, chosen, json_file, figures, progress
         )
     if json_file is None or str(json_file) != "-":
         print_scores(scores)
@@ -253,7 +244,7 @@ def _score_boxes(
 def _refuse_joint_options(*given: object) -> None:
     """Refuse options that say something of joints."""
     if any(given):
-        options = "--weights, --dataset, --preset, --protocol, --save-predictions, --submission and KEY=VALUE"
+        options = "--dataset, --preset, --protocol, --save-predictions and --submission"
         raise InputError(options, "are about joints", "leave them out with --detection")
 
 

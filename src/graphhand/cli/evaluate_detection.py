@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
+from pydantic import Field
 
 from graphhand.cli.outputs import require_folder_of, write_json, writing
+from graphhand.config import StrictModel
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 _SIDES = {"right": 1, "left": 0, None: -1}
 
 
+class BoxSettings(StrictModel):
+    """Settings of ``--detection``, as KEY=VALUE."""
+
+    min_score: float | None = Field(None, ge=0, le=1, description="score from which on a box counts as found")
+    device: str | None = Field(None, description="where the detector runs")
+
+
 def evaluate_detection(
     labels: Path,
     root: Path | None,
@@ -27,10 +36,9 @@ def evaluate_detection(
     detector: str | None,
     predictions: Path | None,
     limit: int | None,
-    min_score: float | None,
+    settings: BoxSettings,
     json_file: Path | None,
     figures: Path | None,
-    device: str | None,
     progress: Callable[[int, int], None],
 ) -> DetectionScores:
     """Score a detector, or predictions, on images whose hands have boxes.
@@ -42,9 +50,8 @@ def evaluate_detection(
         detector: folder of a detector's weights; None is the bundled one.
         predictions: JSON lines of ``graphhand predict`` to score instead.
         limit: score the first images only.
-        min_score: from which on a box counts as found; None is prediction's own.
+        settings: threshold and device.
         json_file, figures: where to write.
-        device: where the detector runs.
         progress: called with images done and images in all.
 
     Raises:
@@ -64,7 +71,7 @@ def evaluate_detection(
         typer.echo(f"{labels}: {partial} images with unlabelled hands left out", err=True)
     if not scenes:
         raise InputError(labels, "has no complete image" + (f" of the split {split}" if split else ""), "check it")
-    find = _reader(predictions) if predictions is not None else _runner(detector, device)
+    find = _reader(predictions) if predictions is not None else _runner(detector, settings.device)
     truth: list[LabelledBoxes] = []
     found: list[FoundBoxes] = []
     for number, scene in enumerate(scenes):
@@ -74,7 +81,8 @@ def evaluate_detection(
         truth.append(LabelledBoxes(scene.boxes, scene.sides, scene.ignore, (width, height)))
         found.append(find(scene, image))
         progress(number + 1, len(scenes))
-    scores = score_detections(truth, found, MIN_SCORE_OF_DETECTIONS if min_score is None else min_score)
+    least = MIN_SCORE_OF_DETECTIONS if settings.min_score is None else settings.min_score
+    scores = score_detections(truth, found, least)
     if json_file is not None:
         write_json(
             json_file, {"labels": str(labels), "by": str(predictions or detector or "bundled"), **scores.to_json()}
@@ -92,7 +100,9 @@ def _runner(detector: str | None, device: str | None) -> Callable[[SceneLabels, 
 
     run = load_detector(detector, device)
     if run is None:
-        raise InputError("--detector", "is missing, and this build has no detector of its own", "give a folder of one")
+        raise InputError(
+            "--weights", "is missing, and this build has no detector of its own", "give a detector's folder"
+        )
 
     def find(_: SceneLabels, image: Any) -> FoundBoxes:
         hands = run(image)

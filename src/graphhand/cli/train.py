@@ -115,7 +115,7 @@ def _train_detector(
         weights = out / DETECTOR
         typer.echo(f"finished; weights are in {weights}\nnext:")
         typer.echo(f"  graphhand predict PHOTO --detector {shlex.quote(str(weights))}")
-        typer.echo(f"  graphhand evaluate --detection BOXES.json --detector {shlex.quote(str(weights))}")
+        typer.echo(f"  graphhand evaluate --detection BOXES.json --weights {shlex.quote(str(weights))}")
     else:
         typer.echo(f"stopped at step {trainer.position.step}; the same command goes on from there:")
         typer.echo(f"  {_this_command()}")
