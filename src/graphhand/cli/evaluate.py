@@ -136,6 +136,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from graphhand.cli.evaluate_detection import evaluate_detection, print_scores, refuse_joint_options
     from graphhand.evaluation import evaluate, print_report, split_coverage
     from graphhand.evaluation import protocol as protocols
     from graphhand.evaluation.match import read_predictions
@@ -145,8 +146,12 @@ def evaluate(
 
     console = Console()
     if detection is not None:
-        _refuse_joint_options(dataset, preset, protocol, save_predictions, submission)
-        _score_boxes(detection, root, split, weights, predictions, limit, settings or (), json_file, figures)
+        refuse_joint_options(dataset, preset, protocol, save_predictions, submission)
+        with _progress(True) as progress:
+            scores = evaluate_detection(
+                detection, root, split, weights, predictions, limit, settings or (), json_file, figures, progress
+            )
+        print_scores(scores, json_file)
         return
     if list_presets:
         _print_presets(console)
@@ -211,41 +216,6 @@ def evaluate(
             print_report(one, console)
     if evaluation.unreadable:
         raise typer.Exit(1)
-
-
-def _score_boxes(
-    detection: Path,
-    root: Path | None,
-    split: str | None,
-    detector: str | None,
-    predictions: Path | None,
-    limit: int | None,
-    settings: Sequence[str],
-    json_file: Path | None,
-    figures: Path | None,
-) -> None:
-    """Score boxes and print what comes out."""
-    from graphhand.cli.evaluate_detection import BoxSettings, evaluate_detection, print_scores
-    from graphhand.config import apply_overrides, validate
-
-    if detector is not None and predictions is not None:
-        raise InputError("--weights", "contradicts --predictions", "give one of them")
-    given: dict[str, object] = {}
-    apply_overrides(given, settings, "min_score=0.5")
-    chosen = validate(BoxSettings, given, "settings of --detection")
-    with _progress(True) as progress:
-        scores = evaluate_detection(
-            detection, root, split, detector, predictions, limit, chosen, json_file, figures, progress
-        )
-    if json_file is None or str(json_file) != "-":
-        print_scores(scores)
-
-
-def _refuse_joint_options(*given: object) -> None:
-    """Refuse options that say something of joints."""
-    if any(given):
-        options = "--dataset, --preset, --protocol, --save-predictions and --submission"
-        raise InputError(options, "are about joints", "leave them out with --detection")
 
 
 def _refuse_contradictions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import typer
 from pydantic import Field
 
 from graphhand.cli.outputs import require_folder_of, write_json, writing
-from graphhand.config import StrictModel
+from graphhand.config import StrictModel, apply_overrides, validate
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def evaluate_detection(
     detector: str | None,
     predictions: Path | None,
     limit: int | None,
-    settings: BoxSettings,
+    settings: Sequence[str],
     json_file: Path | None,
     figures: Path | None,
     progress: Callable[[int, int], None],
@@ -50,7 +50,7 @@ def evaluate_detection(
         detector: folder of a detector's weights; None is the bundled one.
         predictions: JSON lines of ``graphhand predict`` to score instead.
         limit: score the first images only.
-        settings: threshold and device.
+        settings: of :class:`BoxSettings`, as KEY=VALUE.
         json_file, figures: where to write.
         progress: called with images done and images in all.
 
@@ -63,6 +63,11 @@ def evaluate_detection(
     from graphhand.io import read_image
     from graphhand.io.boxes import read_scene_labels
 
+    if detector is not None and predictions is not None:
+        raise InputError("--weights", "contradicts --predictions", "give one of them")
+    given: dict[str, object] = {}
+    apply_overrides(given, settings, "min_score=0.5")
+    chosen = validate(BoxSettings, given, "settings of --detection")
     require_folder_of(json_file)
     scenes = [one for one in read_scene_labels(labels, root) if split is None or one.split == split]
     partial = sum(not one.complete for one in scenes)
@@ -71,7 +76,7 @@ def evaluate_detection(
         typer.echo(f"{labels}: {partial} images with unlabelled hands left out", err=True)
     if not scenes:
         raise InputError(labels, "has no complete image" + (f" of the split {split}" if split else ""), "check it")
-    find = _reader(predictions) if predictions is not None else _runner(detector, settings.device)
+    find = _reader(predictions) if predictions is not None else _runner(detector, chosen.device)
     truth: list[LabelledBoxes] = []
     found: list[FoundBoxes] = []
     for number, scene in enumerate(scenes):
@@ -81,7 +86,7 @@ def evaluate_detection(
         truth.append(LabelledBoxes(scene.boxes, scene.sides, scene.ignore, (width, height)))
         found.append(find(scene, image))
         progress(number + 1, len(scenes))
-    least = MIN_SCORE_OF_DETECTIONS if settings.min_score is None else settings.min_score
+    least = MIN_SCORE_OF_DETECTIONS if chosen.min_score is None else chosen.min_score
     scores = score_detections(truth, found, least)
     if json_file is not None:
         write_json(
@@ -144,8 +149,21 @@ def _reader(file: Path) -> Callable[[SceneLabels, Any], FoundBoxes]:
     return find
 
 
-def print_scores(scores: DetectionScores) -> None:
-    """The scores as lines of text."""
+def refuse_joint_options(*given: object) -> None:
+    """Refuse options that say something of joints.
+
+    Raises:
+        InputError: one is given.
+    """
+    if any(given):
+        options = "--dataset, --preset, --protocol, --save-predictions and --submission"
+        raise InputError(options, "are about joints", "leave them out with --detection")
+
+
+def print_scores(scores: DetectionScores, json_file: Path | None) -> None:
+    """The scores as lines of text, unless standard output holds JSON."""
+    if json_file is not None and str(json_file) == "-":
+        return
     typer.echo(f"{scores.images} images, {scores.hands} hands")
     typer.echo(f"AP at IoU 0.5: {scores.ap50:.3f}; AP at 0.5:0.95: {scores.ap:.3f}")
     typer.echo(
