@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -213,14 +213,18 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         ) from error
 
 
+_logging: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 5; 4 has the two functions at the top
+_SILENT = 0
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Silence OpenCV's own warnings, which would stand between our lines."""
     global _quiet_threads, _level_before
     with _quiet_lock:
         if _quiet_threads == 0:
-            _level_before = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _level_before = _logging.getLogLevel()
+            _logging.setLogLevel(_SILENT)
         _quiet_threads += 1
     try:
         yield
@@ -228,7 +232,7 @@ def quiet_opencv() -> Iterator[None]:
         with _quiet_lock:
             _quiet_threads -= 1
             if _quiet_threads == 0:
-                cv2.utils.logging.setLogLevel(_level_before)
+                _logging.setLogLevel(_level_before)
 
 
 def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image:
