@@ -9,7 +9,7 @@ import sys
 import typer
 
 from graphhand import __version__
-from graphhand.cli import bench, data, evaluate, export, predict, render, serve, train
+from graphhand.cli import bench, data, evaluate, export, fuse, predict, render, serve, train
 from graphhand.errors import GraphHandError, missing_extra
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("predict")(predict.predict)
+app.command("fuse")(fuse.fuse)
 app.command("render")(render.render)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -27,7 +27,8 @@ from graphhand.cli.predict_meshes import MeshFiles, MeshKind
 from graphhand.cli.predict_photos import predict_photos
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
-from graphhand.inference.options import Box, TrackOptions
+from graphhand.inference.option_rules import Box
+from graphhand.inference.options import TrackOptions
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -74,6 +75,10 @@ def predict(
     fov: Annotated[
         float | None,
         typer.Option(metavar="DEG", help="Field of view across the longer side, if known; else EXIF's, else assumed."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Calibrated camera with its lens: OpenCV's YAML or XML, or JSON."),
     ] = None,
     max_hands: Annotated[
         int | None,
@@ -143,6 +148,10 @@ def predict(
         side=side, box=boxes[0] if boxes else None, whole_image=whole_image, focal=focal, fov=fov,
         max_hands=max_hands, min_score=min_score, smooth=smooth,
     )  # fmt: skip
+    if calibration is not None:
+        from graphhand.io import read_calibration
+
+        options = options.calibrated(read_calibration(calibration), "--calibration")
     jobs = list_jobs(images)
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphhand.cli.predict_inputs import Job
 from graphhand.errors import InputError
-from graphhand.inference.options import Box, TrackOptions, require_image_fits
+from graphhand.inference.option_rules import Box
+from graphhand.inference.options import TrackOptions, require_image_fits
 
 if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from graphhand.geometry.boxes import iou
 from graphhand.geometry.crops import CROP_MARGIN, HandCrop, square_box
+from graphhand.geometry.lens import crop_of_box
 from graphhand.inference.runtime import HandNetwork
 from graphhand.skeleton import Joint
 from graphhand.types import Camera, FloatArray, Hand, Image, Side
@@ -237,7 +238,7 @@ def _cut(views: Sequence[CropView], size: int) -> tuple[list[HandCrop], list[Ima
     for view in views:
         key = (id(view.image), view.box.tobytes())
         if key not in unflipped:
-            crop = HandCrop.of_box(view.camera.K, view.box, size)
+            crop = crop_of_box(view.camera, view.box, size)
             unflipped[key] = crop, crop.crop_image(view.image)
         crop, image = unflipped[key]
         crops.append(crop.flipped() if view.side == "left" else crop)

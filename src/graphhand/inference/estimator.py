@@ -18,7 +18,8 @@ from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
 from graphhand.inference.detection import estimate_detections
 from graphhand.inference.detector import Detection, DetectorLike, NetworkDetector, load_detector
-from graphhand.inference.options import Box, PredictOptions
+from graphhand.inference.option_rules import Box
+from graphhand.inference.options import PredictOptions
 from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
 from graphhand.inference.window_search import find_hands, locate_hands
 from graphhand.io import Photo, read_photo
@@ -126,6 +127,9 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        distortion: ArrayLike = (),
+        fisheye: bool = False,
+        calibrated_size: tuple[int, int] | None = None,
         max_hands: int | None = None,
         min_score: float | None = None,
         bgr: bool = False,
@@ -149,6 +153,9 @@ class HandPoseEstimator:
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
                 it says nothing, 60 degrees are assumed, 35 with ``whole_image``, and the result's camera says so.
+            distortion: OpenCV's 4, 5 or 8 coefficients of the lens, which belong to K.
+            fisheye: they are the four of ``cv2.fisheye``.
+            calibrated_size: width and height of the images that K belongs to; images of another are refused.
             max_hands: how many hands to find at most; None is all that a detector finds, and one without a detector.
             min_score: what a hand must score to be one; None is 0.4. Without a detector None is 0.3, or 0.5 for each of
                 several, and 0 gives the likeliest.
@@ -169,6 +176,9 @@ class HandPoseEstimator:
             K=K,
             focal_px=focal_px,
             fov_deg=fov_deg,
+            distortion=distortion,
+            fisheye=fisheye,
+            calibrated_size=calibrated_size,
             max_hands=max_hands,
             min_score=min_score,
             bgr=bgr,
@@ -184,6 +194,9 @@ class HandPoseEstimator:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        distortion: ArrayLike = (),
+        fisheye: bool = False,
+        calibrated_size: tuple[int, int] | None = None,
         max_hands: int | None = None,
         min_score: float | None = None,
         bgr: bool = False,
@@ -207,6 +220,7 @@ class HandPoseEstimator:
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} images came with {len(boxes)} boxes")
         given = {"whole_image": whole_image, "side": side, "K": K, "focal_px": focal_px, "fov_deg": fov_deg}
+        given |= {"distortion": distortion, "fisheye": fisheye, "calibrated_size": calibrated_size}
         given |= {"max_hands": max_hands, "min_score": min_score}
         options = PredictOptions.of_arguments(**given)
         places: list[Box | None] = [None] * len(images)

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from dataclasses import dataclass, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image
+from graphhand.inference.option_rules import MAX_HANDS, RULES, Box, Matrix
 from graphhand.types import (
     DEFAULT_CUT_FOV_DEG,
     DEFAULT_FOV_DEG,
-    FOCAL_LIMITS_PX,
-    FOV_LIMITS_DEG,
-    MAX_BOX_PX,
+    Calibration,
     Camera,
     Side,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Box = tuple[float, float, float, float]
-Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-
-MAX_HANDS = 50
 
 MIN_SCORE_OF_DETECTIONS = 0.4
 """What a detector's hand must score unless the user says otherwise."""
@@ -47,16 +38,17 @@ WIDEST_LENS_DEG = 140.0
 _CONTRADICTIONS = (
     *(("box", "whole_image"), ("max_hands", "box"), ("max_hands", "whole_image")),
     *(("focal_px", "fov_deg"), ("K", "focal_px"), ("K", "fov_deg")),
+    *((name, other) for name in ("distortion", "fisheye") for other in ("focal_px", "fov_deg")),
 )
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_PYTHON_ONLY = ("K", "distortion", "fisheye", "calibrated_size")
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """What is known or wanted of an image.
 
-    The command line and HTTP say ``focal`` for ``focal_px`` and ``fov`` for ``fov_deg``, and take no ``K``. Make one by
-    :meth:`of_arguments` or :meth:`of_texts`, which check the values.
+    The command line and HTTP say ``focal`` for ``focal_px`` and ``fov`` for ``fov_deg``, and take no matrix; the
+    command line reads a calibration file. Make one by :meth:`of_arguments` or :meth:`of_texts`, which check values.
 
     Attributes:
         side: of the hand, if known; ``"auto"`` tries both and keeps the likelier.
@@ -65,6 +57,8 @@ class PredictOptions:
         focal_px: focal length, pixels.
         fov_deg: field of view across the longer side, degrees.
         K: (3, 3) intrinsics.
+        distortion, fisheye: of the lens, see :class:`graphhand.types.Camera`; they belong to K.
+        calibrated_size: width and height of the images that K belongs to; others are refused.
         max_hands: how many hands to find at most; None is all that a detector finds, and one of a window search.
         min_score: what a hand must score, in [0, 1]; None is 0.4 with a detector; with a window search 0.3 for one hand
             and 0.5 for each of several.
@@ -76,6 +70,9 @@ class PredictOptions:
     focal_px: float | None = None
     fov_deg: float | None = None
     K: Matrix | None = None
+    distortion: tuple[float, ...] = ()
+    fisheye: bool = False
+    calibrated_size: tuple[int, int] | None = None
     max_hands: int | None = None
     min_score: float | None = None
 
@@ -103,7 +100,11 @@ class PredictOptions:
         Raises:
             InputError: one is unknown, out of its range, or contradicts another.
         """
-        named = {_RULES[field.name].text_name or field.name: field.name for field in fields(cls) if field.name != "K"}
+        named = {
+            RULES[field.name].text_name or field.name: field.name
+            for field in fields(cls)
+            if field.name not in _PYTHON_ONLY
+        }
         spelled = {name: spell(text_name) for text_name, name in named.items()}
         known = f"known are {', '.join(spelled.values())}"
         for name in given:
@@ -115,7 +116,7 @@ class PredictOptions:
             name, problem, other = fault.args
         if other:
             raise InputError(spelled[name], f"{problem} {spelled[other]}", "give one of them")
-        example = _RULES[name].example
+        example = RULES[name].example
         raise InputError(spelled[name], problem, f"give for instance {example}" if example else known)
 
     @classmethod
@@ -129,14 +130,40 @@ class PredictOptions:
         for name in defaults:
             if name in given:
                 try:
-                    values[name] = _RULES[name].parse(given[name])
+                    values[name] = RULES[name].parse(given[name])
                 except ValueError as error:
                     raise _Fault(name, str(error), "") from None
         changed = {name for name, value in values.items() if value != defaults[name]}
         for name, other in _CONTRADICTIONS:
             if {name, other} <= changed:
                 raise _Fault(name, "contradicts", other)
+        lens = {name: values[name] for name in ("distortion", "fisheye") if name in changed}
+        if lens and values.get("K") is None:
+            raise _Fault("distortion", "belongs to K: give both", "")
+        try:
+            Camera.of_image(2, 2, values.get("K"), **lens)
+        except ValueError as error:
+            raise _Fault("distortion", str(error), "") from None
         return cls(**values)
+
+    def calibrated(self, calibration: Calibration, name: str) -> Self:
+        """These options with a calibrated camera.
+
+        Args:
+            calibration: the camera.
+            name: how the user gave it.
+
+        Raises:
+            InputError: a focal length or a field of view is given, too.
+        """
+        if self.focal_px is not None or self.fov_deg is not None:
+            raise InputError(name, "contradicts a focal length or field of view", "give one of them")
+        camera, size = calibration.camera, (calibration.width, calibration.height)
+        first, second, third = map(tuple, camera.K.tolist())
+        known = None if size[0] is None or size[1] is None else (size[0], size[1])
+        return replace(
+            self, K=(first, second, third), distortion=camera.distortion, fisheye=camera.fisheye, calibrated_size=known
+        )
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -158,10 +185,18 @@ class PredictOptions:
     def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:
         """Of an image of this size, whose file may tell a focal length."""
         assumed = DEFAULT_CUT_FOV_DEG if self.whole_image else DEFAULT_FOV_DEG
-        return Camera.of_image(width, height, self.K, self.focal_px, self.fov_deg, file_focal_px, assumed)
+        return Camera.of_image(
+            width, height, self.K, self.focal_px, self.fov_deg, file_focal_px, assumed, self.distortion, self.fisheye
+        )
 
     def unit_fault(self, width: int, height: int) -> tuple[str, str] | None:
         """What is wrong with the focal length for an image of this size, and what to give; None where nothing is."""
+        if self.calibrated_size not in (None, (width, height)):
+            calibrated = "{} x {}".format(*self.calibrated_size)
+            return (
+                f"its {width} x {height} pixels are not the {calibrated} of the calibration",
+                "calibrate the camera at the size it records",
+            )
         longer = max(width, height)
         shortest = longer / (2 * math.tan(math.radians(WIDEST_LENS_DEG) / 2))
         if self.focal_px is not None and self.focal_px < shortest:
@@ -226,121 +261,3 @@ _UNKNOWN = "extra inputs are not permitted"
 
 class _Fault(Exception):  # noqa: N818, never leaves this module
     """The field, what is wrong with it, and the other field, where two contradict each other."""
-
-
-class _Rule(NamedTuple):
-    """How a field is read from a value or a text; its name and an example on the command line and in HTTP."""
-
-    parse: Callable[[Any], Any]
-    text_name: str | None = None
-    example: str | None = None
-
-
-def _choice(*choices: str) -> Callable[[Any], str]:
-    listed = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
-
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"input should be {listed}")
-        return value
-
-    return parse
-
-
-def _truth(value: Any) -> bool:
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
-        return value.lower() in _TRUE
-    raise ValueError("input should be a valid boolean, such as 1 or 0")
-
-
-def _number(value: Any) -> float:
-    try:
-        if isinstance(value, str):
-            value = float(value)
-        number = float(value) if isinstance(value, Real) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None:
-        raise ValueError("input should be a valid number")
-    if not math.isfinite(number):
-        raise ValueError("input should be a finite number")
-    return number
-
-
-def _whole(value: Any) -> int:
-    try:
-        if isinstance(value, (str, Integral)):
-            return int(value)
-    except ValueError:
-        pass
-    raise ValueError("input should be a valid integer")
-
-
-def _within(read: Callable[[Any], float], low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        number = read(value)
-        if number < low:
-            raise ValueError(f"input should be greater than or equal to {low:.10g}")
-        if number > high:
-            raise ValueError(f"input should be less than or equal to {high:.10g}")
-        return number
-
-    return parse
-
-
-def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else read(value)
-
-
-def _fov(value: Any) -> float:
-    number = _within(_number, 0.0, FOV_LIMITS_DEG[1])(value)
-    if number <= math.pi:
-        raise ValueError(
-            f"is {number:g} degrees: radians? {math.degrees(number):.4g} degrees are expected, or a focal length in "
-            "pixels for a lens so long"
-        )
-    return number
-
-
-def _box(value: Any) -> Box:
-    try:
-        x, y, width, height = (
-            map(float, value.split(",")) if isinstance(value, str) else np.asarray(value, dtype=np.float64).tolist()
-        )
-        box = float(x), float(y), float(width), float(height)
-    except (TypeError, ValueError):
-        separated = "four numbers with commas between" if isinstance(value, str) else "x, y, width, height"
-        raise ValueError(f"is not {separated}") from None
-    if not all(map(math.isfinite, box)):
-        raise ValueError("input should be a finite number")
-    if min(box[2:]) <= 0:
-        raise ValueError("has no width or height")
-    if max(box[2:]) <= 1:
-        raise ValueError(f"is {box[2]:g} x {box[3]:g} pixels: shares of the image? pixels are expected")
-    if max(map(abs, box)) >= MAX_BOX_PX:
-        raise ValueError(f"has numbers of {MAX_BOX_PX:g} pixels or more")
-    return box
-
-
-def _intrinsics(value: Any) -> Matrix:
-    try:
-        first, second, third = map(tuple, Camera.from_matrix(value, assumed=False).K.tolist())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"is no camera: {error}") from None
-    return first, second, third
-
-
-_RULES = {
-    "side": _Rule(_choice("left", "right", "auto")),
-    "box": _Rule(_optional(_box), example="120,80,300,300"),
-    "whole_image": _Rule(_truth),
-    "focal_px": _Rule(_optional(_within(_number, *FOCAL_LIMITS_PX)), "focal", "1400"),
-    "fov_deg": _Rule(_optional(_fov), "fov", "65"),
-    "K": _Rule(_optional(_intrinsics)),
-    "max_hands": _Rule(_optional(_within(_whole, 1, MAX_HANDS)), example="2"),
-    "min_score": _Rule(_optional(_within(_number, 0, 1)), example="0.5"),
-    "smooth": _Rule(_truth),
-    "keep_score": _Rule(_optional(_within(_number, 0, 1)), example="0.3"),
-}

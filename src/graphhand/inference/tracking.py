@@ -61,7 +61,8 @@ class HandTracker:
         box: (4,) x, y, width, height of the hand in the first frame, if known; else it is searched.
         whole_image: every frame is already cut to the hand: nothing is searched or tracked.
         side: the hand's side if known.
-        K, focal_px, fov_deg: what is known of the camera, as for :class:`HandPoseEstimator`.
+        K, focal_px, fov_deg, distortion, fisheye, calibrated_size: what is known of the camera, as for
+            :class:`HandPoseEstimator`.
         max_hands: how many hands to track at most; None is all that a detector finds, and one without a detector.
         min_score: what a hand must score to be one; None is 0.4 with a detector; without, 0.3, or 0.5 for each of
             several, and 0 gives the likeliest.
@@ -85,6 +86,9 @@ class HandTracker:
         K: ArrayLike | None = None,
         focal_px: float | None = None,
         fov_deg: float | None = None,
+        distortion: ArrayLike = (),
+        fisheye: bool = False,
+        calibrated_size: tuple[int, int] | None = None,
         max_hands: int | None = None,
         min_score: float | None = None,
         keep_score: float | None = None,
@@ -99,6 +103,9 @@ class HandTracker:
             K=K,
             focal_px=focal_px,
             fov_deg=fov_deg,
+            distortion=distortion,
+            fisheye=fisheye,
+            calibrated_size=calibrated_size,
             max_hands=max_hands,
             min_score=min_score,
             keep_score=keep_score,

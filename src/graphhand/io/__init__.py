@@ -1,5 +1,6 @@
 """Images, videos and cameras: files to upright ``(H, W, 3)`` uint8 RGB arrays and back."""
 
+from graphhand.io.calibration import read_calibration, read_rig
 from graphhand.io.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -28,8 +29,10 @@ __all__ = [
     "decode_image",
     "decode_photo",
     "list_images",
+    "read_calibration",
     "read_image",
     "read_photo",
+    "read_rig",
     "write_image",
     "writes_h264",
     "writing_video",

@@ -16,6 +16,7 @@ from graphhand.types.arrays import (
     IntArray,
     Side,
 )
+from graphhand.types.calibration import Calibration
 from graphhand.types.camera import Camera
 from graphhand.types.hand import Hand, HandMesh, JointPosition
 from graphhand.types.prediction import Prediction
@@ -27,6 +28,7 @@ __all__ = [
     "FOV_LIMITS_DEG",
     "MAX_BOX_PX",
     "BoolArray",
+    "Calibration",
     "Camera",
     "FloatArray",
     "Hand",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphhand.types.arrays import DEFAULT_FOV_DEG, FloatArray, rounded
+from graphhand.types.arrays import DEFAULT_FOV_DEG, BoolArray, FloatArray, rounded
 
 # Decimals in JSON: a thousandth of a pixel; distortion as calibrations are written.
 _PX_DECIMALS = 3
@@ -25,7 +26,9 @@ _COUNTS = (4, 5, 8)  # coefficients of a lens without fisheye
 _MAX_COEFFICIENT = 1e6
 _NEWTON_STEPS = 50
 _SAME_PX = 1e-3  # distorting an undistorted pixel leads back this near, or it has no ray
+_SAME_RAY = 1e-10  # of Newton's method
 _NEAR_AXIS = 1e-9
+_ANGLES = 2000  # at which the radius is looked at, to find where it stops to rise
 _MAX_ANGLE = math.radians(89.9)  # from the axis, of a fisheye lens's rays: the pinhole camera has none at 90 degrees
 
 
@@ -95,6 +98,8 @@ class Camera:
         fov_deg: float | None = None,
         file_focal_px: float | None = None,
         default_fov_deg: float = DEFAULT_FOV_DEG,
+        distortion: Sequence[float] = (),
+        fisheye: bool = False,
     ) -> Camera:
         """Of an image, from the one thing known about its camera, or with an assumed field of view if there is none.
 
@@ -105,14 +110,17 @@ class Camera:
             fov_deg: field of view across the longer side.
             file_focal_px: from the image's file; used where none of the three is given.
             default_fov_deg: the field of view to assume.
+            distortion, fisheye: of the lens, which belong to K.
 
         Raises:
-            ValueError: more than one was given, or one is out of its range.
+            ValueError: more than one was given, one is out of its range, or distortion without K.
         """
         if sum(value is not None for value in (K, focal_px, fov_deg)) > 1:
             raise ValueError("K, focal_px and fov_deg exclude each other")
         if K is not None:
-            return cls.from_matrix(K, assumed=False)
+            return cls.from_matrix(K, assumed=False, distortion=distortion, fisheye=fisheye)
+        if len(distortion) or fisheye:
+            raise ValueError("distortion belongs to K: give both")
         if focal_px is None and fov_deg is None:
             focal_px = file_focal_px
         if focal_px is not None:
@@ -164,6 +172,24 @@ class Camera:
         away = np.linalg.norm(self.distort(pinhole) - given, axis=-1)
         return np.where((away < _SAME_PX)[..., None], pinhole, np.nan)
 
+    def sees(self, rays: ArrayLike) -> BoolArray:
+        """Which of directions (..., 3) a lens maps: in front of the camera, before the distortion folds back."""
+        directions = np.asarray(rays, dtype=np.float64)
+        ahead = directions[..., 2] > 0
+        depth = np.where(ahead, directions[..., 2], 1.0)
+        return np.asarray(ahead & (np.linalg.norm(directions[..., :2], axis=-1) <= self._widest * depth))
+
+    @cached_property
+    def _widest(self) -> float:
+        """Tangent of the angle from the axis up to which distorted radii rise."""
+        if not self.is_distorted:
+            return math.inf
+        angles = np.linspace(0.0, _MAX_ANGLE, _ANGLES)
+        tangents = np.tan(angles)
+        radii = self._distorted(np.stack((tangents, np.zeros_like(tangents)), axis=-1))[..., 0]
+        rises = np.diff(radii) > 0
+        return float(tangents[-1] if rises.all() else tangents[int(rises.argmin())])
+
     def _distorted(self, rays: FloatArray) -> FloatArray:
         """Where rays (..., 2), at depth 1, meet the plane of the distorted image at depth 1."""
         if not self.is_distorted:
@@ -207,17 +233,14 @@ class Camera:
                     axis=-1,
                 )
                 rays = rays - change / determinant[..., None]
-                if not (np.abs(residual) > 1e-12).any():
+                if not (np.abs(residual) > _SAME_RAY).any():
                     break
         return rays
 
     def _fisheye_rays(self, wanted: FloatArray) -> FloatArray:
-        """Rays by bisection of the angle, up to where the radius stops to rise."""
-        angles = np.linspace(0.0, _MAX_ANGLE, 1000)
-        rising = np.diff(self._fisheye_radius(angles)) > 0
-        last = angles[-1] if rising.all() else angles[int(rising.argmin())]
+        """Rays by bisection of the angle."""
         radius = np.linalg.norm(wanted, axis=-1)
-        low, high = np.zeros_like(radius), np.full_like(radius, last)
+        low, high = np.zeros_like(radius), np.full_like(radius, math.atan(self._widest))
         for _ in range(60):
             middle = (low + high) / 2
             beyond = self._fisheye_radius(middle) > radius
