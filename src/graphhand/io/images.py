@@ -168,8 +168,11 @@ def write_image(path: str | os.PathLike[str], rgb: Image) -> None:
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(os.fspath(path), f"has no image suffix ({suffix or 'none'})", "end it in .png or .jpg")
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix in (".jpg", ".jpeg") else []
-    with quiet_opencv():
-        ok, encoded = cv2.imencode(suffix, np.ascontiguousarray(rgb[:, :, ::-1]), options)
+    try:
+        with quiet_opencv():
+            ok, encoded = cv2.imencode(suffix, np.ascontiguousarray(rgb[:, :, ::-1]), options)
+    except cv2.error:  # before OpenCV 4.10
+        ok = False
     if not ok:
         problem = f"cannot be encoded as {suffix} with {rgb.shape[1]} x {rgb.shape[0]} pixels"
         raise InputError(os.fspath(path), problem, "end it in .png" if suffix != ".png" else "shrink it first")
