@@ -1,9 +1,10 @@
 """Select rendered images for training: hands of usable size, and among them upright ones.
 
-python research/weights/select_images.py data/rendered
+python research/weights/select_images.py data/rendered [--scenes]
 
 reads hands.jsonl and writes usable/hands.jsonl, upright/hands.jsonl and validation/hands.jsonl beside it. Their image
-paths point back to the folder.
+paths point back to the folder. With --scenes the images are of people (`graphhand render --scenes`): usable are
+hands of at least 64 pixels, most of whose joints are visible.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from graphhand.skeleton import Joint
 
 VALIDATION = 500
 SMALLEST, LARGEST = 0.3, 1.05  # of the image's side: below, a hand is a few pixels; above, most of it is outside
+SMALLEST_PX, VISIBLE = 64, 12  # in scenes: extent, and joints in sight
 UPWARDS, FACING = 0.5, 0.4  # least cosines: wrist to middle knuckle with up, palm's normal with the view (either sign)
 
 
@@ -28,6 +30,12 @@ def is_usable(line: dict[str, Any], image_size: float) -> bool:
     """Whether the hand is neither tiny nor mostly outside."""
     extent = np.ptp(np.array(line["joints_px"]), axis=0).max() / image_size
     return bool(SMALLEST <= extent <= LARGEST)
+
+
+def is_usable_in_scene(line: dict[str, Any]) -> bool:
+    """Whether a person's hand is large enough, and most of it in sight."""
+    extent = np.ptp(np.array(line["joints_px"]), axis=0).max()
+    return bool(extent >= SMALLEST_PX and sum(line["visible"]) >= VISIBLE)
 
 
 def is_upright(line: dict[str, Any]) -> bool:
@@ -38,24 +46,29 @@ def is_upright(line: dict[str, Any]) -> bool:
     return bool(-up[1] > UPWARDS * np.linalg.norm(up) and abs(normal[2]) > FACING * np.linalg.norm(normal))
 
 
-def main(root: Path) -> None:
+def main(root: Path, scenes: bool = False) -> None:
     lines = [json.loads(line) for line in (root / "hands.jsonl").read_text("utf-8").splitlines()]
-    image_size = len(read_image(root / lines[0]["image"]))  # all are square and alike
+    image_size = len(read_image(root / lines[0]["image"]))  # all are alike, and square but for scenes
+
+    def chosen(line: dict[str, Any]) -> bool:
+        return is_usable_in_scene(line) if scenes else is_usable(line, image_size)
+
     for line in lines:
         line["image"] = f"../{line['image']}"
-    training = [line for line in lines[:-VALIDATION] if is_usable(line, image_size)]
+    training = [line for line in lines[:-VALIDATION] if chosen(line)]
     sets = {
         "usable": training,
         "upright": [line for line in training if is_upright(line)],
-        "validation": [line for line in lines[-VALIDATION:] if is_usable(line, image_size)],
+        "validation": [line for line in lines[-VALIDATION:] if chosen(line)],
     }
-    for name, chosen in sets.items():
+    for name, members in sets.items():
         (root / name).mkdir(exist_ok=True)
-        write_text_atomically(root / name / "hands.jsonl", "\n".join(json.dumps(line) for line in chosen) + "\n")
-        print(f"{name}: {len(chosen)} hands")
+        write_text_atomically(root / name / "hands.jsonl", "\n".join(json.dumps(line) for line in members) + "\n")
+        print(f"{name}: {len(members)} hands")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    folder, *options = sys.argv[1:] or [""]
+    if not folder or options not in ([], ["--scenes"]):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(folder), bool(options))
