@@ -155,7 +155,7 @@ def export_detector_graph(folder: str | PathLike[str]) -> Path:
     with _quiet():
         program = torch.onnx.export(
             grid,
-            (torch.rand(1, 3, size - 32, size),),
+            (torch.rand(1, 3, 64, 96),),
             input_names=DETECTOR_INPUTS,
             output_names=DETECTOR_OUTPUTS,
             opset_version=OPSET,

@@ -164,6 +164,8 @@ class HandTracker:
         self._part_merged(time_s)
         self._frames += 1
         interval = LOST_DETECTION_FRAMES if self._hidden else DETECTION_FRAMES
+        if any(track.merged_with is not None for track in self._hidden):
+            interval = 1  # they may part in any frame
         if self._tracks and self._frames < interval:
             return
         self._frames = 0
