@@ -38,9 +38,13 @@ def test_dry_run_lists_cells_with_parents_steps_and_state(recipe, tmp_path):
 
 
 def test_dry_run_prints_a_table(recipe, tmp_path):
-    result = run(recipe, "--out", tmp_path / "grid", "--dry-run", "stage3.epochs=1")
+    result = run(recipe, "--out", tmp_path / "grid", "--dry-run", "--seeds", "0,3", "stage3.epochs=1")
     assert result.exit_code == 0, result.output
-    assert "18 cells left" in result.output
+    assert "36 cells left" in result.output
+    assert "the time is known after the first cell" in result.output
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("waiting" in line for line in lines) == 18  # a row a cell, a column a seed
 
 
 @pytest.mark.parametrize(

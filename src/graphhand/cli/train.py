@@ -278,19 +278,42 @@ def _plan_row(run: CellRun) -> dict[str, object]:
 
 
 def _print_plan(ablation: Ablation) -> None:
+    """A row a cell and a column a seed, and the time that is left at the pace of the finished cells."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{len(ablation.runs)} cells in {ablation.out}", title_justify="left")
-    for column in ("seed", "cell", "starts from", "steps", "state", "what"):
-        table.add_column(column, justify="right" if column in ("seed", "steps") else "left")
+    by_cell: dict[str, list[CellRun]] = {}
     for run in ablation.runs:
-        parent = run.cell.parent or "random"
-        table.add_row(str(run.seed), run.cell.name, parent, str(run.steps), run.state(), run.cell.describe())
+        by_cell.setdefault(run.cell.name, []).append(run)
+    seeds = list(dict.fromkeys(run.seed for run in ablation.runs))
+    table = Table(title=f"{len(ablation.runs)} cells in {ablation.out}", title_justify="left")
+    table.add_column("cell", no_wrap=True)
+    table.add_column("starts from", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    for seed in seeds:
+        table.add_column(f"seed {seed}", no_wrap=True)
+    for name, runs in by_cell.items():
+        states = {run.seed: _state(run) for run in runs}
+        table.add_row(name, runs[0].cell.parent or "random", str(runs[0].steps), *(states[seed] for seed in seeds))
     console = Console()
     console.print(table)
     left = [run for run in ablation.runs if run.state() != "finished"]
-    console.print(f"{len(left)} cells left, {sum(run.steps for run in left)} steps")
+    steps = sum(run.steps for run in left)
+    console.print(f"{len(left)} cells left, {steps} steps{_time_left(ablation, steps)}", highlight=False)
+
+
+def _state(run: CellRun) -> str:
+    result = run.result()
+    return run.state() if result is None else f"{result['minutes']:.1f} min"
+
+
+def _time_left(ablation: Ablation, steps: int) -> str:
+    finished = [result for run in ablation.runs if (result := run.result()) is not None]
+    done = sum(result["steps"] for result in finished)
+    if not done:
+        return "; the time is known after the first cell"
+    minutes = steps * sum(result["minutes"] for result in finished) / done
+    return f", about {minutes:.0f} minutes at the pace of those that are finished"
 
 
 def _tables(text: str) -> list[Table]:
