@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from graphhand.cli import data
+from graphhand.cli import app, data
 from graphhand.data import DATASETS, check
 from graphhand.errors import InputError
 from graphhand.io import write_image
@@ -103,3 +103,27 @@ def test_options_reach_the_data_set(folder, tmp_path):
     assert "no option 'wrist'" in result.output
     with pytest.raises(InputError, match="--option: 'wrist' is not KEY=VALUE"):
         CliRunner().invoke(data.app, ["check", "plain", str(folder), "--option", "wrist"], catch_exceptions=False)
+
+
+def test_a_row_for_each_split_and_no_number_is_cut_on_a_narrow_screen(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    for split, count in (("train", 3), ("test", 2)):
+        words = [
+            "render",
+            "--layout",
+            "plain",
+            "--split",
+            split,
+            "--count",
+            str(count),
+            "--size",
+            "48",
+            "--out",
+            str(tmp_path),
+        ]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    said = run("check", "plain", tmp_path).stdout
+    assert "…" not in said
+    rows = [line.split() for line in said.splitlines() if line.split()[:1] in (["train"], ["test"])]
+    assert [row[:2] for row in rows] == [["train", "3"], ["test", "2"]]
+    assert all("48x48" in row for row in rows)

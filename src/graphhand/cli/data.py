@@ -120,9 +120,16 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
     table = Table("split", "hands", "of", "read", "unusable", "left/right", "3D", "images", "bones mm", box=SIMPLE)
     for part in report.splits:
         table.add_row(*_row(part))
-    console.print(table)
+    for column in table.columns:
+        column.no_wrap = True
+    needed = Console(width=1000).measure(table).maximum
+    Console(highlight=False, width=max(console.width, needed)).print(table)  # perhaps wider than the screen, but whole
     if any(part.bones_mm for part in report.splits):
         console.print("bones: wrist to middle knuckle / first middle phalanx, which differ between data sets")
+    lines = {name: count for part in report.splits for name, count in part.lines.items()}
+    if lines:
+        counts = ", ".join(f"{count} {name}" for name, count in lines.items())
+        console.print(f"split    of the lines: {counts}", markup=False)
     for part in report.splits:
         if part.missing:
             console.print(f"missing  {part.missing}", markup=False)
@@ -134,9 +141,6 @@ def _print(report: CheckReport, sheet: Path | None) -> None:
             console.print(f"         ... and {len(part.faults) - _FAULTS_SHOWN} more (--json lists all)")
         if part.without_hand:
             console.print(f"note     {part.split}: {part.without_hand} images show no hand and are left out")
-        if part.lines:
-            counts = ", ".join(f"{count} {name}" for name, count in part.lines.items())
-            console.print(f"split    of the lines: {counts}", markup=False)
         if NO_SPLIT in part.lines:
             wanted = 'training recipes read the lines of one "split", "train" or "test"'
             console.print(f"note     {part.lines[NO_SPLIT]} lines have no split: {wanted}", markup=False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphhand.data.datasets import NamedDataset, dataset_class, open_dataset
-from graphhand.data.datasets.plain import PlainHands
+from graphhand.data.datasets.plain import NO_SPLIT, PlainHands
 from graphhand.data.sample import HandSample
 from graphhand.data.transforms import make_example
 from graphhand.data.validation import DatasetInfo, bone_lengths_m
@@ -122,7 +122,7 @@ def check_dataset(
         InputError: unknown data set, split or option. Anything else is a finding.
     """
     info: DatasetInfo = dataset_class(name).info
-    wanted: Sequence[str | None] = splits or info.splits or (None,)
+    wanted: Sequence[str | None] = splits or info.splits or _splits_of_lines(name, root, options) or (None,)
     if info.splits:
         for known in splits or ():
             info.require_split(known)
@@ -141,6 +141,16 @@ def check_dataset(
             report.published = info.published(split or "", len(dataset))
         shown += _read_split(dataset, report, limit, -(-SHEET_CELLS // len(wanted)), progress)
     return CheckReport(name, Path(root), reports, shown)
+
+
+def _splits_of_lines(name: str, root: str | PathLike[str], options: dict[str, Any] | None) -> list[str]:
+    """The splits that a plain folder's lines name; none where they name none, or some line lacks one."""
+    try:
+        dataset = open_dataset(name, root, None, **(options or {}))
+    except InputError:
+        return []  # reported where the split is opened
+    named = dataset.splits if isinstance(dataset, PlainHands) else {}
+    return [] if NO_SPLIT in named else list(named)
 
 
 def _read_split(
