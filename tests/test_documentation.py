@@ -15,7 +15,7 @@ from graphhand.cli import app
 from graphhand.geometry import CROP_MARGIN
 from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
-from graphhand.training.config import load_config
+from graphhand.training.detector_config import load_recipe
 from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG
 
 REPOSITORY = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ def test_commands_parse_and_recipes_take_their_overrides(words: list[str]) -> No
     config = context.params.get("config")
     if config is not None and (REPOSITORY / config).is_file():
         overrides = [word for word in context.params.get("overrides") or () if not word.startswith("$")]
-        load_config(REPOSITORY / config, overrides)
+        load_recipe(REPOSITORY / config, overrides)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,12 @@ def test_a_recipe_of_a_detector_is_told_by_its_kind(tmp_path: Path) -> None:
         recipe(tmp_path, train=[{"kind": "negatives", "root": str(tmp_path)}])
 
 
+def test_the_recipe_that_comes_with_graphhand_is_valid() -> None:
+    settings = load_recipe("detector")
+    assert isinstance(settings, DetectorTrainConfig)
+    assert settings.steps > 1000
+
+
 def test_missing_images_come_with_the_commands_that_make_them(tmp_path: Path) -> None:
     gone = {"kind": "scenes", "root": str(tmp_path / "gone")}
     with pytest.raises(InputError, match=r"no such file"):

@@ -1,0 +1,103 @@
+"""Boxes on the command line: a file of them for predict, a detector's and predictions' scores by evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests import factories
+from typer.testing import CliRunner
+
+from graphhand.cli import app
+from graphhand.errors import InputError
+from graphhand.io import write_image
+from graphhand.models.checkpoint import save_detector, save_generator
+from graphhand.models.detector import DetectorConfig, HandDetector
+
+
+def run(*words: Any) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images with boxes, tiny weights of a pose network and of a detector."""
+    folder = tmp_path_factory.mktemp("boxes")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(2):
+        write_image(folder / f"{i}.png", rng.integers(0, 256, (64, 80, 3), dtype=np.uint8))
+        lines.append({"image": f"{i}.png", "boxes": [[10 + i, 10, 30, 30]][: 2 - i], "sides": ["left"]})
+    lines.append({"image": "0.png", "boxes": [[5, 5, 9, 9]], "complete": False})
+    (folder / "boxes.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    torch.manual_seed(0)
+    save_detector(folder / "detector", HandDetector(DetectorConfig(image_size=64, backbone_width=8, width=8)))
+    save_generator(folder / "pose", factories.tiny_generator(image_size=64))
+    return folder
+
+
+def test_predict_takes_boxes_from_a_file(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hands.jsonl"
+    boxes = tmp_path / "b.jsonl"
+    boxes.write_text('{"image": "0.png", "boxes": [[10, 10, 30, 30], [40, 20, 20, 30]]}', "utf-8")
+    images = folder / "0.png", folder / "1.png"
+    result = run("predict", *images, "--detector", boxes, "--weights", folder / "pose", "--json", out)
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert result.exit_code == 1
+    assert 1 <= len(rows[0]["hands"]) <= 2
+    assert {hand["score"] for hand in rows[0]["hands"]} == {1.0}
+    assert "has no image '1.png'" in rows[1]["error"]
+
+
+def test_boxes_and_a_detector_contradict_each_other(folder: Path) -> None:
+    result = run("predict", folder / "0.png", "--box", "1,2,30,30", "--detector", folder / "detector")
+    assert isinstance(result.exception, InputError)
+    assert "--box: contradicts --detector" in str(result.exception)
+
+
+def test_evaluate_scores_a_detector_and_leaves_incomplete_images_out(folder: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    result = run(
+        "evaluate", "--detection", folder / "boxes.jsonl", "--weights", folder / "detector", "--json", scores,
+        "--figures", tmp_path / "figures", "min_score=0.01",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    written = json.loads(scores.read_text("utf-8"))
+    assert (written["images"], written["hands"], written["threshold"]) == (2, 2, 0.01)
+    assert (tmp_path / "figures" / "precision_recall.png").is_file()
+    assert "AP at IoU 0.5" in result.output
+
+
+def test_evaluate_scores_predictions(folder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "hands.jsonl"
+    hand = {"box_px": [10, 10, 30, 30], "score": 0.9, "side": "left"}
+    lines.write_text(json.dumps({"image": "x/0.png", "hands": [hand]}) + "\n", "utf-8")
+    result = run("evaluate", "--detection", folder / "boxes.jsonl", "--predictions", lines)
+    assert result.exit_code == 0, result.output
+    assert "recall 0.500, precision 1.000" in result.output
+    assert "side right: 1 of 1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        (["--weights", "fast"], "weights of a pose network, not of a hand detector"),
+        (["--weights", "fast", "--predictions", "x"], "contradicts --predictions"),
+        (["--dataset", "plain"], "are about joints"),
+        (["--weights", "fast", "min_scores=1"], "unknown key min_scores; did you mean min_score"),
+        (["--predictions", "WRONG"], "not a line of predict --json"),
+        (["--split", "test", "--weights", "fast"], "has no complete image of the split test"),
+    ],
+)
+def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, words: list[str], fragment: str) -> None:
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text('{"image": "0.png"}\n', "utf-8")
+    given = [str(wrong) if word == "WRONG" else word for word in words]
+    result = run("evaluate", "--detection", folder / "boxes.jsonl", *given)
+    assert isinstance(result.exception, InputError)
+    assert fragment in str(result.exception)
+    assert "\n" not in str(result.exception)
