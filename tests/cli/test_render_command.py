@@ -132,7 +132,8 @@ def test_scenes_are_written_with_their_labels(tmp_path):
     ("arguments", "fault"),
     [
         (("--scenes", "--layout", "rhd"), "a layout and a size of its own"),
-        (("--scenes", "--benchmark"), "a layout and a size of its own"),
+        (("--scenes", "--benchmark", "--count", "3"), "its seed, count and settings are fixed"),
+        (("--scenes", "--checksum"), "goes with --benchmark"),
         (("--scenes", "--count", "1"), "--out: is missing"),
         (("--scenes", "--out", "x", "--count", "1", "upright=1"), "not a field of SceneConfig"),
         (("--assets", "x", "--out", "x", "--count", "1"), "goes with --scenes"),

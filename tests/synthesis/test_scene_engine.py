@@ -93,6 +93,14 @@ def test_a_view_without_weight_does_not_occur():
     assert batch.image.bincount().max() == 2
 
 
+@pytest.mark.gpu
+def test_a_gpu_renders_the_same_images(scenes):
+    theirs = SceneEngine(CONFIG, device="cuda").render(range(COUNT))
+    for ours, other in zip(scenes, theirs, strict=True):
+        torch.testing.assert_close(other.hands.joints_cam_m.cpu(), ours.hands.joints_cam_m, atol=1e-3, rtol=1e-3)
+        assert ((other.image.cpu() - ours.image).abs() > 3 / 255).float().mean() < 0.02
+
+
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [

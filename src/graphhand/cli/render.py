@@ -55,7 +55,7 @@ def render(
         typer.Option(help="With --scenes: folder of MakeHuman's skins, clothes and hair."),
     ] = None,
     benchmark: Annotated[
-        bool, typer.Option("--benchmark", help="Render GraphHand-Rendered v1: RHD layout, 41,258 and 2,728 images.")
+        bool, typer.Option("--benchmark", help="Render GraphHand-Rendered v1 (RHD layout); with --scenes v2 (people).")
     ] = False,
     checksum: Annotated[
         bool,
@@ -71,12 +71,23 @@ def render(
     from graphhand.errors import InputError
     from graphhand.synthesis import RenderConfig
     from graphhand.synthesis import benchmark as rendered_v1
+    from graphhand.synthesis import scene_benchmark as rendered_v2
 
     if scenes:
-        if benchmark or checksum or layout is not None or size is not None:
+        if layout is not None or size is not None:
             raise InputError("--scenes", "has a layout and a size of its own", "leave other layouts and sizes out")
-        images = tuple(str(path) for path in backgrounds or ())
-        scene_config = _scene_config(seed, images, assets, settings or ())
+        if benchmark:
+            if count is not None or seed or backgrounds or assets or settings:
+                raise InputError("--benchmark", "its seed, count and settings are fixed", "leave those options out")
+            if checksum:
+                _compare_checksum(rendered_v2, split)
+                return
+            scene_config, count = rendered_v2.config(split), rendered_v2.COUNTS[split]
+        else:
+            if checksum:
+                raise InputError("--checksum", "goes with --benchmark", "add --benchmark")
+            images = tuple(str(path) for path in backgrounds or ())
+            scene_config = _scene_config(seed, images, assets, settings or ())
         if out is None or count is None:
             raise InputError("--out" if out is None else "--count", "is missing", "give --out DIR --count N")
         on = str(usable_device(device))
@@ -89,7 +100,7 @@ def render(
             raise InputError("--benchmark", "its layout, size, seed and settings are fixed", "leave those options out")
         name = ("training", "evaluation")[split == "test"]
         if checksum:
-            _compare_checksum(name)
+            _compare_checksum(rendered_v1, name)
             return
         layout, config = "rhd", rendered_v1.config(name)
     else:
@@ -158,16 +169,15 @@ def _write_scenes(
         typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are missing")
 
 
-def _compare_checksum(split: str) -> None:
+def _compare_checksum(version: Any, split: str) -> None:
     from graphhand.errors import InputError
-    from graphhand.synthesis import benchmark as rendered_v1
 
-    found = rendered_v1.checksum(split)
-    agreement = rendered_v1.agrees(found)
+    found = version.checksum(split)
+    agreement = version.agrees(found)
     typer.echo(json.dumps({**found, "agrees_with_record": agreement}, indent=1))
     if agreement == "no":
         remedy = "install the release that the numbers were taken with"
-        raise InputError(rendered_v1.NAME, "its labels are not those on record", remedy)
+        raise InputError(version.NAME, "its labels are not those on record", remedy)
 
 
 def _write(

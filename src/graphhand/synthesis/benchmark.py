@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,17 @@ def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]
     ``sha256`` is over the float32 joints and cameras. Another processor may round the last digit differently;
     ``mean_mm`` and ``std_mm``, over all joints and images, then still agree to the digits given.
     """
+    return label_checksum(NAME, split, labels(split, compose))
+
+
+def label_checksum(
+    name: str, split: str, batches: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+) -> dict[str, Any]:
+    """The checksum of joints (B, 21, 3) and cameras (B, 3, 3) of all batches, as :func:`checksum` describes it."""
     digest = hashlib.sha256()
     sums = np.zeros((2, 3))
     count = 0
-    for joints, K in labels(split, compose):
+    for joints, K in batches:
         digest.update(np.ascontiguousarray(joints, dtype="<f4").tobytes())
         digest.update(np.ascontiguousarray(K, dtype="<f4").tobytes())
         points = joints.reshape(-1, 3).astype(np.float64) * 1000.0
@@ -107,7 +114,7 @@ def checksum(split: str, compose: SceneComposer | None = None) -> dict[str, Any]
     mean = sums[0] / count
     std = np.sqrt(sums[1] / count - mean**2)
     return {
-        "benchmark": NAME,
+        "benchmark": name,
         "split": split,
         "hands": count // 21,
         "sha256": digest.hexdigest(),
@@ -145,7 +152,11 @@ def recorded(split: str) -> dict[str, Any]:
 
 def agrees(found: dict[str, Any]) -> str:
     """How a :func:`checksum` agrees with the record: "bit for bit", "to rounding" or "no"."""
-    known = recorded(found["split"])["checksum"]
+    return agreement(found, recorded(found["split"])["checksum"])
+
+
+def agreement(found: dict[str, Any], known: dict[str, Any]) -> str:
+    """How two checksums agree: "bit for bit", "to rounding" or "no"."""
     if found["sha256"] == known["sha256"]:
         return "bit for bit"
     numbers = [(found[k][axis], known[k][axis]) for k in ("mean_mm", "std_mm") for axis in range(3)]

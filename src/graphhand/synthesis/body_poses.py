@@ -336,7 +336,8 @@ def _depths(arms: ArmPose, size: Tensor, solid: Tensor, normals: Tensor) -> tupl
     points = torch.cat([hand, *arm], 2)
     clear = torch.cat([_HAND_CLEAR_M, _ARM_CLEAR_M]).to(solid.device)
     flat = points.flatten(1, 2)
-    nearest = torch.cdist(flat, solid).argmin(2)
+    # exact differences: products of coordinates would make the nearest point depend on the batch
+    nearest = torch.cdist(flat, solid, compute_mode="donot_use_mm_for_euclid_dist").argmin(2)
     at = nearest[..., None].expand(-1, -1, 3)
     normal = normals.gather(1, at)
     outside = ((flat - solid.gather(1, at)) * normal).sum(2).view(points.shape[:3])

@@ -21,6 +21,17 @@ _ATLAS_SOURCE_PX = 2048
 _TEETH = (0.62, 0.56, 0.48)
 
 
+_TEXELS: dict[tuple[str, str], Tensor] = {}
+
+
+def _texels(people: PeopleComposer) -> Tensor:
+    """The hand's procedural texture, made once per process, hand and device."""
+    key = (people.hand.fingerprint, str(people.body.device))
+    if key not in _TEXELS:
+        _TEXELS[key] = tex.baked_texels(people.mesh, people.poser)
+    return _TEXELS[key]
+
+
 class SurfaceBuilder:
     """What all bodies share: places of their vertices, pictures of skin, the hands' texture.
 
@@ -34,7 +45,7 @@ class SurfaceBuilder:
         self.people, self.body = people, body
         self.places = outfits.vertex_places(body)
         self.skins = outfits.decode_skins(pictures, device)
-        self.texels = tex.baked_texels(people.mesh, people.poser)
+        self.texels = _texels(people)
         # pictures smaller than the hand atlas's source get its finest detail
         self._sampler = default_sampler(people.mesh)
         names = default_atlas().names
