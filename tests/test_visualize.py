@@ -120,6 +120,14 @@ def test_several_hands_have_numbers_on_the_image_and_beside_it(joints_px: np.nda
     assert (third != first).any()
 
 
+@pytest.mark.parametrize(("count", "columns", "beside"), [(3, None, 3), (9, None, 4), (9, 6, 6), (1, 2, 2)])
+def test_at_most_four_hands_are_beside_the_image_unless_asked(
+    joints_px: np.ndarray, count: int, columns: int | None, beside: int
+) -> None:
+    drawn = draw_result(np.zeros((400, 300, 3), np.uint8), [make_hand(joints_px)] * count, columns=columns)
+    assert drawn.shape == (400, 300 + 200 * beside, 3)
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (40, 3), (2, 900)])
 def test_tiny_images_are_drawn_on(joints_px: np.ndarray, shape: tuple[int, int]) -> None:
     hand = make_hand(joints_px / 100)

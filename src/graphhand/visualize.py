@@ -37,6 +37,7 @@ _PAPER: Colour = (250, 250, 248)
 _INK: Colour = (60, 60, 66)
 _GRID: Colour = (226, 226, 222)
 _FINGER_OF_JOINT = {j: name for name, chain in FINGERS.items() for j in chain}
+_MOST_COLUMNS = 4
 _WIDEST = 32_768  # pixels: JPEG ends at 65,500
 _SHIFT = 4  # OpenCV's fixed point: coordinates in sixteenths of a pixel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -152,7 +153,8 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         hands: its hands.
         height: of the outcome in pixels; None keeps the photo's, within 384 to 1080 (small photos are enlarged, so
             that the drawing stays legible). A strip that would be wider than 32,768 pixels is drawn lower, on paper.
-        columns: how many hands to leave room for beside the photo, for frames of one size; None for those there are.
+        columns: how many hands to leave room for beside the photo, for frames of one size; None for those there are, at
+            most four.
 
     Returns:
         (height, W', 3) uint8 RGB.
@@ -167,7 +169,8 @@ def draw_result(image: Image, hands: Sequence[Hand], *, height: int | None = Non
         paper[start : start + len(photo)] = photo
         photo = paper
     drawn = [photo]
-    for name, hand in list(zip(_names(hands), hands))[:columns]:
+    shown = _MOST_COLUMNS if columns is None else columns
+    for name, hand in list(zip(_names(hands), hands))[:shown]:
         top, bottom = height // 2, height - height // 2
         side = draw_pose(hand.joints_rel_m, bottom, azimuth_deg=90, title=f"{name}from the right")
         above = draw_pose(hand.joints_rel_m, bottom, elevation_deg=90, title=f"{name}from above")
