@@ -357,14 +357,14 @@ def test_an_image_too_large_for_its_format_is_one_line(tmp_path: Path, capfd: py
 
 
 def test_opencvs_log_level_is_restored_by_the_last_thread() -> None:
-    before = cv2.utils.logging.getLogLevel()
+    before = getattr(cv2.utils, "logging", cv2).getLogLevel()
     first, second = quiet_opencv(), quiet_opencv()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    assert getattr(cv2.utils, "logging", cv2).getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
     second.__exit__(None, None, None)
-    assert cv2.utils.logging.getLogLevel() == before
+    assert getattr(cv2.utils, "logging", cv2).getLogLevel() == before
 
 
 def test_a_network_address_is_one_line() -> None:
