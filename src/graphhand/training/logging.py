@@ -295,19 +295,25 @@ def draw_curves(train: Rows, validation: Rows, terms: Iterable[LossTerm], path: 
     stages = sorted({int(row["stage"]) for row in (*train, *validation)})
     if not stages:
         return
-    figure = Figure(figsize=(1.5 + 4.5 * len(stages), 6.5), layout="constrained")
+    panels = [("training losses", train, losses, "", "upper"), ("validation errors", validation, _ERRORS, ".", "lower")]
+    panels = [panel for panel in panels if panel[1]]  # early there is no validation
+    figure = Figure(figsize=(3.5 + 4.5 * len(stages), 0.5 + 3 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(stages), squeeze=False, sharex="col")
-    for column, stage in enumerate(stages):
-        above, below = axes[:, column]
-        above.set_title(f"stage {_STAGES[stage]}", fontsize=10)
-        _draw(above, [row for row in train if int(row["stage"]) == stage], losses, marker="")
-        _draw(below, [row for row in validation if int(row["stage"]) == stage], _ERRORS, marker=".")
-        above.set_yscale("symlog", linthresh=1.0)  # the critic's goes below zero
-        below.set_ylim(bottom=0)
-        below.set_xlabel("step")
-    axes[0, 0].set_ylabel("training losses")
-    axes[1, 0].set_ylabel("validation errors")
+    axes = figure.subplots(len(panels), len(stages), squeeze=False, sharex="col")
+    for row, (label, rows, names, marker, place) in enumerate(panels):
+        for axis, stage in zip(axes[row], stages):
+            _draw(axis, [one for one in rows if int(one["stage"]) == stage], names, marker)
+            if names is losses:
+                axis.set_yscale("symlog", linthresh=1.0)  # the critic's goes below zero
+            else:
+                axis.set_ylim(bottom=0)
+        axes[row, 0].set_ylabel(label)
+        handles = {name: handle for axis in axes[row] for handle, name in zip(*axis.get_legend_handles_labels())}
+        figure.legend(handles.values(), handles.keys(), loc=f"outside right {place}", fontsize=8)
+    for axis, stage in zip(axes[0], stages):
+        axis.set_title(f"stage {_STAGES[stage]}", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("step")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
@@ -324,8 +330,6 @@ def _draw(axes: object, rows: Rows, names: dict[str, str], marker: str) -> None:
             style = "--" if name == "prior_root_mm" else "-"  # in stage I it is the line above
             axes.plot(*zip(*points), style, label=label, color=colours(number % 20), marker=marker, linewidth=1.2)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
 
 
 def _label(term: LossTerm) -> str:
