@@ -8,7 +8,7 @@ beside it has them. Written are:
 DIR/fitted/hands.jsonl, plain layout (docs/data.md): joints in the image, and in an assumed camera
 (`teacher_model.FOCAL`). Images of stretched sources have 2D labels alone, since their proportions are wrong.
 
-DIR/fitted_2d/hands.jsonl, a control: the same without joints in the camera.
+DIR/fingers/hands.jsonl: the same in the image alone, wrist and thumb base unlabelled.
 
 DIR/linear/hands.jsonl, a control: of the same images the linear map's 2D joints, wrist and thumb base unlabelled.
 
@@ -47,7 +47,7 @@ BATCH = 512
 STRETCHED = ("lu_gestures", "asl_letters")
 LARGEST = {"residual": 0.045, "pose_cost": 1.5, "depth_residual": 0.15}
 LARGEST_3D = 0.03  # residual; above, mostly fists, the 2D labels are right and the 3D ones doubtful
-UNLABELLED = (Joint.WRIST, Joint.THUMB_CMC)  # where the linear map fails
+UNLABELLED = (Joint.WRIST, Joint.THUMB_CMC)  # where teacher and hand model differ most (photos.md)
 
 # Held back: people and rooms that no training image shows, as far as file names and a look tell.
 TEST_RECORDINGS = ("96", "996")
@@ -114,41 +114,45 @@ def why_dropped(quality: dict[str, float]) -> str:
 
 
 def labels(line: Line, row: int, fitted: Fit, seen: TeacherOutput, sign: Tensor, spatial: bool) -> Line:
-    """A line of the plain layout."""
-    size, middle, mirror = seen.size_px[row, 0], seen.middle_px[row], sign[row]
-    joints_px = fitted.joints[row] * size + middle
-    record = {
-        "image": line["image"],
-        "side": line["side"],
-        "name": line["name"],
-        "split": split_of(line["name"]),
-        "joints_px": [[round(u, 2), round(v, 2)] for u, v in (joints_px * torch.cat((mirror, torch.ones(1)))).tolist()],
-    }
+    """A line of the plain layout with all joints, in 3D too where ``spatial``."""
+    size, middle = seen.size_px[row, 0], seen.middle_px[row]
+    mirror = torch.cat((sign[row], torch.ones(2)))
+    record = named(line) | {"joints_px": rounded((fitted.joints[row] * size + middle) * mirror[:2], 2)}
     if spatial and fitted.residual[row] <= LARGEST_3D:
-        joints_m = fitted.joints_m[row] * torch.cat((mirror, torch.ones(2)))
-        focal, (cx, cy) = FOCAL * float(size), (middle[0] * torch.cat((mirror, torch.ones(1)))).tolist()
-        record["joints_cam_m"] = [[round(value, 5) for value in joint] for joint in joints_m.tolist()]
-        record["camera"] = {"fx": round(focal, 2), "fy": round(focal, 2), "cx": round(cx, 2), "cy": round(cy, 2)}
+        focal, (cx, cy) = round(FOCAL * float(size), 2), (middle[0] * mirror[:2]).tolist()
+        record["joints_cam_m"] = rounded(fitted.joints_m[row] * mirror, 5)
+        record["camera"] = {"fx": focal, "fy": focal, "cx": round(cx, 2), "cy": round(cy, 2)}
     return record
 
 
-def linear_labels(line: Line, row: int, points: Tensor, seen: TeacherOutput, sign: Tensor) -> Line:
-    """A line with the linear map's joints, but for those where it fails."""
+def finger_labels(line: Line, row: int, points: Tensor, seen: TeacherOutput, sign: Tensor) -> Line:
+    """A line with the joints of fingers in the image, and the box of all joints.
+
+    ``points (B, 21, 2)`` are ours, in hand sizes about the middle of the landmarks' box.
+    """
     joints_px = (points[row] * seen.size_px[row, 0] + seen.middle_px[row]) * torch.cat((sign[row], torch.ones(1)))
-    rows = [
-        None if joint in UNLABELLED else [round(u, 2), round(v, 2)] for joint, (u, v) in enumerate(joints_px.tolist())
-    ]
-    name = line["name"]
-    return {"image": line["image"], "side": line["side"], "name": name, "split": split_of(name), "joints_px": rows}
+    corner, extent = joints_px.amin(0), joints_px.amax(0) - joints_px.amin(0)
+    kept = [None if joint in UNLABELLED else place for joint, place in enumerate(rounded(joints_px, 2))]
+    # Without the wrist the labelled joints' own box would be cut too close.
+    return named(line) | {"joints_px": kept, "box_px": rounded(torch.cat((corner, extent))[None], 2)[0]}
+
+
+def named(line: Line) -> Line:
+    """The fields that are no joints."""
+    return {key: line[key] for key in ("image", "side", "name")} | {"split": split_of(line["name"])}
+
+
+def rounded(rows: Tensor, digits: int) -> list[list[float]]:
+    return [[round(value, digits) for value in row] for row in rows.tolist()]
 
 
 def main(arguments: argparse.Namespace) -> None:
-    for name in ("fitted", "fitted_2d", "linear"):
+    for name in ("fitted", "fingers", "linear"):
         (arguments.out / name).mkdir(parents=True, exist_ok=True)
     root = arguments.out / "fitted"
     lines = [line for f in arguments.folders for line in read_lines(f, root, f in arguments.half_pixel)]
     teacher = TeacherModel.load(arguments.model)
-    names = ("fitted/hands", "fitted_2d/hands", "linear/hands", "quality")
+    names = ("fitted/hands", "fingers/hands", "linear/hands", "quality")
     records: dict[str, list[Line]] = {name: [] for name in names}
     counts = Counter[tuple[str, str]]()
     for stretched in (False, True):
@@ -165,9 +169,9 @@ def main(arguments: argparse.Namespace) -> None:
                 records["quality"].append(told)
                 counts[source_of(line["name"]), dropped or split_of(line["name"])] += 1
                 if not dropped:
-                    for name, spatial in (("fitted/hands", not stretched), ("fitted_2d/hands", False)):
-                        records[name].append(labels(line, row, fitted, seen, sign, spatial))
-                    records["linear/hands"].append(linear_labels(line, row, points, seen, sign))
+                    records["fitted/hands"].append(labels(line, row, fitted, seen, sign, not stretched))
+                    records["fingers/hands"].append(finger_labels(line, row, fitted.joints, seen, sign))
+                    records["linear/hands"].append(finger_labels(line, row, points, seen, sign))
     for name, rows in records.items():
         write_text_atomically(arguments.out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     for (source, what), count in sorted(counts.items()):

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -173,8 +174,10 @@ def test_left_hands_are_labelled_as_mirrored_right_hands(
     assert left.joints_cam_m is not None
     assert right.joints_cam_m is not None
     assert abs(left.joints_cam_m * [-1, 1, 1] - right.joints_cam_m).max() < 1e-3
-    flat, linear = PlainHands(tmp_path / "fitted_2d")[0], PlainHands(tmp_path / "linear")[0]
-    assert flat.joints_cam_m is None
-    assert flat.labelled.all()
-    assert not linear.labelled[[Joint.WRIST, Joint.THUMB_CMC]].any()
-    assert linear.labelled.sum() == 19
+    for name in ("fingers", "linear"):
+        fingers = PlainHands(tmp_path / name)[0]
+        assert fingers.joints_cam_m is None
+        assert not fingers.labelled[[Joint.WRIST, Joint.THUMB_CMC]].any()
+        assert fingers.labelled.sum() == 19
+        assert fingers.box_px is not None
+        assert fingers.box_px[2:].max() > 0.9 * np.ptp(right.joints_px, axis=0).max()

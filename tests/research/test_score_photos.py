@@ -14,9 +14,10 @@ sys.path.insert(0, str(SCRIPTS))
 
 import score_photos  # noqa: E402
 
+PHOTOS = score_photos.DECIDES
 BASELINE = {
-    "photos, % of box": 3.8,
-    "other joints": 3.5,
+    PHOTOS: 3.5,
+    "wrist, thumb base, %": 6.0,
     "synthetic, % of box": 4.0,
     "synthetic, Procrustes mm": 7.5,
     "synthetic, root mm": 13.7,
@@ -26,21 +27,24 @@ BASELINE = {
 @pytest.mark.parametrize(
     ("changes", "chosen"),
     [
-        ({"photos, % of box": 3.0, "other joints": 3.0}, True),
-        ({"photos, % of box": 3.9, "other joints": 3.0}, False),
-        ({"photos, % of box": 3.0, "other joints": 3.6}, False),  # better at wrist and thumb base alone
-        ({"photos, % of box": 3.0, "other joints": 3.0, "synthetic, root mm": 14.1}, False),
-        ({"photos, % of box": 3.0, "other joints": 3.0, "synthetic, root mm": 13.9}, True),
+        ({PHOTOS: 3.0}, True),
+        ({PHOTOS: 3.6}, False),
+        ({PHOTOS: 3.6, "wrist, thumb base, %": 3.0}, False),
+        ({PHOTOS: 3.0, "wrist, thumb base, %": 7.0}, True),
+        ({PHOTOS: 3.0, "synthetic, root mm": 14.1}, False),
+        ({PHOTOS: 3.0, "synthetic, root mm": 13.9}, True),
     ],
 )
-def test_candidate_must_be_better_on_photographs_and_keep_synthetic_3d(changes: dict[str, float], chosen: bool) -> None:
+def test_candidate_must_be_better_on_photographs_and_keep_synthetic_scores(
+    changes: dict[str, float], chosen: bool
+) -> None:
     rows = {"default": BASELINE, "a": BASELINE | changes}
     assert score_photos.choice(rows, "default") == ("a" if chosen else None)
 
 
 def test_best_of_several_is_chosen() -> None:
-    rows = {name: BASELINE | {"photos, % of box": px, "other joints": px} for name, px in (("a", 3.0), ("b", 2.9))}
-    assert score_photos.choice({"default": BASELINE, **rows}, "default") == "b"
+    rows = {"default": BASELINE, "a": BASELINE | {PHOTOS: 3.0}, "b": BASELINE | {PHOTOS: 2.9}}
+    assert score_photos.choice(rows, "default") == "b"
 
 
 def test_errors_of_some_joints_are_their_share_of_the_box() -> None:
