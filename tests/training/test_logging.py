@@ -11,7 +11,8 @@ from graphhand.errors import InputError
 from graphhand.io import read_image
 from graphhand.models import Generator, GeneratorConfig
 from graphhand.training.config import TrainConfig
-from graphhand.training.logging import CsvLog, RunLogger, ValidationImages, draw_curves
+from graphhand.training.curves import draw_curves
+from graphhand.training.logging import CsvLog, RunLogger, ValidationImages
 from graphhand.training.objective import TERMS
 from graphhand.training.run_folder import RunFolder
 

@@ -6,7 +6,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,23 +24,16 @@ from graphhand.io import write_image
 from graphhand.io.files import replacing
 from graphhand.losses import MM_PER_M
 from graphhand.training.config import TrainConfig
-from graphhand.training.objective import RESERVED, LossTerm
+from graphhand.training.curves import Rows, draw_curves
+from graphhand.training.objective import RESERVED
 from graphhand.training.run_folder import RunFolder
 from graphhand.training.validation import VALIDATION_COLUMNS
 from graphhand.types import Image
 from graphhand.visualize import contact_sheet, draw_skeleton
 
-Rows = Sequence[dict[str, str]]
 Batch = TypeVar("Batch")
 
 _PLACE = ("stage", "step", "epoch", "seconds")
-_STAGES = {1: "I  hand model module", 2: "II  with refinement", 3: "III  adversarial"}
-_ERRORS = {
-    "root_mm": "wrists aligned, mm",
-    "prior_root_mm": "the same, prior pose, mm",
-    "pa_mm": "Procrustes aligned, mm",
-    "proj_px": "projection, px of 224",
-}
 _CONSOLE = (("root_mm", "root", "mm"), ("pa_mm", "PA", "mm"), ("proj_px", "image", "px"))
 """Columns of validation.csv that the console shows; the first one that is there decides which validation is best."""
 _SMALLEST_SIDE = 192
@@ -277,64 +270,6 @@ class ThroughputMonitor:
         reading = {"samples_per_second": self._samples / elapsed, "waiting": self._waited / elapsed}
         self.reset()
         return reading
-
-
-def draw_curves(train: Rows, validation: Rows, terms: Iterable[LossTerm], path: Path) -> None:
-    """Draw losses above, validation errors below, one column a stage. Losses that are always 0 are left out.
-
-    Args:
-        train: rows of train.csv, as text.
-        validation: rows of validation.csv, as text.
-        terms: of the loss.
-        path: PNG to write, whole or not at all.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    losses = {"total": "total, weighted"} | {term.name: _label(term) for term in terms} | {"critic": "critic"}
-    stages = sorted({int(row["stage"]) for row in (*train, *validation)})
-    if not stages:
-        return
-    panels = [("training losses", train, losses, "", "upper"), ("validation errors", validation, _ERRORS, ".", "lower")]
-    panels = [panel for panel in panels if panel[1]]  # early there is no validation
-    figure = Figure(figsize=(3.5 + 4.5 * len(stages), 0.5 + 3 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(panels), len(stages), squeeze=False, sharex="col")
-    for row, (label, rows, names, marker, place) in enumerate(panels):
-        for axis, stage in zip(axes[row], stages):
-            _draw(axis, [one for one in rows if int(one["stage"]) == stage], names, marker)
-            if names is losses:
-                axis.set_yscale("symlog", linthresh=1.0)  # the critic's goes below zero
-            else:
-                axis.set_ylim(bottom=0)
-        axes[row, 0].set_ylabel(label)
-        handles = {name: handle for axis in axes[row] for handle, name in zip(*axis.get_legend_handles_labels())}
-        figure.legend(handles.values(), handles.keys(), loc=f"outside right {place}", fontsize=8)
-    for axis, stage in zip(axes[0], stages):
-        axis.set_title(f"stage {_STAGES[stage]}", fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("step")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
-
-
-def _draw(axes: object, rows: Rows, names: dict[str, str], marker: str) -> None:
-    import matplotlib
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
-    colours = matplotlib.colormaps["tab20"]
-    for number, (name, label) in enumerate(names.items()):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-        if any(value for _, value in points):
-            style = "--" if name == "prior_root_mm" else "-"  # in stage I it is the line above
-            axes.plot(*zip(*points), style, label=label, color=colours(number % 20), marker=marker, linewidth=1.2)
-    axes.grid(alpha=0.3)
-
-
-def _label(term: LossTerm) -> str:
-    name = term.name.replace("_", " ")
-    return f"{name}, {term.unit}" if term.unit else name
 
 
 class ValidationImages:
