@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from graphhand.cli import app
 from graphhand.errors import InputError
 from graphhand.io import write_image
-from graphhand.models.checkpoint import save_detector, save_generator
+from graphhand.models.checkpoint import load_detector, save_detector, save_generator
 from graphhand.models.detector import DetectorConfig, HandDetector
 
 
@@ -101,3 +101,15 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, words: list[str
     assert isinstance(result.exception, InputError)
     assert fragment in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_a_detector_is_exported_in_half_the_size(folder: Path, tmp_path: Path) -> None:
+    words = "export", "--weights", folder / "detector", "--out", tmp_path / "half"
+    result = run(*words, "--format", "safetensors", "--half", "--no-graph", "--name", "mine")
+    assert result.exit_code == 0, result.output
+    detector, card = load_detector(tmp_path / "half")
+    assert card["name"] == "mine"
+    assert detector.config.image_size == 64
+    sizes = [(where / "model.safetensors").stat().st_size for where in (folder / "detector", tmp_path / "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert "is for pose networks" in str(run(*words[:3], "--out", tmp_path / "d.onnx").exception)

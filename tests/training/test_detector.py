@@ -16,6 +16,7 @@ from graphhand.errors import InputError
 from graphhand.io import write_image
 from graphhand.models.checkpoint import load_detector, load_detector_backbone
 from graphhand.models.detector import DetectorConfig, DetectorGrid, DetectorOutput, HandDetector
+from graphhand.training.checkpoint import read_checkpoint
 from graphhand.training.detection import detector_losses, generalised_iou, make_targets
 from graphhand.training.detector_config import DetectorTrainConfig, load_recipe
 from graphhand.training.detector_trainer import DetectorTrainer, require_scenes, validate_detector
@@ -137,6 +138,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     assert not DetectorTrainer(config, tmp_path / "parts", quiet=True, stop=StopAfter(3)).run()
     again = DetectorTrainer(config, tmp_path / "parts", quiet=True)
     assert again.position.step == 3
+    so_far, card = read_checkpoint(tmp_path / "parts" / "checkpoint.safetensors").trained_detector()
+    assert so_far.config == config.detector
+    assert card["position"]["step"] == 3
     assert again.run()
     one, other = (load_detector(tmp_path / name / "detector")[0].state_dict() for name in ("whole", "parts"))
     for name, value in one.items():

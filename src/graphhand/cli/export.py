@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphhand.export.gltf import HandClip
     from graphhand.hand_model import HandArrays
     from graphhand.models import Generator
+    from graphhand.models.detector import HandDetector
     from graphhand.types import Hand, Prediction
 
 DEFAULT_RIGS = Path("rigs")
@@ -69,6 +70,10 @@ def export(
     if file_format == "onnx":
         require_folder_of(out, "--out")
 
+    detector = _load_detector(weights)
+    if detector is not None:
+        _export_detector(*detector, out, file_format, name, half, graph)
+        return
     generator, card = _load_network(weights)
     if name is not None:
         card["name"] = name
@@ -94,6 +99,51 @@ def export(
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
     if compared and generator.config.hand_model.file != DEFAULT_HAND:
         typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
+
+
+def _load_detector(weights: str) -> tuple[HandDetector, dict[str, Any]] | None:
+    """A trained detector and its card, from weights or a run's checkpoint; None where they are a pose network's."""
+    from graphhand.io.files import CARD_FILE, DETECTOR_FORMAT, WEIGHTS_FILE, find_weights
+    from graphhand.models.checkpoint import load_detector
+    from graphhand.training.checkpoint import read_checkpoint
+
+    path = Path(weights)
+    if path.is_file() and path.name != WEIGHTS_FILE:
+        checkpoint = read_checkpoint(path)
+        return checkpoint.trained_detector() if checkpoint.config.get("kind") == "detector" else None
+    card = find_weights(weights) / CARD_FILE
+    try:
+        kind = jsonlib.loads(card.read_text("utf-8-sig"))["format"]
+    except (OSError, ValueError, KeyError, TypeError):  # its own reader says what is wrong
+        return None
+    return load_detector(weights) if kind == DETECTOR_FORMAT else None
+
+
+def _export_detector(
+    detector: HandDetector,
+    card: dict[str, Any],
+    out: Path,
+    file_format: str,
+    name: str | None,
+    half: bool,
+    graph: bool,
+) -> None:
+    """Write a detector's folder."""
+    import torch
+
+    from graphhand.export.onnx import export_detector_graph
+    from graphhand.io.files import WEIGHTS_FILE
+    from graphhand.models.checkpoint import save_detector
+
+    if file_format == "onnx":
+        raise InputError("--format onnx", "is for pose networks", "give --format safetensors")
+    if name is not None:
+        card["name"] = name
+    save_detector(out, detector, card, torch.float16 if half else torch.float32)
+    if graph:
+        export_detector_graph(out)
+    size, agrees = (out / WEIGHTS_FILE).stat().st_size / 1e6, "; ONNX Runtime agrees with torch" if graph else ""
+    typer.echo(f"{out}: images of {detector.config.image_size} pixels, {size:.1f} MB{agrees}")
 
 
 def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:

@@ -22,6 +22,7 @@ from graphhand.config import StrictModel, validate
 from graphhand.errors import GraphHandError, InputError
 from graphhand.io.files import replacing
 from graphhand.models.checkpoint import load_state
+from graphhand.models.detector import DetectorConfig, HandDetector
 from graphhand.models.generator import Generator
 from graphhand.training.config import parse_config
 from graphhand.training.distributed import Processes
@@ -85,6 +86,17 @@ class Checkpoint:
         generator = Generator(config.generator)
         self.restore("generator" if config.ema is None else "average", generator)
         return generator.eval(), {"position": asdict(self.position), "config": self.config}
+
+    def trained_detector(self) -> tuple[HandDetector, dict[str, Any]]:
+        """The same of a detector's run.
+
+        Raises:
+            InputError: configuration and tensors do not fit each other.
+        """
+        config = validate(DetectorConfig, self.config.get("detector", {}), self.path)
+        detector = HandDetector(config)
+        self.restore("detector" if self.config.get("ema") is None else "average", detector)
+        return detector.eval(), {"position": asdict(self.position), "config": self.config}
 
     def restore_random_state(self) -> None:
         """Restore torch's random state."""
