@@ -3,8 +3,8 @@
 python research/weights/photo_cutouts.py HANDS OUT --prefix crops/sign_digits
 
 reads a folder in the plain format (hands.jsonl with joints_px), takes the images whose path begins with the prefix, and
-writes OUT/NNNNN.png (RGBA, as right hands) with OUT/hands.jsonl. GrabCut starts from the colour of the image's edges and
-from the joints; a cut that loses joints or keeps much more than the hand's box is dropped.
+writes OUT/NNNNN.png (RGBA, as right hands) with OUT/hands.jsonl. GrabCut starts from the colour of the image's edges
+and from the joints; a cut that loses joints or keeps much more than the hand's box is dropped.
 """
 
 from __future__ import annotations
