@@ -60,6 +60,15 @@ def test_hands_have_a_default_score_limit(
     assert PredictOptions.of_arguments(max_hands=max_hands, min_score=min_score).score_limit(detected=False) == limit
 
 
+def test_with_a_detector_all_hands_have_one_score_limit():
+    for max_hands in (None, 1, 4):
+        options = PredictOptions.of_arguments(max_hands=max_hands)
+        assert options.score_limit(detected=True) == 0.5
+        assert options.hand_limit(detected=True) == (max_hands or 50)
+        assert options.hand_limit(detected=False) == (max_hands or 1)
+    assert PredictOptions.of_arguments(min_score=0.2).score_limit(detected=True) == 0.2
+
+
 def test_a_given_camera_comes_before_the_files() -> None:
     given = PredictOptions.of_arguments(focal_px=300.0).camera(64, 48, file_focal_px=90.0)
     assert (given.fx, given.assumed) == (300.0, False)

@@ -123,7 +123,7 @@ def evaluate(
       fit_regressor      file to write a joint regressor to, fitted on this training split
       hand               a right hand's file to fit to predicted joints (MANO): scores and submissions of meshes
       curves             published PCK curves to draw beside ours, file or folder
-      beside             further weights, e.g. [fast,runs/a]: their scores, and their curves in the same figure
+      beside             further weights, e.g. \\[fast,runs/a]: their scores, and their curves in the same figure
       submission_format  freihand, ho3d or dexycb; by default the data set's own
 
     \b

@@ -92,7 +92,7 @@ def predict(
         float | None,
         typer.Option(
             metavar="S",
-            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.4; without a detector "
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.5; without a detector "
             "0.3, of several 0.5.",
         ),
     ] = None,

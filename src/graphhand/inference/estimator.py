@@ -157,7 +157,7 @@ class HandPoseEstimator:
             fisheye: they are the four of ``cv2.fisheye``.
             calibrated_size: width and height of the images that K belongs to; images of another are refused.
             max_hands: how many hands to find at most; None is all that a detector finds, and one without a detector.
-            min_score: what a hand must score to be one; None is 0.4. Without a detector None is 0.3, or 0.5 for each of
+            min_score: what a hand must score to be one; None is 0.5. Without a detector None is 0.3, or 0.5 for each of
                 several, and 0 gives the likeliest.
             bgr: arrays are in OpenCV's order of channels, as ``cv2.imread`` and ``cv2.VideoCapture`` give them.
 

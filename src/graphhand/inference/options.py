@@ -22,7 +22,7 @@ from graphhand.types import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MIN_SCORE_OF_DETECTIONS = 0.4
+MIN_SCORE_OF_DETECTIONS = 0.5
 """What a detector's hand must score unless the user says otherwise."""
 
 MIN_SCORE = 0.3
@@ -60,7 +60,7 @@ class PredictOptions:
         distortion, fisheye: of the lens, see :class:`graphhand.types.Camera`; they belong to K.
         calibrated_size: width and height of the images that K belongs to; others are refused.
         max_hands: how many hands to find at most; None is all that a detector finds, and one of a window search.
-        min_score: what a hand must score, in [0, 1]; None is 0.4 with a detector; with a window search 0.3 for one hand
+        min_score: what a hand must score, in [0, 1]; None is 0.5 with a detector; with a window search 0.3 for one hand
             and 0.5 for each of several.
     """
 

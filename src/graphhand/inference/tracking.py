@@ -64,7 +64,7 @@ class HandTracker:
         K, focal_px, fov_deg, distortion, fisheye, calibrated_size: what is known of the camera, as for
             :class:`HandPoseEstimator`.
         max_hands: how many hands to track at most; None is all that a detector finds, and one without a detector.
-        min_score: what a hand must score to be one; None is 0.4 with a detector; without, 0.3, or 0.5 for each of
+        min_score: what a hand must score to be one; None is 0.5 with a detector; without, 0.3, or 0.5 for each of
             several, and 0 gives the likeliest.
         keep_score: what a hand that is followed must score to be one still; None is ``min_score``. A lower one bridges
             blurred frames.
