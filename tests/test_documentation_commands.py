@@ -46,6 +46,7 @@ PARSED_ONLY = {
     "evaluate --weights default --dataset freihand": "reads a user's FreiHAND and MANO",
     "evaluate --weights default --dataset gloves": "tests/test_extending_page.py runs the page",
     "export": "needs the extra onnx; tests/cli/test_export.py runs it",
+    "rig clip.mp4": "needs a clip with a hand; tests/cli/test_rig.py rigs one",
     "fuse": "needs a rig; tests/cli/test_fuse.py runs it",
     "predict front.mp4": "reads a calibration; tests/inference/test_lens_prediction.py reads one",
     "predict photo.jpg --calibration": "the same",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ from scipy.spatial.transform import Rotation
 
 from factories import posed_hand, posed_prediction
 from graphhand.errors import InputError
-from graphhand.export.gltf import HandClip, clips_of, rotations_json, write_glb
+from graphhand.export.bones import BoneNames, bone_names, skeleton
+from graphhand.export.clips import HandClip, clips_of, rotations_json
+from graphhand.export.gltf import write_glb
 from graphhand.hand_model import HandModel
+from graphhand.skeleton import FINGERS, JOINT_NAMES, TIPS
 from graphhand.types import Camera
 
 RIGHT = HandModel.default()
@@ -106,6 +111,9 @@ def vertices(clip: HandClip, row: int) -> np.ndarray:
 
 def same_mesh(found: np.ndarray, clip: HandClip, row: int) -> None:
     """Of vertices that more than four joints move, the file keeps the four strongest."""
+    count = clip.model.hand_vertex_count
+    assert len(found) == count + 1  # one closes the wrist
+    found = found[:count]
     away = np.linalg.norm(found - vertices(clip, row), axis=1)
     left_out = np.sort(clip.model.arrays.weights[: len(found)], axis=1)[:, :-4].sum(1)
     assert (left_out < 1e-7).mean() > 0.1
@@ -129,6 +137,83 @@ def test_the_mesh_of_an_image_is_posed_as_fitted(tmp_path: Path, side: str, plac
         np.testing.assert_allclose(worlds[f"{side}_{name}"][:3, 3], joints[number], atol=1e-5)
     assert ("cameras" in glb.json) == placed
     assert "animations" not in glb.json
+
+
+def test_the_wrist_is_closed(tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([posed_prediction()], RIGHT)
+    _, glb = written(clip, tmp_path)
+    (primitive,) = glb.json["meshes"][0]["primitives"]
+    faces = glb.array(primitive["indices"]).reshape(-1, 3).astype(int)
+    edges = {(a, b) for face in faces.tolist() for a, b in zip(face, face[1:] + face[:1])}
+    assert len(edges) == 3 * len(faces)
+    assert all((b, a) in edges for a, b in edges)
+    assert "doubleSided" not in glb.json["materials"][0]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("names", get_args(BoneNames))
+def test_bones_lie_along_the_fingers_and_bend_about_x(tmp_path: Path, side: str, names: str) -> None:
+    ((_, clip),) = clips_of([posed_prediction(side=side, seed=3)], RIGHT)
+    write_glb(tmp_path / "hand.glb", clip, names)
+    glb = Glb(tmp_path / "hand.glb")
+    worlds = glb.worlds()
+    known = bone_names(names, side)
+    ours = dict(zip(bone_names("graphhand", side), known))
+    assert len(set(known)) == 21
+    assert [glb.json["nodes"][number]["name"] for number in glb.json["skins"][0]["joints"]] == list(known)
+    for chain in FINGERS.values():
+        bones = [worlds[ours[f"{side}_{JOINT_NAMES[joint]}"]] for joint in chain]
+        for bone, after in pairwise(bones):
+            along = after[:3, 3] - bone[:3, 3]
+            np.testing.assert_allclose(bone[:3, 1], along / np.linalg.norm(along), atol=1e-4)
+            assert np.linalg.det(bone[:3, :3]) == pytest.approx(1, abs=1e-4)
+    # From rest, turning each bone of a finger by +x brings its tip towards the palm.
+    bones = skeleton(clip.model, clip.fitted.shape)
+    palm = bones.joints_m[[0, 1, 4, 7, 10]].mean(0)
+    fist = np.array(Rotation.from_euler("x", 40, degrees=True).as_matrix())
+    pose = np.tile(np.eye(3), (1, 16, 1, 1))
+    pose[0, 1:] = bones.axes[1:16] @ fist @ bones.axes[1:16].transpose(0, 2, 1)
+    closed_hand = clip.model(torch.from_numpy(pose).float(), clip.fitted.shape)[0].numpy()
+    open_hand = clip.model(torch.eye(3).expand(16, 3, 3), clip.fitted.shape).numpy()
+    for tip in TIPS:
+        assert np.linalg.norm(closed_hand[tip] - palm) < 0.85 * np.linalg.norm(open_hand[tip] - palm)
+
+
+def test_bones_may_keep_the_models_axes(tmp_path: Path) -> None:
+    ((_, clip),) = clips_of([posed_prediction(seed=2)], RIGHT)
+    write_glb(tmp_path / "hand.glb", clip, axes="model")
+    glb = Glb(tmp_path / "hand.glb")
+    same_mesh(glb.skinned(), clip, 0)
+    (line,) = rotations_json(clip)
+    nodes = {node["name"]: node for node in glb.json["nodes"]}
+    for name, rotation in list(zip(line["joints"], line["local"]))[1:]:
+        turn = Rotation.from_quat(nodes[f"right_{name}"]["rotation"]).inv() * Rotation.from_quat(rotation)
+        assert turn.magnitude() < 1e-4
+
+
+def test_nodes_of_a_video_stand_in_the_rest_pose(tmp_path: Path) -> None:
+    frames = [posed_prediction("clip.mp4", frame=k, seed=k) for k in range(3)]
+    ((_, clip),) = clips_of(frames, RIGHT)
+    clip, glb = written(clip, tmp_path)
+    at_rest = clip.model(torch.eye(3).expand(16, 3, 3), clip.fitted.shape).double().numpy()
+    worlds = glb.worlds()
+    shown = np.stack([worlds[f"right_{name}"][:3, 3] for name in JOINT_NAMES])
+    np.testing.assert_allclose(shown - shown[0], at_rest - at_rest[0], atol=1e-5)
+    np.testing.assert_allclose(shown[0], clip.fitted.wrist_m[0].numpy() @ TO_GLTF, atol=1e-6)
+
+
+def test_a_file_holds_both_hands_and_one_camera(tmp_path: Path) -> None:
+    photo = replace(posed_prediction(), hands=(posed_hand(0), posed_hand(1, side="left"), posed_hand(2)))
+    clips = [clip for _, clip in clips_of([photo], RIGHT) if clip is not None]
+    write_glb(tmp_path / "hand.glb", clips)
+    glb = Glb(tmp_path / "hand.glb")
+    names = [node["name"] for node in glb.json["nodes"]]
+    assert len(set(names)) == len(names) == 3 * 22 + 1
+    assert {"right_hand.0", "left_hand", "right_hand.2", "camera"} <= set(names)
+    assert (len(glb.json["skins"]), len(glb.json["meshes"]), len(glb.json["cameras"])) == (3, 3, 1)
+    worlds = glb.worlds()
+    for clip, wrist in zip(clips, ("right_wrist.0", "left_wrist", "right_wrist.2")):
+        np.testing.assert_allclose(worlds[wrist][:3, 3], clip.fitted.wrist_m[0].numpy() @ TO_GLTF, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from graphhand import __version__
-from graphhand.cli import bench, data, evaluate, export, fuse, predict, render, serve, train
+from graphhand.cli import bench, data, evaluate, export, fuse, predict, render, rig, serve, train
 from graphhand.errors import GraphHandError, missing_extra
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(train.ablate)
 app.command("export")(export.export)
-app.command("rig")(export.rig)
+app.command("rig")(rig.rig)
 app.command("serve")(serve.serve)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data", help="List and verify data sets.")

@@ -1,31 +1,23 @@
-"""Networks and hands for other programs: ``graphhand export``, ``graphhand rig`` and ``graphhand hand``."""
+"""Networks and hand models for other programs: ``graphhand export`` and ``graphhand hand``."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import os
-import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
-from graphhand.cli.outputs import distinct_names, make_folder, refuse_inputs, require_folder_of, text_lines
+from graphhand.cli.outputs import refuse_inputs, require_folder_of
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
-    from graphhand.export.gltf import HandClip
     from graphhand.hand_model import HandArrays
     from graphhand.models import Generator
     from graphhand.models.detector import HandDetector
-    from graphhand.types import Hand, Prediction
 
-DEFAULT_RIGS = Path("rigs")
-_MAX_DISTANCE_M = 1e8  # fitting a hand to joints further away overflows
 _SAMPLED_SHAPES = 4000
 
 hand_app = typer.Typer(no_args_is_help=True)
@@ -156,108 +148,6 @@ def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:
     if path.is_file() and path.name != WEIGHTS_FILE:
         return read_checkpoint(path).trained_generator()
     return load_generator(weights)
-
-
-def rig(
-    hands: Annotated[
-        list[Path],
-        typer.Argument(metavar="HANDS.jsonl|-", help="Files written by `graphhand predict --json`; - is stdin."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help=f"Folder for .glb files.  \\[default: {DEFAULT_RIGS}, or none with --json]"),
-    ] = None,
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Write the rotations of each hand as JSON lines; - is stdout.")
-    ] = None,
-    hand: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Hand model: default, or a right hand's MANO file.")
-    ] = "default",
-) -> None:
-    """Fit the hand model to predicted joints and write rigged glTF files: posed for an image, animated for a video.
-
-    Bones are named after the joints, the camera is the image's, and units are metres. Lines that cannot be used are
-    reported and skipped; the exit code is then 1.
-
-    \b
-    Examples:
-      graphhand predict clip.mp4 --json - | graphhand rig -
-      graphhand rig hands.jsonl --json rotations.jsonl
-    """
-    from graphhand.export.gltf import clips_of, rotations_json, write_glb
-    from graphhand.hand_model import HandModel
-
-    right = HandModel.load(hand)
-    if right.side != "right":
-        raise InputError(hand, "is a left hand", "give the right one; left hands are posed as its mirror image")
-    folder = out if out is not None else (None if json is not None else DEFAULT_RIGS)
-    problems: list[str] = []
-    clips = list(clips_of(_read_predictions(hands, problems), right))
-    if not clips and not problems:
-        raise InputError(", ".join(map(str, hands)), "has no lines", "give the output of `graphhand predict --json`")
-    targets = distinct_names([Path(image) for image, _ in clips])
-    with text_lines(json, inputs=hands) as write:
-        for (image, clip), name in zip(clips, targets):
-            if clip is None:
-                problems.append(f"{image}: no hand was found in it; nothing to pose")
-                continue
-            target = None if folder is None else folder / f"{name}_hand.glb"
-            if target is not None:
-                make_folder(target.parent)
-                try:
-                    write_glb(target, clip)
-                except InputError as error:
-                    problems.append(str(error))
-                    continue
-            for line in rotations_json(clip) if json is not None else ():
-                write(jsonlib.dumps(line, allow_nan=False))
-            if json != "-":
-                typer.echo(_clip_summary(clip, target))
-    for problem in problems:
-        typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(1)
-
-
-def _read_predictions(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
-    """The usable lines of all files; problems with the others are appended to ``problems``."""
-    from graphhand.types import Prediction
-
-    for file in files:
-        try:
-            with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8-sig") as lines:
-                for number, line in enumerate(lines, start=1):
-                    line = line.strip().removeprefix("\ufeff")  # a byte order mark, of joined files in the middle too
-                    if not line:
-                        continue
-                    try:
-                        prediction = Prediction.from_json(line)
-                        if not all(_is_sane(hand) for hand in prediction.hands):
-                            raise ValueError("joints that are not finite or too far away")
-                    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-                        problems.append(f"{file}:{number}: is not a line of `graphhand predict --json`; skipped")
-                        continue
-                    if prediction.error is not None:
-                        problems.append(f"{file}:{number}: says {prediction.error}; skipped")
-                        continue
-                    yield prediction
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            remedy = "give the output of `graphhand predict --json`"
-            raise InputError(file, f"cannot be read ({reason})", remedy) from None
-
-
-def _is_sane(hand: Hand) -> bool:
-    """Whether the joints are finite and near enough to fit a hand to them."""
-    known = (hand.joints_rel_m, hand.joints_cam_m)
-    return all(bool((np.abs(joints) < _MAX_DISTANCE_M).all()) for joints in known if joints is not None)
-
-
-def _clip_summary(clip: HandClip, target: Path | None) -> str:
-    frames = "" if clip.frames is None else f" in {len(clip.frames)} of {clip.total} frames"
-    error_mm = 1e3 * float(clip.fitted.error_m.mean())
-    where = "" if target is None else f" -> {target}"
-    return f"{clip.image}: {clip.model.side} hand{frames}, joints fitted to {error_mm:.1f} mm{where}"
 
 
 @hand_app.command("convert")

@@ -53,7 +53,8 @@ class MeshFiles:
             make_folder(target.parent)
             try:
                 if self.kind == "glb":
-                    from graphhand.export.gltf import image_clip, write_glb
+                    from graphhand.export.clips import image_clip
+                    from graphhand.export.gltf import write_glb
 
                     write_glb(target, image_clip(prediction, hand, self.models))
                 else:

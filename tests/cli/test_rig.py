@@ -14,6 +14,7 @@ from factories import posed_hand, posed_prediction
 from graphhand.cli import app
 from graphhand.errors import InputError
 from graphhand.hand_model import HandModel
+from graphhand.io import read_image, writing_video
 from graphhand.types import Prediction
 
 runner = CliRunner()
@@ -39,9 +40,9 @@ def test_each_image_and_video_gets_a_file(lines: Any, tmp_path: Path) -> None:
     result = run(file, "--out", tmp_path / "rigs")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == [
-        "a_photo_hand.glb",
-        "b_photo_hand.glb",
-        "clip_hand.glb",
+        "a_photo_right.glb",
+        "b_photo_left.glb",
+        "clip_right.glb",
     ]
     said = result.stdout.splitlines()
     assert said[0].startswith("a/photo.jpg: right hand, joints fitted to ")
@@ -57,7 +58,7 @@ def test_unusable_lines_are_reported_and_skipped(lines: Any, tmp_path: Path) -> 
     file = lines(none, "{}", "no json", "[" * 100_000, unreadable, nowhere, posed_prediction())
     result = run(file, "--out", tmp_path / "rigs")
     assert result.exit_code == 1
-    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["photo_hand.glb"]
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["photo_right.glb"]
     assert sorted(result.stderr.splitlines()) == [
         f"{file}:2: is not a line of `graphhand predict --json`; skipped",
         f"{file}:3: is not a line of `graphhand predict --json`; skipped",
@@ -96,15 +97,15 @@ def test_lines_with_wrong_types_or_sizes_are_skipped(lines: Any, tmp_path: Path,
     result = run(file, "--out", tmp_path / "rigs")
     assert result.exit_code == 1
     assert result.stderr == f"{file}:1: is not a line of `graphhand predict --json`; skipped\n"
-    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_hand.glb"]
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_right.glb"]
 
 
 def test_a_write_error_does_not_stop_other_files(lines: Any, tmp_path: Path) -> None:
     result = run(lines(posed_prediction("x" * 250), posed_prediction("good.jpg")), "--out", tmp_path / "rigs")
     assert result.exit_code == 1
-    assert "_hand.glb: cannot be written" in result.stderr
+    assert "_right.glb: cannot be written" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_hand.glb"]
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_right.glb"]
 
 
 @pytest.mark.parametrize("factor", [1e-30, 0.0, 1e3, 1e7])
@@ -139,7 +140,11 @@ def test_each_hand_of_an_image_gets_a_file(lines: Any, tmp_path: Path) -> None:
     photo = replace(posed_prediction(), hands=(posed_hand(0), posed_hand(1, side="left")))
     result = run(lines(photo), "--out", tmp_path / "rigs")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == ["photo_2_hand.glb", "photo_hand.glb"]
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == [
+        "photo.glb",
+        "photo_left.glb",
+        "photo_right.glb",
+    ]
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
         "photo.jpg: right hand",
         "photo.jpg: left hand",
@@ -155,7 +160,11 @@ def test_each_track_of_a_video_gets_a_file(lines: Any, tmp_path: Path) -> None:
     ]
     result = run(lines(*frames), "--out", tmp_path / "rigs", "--json", tmp_path / "turns.jsonl")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == ["clip_2_hand.glb", "clip_hand.glb"]
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == [
+        "clip.glb",
+        "clip_right.glb",
+        "clip_right_2.glb",
+    ]
     said = result.stdout.splitlines()
     assert "hand in 2 of 3 frames" in said[0]
     assert "hand in 3 of 3 frames" in said[1]
@@ -185,7 +194,7 @@ def test_lines_are_read_from_stdin(tmp_path: Path) -> None:
     result = runner.invoke(app, ["rig", "-", "--out", str(tmp_path / "rigs")], input=line + "\nnothing\n")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == ["-:2: is not a line of `graphhand predict --json`; skipped"]
-    assert (tmp_path / "rigs" / "photo_hand.glb").exists()
+    assert (tmp_path / "rigs" / "photo_right.glb").exists()
 
 
 @pytest.mark.parametrize("source", ["file", "joined files", "stdin"])
@@ -207,3 +216,38 @@ def test_a_left_hand_file_is_refused(lines: Any, tmp_path: Path) -> None:
     result = run(lines(posed_prediction()), "--hand", tmp_path / "left.npz")
     assert isinstance(result.exception, InputError)
     assert "is a left hand" in str(result.exception)
+
+
+@pytest.mark.parametrize("names", ["blender", "unity", "mixamo", "vrm"])
+def test_a_video_is_predicted_and_rigged_in_one_go(tmp_path: Path, names: str) -> None:
+    photo = read_image(Path(__file__).parents[2] / "examples" / "images" / "hand_18.jpg")
+    with writing_video(tmp_path / "clip.mp4", 25) as writer:
+        for _ in range(3):
+            writer.write(photo)
+    options = [
+        "--bone-names",
+        names,
+        "--bvh",
+        "--smooth",
+        "0.05",
+        "--fixed-root",
+        "--weights",
+        "fast",
+        "--max-hands",
+        1,
+    ]
+    result = run(tmp_path / "clip.mp4", "--out", tmp_path / "rigs", *options)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "rigs").iterdir()) == ["clip_right.bvh", "clip_right.glb"]
+    assert "right hand in 3 of 3 frames" in result.stdout
+    wrist = {"blender": "hand.R", "unity": "RightHand", "mixamo": "mixamorig:RightHand", "vrm": "rightHand"}[names]
+    assert f"ROOT {wrist}\n" in (tmp_path / "rigs" / "clip_right.bvh").read_text()
+
+
+def test_what_cannot_be_predicted_is_reported_beside_the_rest(lines: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    file = lines(posed_prediction("good.jpg"))
+    result = run(tmp_path / "broken.jpg", file, "--out", tmp_path / "rigs", "--weights", "fast")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{tmp_path / 'broken.jpg'}: ")
+    assert [path.name for path in (tmp_path / "rigs").iterdir()] == ["good_right.glb"]
