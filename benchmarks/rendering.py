@@ -136,6 +136,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     engine = RenderEngine(RenderConfig(image_size=args.size, antialiasing=ANTIALIASING))
+    photographic = RenderEngine(RenderConfig(image_size=args.size, antialiasing=ANTIALIASING, skin="photographic"))
     with torch.no_grad():
         scene = engine.composer(CounterRandom(0, torch.arange(args.images)))
     faces = engine.mesh.faces.numpy()
@@ -149,6 +150,7 @@ def main() -> int:
         ("trimesh + embreex", lambda: embree(scene, faces, vertices, args.size)),
         ("PyVista / VTK", lambda: vtk(scene, faces, vertices, args.size)),
         ("graphhand, images and labels", lambda: lambda: engine.render(range(args.images))),
+        ("the same, photographed skin", lambda: lambda: photographic.render(range(args.images))),
     ]
     rows: list[dict[str, object]] = []
     reference: np.ndarray | None = None

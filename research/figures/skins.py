@@ -1,4 +1,4 @@
-"""Make docs/images/skins.jpg: the same hands with procedural and with photographed skin, and one skin in six tones.
+"""Make docs/images/skins.jpg: the same hands with procedural and photographed skin, and one hand in six tones.
 
     python research/figures/skins.py [--out docs/images] [--png]
 
@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 import torch
 
-from graphhand.synthesis import RenderConfig, RenderEngine, skin
-from graphhand.synthesis.config import RenderConfig as Config
+from graphhand.synthesis import FixedHands, RenderConfig, RenderEngine, skin
 from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.scene import PALM_VIEW
 
-SETTINGS = dict(
+SETTINGS: dict[str, object] = dict(
     image_size=224, seed=11, cropped=1.0, upright=0.6, gloves=0, sleeves=0.1, second_hand=0, objects=0, occluders=0,
     motion_blur=0, low_resolution=0, wristbands=0,
 )  # fmt: skip
-INDICES = (2, 5, 10, 25, 33, 34)
+INDICES = (2, 5, 20, 25, 41, 44)
 
 
 def row(indices: tuple[int, ...], **settings: object) -> np.ndarray:
@@ -31,22 +31,28 @@ def row(indices: tuple[int, ...], **settings: object) -> np.ndarray:
     return np.concatenate(list(images.numpy()), 1)
 
 
-def tones(seed: int) -> np.ndarray:
-    """One hand in six tones."""
+def tones(turn: torch.Tensor, seed: int) -> np.ndarray:
+    """A relaxed hand in six tones, seen from the palm turned by ``turn`` (3, 3)."""
     plain: dict[str, object] = dict(
         background_variation=False, light_variation=False, exposure_variation=False, noise=0, jpeg=0, blur=0, sleeves=0,
-        rings=0, nail_polish=0, freckles=0, hair=0, dirt=0, wet=0, upright=1.0, seed=seed,
+        rings=0, nail_polish=0, freckles=0, hair=0, dirt=0, wet=0, upright=0, seed=seed, skin="photographic",
     )  # fmt: skip
-    kept = skin.sample_tone
+    size = 224
+    pose = torch.eye(3).expand(1, 16, 3, 3).clone()
+    pose[:, 0] = turn @ PALM_VIEW
+    K = torch.tensor([[[2.3 * size, 0, size / 2], [0, 2.3 * size, size / 2], [0, 0, 1]]])
+    hand = FixedHands(pose, torch.zeros(1, 10), torch.tensor([[0.0, 0.08, 0.5]]), K)
+    sampled = skin.sample_tone
     images = []
     for tone in torch.linspace(0, 1, 6).tolist():
 
-        def fixed(random: CounterRandom, config: Config, tone: float = tone) -> torch.Tensor:
+        def fixed(random: CounterRandom, config: RenderConfig, tone: float = tone) -> torch.Tensor:
             return torch.full((random.batch,), tone)
 
         skin.sample_tone = fixed
-        images.append(row((6,), skin="photographic", **plain))
-    skin.sample_tone = kept
+        engine = RenderEngine(RenderConfig(**{**SETTINGS, **plain}))  # type: ignore[arg-type]
+        images.append(engine.render([6], hand).image_uint8[0].numpy())
+    skin.sample_tone = sampled
     return np.concatenate(images, 1)
 
 
@@ -57,7 +63,10 @@ def main() -> None:
     parser.add_argument("--png", action="store_true", help="lossless")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row(INDICES, skin="procedural"), row(INDICES, skin="photographic"), tones(4), tones(9)]
+    harder = dict(skin="photographic", hard_light=0.6, dim=0.35, steep=0.6)
+    back = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
+    rows = [row(INDICES, skin="procedural"), row(INDICES, skin="photographic"), row(INDICES, **harder)]
+    rows += [tones(torch.eye(3), 4), tones(back, 9)]
     sheet = np.concatenate(rows)
     if options.png:
         cv2.imwrite(str(options.out / "skins.png"), sheet[..., ::-1])

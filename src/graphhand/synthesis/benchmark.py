@@ -34,7 +34,17 @@ _BATCH = 256
 
 def config(split: str) -> RenderConfig:
     """The engine's settings for a split: 320x320 images, the split's seed, and the defaults of when v1 was fixed."""
-    return RenderConfig(image_size=320, seed=SEEDS[split], bent=0.0, flesh=0.0, skin="procedural")
+    return RenderConfig(
+        image_size=320,
+        seed=SEEDS[split],
+        bent=0.0,
+        flesh=0.0,
+        skin="procedural",
+        hard_light=0.0,
+        dim=0.0,
+        steep=0.0,
+        sharpening=0.0,
+    )
 
 
 def indices(split: str, shape_size: int) -> npt.NDArray[np.int64]:

@@ -48,6 +48,7 @@ class RenderConfig(BaseModel):
     skin_detail: bool = Field(True, description="creases, lines, nails, veins and mottling; false: plain skin")
     flesh: float = Field(1.0, ge=0.0, le=2.0, description="mean height of the pads; read with skin_detail")
     light_variation: bool = Field(True, description="false: one white light from behind the camera")
+    hard_light: float = _share(0.0, "with light from one lamp and dark crevices")
     shadows: bool = Field(True, description="cast shadows")
     ambient_occlusion: bool = Field(True, description="darker crevices")
     sleeves: float = _share(0.4, "with a sleeve")
@@ -68,7 +69,10 @@ class RenderConfig(BaseModel):
     background_images: float = _share(0.7, "with one of `backgrounds`, if there are any")
 
     exposure_variation: bool = Field(True, description="exposure, white balance, contrast, saturation and gamma")
+    dim: float = _share(0.0, "underexposed")
+    steep: float = _share(0.0, "with a steep tone curve, that is more contrast")
     noise: float = _share(0.7, "with sensor noise")
+    sharpening: float = _share(0.0, "sharpened by the camera")
     blur: float = _share(0.5, "with defocus")
     motion_blur: float = _share(0.08, "with motion blur")
     low_resolution: float = _share(0.12, "of lower resolution, enlarged")

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
-from graphhand.synthesis import backgrounds, shading, skin
+from graphhand.synthesis import backgrounds, conditions, shading, skin
 from graphhand.synthesis import shading as sensor
 from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
@@ -195,7 +195,9 @@ class RenderEngine:
         background = self._background(random, scene.skin.base)
         half = size // 2
         ends = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
-        lights = shading.sample_lights(random, config.light_variation, ends)
+        lights, crevices = shading.sample_lights(random, config.light_variation, ends), None
+        if config.hard_light > 0 and config.light_variation:
+            lights, crevices = conditions.harden(random, lights, config.hard_light)
 
         # z-buffer at `antialiasing` samples per pixel and axis
         s = config.antialiasing
@@ -224,7 +226,8 @@ class RenderEngine:
         part = part.view(batch, size, size)
         near, cover = surface.depth_m, surface.cover
         if config.ambient_occlusion:
-            rgb = rgb * shading.ambient_occlusion(near, cover, K[:, 0, 0])[:, None]
+            open_to_light = shading.ambient_occlusion(near, cover, K[:, 0, 0])
+            rgb = rgb * (open_to_light if crevices is None else open_to_light.pow(crevices[:, None, None]))[:, None]
 
         low, high = joints_px.amin(1), joints_px.amax(1)
         front, occluder = backgrounds.sample_occluders(random, size, config.occluders, torch.cat([low, high - low], 1))
@@ -305,9 +308,15 @@ class RenderEngine:
     def _sensor(self, random: CounterRandom, image: Tensor, hand_light: Tensor) -> Tensor:
         config = self.config
         image = sensor.expose(random, image, hand_light, config.exposure_variation)
+        if config.dim > 0:
+            image = conditions.dim(random, image, config.dim)
+        if config.steep > 0:
+            image = conditions.steepen(random, image, config.steep)
         image = sensor.blur(random, image, config)
         if config.noise > 0:
             image = sensor.add_noise(random, image, config.noise)
+        if config.sharpening > 0:
+            image = conditions.sharpen(random, image, config.sharpening)
         if config.jpeg > 0:
             image = sensor.compress(random, image, config.jpeg)
         return (image * 255).round_().clamp_(0, 255).div_(255)

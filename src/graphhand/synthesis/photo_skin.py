@@ -15,10 +15,12 @@ from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import RenderMesh
 from graphhand.synthesis.random import CounterRandom
-from graphhand.synthesis.skin_atlas import LEVELS, TEXELS_PER_M, Atlas, SkinSampler
+from graphhand.synthesis.skin_atlas import LEVELS, LUMA, TEXELS_PER_M, Atlas, SkinSampler
 
 # log reflectance of melanin in freckles, of hair, of dirt, per channel
 _FRECKLE, _HAIR, _DIRT = (0.34, 0.62, 0.85), (0.75, 0.85, 0.9), (0.65, 0.8, 1.0)
+# standard deviation of log luminance over a hand, in the median; the photographs have 0.06 (light) to 0.2 (dark)
+_STRENGTH = 0.22
 _FRECKLE_CELL_M, _MOLE_CELL_M = 0.0034, 0.019
 _HAIR_LENGTH_M, _HAIR_WIDTH_M, _DIRT_M = 0.007, 0.0009, 0.012
 
@@ -96,11 +98,15 @@ def sample_photo_skin(
     )
     hair = torch.where(random.chance("hair", config.hair), random.uniform("hair/amount", low=0.15, high=0.8), 0.0)
     dirt = torch.where(random.chance("dirt", config.dirt), random.uniform("dirt/amount", low=0.2, high=1.0), 0.0)
+    blend = torch.where(random.chance("photo/blended", 0.6), random.uniform("photo/blend"), 0.0)
+    strength = torch.from_numpy(atlas.strength).to(device)[skins]
+    strength = torch.lerp(strength[:, 0], strength[:, 1], blend)
+    wanted = _STRENGTH * torch.exp(random.normal("photo/contrast", std=0.35).clamp(-0.7, 0.6))
     return PhotoSkin(
         share=share,
-        contrast=torch.exp(random.normal("photo/contrast", mean=0.1, std=0.3).clamp(-0.6, 0.7)),
+        contrast=wanted / strength,
         skins=skins,
-        blend=torch.where(random.chance("photo/blended", 0.6), random.uniform("photo/blend"), 0.0),
+        blend=blend,
         level=level,
         freckles=freckles,
         moles=moles,
@@ -138,7 +144,11 @@ class PhotoShader:
         found = self._sampler(face, weights, sample, photo.skins, photo.blend, photo.level)
         both = torch.stack([photo.share, photo.share * photo.contrast], 1).index_select(0, sample)
         palm = torch.lerp(texel[:, tex.PALM], found.palm, both[:, 0])
-        detail = both[:, 1:] * found.detail
+        # of stronger detail, less is colour
+        strength = both[:, 1:]
+        colour = torch.minimum(strength, strength.clamp(min=0).sqrt())
+        luma = (found.detail @ found.detail.new_tensor(LUMA))[:, None]
+        detail = colour * found.detail + (strength - colour) * luma
         # hair is finer than a coarse picture shows
         worn = ((_spots, photo.freckles + photo.moles), (_hair, photo.hair * (photo.level == 0)), (_dirt, photo.dirt))
         for lost, amount in worn:
@@ -174,7 +184,7 @@ def _dirt(photo: PhotoSkin, point: Tensor, texel: Tensor, palm: Tensor, sample: 
     shifted = point + photo.places.index_select(0, sample)
     patches = 0.5 + 1.2 * tex.value_noise(shifted, _DIRT_M, 4) + 0.5 * tex.value_noise(shifted, _DIRT_M / 4, 5)
     creased = 0.9 * texel[:, tex.CREASE] + 0.8 * texel[:, tex.NAIL_EDGE]
-    amount = photo.dirt.index_select(0, sample) * (0.7 * patches.clamp(0, 1) + creased)
+    amount = photo.dirt.index_select(0, sample) * (0.35 * patches.clamp(0, 1) + 0.8 * creased)
     return amount[:, None] * point.new_tensor(_DIRT)
 
 

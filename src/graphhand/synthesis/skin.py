@@ -177,7 +177,7 @@ def _with_photo(random: CounterRandom, config: RenderConfig, skin: Skin, photo: 
     return skin._replace(
         matrix=matrix,
         nail_opacity=torch.where(skin.nail_opacity > 0.9, skin.nail_opacity, natural),
-        gloss=skin.gloss + wet * random.uniform("wet/gloss", low=0.15, high=0.5),
+        gloss=skin.gloss + wet * random.uniform("wet/gloss", low=0.1, high=0.3),
         shininess=torch.where(wet, skin.shininess * random.uniform("wet/shininess", low=1.5, high=4.0), skin.shininess),
     )
 

@@ -30,7 +30,7 @@ TEXELS_PER_M = 1170.0  # of the first level, on the default hand
 _CHANNELS = 6
 _HEIGHT_M = 6e-4  # for one unit of log luminance
 _HEIGHT_PX = 4.0  # wider changes of luminance are colour, not height
-_LUMA = (0.3, 0.55, 0.15)
+LUMA = (0.3, 0.55, 0.15)  # of log reflectance
 _FIELDS = ("corners_px", "hand_faces", "palm", "luma", "chroma", "luma_step", "chroma_step", "names")
 
 
@@ -43,6 +43,7 @@ class Atlas(NamedTuple):
         palm: (H, W) share of the palm's tone.
         detail: (S, H, W, 3) log reflectance of each skin without its tones.
         names: of the skins.
+        strength: (S,) standard deviation of each skin's luminance, in log reflectance, on the hand.
     """
 
     corners_px: FloatArray
@@ -50,6 +51,7 @@ class Atlas(NamedTuple):
     palm: FloatArray
     detail: FloatArray
     names: tuple[str, ...]
+    strength: FloatArray
 
     @property
     def dark(self) -> tuple[int, ...]:
@@ -83,13 +85,16 @@ def read_atlas(path: str | os.PathLike[str]) -> Atlas:
         colour = cv2.resize((c.astype(np.float32) - 128) * stored["chroma_step"], (width, height))
         detail[skin, ..., 0] = bright + colour[..., 0]
         detail[skin, ..., 2] = bright + colour[..., 1]
-        detail[skin, ..., 1] = bright - (_LUMA[0] * colour[..., 0] + _LUMA[2] * colour[..., 1]) / _LUMA[1]
+        detail[skin, ..., 1] = bright - (LUMA[0] * colour[..., 0] + LUMA[2] * colour[..., 1]) / LUMA[1]
+    column, line = np.round(corners.reshape(-1, 2)).astype(int).T
+    strength = (detail[:, line.clip(0, height - 1), column.clip(0, width - 1)] @ np.array(LUMA, np.float32)).std(1)
     return Atlas(
         corners.astype(np.float32),
         stored["hand_faces"].astype(np.int64),
         palm.astype(np.float32) / 255,
         detail,
         tuple(str(name) for name in stored["names"]),
+        strength,
     )
 
 
@@ -167,7 +172,7 @@ def _table(atlas: Atlas) -> tuple[Tensor, Tensor]:
     """Rows of all levels, skins and pixels, and the first row of each level."""
     skins = []
     for detail in atlas.detail:
-        luma = detail @ np.array(_LUMA, np.float32)
+        luma = detail @ np.array(LUMA, np.float32)
         height = _HEIGHT_M * (luma - cv2.GaussianBlur(luma, (0, 0), _HEIGHT_PX))
         slopes = [cv2.Sobel(height, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1))]
         skins.append(np.concatenate([detail, *(s[..., None] for s in (*slopes, atlas.palm))], -1))
