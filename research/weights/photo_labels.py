@@ -15,8 +15,8 @@ DIR/linear/hands.jsonl, a control: of the same images the linear map's 2D joints
 DIR/quality.jsonl: one line an image, kept or not, with the numbers that decided.
 
 An image is dropped where the fit leaves more than 4.5 % of the hand's size between the landmarks, where the pose is
-one that hands do not take, or where the depths contradict the image. Above 3 % it keeps its 2D labels alone. The split
-is by people, not by files: see `split_of`.
+one that hands do not take, or where the depths contradict the image. Above 3 % it has the labels of the control: in
+fists it is the fit that errs. The split is by people, not by files: see `split_of`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Line = dict[str, Any]
 BATCH = 512
 STRETCHED = ("lu_gestures", "asl_letters")
 LARGEST = {"residual": 0.045, "pose_cost": 1.5, "depth_residual": 0.15}
-LARGEST_3D = 0.03  # residual; above, mostly fists, the 2D labels are right and the 3D ones doubtful
+FITTED = 0.03  # largest residual of a fit that is used; above, mostly fists, it is the fit that errs
 UNLABELLED = (Joint.WRIST, Joint.THUMB_CMC)  # where teacher and hand model differ most (photos.md)
 
 # Held back: people and rooms that no training image shows, as far as file names and a look tell.
@@ -118,7 +118,7 @@ def labels(line: Line, row: int, fitted: Fit, seen: TeacherOutput, sign: Tensor,
     size, middle = seen.size_px[row, 0], seen.middle_px[row]
     mirror = torch.cat((sign[row], torch.ones(2)))
     record = named(line) | {"joints_px": rounded((fitted.joints[row] * size + middle) * mirror[:2], 2)}
-    if spatial and fitted.residual[row] <= LARGEST_3D:
+    if spatial:
         focal, (cx, cy) = round(FOCAL * float(size), 2), (middle[0] * mirror[:2]).tolist()
         record["joints_cam_m"] = rounded(fitted.joints_m[row] * mirror, 5)
         record["camera"] = {"fx": focal, "fy": focal, "cx": round(cx, 2), "cy": round(cy, 2)}
@@ -169,9 +169,12 @@ def main(arguments: argparse.Namespace) -> None:
                 records["quality"].append(told)
                 counts[source_of(line["name"]), dropped or split_of(line["name"])] += 1
                 if not dropped:
-                    records["fitted/hands"].append(labels(line, row, fitted, seen, sign, not stretched))
-                    records["fingers/hands"].append(finger_labels(line, row, fitted.joints, seen, sign))
-                    records["linear/hands"].append(finger_labels(line, row, points, seen, sign))
+                    linear = finger_labels(line, row, points, seen, sign)
+                    well = quality["residual"] <= FITTED
+                    full = labels(line, row, fitted, seen, sign, not stretched) if well else linear
+                    fingers = finger_labels(line, row, fitted.joints, seen, sign) if well else linear
+                    for name, record in (("fitted", full), ("fingers", fingers), ("linear", linear)):
+                        records[f"{name}/hands"].append(record)
     for name, rows in records.items():
         write_text_atomically(arguments.out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     for (source, what), count in sorted(counts.items()):

@@ -1,9 +1,9 @@
 """Learn where a teacher's landmarks lie on our hand, and measure the fit on hands that were held back.
 
-    graphhand render --layout plain --size 160 --count 6000 --seed 19 --out data/drawn9 \\
+    graphhand render --layout plain --size 160 --count 6000 --seed 19 --out data/seen \\
         cropped=0.8 upright=0.55 bent=0.25
-    PYTHON research/weights/teacher_landmarks.py data/drawn9/hands.jsonl --out data/teacher    # PYTHON has MediaPipe
-    python research/weights/teacher_learn.py data/drawn9 data/teacher/mediapipe.jsonl --seed 19 \\
+    PYTHON research/weights/teacher_landmarks.py data/seen/hands.jsonl --out data/teacher    # PYTHON has MediaPipe
+    python research/weights/teacher_learn.py data/seen data/teacher/mediapipe.jsonl --seed 19 \\
         cropped=0.8 upright=0.55 bent=0.25 --out data/teacher/model.npz [--linear mediapipe_to_ours.npy]
 
 Seed and settings are those of the rendering: pose, shape and rotation of its hands follow from them, and the labels on

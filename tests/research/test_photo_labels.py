@@ -151,7 +151,7 @@ def test_left_hands_are_labelled_as_mirrored_right_hands(
     teacher.save(tmp_path / "teacher.npz")
     monkeypatch.setattr(teacher_model, "STEPS", 20)
     monkeypatch.setattr(photo_labels, "LARGEST", {"residual": 1.0})
-    monkeypatch.setattr(photo_labels, "LARGEST_3D", 1.0)
+    monkeypatch.setattr(photo_labels, "FITTED", 1.0)
     write_image(tmp_path / "black.png", torch.zeros(224, 224, 3, dtype=torch.uint8).numpy())
     width = 224
     lines = []
