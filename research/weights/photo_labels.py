@@ -1,6 +1,6 @@
 """Labels of our definition for photographs of hands, by fitting our hand to a teacher's landmarks.
 
-    python research/weights/photo_labels.py FOLDER... --model teacher.npz --out DIR [--half-pixel FOLDER]
+    python research/weights/photo_labels.py FOLDER... --out DIR [--half-pixel FOLDER] [--model FILE]
 
 A FOLDER holds mediapipe.jsonl (`teacher_landmarks.py`); where its lines have no ``side`` and ``name``, hands.jsonl
 beside it has them. Written are:
@@ -44,6 +44,7 @@ from teacher_model import FOCAL, Fit, TeacherModel, TeacherOutput, fit, joint_es
 Line = dict[str, Any]
 
 BATCH = 512
+MODEL = Path(__file__).with_name("teacher_mediapipe.npz")
 STRETCHED = ("lu_gestures", "asl_letters")
 LARGEST = {"residual": 0.045, "pose_cost": 1.5, "depth_residual": 0.15}
 FITTED = 0.03  # largest residual of a fit that is used; above, mostly fists, it is the fit that errs
@@ -187,7 +188,7 @@ def main(arguments: argparse.Namespace) -> None:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--model", type=Path, required=True, help="what `teacher_learn.py` wrote")
+    parser.add_argument("--model", type=Path, default=MODEL, help="what `teacher_learn.py` wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--half-pixel",

@@ -125,6 +125,14 @@ def test_learned_teacher_round_trips_through_a_file(
         torch.testing.assert_close(one, other)
 
 
+def test_learned_teacher_in_the_repository_puts_the_wrist_towards_the_arm() -> None:
+    teacher = TeacherModel.load(photo_labels.MODEL)
+    at_rest = Hands(teacher.angle_mean.view(1, 5, 5), torch.zeros(1, 10), torch.eye(3)[None])
+    joints, landmarks = LandmarkHand().points(at_rest, teacher.offsets_m)
+    towards_fingers = landmarks[0, Joint.WRIST] - joints[0, Joint.WRIST]
+    assert towards_fingers[0] < -0.01  # fingers point to -x
+
+
 @pytest.mark.parametrize(
     ("name", "source", "split"),
     [
