@@ -107,6 +107,18 @@ def progress_bar() -> Progress:
     )
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """The numbers I and N of ``--shard I/N``, 1 <= I <= N.
+
+    Raises:
+        InputError: the text is not that.
+    """
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise InputError("--shard", f"{text!r} is not a shard", "write for example 2/8")
+    return int(number), int(shards)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder if it does not exist.
 

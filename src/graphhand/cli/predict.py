@@ -18,6 +18,7 @@ from graphhand.cli.outputs import (
     ThreadsOption,
     limit_opencv_threads,
     make_folder,
+    parse_shard,
     require_writable,
     resolved,
     text_lines,
@@ -121,6 +122,9 @@ def predict(
     hand_model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="For --mesh: default, or a right hand's MANO file.")
     ] = "default",
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Do the I-th of N parts of the photos and videos, one part a process.")
+    ] = "1/1",
     device: DeviceOption = None,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -141,6 +145,7 @@ def predict(
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict clip.mp4 --csv frames.csv
       graphhand predict photo.jpg --mesh ply
+      graphhand predict photos/ --shard 2/8 --json hands_2.jsonl
       graphhand predict 0 --json -
     """
     boxes = _parse_boxes(box or [])
@@ -152,7 +157,9 @@ def predict(
         from graphhand.io import read_calibration
 
         options = options.calibrated(read_calibration(calibration), "--calibration")
+    number, shards = parse_shard(shard)
     jobs = list_jobs(images)
+    inputs = [job.path for job in jobs]
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
     if json is not None and csv is not None and resolved(json) == resolved(csv):
@@ -173,12 +180,12 @@ def predict(
     network = None if given is not None else detector
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads, detector=network, thorough=thorough)
     limit_opencv_threads(threads)
-    targets = drawing_targets(jobs, folder)
+    targets = drawing_targets(jobs, folder)  # of all shards, so that no two write one file
+    jobs = jobs[number - 1 :: shards]
     meshes = None if mesh is None else MeshFiles(mesh, jobs, targets, hand_model)
     failures = 0
     is_quiet = "-" in (json, csv)
     has_videos = any(job.is_video for job in jobs)
-    inputs = [job.path for job in jobs]
     with (
         text_lines(json, inputs=inputs) as write,
         text_lines(csv, "--csv", inputs) as write_row,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from graphhand.cli.outputs import parse_shard
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,7 +93,7 @@ def render(
         if out is None or count is None:
             raise InputError("--out" if out is None else "--count", "is missing", "give --out DIR --count N")
         on = str(usable_device(device))
-        _write_scenes(out, split, scene_config, count, shard_of=_parse_shard(shard), device=on, preview=preview)
+        _write_scenes(out, split, scene_config, count, shard_of=parse_shard(shard), device=on, preview=preview)
         return
     if assets is not None:
         raise InputError("--assets", "goes with --scenes", "add --scenes")
@@ -117,7 +119,7 @@ def render(
         config = _configured(RenderConfig(**camera, seed=seed, backgrounds=images), settings or ())
     if out is None:
         raise InputError("--out", "is missing", "name the folder to write to")
-    shard_of, on = _parse_shard(shard), str(usable_device(device))
+    shard_of, on = parse_shard(shard), str(usable_device(device))
     _write(out, layout, name, config, count, shard_of=shard_of, device=on, preview=preview, benchmark=benchmark)
 
 
@@ -251,12 +253,3 @@ def _configured(config: Config, settings: Sequence[str]) -> Config:
         key = str(fault["loc"][0]) if fault["loc"] else ""  # empty where two settings contradict each other
         named = [setting for setting in settings if setting.partition("=")[0] == key] or settings
         raise InputError(" ".join(named), fault_message(fault), _DOCS) from None
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    from graphhand.errors import InputError
-
-    number, slash, shards = text.partition("/")
-    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
-        raise InputError("--shard", f"{text!r} is not a shard", "write for example 2/8")
-    return int(number), int(shards)
