@@ -16,9 +16,9 @@ from graphhand.data.boxed_scenes import (
     Scene,
     joints_box,
 )
+from graphhand.data.canvas_loader import CanvasLoader
 from graphhand.data.canvases import (
     GREY,
-    CanvasLoader,
     SceneAugmentation,
     collate_canvases,
     letterboxed,

@@ -13,13 +13,13 @@ import torch
 from graphhand.errors import InputError
 from graphhand.inference import Detection, HandPoseEstimator
 from graphhand.inference.detector import (
-    GivenBoxes,
     NetworkDetector,
     OnnxDetector,
     clipped,
     letterbox,
     load_detector,
 )
+from graphhand.inference.given_boxes import GivenBoxes
 from graphhand.inference.runtime import load_network
 from graphhand.models.checkpoint import save_detector
 from graphhand.models.detector import DetectorConfig, HandDetector

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from graphhand.inference import HandPoseEstimator
-    from graphhand.inference.detector import GivenBoxes
+    from graphhand.inference.given_boxes import GivenBoxes
     from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
@@ -170,7 +170,7 @@ def predict(
     require_writable(folder)
     from graphhand.cli.outputs import csv_header, csv_rows
     from graphhand.inference import HandPoseEstimator
-    from graphhand.inference.detector import GivenBoxes, is_box_file
+    from graphhand.inference.given_boxes import GivenBoxes, is_box_file
 
     given = GivenBoxes(detector) if detector is not None and is_box_file(detector) else None
     if given is not None and any(job.is_video for job in jobs):

@@ -13,7 +13,7 @@ from graphhand.inference.options import TrackOptions, require_image_fits
 
 if TYPE_CHECKING:
     from graphhand.inference import HandPoseEstimator
-    from graphhand.inference.detector import GivenBoxes
+    from graphhand.inference.given_boxes import GivenBoxes
     from graphhand.types import Hand, Prediction
 
 _BATCH = 8

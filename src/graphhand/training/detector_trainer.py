@@ -19,7 +19,8 @@ from torch.optim import Adam
 
 from graphhand.data import open_dataset
 from graphhand.data.boxed_scenes import CroppedScenes, EmptyScenes, LabelledScenes, PastedScenes, Scene, SceneDataset
-from graphhand.data.canvases import CanvasLoader, SceneBatch, letterboxed
+from graphhand.data.canvas_loader import CanvasLoader
+from graphhand.data.canvases import SceneBatch, letterboxed
 from graphhand.errors import GraphHandError, InputError
 from graphhand.evaluation.detection import DetectionScores, FoundBoxes, LabelledBoxes, score_detections
 from graphhand.geometry.boxes import decode_grid, suppress
