@@ -127,6 +127,7 @@ class SceneConfig(BaseModel):
     first_person: float = Field(0.08, ge=0, description="weight of views from a person's own eyes")
 
     shadows: bool = Field(True, description="cast shadows")
+    hard_light: float = _share(0.4, "with light from one lamp")
     tables: float = _share(0.6, "of seated people with a table")
     backgrounds: tuple[str, ...] = Field((), description="image files and folders, used beside the procedural scenes")
     background_images: float = _share(0.7, "with one of `backgrounds`, if there are any")
@@ -135,6 +136,9 @@ class SceneConfig(BaseModel):
     motion_blur: float = _share(0.06, "with motion blur")
     low_resolution: float = _share(0.08, "of lower resolution, enlarged")
     jpeg: float = _share(0.5, "with JPEG compression")
+    dim: float = _share(0.15, "underexposed")
+    steep: float = _share(0.3, "with a steep tone curve")
+    sharpening: float = _share(0.3, "sharpened by the camera")
 
     @property
     def sensor(self) -> RenderConfig:

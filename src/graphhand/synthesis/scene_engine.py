@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from graphhand.geometry import project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.hand_model.posing import vertex_normals
-from graphhand.synthesis import backgrounds, shading
+from graphhand.synthesis import backgrounds, conditions, shading
 from graphhand.synthesis.clothes import Wardrobe
 from graphhand.synthesis.config import SceneConfig
 from graphhand.synthesis.mesh import OBJECT_SIDES
@@ -235,7 +235,7 @@ class SceneEngine:
         background = self._background(random, normal.new_tensor([[0.35, 0.2, 0.14]]))
         half = width // 2
         light_of = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
-        lights = shading.sample_lights(random, True, light_of)
+        lights, _ = conditions.harden(random, shading.sample_lights(random, True, light_of), config.hard_light)
         sample = torch.zeros(len(normal), dtype=torch.int64, device=self.device)
         lit = None
         if config.shadows:
@@ -316,8 +316,11 @@ class SceneEngine:
 
     def _sense(self, random: CounterRandom, image: Tensor, light: Tensor) -> Tensor:
         image = shading.expose(random, image, light, True)
+        image = conditions.dim(random, image, self.config.dim)
+        image = conditions.steepen(random, image, self.config.steep)
         image = shading.blur(random, image, self.sensor)
         image = shading.add_noise(random, image, self.config.noise)
+        image = conditions.sharpen(random, image, self.config.sharpening)
         image = shading.compress(random, image, self.config.jpeg)
         return (image * 255).round_().clamp_(0, 255).div_(255)
 
