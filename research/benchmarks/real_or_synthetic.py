@@ -28,7 +28,7 @@ from graphhand.synthesis import RenderConfig, RenderEngine
 
 SIZE = 64
 _PALM_PX, _LONG_PX, _WIDE_PX = 32, 12, 10
-_HALF_WIDTH = 0.055  # of the hand's scale: inside the narrowest finger
+_HALF_WIDTH = 0.036  # of the hand's scale: well inside the narrowest finger, so that no background is seen
 _LEAST_PALM = 0.13  # area of the palm in squares of the hand's scale: below, it is seen from the side
 _FINGERS = [j for j in range(1, 21) if j not in (1, 2, 5, 9, 13, 17)]  # joints that may lie over the palm
 HELD_BACK = 0.3
@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "procedural": {"skin": "procedural"},
     "photographic": {"skin": "photographic"},
     "photographic, hard light": {"skin": "photographic", "hard_light": 0.6, "dim": 0.35, "steep": 0.6},
+    "photographic, less noise": {"skin": "photographic", "noise": 0.2, "jpeg": 0.8, "steep": 0.4},
 }
 SETTINGS = dict(
     image_size=160, seed=28, cropped=1.0, upright=0.6, occluders=0.0, objects=0.0, second_hand=0.0, gloves=0.0,
