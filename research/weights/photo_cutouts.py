@@ -29,6 +29,8 @@ def main(hands: Path, out: Path, prefix: str, every: int) -> None:
         if not hand["image"].startswith(prefix) or (every and number % every == 0):
             continue
         image, joints = cv2.imread(str(hands / hand["image"])), np.array(hand["joints_px"], dtype=np.float64)
+        if image is None:
+            raise SystemExit(f"{hands / hand['image']}: is no image that can be read")
         mask = cut(image, joints)
         if mask is None:
             continue
