@@ -328,3 +328,13 @@ def test_frames_of_a_file_have_the_times_of_its_rate(client: TestClient) -> None
     assert times == [0.0, 0.02, 0.04]
     with client.websocket_connect("/track?fps=0") as socket:
         assert socket.receive_json()["error"].startswith("fps: is no rate between 0 and 1000")
+
+
+@pytest.mark.parametrize("query", ["", "?fov=50", "?whole_image=true", "?box=10,8,40,30"])
+def test_joints_in_space_are_projected_onto_those_in_the_image(client: TestClient, query: str) -> None:
+    (hand,) = client.post(f"/predict{query}", content=png(noise_image(3))).json()["hands"]
+    camera = hand["camera"]
+    x, y, z = np.array(hand["joints_cam_m"]).T
+    projected = np.stack((camera["fx"] * x / z + camera["cx"], camera["fy"] * y / z + camera["cy"]), axis=1)
+    away = np.linalg.norm(projected - np.array(hand["joints_px"]), axis=1).mean()
+    assert away < 0.005 * max(hand["box_px"][2:])
