@@ -23,6 +23,8 @@ API = {
         (
             "graphhand.inference.estimator.HandPoseEstimator",
             "graphhand.inference.tracking.HandTracker",
+            "graphhand.inference.detector.Detection",
+            "graphhand.inference.detector.load_detector",
             "graphhand.types.Prediction",
             "graphhand.types.Hand",
             "graphhand.types.Camera",
@@ -44,6 +46,7 @@ API = {
             "graphhand.models.refinement",
             "graphhand.models.heatmaps",
             "graphhand.models.discriminator",
+            "graphhand.models.detector",
             "graphhand.models.checkpoint",
             "graphhand.losses",
             "graphhand.metrics",
@@ -62,6 +65,7 @@ API = {
             "graphhand.data.loader",
             "graphhand.synthesis.engine",
             "graphhand.synthesis.poses",
+            "graphhand.synthesis.scene_engine",
         ),
     ),
     "training": (

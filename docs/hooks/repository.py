@@ -1,8 +1,8 @@
 """Builds pages for files of the repository that the documentation links to, so that the site is complete in itself.
 
 A page under docs/ may link to ../src/graphhand/losses.py or ../research/README.md, as it does where the repository
-is browsed. The site has such files at repository/<path>: Markdown as it is, others as a block of code. Pages that
-these link to follow in turn.
+is browsed. The site has such files at repository/<path>: Markdown as it is, code as a block, others to
+download. Pages that these link to follow in turn.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from mkdocs.structure.pages import Page
 
 FOLDER = "repository"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", ".ipynb": "json", ".sh": "bash"}
-IMAGES = (".jpg", ".png", ".gif", ".webp", ".svg")
+LANGUAGES = {
+    ".txt": "text",
+    ".py": "python",
+    ".yaml": "yaml",
+    ".toml": "toml",
+    ".json": "json",
+    ".ipynb": "json",
+    ".sh": "bash",
+}
 
 
 def site_path(path: str) -> str:
     """Where a file of the repository is within the site's sources; both are relative, with forward slashes."""
     if path.startswith("docs/"):
         return path[len("docs/") :]
-    return f"{FOLDER}/{path}" if path.endswith((".md", *IMAGES)) else f"{FOLDER}/{path}.md"
+    return f"{FOLDER}/{path}.md" if Path(path).suffix in LANGUAGES else f"{FOLDER}/{path}"
 
 
 def repository_path(site: str) -> str:
@@ -73,18 +80,16 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     seen = set(waiting)
     while waiting:
         path = waiting.pop()
-        if path.endswith(IMAGES):
-            continue
         linked = rewrite(content(path), path)[1] if path.endswith(".md") else set()
         for other in sorted(linked - seen):
             seen.add(other)
             if other.startswith("docs/"):
                 continue
             waiting.append(other)
-            if other.endswith(IMAGES):
-                added = File.generated(config, site_path(other), abs_src_path=str(Path(other).resolve()))
-            else:
+            if other.endswith(".md") or Path(other).suffix in LANGUAGES:
                 added = File.generated(config, site_path(other), content=content(other))
+            else:  # an image or another file as it is
+                added = File.generated(config, site_path(other), abs_src_path=str(Path(other).resolve()))
             files.append(added)
     return files
 
