@@ -18,7 +18,7 @@ demo: .venv-demo/installed
 	@echo "Look at demo_out/: an image with the joints drawn for each input, and hands.jsonl."
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
