@@ -199,11 +199,13 @@ def evaluate(
         data["limit"] = f"first {limit} samples"
     coverage = None if samples is None else split_coverage(samples, predicted, root)
     with _progress(hand is not None) as progress:
-        evaluation = evaluate(
-            predicted, judged_by, data=data, coverage=coverage, regressor=regressor, hand=hand,
-            true_vertices_m=_true_vertices(samples, predicted, hand is not None), progress=progress,
+        evaluation, *beside = (
+            evaluate(
+                one, judged_by, data=data, coverage=coverage, regressor=regressor, hand=hand,
+                true_vertices_m=_true_vertices(samples, one, hand is not None), progress=progress,
+            )
+            for one in (predicted, *others)
         )  # fmt: skip
-    beside = [evaluate(one, judged_by, data=data, coverage=coverage, regressor=regressor) for one in others]
     is_quiet = json_file is not None and str(json_file) == "-"
     remarks = Console(stderr=True) if is_quiet else console
     _write(evaluation, beside, samples, curves, json_file, figures, save_predictions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -11,7 +12,7 @@ import typer
 from graphhand.cli.outputs import parse_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from graphhand.synthesis import RenderConfig
     from graphhand.synthesis.config import SceneConfig
@@ -142,7 +143,6 @@ def _write_scenes(
     preview: bool,
 ) -> None:
     from graphhand import __version__
-    from graphhand.cli.outputs import progress_bar
     from graphhand.data.scenes import SceneRenderer, write_scene_preview, write_scenes
 
     renderer = SceneRenderer(config, device)
@@ -154,19 +154,19 @@ def _write_scenes(
     }
     if preview:
         typer.echo(f"preview: {write_scene_preview(out, split, renderer, count, provenance)}")
+    write = partial(write_scenes, out, split, renderer, count, provenance=provenance)
+    _run(write, out, shard_of, f"{count} images of people, {split} split")
+
+
+def _run(write: Callable[..., bool], out: Path, shard_of: tuple[int, int], written: str) -> None:
+    """Write under a bar, and say what there is then."""
+    from graphhand.cli.outputs import progress_bar
+
     with progress_bar() as bar:
         task = bar.add_task("rendering", total=None)
-        complete = write_scenes(
-            out,
-            split,
-            renderer,
-            count,
-            provenance=provenance,
-            shard_of=shard_of,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        complete = write(shard_of=shard_of, progress=lambda done, total: bar.update(task, completed=done, total=total))
     if complete:
-        typer.echo(f"{out}: {count} images of people, {split} split; complete")
+        typer.echo(f"{out}: {written}; complete")
     else:
         typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are missing")
 
@@ -195,7 +195,6 @@ def _write(
     benchmark: bool,
 ) -> None:
     from graphhand import __version__
-    from graphhand.cli.outputs import progress_bar
     from graphhand.data.writing import RecordRenderer, write_dataset, write_preview
     from graphhand.synthesis import benchmark as rendered_v1
 
@@ -210,22 +209,8 @@ def _write(
     }
     if preview:
         typer.echo(f"preview: {write_preview(out, layout, split, renderer, indices, provenance)}")
-    with progress_bar() as bar:
-        task = bar.add_task("rendering", total=None)
-        complete = write_dataset(
-            out,
-            layout,
-            split,
-            renderer,
-            indices,
-            provenance=provenance,
-            shard_of=shard_of,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if complete:
-        typer.echo(f"{out}: {len(indices)} images, {layout} layout, {split} split; complete")
-    else:
-        typer.echo(f"{out}: shard {shard_of[0]}/{shard_of[1]} is done; other shards are missing")
+    write = partial(write_dataset, out, layout, split, renderer, indices, provenance=provenance)
+    _run(write, out, shard_of, f"{len(indices)} images, {layout} layout, {split} split")
 
 
 def _configured(config: Config, settings: Sequence[str]) -> Config:

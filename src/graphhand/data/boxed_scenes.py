@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from graphhand.data.datasets.plain import images_without_hands
 from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
 from graphhand.geometry.boxes import intersection_over_smaller
-from graphhand.io import list_images, read_image
+from graphhand.io import read_image
 from graphhand.io.boxes import LEFT, RIGHT, SIDES, read_scene_labels
 from graphhand.io.files import open_text
 from graphhand.types import FloatArray, Image
@@ -107,9 +108,7 @@ class EmptyScenes:
     """
 
     def __init__(self, root: str | PathLike[str]) -> None:
-        self.files = list_images(Path(root).expanduser())
-        if not self.files:
-            raise InputError(root, "holds no image", "put images without hands straight into it")
+        self.files = images_without_hands(root)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from graphhand.data.boxed_scenes import Scene
-from graphhand.data.transforms import Augmentation
+from graphhand.data.transforms import Augmentation, require_ranges
 from graphhand.io.boxes import LEFT, RIGHT
 from graphhand.types import FloatArray, Image
 
@@ -64,10 +64,7 @@ class SceneAugmentation:
     noise: float = 0.15
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            limit = 180.0 if f.name == "rotation_deg" else 4.0 if f.name == "gamma" else 1.0
-            if not 0.0 <= getattr(self, f.name) <= limit:
-                raise ValueError(f"augmentation.{f.name} must lie between 0 and {limit:g}, not {getattr(self, f.name)}")
+        require_ranges(self)
         if not 0 < self.smallest <= self.largest:
             raise ValueError("augmentation.smallest must be above 0 and at most largest")
 

@@ -10,7 +10,6 @@ Images are made in chunks, as by `graphhand.data.writing`: a run resumes, and se
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,8 @@ import numpy as np
 import torch
 
 from graphhand.data.datasets.plain import LABEL_FILE
-from graphhand.data.layouts import PlainWriter, kept_lines, provenance_path
-from graphhand.data.writing import ChunkWriter, Progress, checked_shard, chunk_count, chunk_range, writing
-from graphhand.errors import InputError
+from graphhand.data.layouts import PlainWriter, kept_lines
+from graphhand.data.writing import Chunks, Progress, checked_shard, digest, refuse_foreign, write_missing, writing
 from graphhand.io import write_image
 from graphhand.io.files import read_json, write_text_atomically
 from graphhand.skeleton import JOINT_NAMES, PARENTS
@@ -66,8 +64,7 @@ class SceneRenderer:
             scene = engine.composer(CounterRandom(engine.config.seed, first))
             joints = scene.world(scene.people.joints_m)
             seen = [scene.cameras[int(b)].to_camera(joints[row]) for row, b in enumerate(scene.image)]
-        steps = (torch.stack(seen) * 1e4).round().long()
-        return hashlib.blake2b(steps.cpu().numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
+        return digest(torch.stack(seen) * 1e4)
 
     def assets_fingerprint(self) -> str | None:
         """A hash of the files that dress people, wherever they lie; None without a folder of assets."""
@@ -104,21 +101,17 @@ def write_scenes(
     """
     mine = checked_shard(count, shard_of)
     with writing(root):
-        refuse_foreign(root, split)
+        _refuse_foreign(root, split)
         (root / split).mkdir(parents=True, exist_ok=True)
         chunks = SceneChunks(root, split, {"layout": "scenes", **provenance})
-        total = sum(len(chunk_range(chunk, count)) for chunk in mine)
-        done = 0
-        for chunk in mine:
-            numbers = chunk_range(chunk, count)
-            if not chunks.is_done(chunk, count):
-                scenes = render(list(numbers))
-                for number, scene in zip(numbers, scenes, strict=True):
-                    write_image(root / _file_name(split, number), as_uint8(scene))
-                chunks.write_labels(chunk, [labels(scene, split, n) for n, scene in zip(numbers, scenes, strict=True)])
-            done += len(numbers)
-            if progress is not None:
-                progress(done, total)
+
+        def write_chunk(chunk: int, numbers: range) -> None:
+            scenes = render(list(numbers))
+            for number, scene in zip(numbers, scenes, strict=True):
+                write_image(root / _file_name(split, number), as_uint8(scene))
+            chunks.write_labels(chunk, [labels(scene, split, n) for n, scene in zip(numbers, scenes, strict=True)])
+
+        write_missing(chunks, mine, count, write_chunk, progress)
         found = chunks.read_labels(count)
         if found is None:
             return False
@@ -133,7 +126,7 @@ def write_scene_preview(root: Path, split: str, render: Render, count: int, prov
         InputError: the folder cannot be written to, or holds something else.
     """
     with writing(root):
-        refuse_foreign(root, split)
+        _refuse_foreign(root, split)
         root.mkdir(parents=True, exist_ok=True)
         SceneChunks(root, split, {"layout": "scenes", **provenance})
     scenes = render(range(min(PREVIEW, count)))
@@ -142,27 +135,23 @@ def write_scene_preview(root: Path, split: str, render: Render, count: int, prov
     return path
 
 
-class SceneChunks(ChunkWriter):
-    """The label files of a split's complete chunks, as JSON."""
+class SceneChunks(Chunks):
+    """Labels of scenes, as JSON."""
 
-    def is_done(self, chunk: int, count: int) -> bool:
-        """Whether the chunk's images and labels exist, for a data set of ``count`` images."""
-        path = self._file(chunk)
-        return path.exists() and len(read_json(path)) >= len(chunk_range(chunk, count))
+    suffix = ".json"
+
+    def images_in(self, path: Path) -> int:
+        """How many images a label file is for."""
+        return len(read_json(path))
 
     def write_labels(self, chunk: int, images: list[dict[str, Any]]) -> None:
         """Write a chunk's labels, which marks it as complete. Its images must be on disk."""
-        write_text_atomically(self._file(chunk), json.dumps(images) + "\n")
+        write_text_atomically(self.path(chunk), json.dumps(images) + "\n")
 
     def read_labels(self, count: int) -> list[dict[str, Any]] | None:
         """The labels of all images in order, or None where a chunk is missing."""
-        numbers = range(chunk_count(count))
-        if not all(self.is_done(chunk, count) for chunk in numbers):
-            return None
-        return [image for chunk in numbers for image in read_json(self._file(chunk))][:count]
-
-    def _file(self, chunk: int) -> Path:
-        return self.folder / f"{chunk:06d}.json"
+        paths = self.complete(count)
+        return None if paths is None else [image for path in paths for image in read_json(path)][:count]
 
 
 def labels(scene: RenderedScene, split: str, number: int) -> dict[str, Any]:
@@ -277,13 +266,9 @@ def drawn(scene: RenderedScene) -> np.ndarray:
     return image
 
 
-def refuse_foreign(root: Path, split: str) -> None:
-    """Refuse to overwrite images or labels that GraphHand did not write."""
-    if provenance_path(root, split).exists():
-        return
-    for path in (*PlainWriter.output_paths(root, split), root / "annotations" / f"{split}.json"):
-        if any(path.rglob("*")) if path.is_dir() else path.exists():
-            raise InputError(path, "holds something that GraphHand did not write", "choose another folder")
+def _refuse_foreign(root: Path, split: str) -> None:
+    outputs = (*PlainWriter.output_paths(root, split), root / "annotations" / f"{split}.json")
+    refuse_foreign(root, split, (p for p in outputs if (any(p.rglob("*")) if p.is_dir() else p.exists())))
 
 
 def _box_of(points: FloatArray) -> list[float]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,18 @@ _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}  # largest values;
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in a colour's grey (Rec. 601)
 _NUM_CURVES = 65
 _NOISE_STD = 36.0  # of the table of noise, grey levels
+
+
+def require_ranges(augmentation: Any) -> None:
+    """Check that each field of a dataclass of augmentations lies between 0 and its limit.
+
+    Raises:
+        ValueError: one does not.
+    """
+    for f in fields(augmentation):
+        value, limit = getattr(augmentation, f.name), _LIMITS.get(f.name, 1.0)
+        if not 0.0 <= value <= limit:
+            raise ValueError(f"augmentation.{f.name} must lie between 0 and {limit:g}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -92,10 +105,7 @@ class Augmentation:
     unknown_camera: float = 0.0
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value, limit = getattr(self, f.name), _LIMITS.get(f.name, 1.0)
-            if not 0.0 <= value <= limit:
-                raise ValueError(f"augmentation.{f.name} must lie between 0 and {limit:g}, not {value}")
+        require_ranges(self)
 
     def crop_jitter(self, rng: np.random.Generator) -> CropJitter:
         """Draw the change of the crop's box and roll."""

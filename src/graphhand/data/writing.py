@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,12 @@ class RecordRenderer:
         first = torch.arange(_FINGERPRINTED, device=engine.device)
         with torch.no_grad():
             scene = engine.composer(CounterRandom(engine.config.seed, first))
-        steps = torch.cat([scene.joints_cam_m.flatten() * 1e4, scene.view.K.flatten() * 10]).round().long()
-        return hashlib.blake2b(steps.cpu().numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
+        return digest(torch.cat([scene.joints_cam_m.flatten() * 1e4, scene.view.K.flatten() * 10]))
+
+
+def digest(steps: torch.Tensor) -> str:
+    """A hash of numbers, rounded to whole ones."""
+    return hashlib.blake2b(steps.round().long().cpu().numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
 def write_dataset(
@@ -101,19 +105,15 @@ def write_dataset(
         root.mkdir(parents=True, exist_ok=True)
         chunks = ChunkWriter(root, split, {"layout": layout, **provenance})
         writer = LAYOUTS[layout](root, split)
-        total = sum(len(chunk_range(chunk, len(indices))) for chunk in mine)
-        done = 0
-        for chunk in mine:
-            numbers = chunk_range(chunk, len(indices))
-            if not chunks.is_done(chunk, len(indices)):
-                rendered = render([int(indices[number]) for number in numbers])
-                prepared = [writer.prepare(number, record) for number, record in zip(numbers, rendered)]
-                for number, record in zip(numbers, prepared):
-                    writer.write(number, record)
-                chunks.write(chunk, prepared)
-            done += len(numbers)
-            if progress is not None:
-                progress(done, total)
+
+        def write_chunk(chunk: int, numbers: range) -> None:
+            rendered = render([int(indices[number]) for number in numbers])
+            prepared = [writer.prepare(number, record) for number, record in zip(numbers, rendered)]
+            for number, record in zip(numbers, prepared):
+                writer.write(number, record)
+            chunks.write(chunk, prepared)
+
+        write_missing(chunks, mine, len(indices), write_chunk, progress)
         labels = chunks.read(len(indices))
         if labels is None:
             return False
@@ -150,8 +150,8 @@ def write_preview(
     return path
 
 
-class ChunkWriter:
-    """The label files of a split's complete chunks.
+class Chunks:
+    """The label files of a split's complete chunks; subclasses know their format.
 
     Args:
         root: the data set's folder.
@@ -161,6 +161,9 @@ class ChunkWriter:
     Raises:
         InputError: the folder has another provenance.
     """
+
+    suffix: str
+    """Ending of a chunk's label file."""
 
     def __init__(self, root: Path, split: str, provenance: Mapping[str, Any]) -> None:
         self.folder = root / PROVENANCE_FOLDER / split
@@ -177,14 +180,35 @@ class ChunkWriter:
 
     def is_done(self, chunk: int, count: int) -> bool:
         """Whether the chunk's images and labels exist, for a data set of ``count`` images."""
-        path = self._path(chunk)
-        if not path.exists():
-            return False
-        return len(read_npz(path, "is_right")["is_right"]) >= len(chunk_range(chunk, count))
+        path = self.path(chunk)
+        return path.exists() and self.images_in(path) >= len(chunk_range(chunk, count))
+
+    def complete(self, count: int) -> list[Path] | None:
+        """The label files of all ``count`` images, in order; None where a chunk is missing."""
+        numbers = range(chunk_count(count))
+        return [self.path(chunk) for chunk in numbers] if all(self.is_done(n, count) for n in numbers) else None
+
+    def path(self, chunk: int) -> Path:
+        """Where a chunk's labels are."""
+        return self.folder / f"{chunk:06d}{self.suffix}"
+
+    def images_in(self, path: Path) -> int:
+        """How many images a label file is for."""
+        raise NotImplementedError
+
+
+class ChunkWriter(Chunks):
+    """Labels of single hands, as NumPy's archives."""
+
+    suffix = ".npz"
+
+    def images_in(self, path: Path) -> int:
+        """How many images a label file is for."""
+        return len(read_npz(path, "is_right")["is_right"])
 
     def write(self, chunk: int, records: list[HandRecord]) -> None:
         """Write a chunk's labels, which marks it as complete. Its images must be on disk."""
-        with replacing(self._path(chunk)) as temporary:
+        with replacing(self.path(chunk)) as temporary:
             np.savez(
                 temporary,
                 joints_cam_m=np.stack([r.joints_cam_m for r in records]),
@@ -198,14 +222,34 @@ class ChunkWriter:
 
         None where a chunk is missing.
         """
-        numbers = range(chunk_count(count))
-        if not all(self.is_done(chunk, count) for chunk in numbers):
+        paths = self.complete(count)
+        if paths is None:
             return None
-        parts = [read_npz(self._path(chunk), *_FIELDS) for chunk in numbers]
+        parts = [read_npz(path, *_FIELDS) for path in paths]
         return {field: np.concatenate([part[field] for part in parts])[:count] for field in _FIELDS}
 
-    def _path(self, chunk: int) -> Path:
-        return self.folder / f"{chunk:06d}.npz"
+
+def write_missing(
+    chunks: Chunks, mine: Sequence[int], count: int, write: Callable[[int, range], None], progress: Progress | None
+) -> None:
+    """Write the chunks that are not complete yet.
+
+    Args:
+        chunks: the split's.
+        mine: the chunks of this process.
+        count: images of the data set.
+        write: called with a chunk and the numbers of its images.
+        progress: called with images done and images in this shard.
+    """
+    total = sum(len(chunk_range(chunk, count)) for chunk in mine)
+    done = 0
+    for chunk in mine:
+        numbers = chunk_range(chunk, count)
+        if not chunks.is_done(chunk, count):
+            write(chunk, numbers)
+        done += len(numbers)
+        if progress is not None:
+            progress(done, total)
 
 
 def chunk_count(images: int) -> int:
@@ -236,14 +280,24 @@ def shard(count: int, number: int, shards: int) -> Iterator[int]:
 
 
 def _refuse_foreign(root: Path, split: str, layout: type[LayoutWriter]) -> None:
-    """Refuse to overwrite images or labels that GraphHand did not write."""
+    refuse_foreign(root, split, (path for path in layout.output_paths(root, split) if _holds_something(path)))
+
+
+def refuse_foreign(root: Path, split: str, held: Iterable[Path]) -> None:
+    """Refuse to overwrite images or labels that GraphHand did not write.
+
+    Args:
+        root: the data set's folder.
+        split: the split to be written.
+        held: what would be overwritten; looked for only where the split is not GraphHand's.
+    """
     provenance = provenance_path(root, split)
     if provenance.exists():
         return
-    held = next((path for path in layout.output_paths(root, split) if _holds_something(path)), None)
+    found = next(iter(held), None)
     # Checked again, since another shard may have begun meanwhile: it writes this file before any image.
-    if held is not None and not provenance.exists():
-        raise InputError(held, "holds something that GraphHand did not write", "choose another folder")
+    if found is not None and not provenance.exists():
+        raise InputError(found, "holds something that GraphHand did not write", "choose another folder")
 
 
 def _holds_something(path: Path) -> bool:

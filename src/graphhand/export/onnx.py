@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
@@ -121,11 +121,7 @@ def export_graph(folder: str | PathLike[str]) -> Path:
     model = _with_external_weights(_export(generator, optimize=False).model, table, _PREFIX, len(INPUTS))
     metadata = _metadata(generator, str(card.get("name") or folder.absolute().name), table.sha256)
     onnx.helper.set_model_props(model, {ONNX_FORMAT: metadata})
-    path = folder / GRAPH_FILE
-    with replacing(path) as temporary:
-        Path(temporary).write_bytes(model.SerializeToString())
-        _compare(generator, OnnxNetwork(temporary))
-    return path
+    return _write_graph(folder, model, lambda path: _compare(generator, OnnxNetwork(path)))
 
 
 def export_detector_graph(folder: str | PathLike[str]) -> Path:
@@ -168,10 +164,15 @@ def export_detector_graph(folder: str | PathLike[str]) -> Path:
     model = _with_external_weights(program.model, table, "detector.", len(DETECTOR_INPUTS))
     said = asdict(DetectorInfo(str(card.get("name") or folder.absolute().name), size, detector.config.stride))
     onnx.helper.set_model_props(model, {DETECTOR_ONNX_FORMAT: json.dumps(said | {"weights_sha256": table.sha256})})
+    return _write_graph(folder, model, lambda path: _compare_grids(grid, OnnxDetector(path)))
+
+
+def _write_graph(folder: Path, model: Any, compare: Callable[[Path], None]) -> Path:
+    """Write a folder's graph, once ``compare`` accepts it beside its weights."""
     path = folder / GRAPH_FILE
     with replacing(path) as temporary:
-        Path(temporary).write_bytes(model.SerializeToString())
-        _compare_grids(grid, OnnxDetector(temporary))
+        temporary.write_bytes(model.SerializeToString())
+        compare(temporary)
     return path
 
 

@@ -9,8 +9,34 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from graphhand.synthesis import shading
+from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.random import CounterRandom
 from graphhand.synthesis.shading import Lights
+
+
+def develop(random: CounterRandom, image: Tensor, light: Tensor, config: RenderConfig) -> Tensor:
+    """What a camera makes of the light (B, 3, S, S) that falls on it: (B, 3, S, S) in steps of 1/255.
+
+    Args:
+        random: of the images.
+        image: linear light.
+        light: (B,) mean light of the hands or people, which exposure goes by.
+        config: which variations, and how often.
+    """
+    image = shading.expose(random, image, light, config.exposure_variation)
+    if config.dim > 0:
+        image = dim(random, image, config.dim)
+    if config.steep > 0:
+        image = steepen(random, image, config.steep)
+    image = shading.blur(random, image, config)
+    if config.noise > 0:
+        image = shading.add_noise(random, image, config.noise)
+    if config.sharpening > 0:
+        image = sharpen(random, image, config.sharpening)
+    if config.jpeg > 0:
+        image = shading.compress(random, image, config.jpeg)
+    return (image * 255).round_().clamp_(0, 255).div_(255)
 
 
 def harden(random: CounterRandom, lights: Lights, share: float) -> tuple[Lights, Tensor]:

@@ -143,7 +143,10 @@ class SceneConfig(BaseModel):
     @property
     def sensor(self) -> RenderConfig:
         """The same sensor as that of rendered hands."""
-        names = ("backgrounds", "background_images", "noise", "blur", "motion_blur", "low_resolution", "jpeg")
+        names = (
+            *("backgrounds", "background_images", "dim", "steep", "noise", "sharpening"),
+            *("blur", "motion_blur", "low_resolution", "jpeg"),
+        )
         return RenderConfig(image_size=self.width, seed=self.seed, **{name: getattr(self, name) for name in names})
 
     @property

@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 from graphhand.geometry import flip_intrinsics, flip_points_cam, flip_points_px, project_perspective
 from graphhand.hand_model import HandModel
 from graphhand.synthesis import backgrounds, conditions, shading, skin
-from graphhand.synthesis import shading as sensor
 from graphhand.synthesis import skin_texture as tex
 from graphhand.synthesis.config import RenderConfig
 from graphhand.synthesis.mesh import FOREARM_PART, OBJECT_SIDES
@@ -185,7 +184,7 @@ class RenderEngine:
             own = random.chance("own picture", config.background_images)[:, None, None, None]
             scene = torch.where(own, self.store.sample(random, size), scene)
             blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)  # photographs are blurred already
-        return sensor.separable(scene, sensor.gaussian_matrix(size, blur * size / 40))
+        return shading.separable(scene, shading.gaussian_matrix(size, blur * size / 40))
 
     def _render_scene(self, random: CounterRandom, scene: Scene) -> RenderedBatch:
         # everything is rendered in a square; an image of less height is cropped from its middle at the end
@@ -235,7 +234,7 @@ class RenderEngine:
         hand_light = (rgb * rgb.new_tensor(_LUMINANCE)[None, :, None, None]).sum((1, 2, 3)) / amount
         image = rgb + background * (1 - cover)[:, None]
         image = torch.lerp(image, occluder, front[:, None])
-        image = self._sensor(random, image, hand_light)
+        image = conditions.develop(random, image, hand_light, config)
 
         seen = (cover >= 0.5) & (front < 0.5)
         part = torch.where(seen, part, torch.zeros_like(part))
@@ -304,22 +303,6 @@ class RenderEngine:
         gloss = gloss * scene.skin.gloss.index_select(0, sample)
         shininess = scene.skin.shininess.index_select(0, sample)
         return shading.shade(normal, position, colour, gloss, shininess, lights, sample, lit)
-
-    def _sensor(self, random: CounterRandom, image: Tensor, hand_light: Tensor) -> Tensor:
-        config = self.config
-        image = sensor.expose(random, image, hand_light, config.exposure_variation)
-        if config.dim > 0:
-            image = conditions.dim(random, image, config.dim)
-        if config.steep > 0:
-            image = conditions.steepen(random, image, config.steep)
-        image = sensor.blur(random, image, config)
-        if config.noise > 0:
-            image = sensor.add_noise(random, image, config.noise)
-        if config.sharpening > 0:
-            image = conditions.sharpen(random, image, config.sharpening)
-        if config.jpeg > 0:
-            image = sensor.compress(random, image, config.jpeg)
-        return (image * 255).round_().clamp_(0, 255).div_(255)
 
     def _visible(self, joints_cam_m: Tensor, joints_px: Tensor, buffer: ZBuffer, front: Tensor) -> Tensor:
         """(B, 21) whether each joint is in the image and covered by no more than its own flesh."""

@@ -259,7 +259,7 @@ class SceneEngine:
         # people are metered, and a little of all else where they are small
         amount = cover + 0.05
         light = (image * rgb.new_tensor(_LUMINANCE)[None, :, None, None] * amount[:, None]).sum((1, 2, 3))
-        image = self._sense(random, image, light / amount.sum((1, 2)))
+        image = conditions.develop(random, image, light / amount.sum((1, 2)), self.sensor)
         drawn = _Drawn(buffer.key[0], surface, fragments, which, ends - ends.new_tensor([len(p.faces) for p in parts]))
         hands = self._labels(camera.to_camera(joints[rows]), batch.people.hand_scale[rows], camera.K, parts, drawn)
         return RenderedScene(image[0, :, inside].contiguous(), camera.K, hands, int(random.indices[0]))
@@ -313,16 +313,6 @@ class SceneEngine:
             scene = torch.where(own, self.store.sample(random, size), scene)
             blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)
         return shading.separable(scene, shading.gaussian_matrix(size, blur * size / 60))
-
-    def _sense(self, random: CounterRandom, image: Tensor, light: Tensor) -> Tensor:
-        image = shading.expose(random, image, light, True)
-        image = conditions.dim(random, image, self.config.dim)
-        image = conditions.steepen(random, image, self.config.steep)
-        image = shading.blur(random, image, self.sensor)
-        image = shading.add_noise(random, image, self.config.noise)
-        image = conditions.sharpen(random, image, self.config.sharpening)
-        image = shading.compress(random, image, self.config.jpeg)
-        return (image * 255).round_().clamp_(0, 255).div_(255)
 
     def _labels(self, joints_cam_m: Tensor, scale: Tensor, K: Tensor, parts: list[Part], drawn: _Drawn) -> SceneHands:
         s, width, height = self.config.antialiasing, self.config.width, self.config.height

@@ -35,6 +35,18 @@ from graphhand.io import list_images, read_image
 from graphhand.io.files import open_text
 
 
+def images_without_hands(root: str | PathLike[str]) -> list[Path]:
+    """The images straight in a folder of negatives.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+    files = list_images(Path(root).expanduser())
+    if not files:
+        raise InputError(root, "holds no image", "put images without hands straight into it")
+    return files
+
+
 class NegativeImages:
     """The images of a folder as negatives.
 
@@ -46,9 +58,7 @@ class NegativeImages:
     """
 
     def __init__(self, root: str | PathLike[str]) -> None:
-        self.files = list_images(root)
-        if not self.files:
-            raise InputError(root, "holds no image", "put images without hands straight into it")
+        self.files = images_without_hands(root)
 
     def __len__(self) -> int:
         return len(self.files)
