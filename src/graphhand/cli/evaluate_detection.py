@@ -14,12 +14,11 @@ from pydantic import Field
 from graphhand.cli.outputs import require_folder_of, write_json, writing
 from graphhand.config import StrictModel, apply_overrides, validate
 from graphhand.errors import InputError
+from graphhand.io.boxes import SIDES, UNKNOWN
 
 if TYPE_CHECKING:
     from graphhand.evaluation.detection import DetectionScores, FoundBoxes, LabelledBoxes
     from graphhand.io.boxes import SceneLabels
-
-_SIDES = {"right": 1, "left": 0, None: -1}
 
 
 class BoxSettings(StrictModel):
@@ -114,7 +113,7 @@ def _runner(detector: str | None, device: str | None) -> Callable[[SceneLabels, 
         return FoundBoxes(
             np.array([hand.box_px for hand in hands]).reshape(-1, 4),
             np.array([hand.score for hand in hands], dtype=np.float64),
-            np.array([_SIDES[hand.side] for hand in hands], dtype=np.int64),
+            np.array([SIDES[hand.side] for hand in hands], dtype=np.int64),
         )
 
     return find
@@ -143,7 +142,7 @@ def _reader(file: Path) -> Callable[[SceneLabels, Any], FoundBoxes]:
         return FoundBoxes(
             np.array([one["box"] for one in mine]).reshape(-1, 4),
             np.array([one["score"] for one in mine], dtype=np.float64),
-            np.array([_SIDES.get(one["side"], -1) for one in mine], dtype=np.int64),
+            np.array([SIDES.get(one["side"], UNKNOWN) for one in mine], dtype=np.int64),
         )
 
     return find

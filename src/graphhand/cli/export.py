@@ -49,6 +49,7 @@ def export(
     from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
     from graphhand.io.files import WEIGHTS_FILE
+    from graphhand.models.detector import HandDetector
 
     if half and file_format == "onnx":
         raise InputError("--half", "is for --format safetensors", "leave it out")
@@ -62,11 +63,10 @@ def export(
     if file_format == "onnx":
         require_folder_of(out, "--out")
 
-    detector = _load_detector(weights)
-    if detector is not None:
-        _export_detector(*detector, out, file_format, name, half, graph)
-        return
     generator, card = _load_network(weights)
+    if isinstance(generator, HandDetector):
+        _export_detector(generator, card, out, file_format, name, half, graph)
+        return
     if name is not None:
         card["name"] = name
     try:
@@ -93,22 +93,23 @@ def export(
         typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
 
 
-def _load_detector(weights: str) -> tuple[HandDetector, dict[str, Any]] | None:
-    """A trained detector and its card, from weights or a run's checkpoint; None where they are a pose network's."""
+def _load_network(weights: str) -> tuple[Generator | HandDetector, dict[str, Any]]:
+    """A trained generator or detector and its card, from weights or a run's checkpoint."""
     from graphhand.io.files import CARD_FILE, DETECTOR_FORMAT, WEIGHTS_FILE, find_weights
-    from graphhand.models.checkpoint import load_detector
+    from graphhand.models.checkpoint import load_detector, load_generator
     from graphhand.training.checkpoint import read_checkpoint
 
     path = Path(weights)
     if path.is_file() and path.name != WEIGHTS_FILE:
         checkpoint = read_checkpoint(path)
-        return checkpoint.trained_detector() if checkpoint.config.get("kind") == "detector" else None
+        is_detector = checkpoint.config.get("kind") == "detector"
+        return checkpoint.trained_detector() if is_detector else checkpoint.trained_generator()
     card = find_weights(weights) / CARD_FILE
     try:
         kind = jsonlib.loads(card.read_text("utf-8-sig"))["format"]
     except (OSError, ValueError, KeyError, TypeError):  # its own reader says what is wrong
-        return None
-    return load_detector(weights) if kind == DETECTOR_FORMAT else None
+        kind = None
+    return load_detector(weights) if kind == DETECTOR_FORMAT else load_generator(weights)
 
 
 def _export_detector(
@@ -136,18 +137,6 @@ def _export_detector(
         export_detector_graph(out)
     size, agrees = (out / WEIGHTS_FILE).stat().st_size / 1e6, "; ONNX Runtime agrees with torch" if graph else ""
     typer.echo(f"{out}: images of {detector.config.image_size} pixels, {size:.1f} MB{agrees}")
-
-
-def _load_network(weights: str) -> tuple[Generator, dict[str, Any]]:
-    """A trained generator and its card, from weights or from a run's checkpoint."""
-    from graphhand.io.files import WEIGHTS_FILE
-    from graphhand.models.checkpoint import load_generator
-    from graphhand.training.checkpoint import read_checkpoint
-
-    path = Path(weights)
-    if path.is_file() and path.name != WEIGHTS_FILE:
-        return read_checkpoint(path).trained_generator()
-    return load_generator(weights)
 
 
 @hand_app.command("convert")

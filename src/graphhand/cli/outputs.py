@@ -59,6 +59,8 @@ def limit_opencv_threads(threads: int | None) -> None:
     cv2.setNumThreads(default_threads() if threads is None else threads)
 
 
+NO_HAND = "no hand (--min-score 0 gives the likeliest)"
+
 CSV_COLUMNS = (
     *("image", "frame", "time_s", "track", "side", "score"),
     *(f"wrist_cam_{axis}_m" for axis in "xyz"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graphhand.cli.outputs import (
+    NO_HAND,
     DetectorOption,
     DeviceOption,
     EngineOption,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from graphhand.types import Prediction
 
 DEFAULT_OUT = Path("predictions")
-
-NO_HAND = "no hand (--min-score 0 gives the likeliest)"
 
 
 def predict(

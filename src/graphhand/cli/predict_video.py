@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import typer
 
-from graphhand.cli.outputs import make_folder
+from graphhand.cli.outputs import NO_HAND, make_folder
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,10 +132,7 @@ def _predict_frames(
         where = "" if target is None else f", which are drawn in {target}"
         typer.echo(f"{video.path}: stopped after {count} frames{where}", err=True)
         raise interrupted
-    hands_of = (
-        ", ".join(f"{side} hand in {number}" for side, number in sides.most_common())
-        or "no hand (--min-score 0 gives the likeliest)"
-    )
+    hands_of = ", ".join(f"{side} hand in {number}" for side, number in sides.most_common()) or NO_HAND
     return f"{count} frames, {hands_of}"
 
 

@@ -159,7 +159,7 @@ def _predictions(files: list[Path], weights: str, max_hands: int, problems: list
         estimator = HandPoseEstimator(weights)
     for file in files:
         if estimator is None or file not in moving:
-            yield from _read_predictions([file], problems)
+            yield from _read_predictions(file, problems)
             continue
         try:
             yield from _predict(estimator, file, max_hands)
@@ -187,32 +187,31 @@ def _predict(estimator: HandPoseEstimator, file: Path, max_hands: int) -> Iterat
             yield Prediction(name, width, height, found, estimator.model, frame=frame.number, time_s=time_s)
 
 
-def _read_predictions(files: list[Path], problems: list[str]) -> Iterator[Prediction]:
-    """The usable lines of all files; problems with the others are appended to ``problems``."""
+def _read_predictions(file: Path, problems: list[str]) -> Iterator[Prediction]:
+    """The usable lines of a file; problems with the others are appended to ``problems``."""
     from graphhand.types import Prediction
 
-    for file in files:
-        try:
-            with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8-sig") as lines:
-                for number, line in enumerate(lines, start=1):
-                    line = line.strip().removeprefix("\ufeff")  # a byte order mark, of joined files in the middle too
-                    if not line:
-                        continue
-                    try:
-                        prediction = Prediction.from_json(line)
-                        if not all(_is_sane(hand) for hand in prediction.hands):
-                            raise ValueError("joints that are not finite or too far away")
-                    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-                        problems.append(f"{file}:{number}: is not a line of `graphhand predict --json`; skipped")
-                        continue
-                    if prediction.error is not None:
-                        problems.append(f"{file}:{number}: says {prediction.error}; skipped")
-                        continue
-                    yield prediction
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            remedy = "give the output of `graphhand predict --json`"
-            raise InputError(file, f"cannot be read ({reason})", remedy) from None
+    try:
+        with nullcontext(sys.stdin) if file == Path("-") else file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                line = line.strip().removeprefix("\ufeff")  # a byte order mark, of joined files in the middle too
+                if not line:
+                    continue
+                try:
+                    prediction = Prediction.from_json(line)
+                    if not all(_is_sane(hand) for hand in prediction.hands):
+                        raise ValueError("joints that are not finite or too far away")
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+                    problems.append(f"{file}:{number}: is not a line of `graphhand predict --json`; skipped")
+                    continue
+                if prediction.error is not None:
+                    problems.append(f"{file}:{number}: says {prediction.error}; skipped")
+                    continue
+                yield prediction
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        remedy = "give the output of `graphhand predict --json`"
+        raise InputError(file, f"cannot be read ({reason})", remedy) from None
 
 
 def _is_sane(hand: Hand) -> bool:

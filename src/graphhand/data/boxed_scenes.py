@@ -159,10 +159,9 @@ class PastedScenes:
         self.root = Path(cutouts).expanduser()
         self.grounds = [EmptyScenes(ground) for ground in grounds]
         self.count, self.seed = count, seed
-        self.lines: list[dict[str, Any]] = []
         file = self.root / "hands.jsonl"
         with open_text(file) as lines:
-            self.lines = [json.loads(line) for line in lines if line.strip()]
+            self.lines: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
         if not self.lines:
             raise InputError(file, "names no cutout", "write them with research/weights/detector_images.py")
 

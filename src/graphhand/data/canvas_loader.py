@@ -20,7 +20,7 @@ from graphhand.data.canvases import (
     letterboxed,
     make_canvas,
 )
-from graphhand.data.loader import SkippedSamples, UnusableSample, prepare_worker
+from graphhand.data.loader import SkippedSamples, UnusableSample, prepare_worker, unchanged
 from graphhand.data.mixing import MixedHands, WeightedSet
 from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
@@ -68,7 +68,7 @@ class CanvasLoader:
             _CanvasMaker(self.scenes, size, augmentation, seed),
             batch_sampler=_Keys(self),  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_unchanged,
+            collate_fn=unchanged,
             persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
         )
@@ -153,7 +153,3 @@ class _Keys:
 
     def __len__(self) -> int:
         return len(self._loader._keys)
-
-
-def _unchanged(made: Any) -> Any:
-    return made

@@ -166,9 +166,7 @@ def make_canvas(
     tone = pixels.tone(rng)
     image = canvas.image if tone is None else tone(canvas.image)
     image, _ = pixels.change_pixels(image, np.full((1, 2), np.nan), rng)
-    return _limited(
-        Canvas(image, np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.sides, np.int64), canvas.ignored)
-    )
+    return _finished(canvas, image)
 
 
 def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -184,9 +182,7 @@ def letterboxed(scene: Scene, size: int) -> Canvas:
     canvas = _empty(size)
     into = np.array([[scale, 0.0, (scale - 1) / 2], [0.0, scale, (scale - 1) / 2]])
     _lay(canvas, scene, into, (0, 0, size, size), flip=False)
-    return _limited(
-        Canvas(canvas.image, np.array(canvas.boxes).reshape(-1, 4), np.array(canvas.sides, np.int64), canvas.ignored)
-    )
+    return _finished(canvas, canvas.image)
 
 
 class _Building(NamedTuple):
@@ -202,8 +198,10 @@ def _empty(size: int) -> _Building:
     return _Building(np.full((size, size, 3), GREY, np.uint8), [], [], np.zeros((size, size), np.bool_))
 
 
-def _limited(canvas: Canvas) -> Canvas:
-    """At most :data:`MOST_HANDS`, the largest; the others are ignored."""
+def _finished(building: _Building, image: Image) -> Canvas:
+    """The canvas with at most :data:`MOST_HANDS`, the largest; the others are ignored."""
+    boxes, sides = np.array(building.boxes).reshape(-1, 4), np.array(building.sides, np.int64)
+    canvas = Canvas(image, boxes, sides, building.ignored)
     if len(canvas.boxes) <= MOST_HANDS:
         return canvas
     order = np.argsort(-canvas.boxes[:, 2:].prod(axis=1))

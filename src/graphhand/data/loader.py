@@ -286,7 +286,7 @@ class HandLoader:
             maker,
             batch_sampler=_KeyGroups(self),  # type: ignore[arg-type]  # any sized iterable serves
             num_workers=workers,
-            collate_fn=_unchanged,
+            collate_fn=unchanged,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
@@ -350,7 +350,8 @@ class _KeyGroups:
         return -(-len(self._loader._keys) // self._loader.batches_at_once)
 
 
-def _unchanged(made: list[_MadeBatch]) -> list[_MadeBatch]:
+def unchanged(made: Any) -> Any:
+    """What a loader's worker made needs no collation."""
     return made
 
 

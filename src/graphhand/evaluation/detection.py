@@ -79,6 +79,12 @@ class Matches:
     image: npt.NDArray[np.int64]
     hands: int
 
+    def ranked(self) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Scores and hits of the boxes that count, best first over all images."""
+        scores, hit = self.scores[~self.ignored], self.hit[~self.ignored]
+        order = np.argsort(-scores, kind="stable")
+        return scores[order], hit[order]
+
 
 def match_boxes(truth: Sequence[LabelledBoxes], found: Sequence[FoundBoxes], least_iou: float) -> Matches:
     """Match boxes image by image, the best score first, each with the hand that it overlaps most and none had before.
@@ -117,10 +123,7 @@ def average_precision(matches: Matches) -> float:
     """Mean over 101 recalls of the best precision at that recall or a higher one; NaN without hands."""
     if not matches.hands:
         return float("nan")
-    counted = ~matches.ignored
-    order = np.argsort(-matches.scores[counted], kind="stable")
-    hit = matches.hit[counted][order]
-    recall, precision = precision_recall(hit, matches.hands)
+    recall, precision = precision_recall(matches.ranked()[1], matches.hands)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, _RECALLS, side="left")
     return float(np.where(at < len(envelope), np.append(envelope, 0.0)[np.minimum(at, len(envelope))], 0.0).mean())
@@ -207,8 +210,7 @@ def threshold_of_precision(
 ) -> float:
     """The lowest score at which the boxes from there on have this precision at IoU 0.5; 1 where none does."""
     matches = match_boxes(truth, found, IOUS[0])
-    counted = ~matches.ignored
-    order = np.argsort(-matches.scores[counted], kind="stable")
-    _, precision = precision_recall(matches.hit[counted][order], matches.hands)
+    scores, hit = matches.ranked()
+    _, precision = precision_recall(hit, matches.hands)
     enough = np.flatnonzero(precision >= least_precision)
-    return float(matches.scores[counted][order][enough[-1]]) if len(enough) else 1.0
+    return float(scores[enough[-1]]) if len(enough) else 1.0

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.evaluation.detection import (
-    IOUS,
     DetectionScores,
     FoundBoxes,
     LabelledBoxes,
+    Matches,
     match_boxes,
     precision_recall,
 )
@@ -20,6 +20,7 @@ from graphhand.io.files import replacing
 from graphhand.types import FloatArray, Image
 from graphhand.visualize import contact_sheet, draw_boxes
 
+_CURVES = (0.5, 0.75)  # IoUs
 _CELL = 160
 _CELLS = 48
 _CONTEXT = 2.5
@@ -47,8 +48,8 @@ def write_detection_figures(
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [_draw_curves(folder / "precision_recall.png", truth, found, scores)]
-    matches = match_boxes(truth, found, IOUS[0])
+    matches, strict = (match_boxes(truth, found, least) for least in _CURVES)
+    files = [_draw_curves(folder / "precision_recall.png", (matches, strict), scores)]
     kept = matches.scores >= scores.threshold
     seen = set(matches.hand[kept & matches.hit].tolist())
     ranked = [boxes.ranked() for boxes in found]
@@ -73,20 +74,15 @@ def write_detection_figures(
     return files
 
 
-def _draw_curves(
-    path: Path, truth: Sequence[LabelledBoxes], found: Sequence[FoundBoxes], scores: DetectionScores
-) -> Path:
+def _draw_curves(path: Path, at: Sequence[Matches], scores: DetectionScores) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for least in (0.5, 0.75):
-        matches = match_boxes(truth, found, least)
-        counted = ~matches.ignored
-        order = np.argsort(-matches.scores[counted], kind="stable")
-        recall, precision = precision_recall(matches.hit[counted][order], matches.hands)
+    for least, matches in zip(_CURVES, at, strict=True):
+        recall, precision = precision_recall(matches.ranked()[1], matches.hands)
         axes.plot(recall, precision, label=f"IoU {least:g}")
     axes.plot([scores.recall], [scores.precision], "o", label=f"score {scores.threshold:g}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))

@@ -40,7 +40,13 @@ def write_bvh(path: str | PathLike[str], clip: HandClip, names: BoneNames = "gra
     steps = np.diff(clip.times_s)
     frame_s = float(steps.mean()) if len(steps) else _IMAGE_FRAME_S
     order = list(_depth_first(bones, 0))
-    lines = ["HIERARCHY", *_hierarchy(bones, 0, 0), "MOTION", f"Frames: {len(pose)}", f"Frame Time: {frame_s:.6f}"]
+    lines = [
+        "HIERARCHY",
+        *_hierarchy(bones, bones.offsets_m * _CM_PER_M, 0, 0),
+        "MOTION",
+        f"Frames: {len(pose)}",
+        f"Frame Time: {frame_s:.6f}",
+    ]
     for place, turns in zip(wrists_cm, angles):
         values = [*place, *(angle for bone in order if bone < len(turns) for angle in turns[bone])]
         lines.append(" ".join(f"{value:.5f}" for value in values))
@@ -67,14 +73,14 @@ def _depth_first(bones: Skeleton, bone: int) -> list[int]:
     return [bone, *(below for child in _children(bones, bone) for below in _depth_first(bones, child))]
 
 
-def _hierarchy(bones: Skeleton, bone: int, depth: int) -> list[str]:
+def _hierarchy(bones: Skeleton, offsets_cm: FloatArray, bone: int, depth: int) -> list[str]:
     pad, children = "  " * depth, _children(bones, bone)
-    x, y, z = bones.offsets_m[bone] * _CM_PER_M
+    x, y, z = offsets_cm[bone]
     offset = f"{pad}  OFFSET {x:.5f} {y:.5f} {z:.5f}"
     if not children:
         return [f"{pad}End Site", f"{pad}{{", offset, f"{pad}}}"]
     turns = "Zrotation Xrotation Yrotation"
     channels = f"6 Xposition Yposition Zposition {turns}" if bone == 0 else f"3 {turns}"
     head = [f"{pad}{'ROOT' if bone == 0 else 'JOINT'} {bones.names[bone]}", f"{pad}{{", offset]
-    body = [line for child in children for line in _hierarchy(bones, child, depth + 1)]
+    body = [line for child in children for line in _hierarchy(bones, offsets_cm, child, depth + 1)]
     return [*head, f"{pad}  CHANNELS {channels}", *body, f"{pad}}}"]

@@ -52,8 +52,8 @@ class HandPoser:
         bend[THUMB] = normalize(
             torch.linalg.cross(thumb[1], thumb[2]) + 0.5 * torch.linalg.cross(thumb[0], thumb[1]), dim=0
         )
-        rest[THUMB, 3] = _angle_about(thumb[0], thumb[1], bend[THUMB])
-        rest[THUMB, 4] = _angle_about(thumb[1], thumb[2], bend[THUMB])
+        rest[THUMB, 3] = angle_about(thumb[0], thumb[1], bend[THUMB])
+        rest[THUMB, 4] = angle_about(thumb[1], thumb[2], bend[THUMB])
         for f in range(1, 5):
             points = J[self.chain[f]] - J[self.chain[f]].mean(0)
             _, extent, axes = torch.linalg.svd(points)
@@ -64,8 +64,8 @@ class HandPoser:
             bend[f] = normalize(trust * normal + (1 - trust) * lateral, dim=0)
             about = normalize(bend[f] - (bend[f] * bone[f, 0]).sum() * bone[f, 0], dim=0)
             rest[f, 0] = torch.rad2deg(torch.asin(-(bone[f, 0] * y).sum()))
-            rest[f, 1] = _angle_about(bone[f, 0], bone[f, 1], about)
-            rest[f, 2] = _angle_about(bone[f, 1], bone[f, 2], about)
+            rest[f, 1] = angle_about(bone[f, 0], bone[f, 1], about)
+            rest[f, 2] = angle_about(bone[f, 1], bone[f, 2], about)
             rest[f, 3] = torch.rad2deg(torch.atan2((bone[f, 0] * z).sum(), -(bone[f, 0] * x).sum()))
         self.bone, self.bend, self.rest = bone, bend, rest
 
@@ -236,6 +236,6 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return normalize(total, dim=-1).view(batch, count, 3)
 
 
-def _angle_about(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
+def angle_about(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
     """Signed angle in degrees that turns a to b about the axis."""
     return torch.rad2deg(torch.atan2((torch.linalg.cross(a, b) * axis).sum(-1), (a * b).sum(-1)))

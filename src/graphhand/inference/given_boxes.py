@@ -9,7 +9,7 @@ import numpy as np
 
 from graphhand.errors import InputError
 from graphhand.inference.detector import Detection, checked
-from graphhand.io.boxes import read_scene_labels
+from graphhand.io.boxes import LEFT, RIGHT, UNKNOWN, read_scene_labels
 from graphhand.types import Image
 
 
@@ -51,7 +51,7 @@ def read_boxes(file: Path) -> dict[str, list[Detection]]:
     Raises:
         InputError: the file is unreadable, of another format, or has wrong keys.
     """
-    logits = {1: np.inf, 0: -np.inf, -1: np.nan}
+    logits = {RIGHT: np.inf, LEFT: -np.inf, UNKNOWN: np.nan}
     return {
         labels.path.name: [Detection(box, 1.0, logits[int(side)]) for box, side in zip(labels.boxes, labels.sides)]
         for labels in read_scene_labels(file)

@@ -101,10 +101,10 @@ def match_detections(
     return matched, [i for i in range(len(detections)) if i not in matched.values()]
 
 
-def cheapest(costs: Iterable[tuple[float, int]], most: float = MAX_COST) -> int | None:
-    """The index of the least cost, None where all are above ``most``."""
+def cheapest(costs: Iterable[tuple[float, int]]) -> int | None:
+    """The index of the least cost, None where all are above :data:`MAX_COST`."""
     cost, index = min(costs, default=(np.inf, -1))
-    return index if cost <= most else None
+    return index if cost <= MAX_COST else None
 
 
 def _place(estimate: Estimate) -> tuple[FloatArray, float]:

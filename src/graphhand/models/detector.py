@@ -19,9 +19,6 @@ from graphhand.models.backbones import build_backbone, require_backbone
 from graphhand.models.backbones.base import STRIDES, Backbone
 from graphhand.models.backbones.efficientnet import EfficientNetLite0
 
-NUM_OUTPUTS = 6
-"""Channels of the exported grid: score, distances to the left, top, right and bottom edge, logit of a right hand."""
-
 PRIOR = 0.01
 """Score of every cell before training, so that the many empty cells do not swamp the first steps."""
 
@@ -101,7 +98,7 @@ class HandDetector(nn.Module):
 
 
 class DetectorGrid(nn.Module):
-    """The exported network: one grid ``(B, 6, h, w)`` of scores, distances and side logits.
+    """The exported network: one grid ``(B, 6, h, w)`` of scores, distances to the edges, logits of a right hand.
 
     Args:
         detector: the network.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from graphhand.hand_model.posing import axis_rotation
+from graphhand.hand_model.posing import angle_about, axis_rotation
 from graphhand.synthesis.poses import WRIST_DEVIATION, WRIST_FLEXION
 
 # turn of the hand about the forearm, from thumb up with a bent elbow: positive is palm down
@@ -94,7 +94,7 @@ def solve_arms(
     before = (attached @ u0[..., None])[..., 0]
     swing = _shortest(before[:, None].expand_as(u), u) @ attached[:, None]
     carried = (swing @ hinge0[:, None, :, None])[..., 0]
-    humeral = _signed_angle(carried, hinge, u)
+    humeral = angle_about(carried, hinge, u)
     lower = _frame(f, hinge) @ _frame(f0, hinge0).transpose(1, 2)[:, None]
 
     neutral, neutral0 = _neutral(f, hinge), _neutral(f0, hinge0)
@@ -130,10 +130,6 @@ def _shortest(a: Tensor, b: Tensor) -> Tensor:
     axis = torch.linalg.cross(a, b)
     sine = torch.linalg.vector_norm(axis, dim=-1)
     return axis_rotation(axis + 1e-9, torch.rad2deg(torch.atan2(sine, (a * b).sum(-1))))
-
-
-def _signed_angle(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
-    return torch.rad2deg(torch.atan2((torch.linalg.cross(a, b) * axis).sum(-1), (a * b).sum(-1)))
 
 
 def _euler(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:

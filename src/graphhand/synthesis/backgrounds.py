@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphhand.errors import InputError
 from graphhand.synthesis.random import CounterRandom
+from graphhand.synthesis.shading import gaussian_matrix, separable
 
 SHAPES = 14
 _STORED_SIDE = 256
@@ -291,3 +292,25 @@ class ImageStore:
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom * flip, zoom, shift
         grid = F.affine_grid(theta, [random.batch, 3, size, size], align_corners=False)
         return F.grid_sample(rgb, grid, padding_mode="border", align_corners=False).clamp(0, 1).pow(2.2)
+
+
+def behind(
+    random: CounterRandom, size: int, skin: Tensor, store: ImageStore | None, share: float, sharpness: float
+) -> Tensor:
+    """Out-of-focus backgrounds (B, 3, size, size), linear.
+
+    Args:
+        random: of the images.
+        size: side, pixels.
+        skin: (B or 1, 3) colour of people in procedural backgrounds.
+        store: the user's images, or None.
+        share: of the images with one of the user's.
+        sharpness: the largest blur is the side over this.
+    """
+    scene = procedural(random, size, skin)
+    blur = random.uniform("background blur").square()
+    if store is not None:
+        own = random.chance("own picture", share)[:, None, None, None]
+        scene = torch.where(own, store.sample(random, size), scene)
+        blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)  # photographs are blurred already
+    return separable(scene, gaussian_matrix(size, blur * size / sharpness))

@@ -43,6 +43,7 @@ class Garment(NamedTuple):
         scale: (3, 2) pairs of vertices, and (3,) their distance along x, y, z for which the offsets were made.
         faces: (F, 3); corner_uv: (F, 3, 2), v up.
         picture: (1, H, W, 3 or 4) uint8 RGB with opacity, or None.
+        brightness: mean linear colour of its opaque part; None without a picture.
         covered: (V,) vertices of the body that it hides.
         skirted: whether some of it hangs on the base mesh's skirt, which does not bend at the hips.
         binding: for skinning.
@@ -57,6 +58,7 @@ class Garment(NamedTuple):
     faces: Tensor
     corner_uv: Tensor
     picture: Tensor | None
+    brightness: Tensor | None
     covered: Tensor
     skirted: bool
     binding: Binding
@@ -166,7 +168,8 @@ def read_garment(path: Path, body: BodyModel) -> Garment:
     hidden = torch.zeros(count, dtype=torch.bool, device=device)
     for first, last in text["delete_verts"]:
         hidden[first : last + 1] = True
-    picture = _picture_file(path)
+    file = _picture_file(path)
+    picture = None if file is None else _read_picture(file).to(device)
     return Garment(
         name=path.stem,
         base=base,
@@ -176,11 +179,19 @@ def read_garment(path: Path, body: BodyModel) -> Garment:
         scale_m=torch.tensor([0.1 * float(length) for *_, length in axes], device=device),
         faces=faces.to(device),
         corner_uv=corner_uv.to(device),
-        picture=None if picture is None else _read_picture(picture).to(device),
+        picture=picture,
+        brightness=None if picture is None else _brightness(picture),
         covered=hidden[body.makehuman_vertex],
         skirted=bool(((body.makehuman_vertex[base] >= _SKIRT[0]) & (body.makehuman_vertex[base] < _SKIRT[1])).any()),
         binding=body.bind(base, shares),
     )
+
+
+def _brightness(picture: Tensor) -> Tensor:
+    pixels = picture.float() / 255
+    opaque = pixels[..., 3:] if pixels.shape[3] == 4 else torch.ones_like(pixels[..., :1])
+    mean = (pixels[..., :3].pow(2.2) * opaque).sum((0, 1, 2)).mean() / opaque.sum().clamp(min=1)
+    return mean.clamp(min=0.01)  # eyebrows are black
 
 
 def _read_mhclo(path: Path) -> dict[str, Any]:

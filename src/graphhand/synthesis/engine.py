@@ -31,7 +31,6 @@ from graphhand.synthesis.scene import FixedHands, Scene, SceneComposer
 from graphhand.synthesis.skin_atlas import default_sampler
 
 _VISIBLE_SLACK_M = 0.004  # tolerance of the z-buffer over a joint's own flesh, where skin slopes
-_LUMINANCE = (0.21, 0.72, 0.07)
 _CPU_SCENES = 64  # scenes composed together on a CPU
 _CPU_IMAGES = 8  # images rendered together on a CPU: small batches stay in its caches
 _GPU_IMAGES = 512  # images rendered together on a GPU, at most
@@ -178,13 +177,7 @@ class RenderEngine:
         config, size = self.config, self.config.image_size
         if not config.background_variation:
             return torch.full((random.batch, 3, size, size), 0.2, device=self.device)
-        scene = backgrounds.procedural(random, size, base)
-        blur = random.uniform("background blur").square()
-        if self.store is not None:
-            own = random.chance("own picture", config.background_images)[:, None, None, None]
-            scene = torch.where(own, self.store.sample(random, size), scene)
-            blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)  # photographs are blurred already
-        return shading.separable(scene, shading.gaussian_matrix(size, blur * size / 40))
+        return backgrounds.behind(random, size, base, self.store, config.background_images, sharpness=40)
 
     def _render_scene(self, random: CounterRandom, scene: Scene) -> RenderedBatch:
         # everything is rendered in a square; an image of less height is cropped from its middle at the end
@@ -231,7 +224,7 @@ class RenderEngine:
         low, high = joints_px.amin(1), joints_px.amax(1)
         front, occluder = backgrounds.sample_occluders(random, size, config.occluders, torch.cat([low, high - low], 1))
         amount = cover.sum((1, 2)).clamp(min=1)
-        hand_light = (rgb * rgb.new_tensor(_LUMINANCE)[None, :, None, None]).sum((1, 2, 3)) / amount
+        hand_light = (rgb * rgb.new_tensor(shading.LUMINANCE)[None, :, None, None]).sum((1, 2, 3)) / amount
         image = rgb + background * (1 - cover)[:, None]
         image = torch.lerp(image, occluder, front[:, None])
         image = conditions.develop(random, image, hand_light, config)

@@ -26,7 +26,7 @@ SKINS = Path(__file__).with_name("assets") / "body_skins_cc0.npz"
 # places of a vertex: x, y, z of the mean body at rest, then along the arm (0 shoulder, 1 elbow, 2 wrist; -1 elsewhere),
 # along the leg (0 hip, 1 knee, 2 ankle; above the hip negative), above the neck's base, hair (positive on the scalp)
 PLACES = 7
-_ARM, _LEG, _NECK, _SCALP = 3, 4, 5, 6
+_ARM, LEG, _NECK, _SCALP = 3, 4, 5, 6
 _HAIR = ((0.008, 0.006, 0.005), (0.03, 0.016, 0.009), (0.09, 0.045, 0.02), (0.32, 0.2, 0.09), (0.2, 0.06, 0.02))
 _IRIS = ((0.05, 0.025, 0.012), (0.12, 0.07, 0.03), (0.1, 0.16, 0.25), (0.1, 0.14, 0.07))
 _SMOOTHING = 10
@@ -115,9 +115,10 @@ def decode_skins(pictures: dict[str, np.ndarray], device: torch.device) -> SkinP
     names = list(pictures)
     pixels = torch.from_numpy(np.stack([pictures[name] for name in names]))
     # the trunk's colour, which the tint brings to the wanted tone; at these places every skin shows chest and belly
-    small = pixels.permute(0, 3, 1, 2).float()
-    spots = torch.tensor([[[-0.5, -0.5], [-0.26, -0.5], [-0.38, -0.3], [-0.38, -0.45]]]).expand(len(names), 1, 4, 2)
-    mean = grid_sample(small, spots, align_corners=False)[:, :, 0].mean(2) / 255
+    spots = torch.tensor([[[[-0.5, -0.5], [-0.26, -0.5], [-0.38, -0.3], [-0.38, -0.45]]]])
+    # one picture at a time: as floats all of them would take a gigabyte
+    seen = [grid_sample(one.permute(2, 0, 1)[None].float(), spots, align_corners=False) for one in pixels]
+    mean = torch.cat(seen)[:, :, 0].mean(2) / 255
     age = [0.0 if n.startswith("young") else 1.0 if n.startswith("old") else 0.5 for n in names]
     return SkinPictures(
         pixels.to(device),
@@ -240,7 +241,7 @@ def sample_outfits(random: CounterRandom, traits: dict[str, Tensor], skins: Skin
 def _inside(places: Tensor, outfit: Outfit) -> tuple[Tensor, Tensor, Tensor]:
     """How far inside shirt, trousers and shoes, roughly metres, (...,) each, of places (..., PLACES)."""
     x, y = places[..., 0], places[..., 1]
-    arm, leg, neck = places[..., _ARM], places[..., _LEG], places[..., _NECK]
+    arm, leg, neck = places[..., _ARM], places[..., LEG], places[..., _NECK]
     front = ((-0.02 - y) / 0.06).clamp(0, 1)
     cut = outfit.neck - front * outfit.neck_depth * (1 - x.abs() / 0.085).clamp(0, 1)
     shirt = torch.minimum(torch.minimum((outfit.sleeve - arm) * 0.27, (outfit.hem - leg) * 0.42), cut - neck)

@@ -47,10 +47,10 @@ class SurfaceBuilder:
         self.skins = outfits.decode_skins(pictures, device)
         self.texels = _texels(people)
         # pictures smaller than the hand atlas's source get its finest detail
-        self._sampler = default_sampler(people.mesh)
-        names = default_atlas().names
         small = len(next(iter(pictures.values()))) < _ATLAS_SOURCE_PX
-        self._fine = [names.index(name) if small and name in names else -1 for name in pictures]
+        self._sampler = default_sampler(people.mesh) if small else None
+        names = default_atlas().names if small else ()
+        self._fine = [names.index(name) if name in names else -1 for name in pictures]
         self.skin_faces = len(people.mesh.faces)
         count = body.hand_triangles
         hand = people.mesh.face_part[:count] != FOREARM_PART
@@ -69,7 +69,7 @@ class SurfaceBuilder:
 
     def fine_detail(self, skin: int, face: Tensor, weights: Tensor) -> Tensor | None:
         """(N, 3) log reflectance that a skin's picture is too small to show on the hand model's triangles, if known."""
-        if self._fine[skin] < 0:
+        if self._sampler is None or self._fine[skin] < 0:
             return None
         zero = torch.zeros_like(face[:1])
         skins, sample = zero[:, None] + self._fine[skin], torch.zeros_like(face)

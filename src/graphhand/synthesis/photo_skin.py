@@ -196,11 +196,7 @@ def spots(points: Tensor, cell_m: float, density: Tensor, smallest: float, large
     grid = points / cell_m
     cell = grid.floor()
     part = grid - cell
-    x, y, z = cell.long().unbind(1)
-    h = (x * 73856093 ^ y * 19349663 ^ z * 83492791 ^ (seed * 2654435761)) & 0xFFFFFFFF
-    h = ((h ^ (h >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
-    h = ((h ^ (h >> 12)) * 0x297A2D39) & 0xFFFFFFFF
-    h = h ^ (h >> 15)
+    h = tex.lattice_hash(cell.long(), seed)
     bytes_ = torch.stack([h & 255, (h >> 8) & 255, (h >> 16) & 255, (h >> 24) & 255], 1).to(points.dtype) / 255
     again = ((h * 0x2C1B3C6D) >> 7) & 0xFFFF
     radius = smallest + (largest - smallest) * bytes_[:, 3].square()

@@ -30,12 +30,11 @@ from graphhand.synthesis.rasterizer import (
     resolve,
     shaded_samples,
 )
-from graphhand.synthesis.scenes import SceneBatch, SceneComposer, Solid
+from graphhand.synthesis.scenes import PERSON_STRIDE, SceneBatch, SceneComposer, Solid
 from graphhand.synthesis.wearing import HAIR_LAYERS, Dresser, GarmentSurface, Worn, garment_meshes
 
 _SHADOW_TEXELS, _SHADOW_BIAS_M = 640, 0.014
 _VISIBLE_SLACK_M = 0.005
-_LUMINANCE = (0.21, 0.72, 0.07)
 _IMAGES = 8  # composed together
 _LOOK_SEED = 0x100C5  # xor with the seed
 OUT_OF_SIGHT_JOINTS = 4  # a hand that shows fewer is out of sight
@@ -134,12 +133,12 @@ class SceneEngine:
         with torch.no_grad():
             self.composer = SceneComposer(self.config, hand, self.device)
             self.people = self.composer.people
-            body, wardrobe, skins = self.people.body, None, packaged_skins()
+            body, wardrobe, skins = self.people.body, None, None
             if self.config.assets is not None:
                 wardrobe = Wardrobe(self.config.assets, body)
-                skins = wardrobe.skins() or skins
+                skins = wardrobe.skins()
             self.dresser = None if wardrobe is None else Dresser(wardrobe, body)
-            self.surfaces = SurfaceBuilder(self.people, skins)
+            self.surfaces = SurfaceBuilder(self.people, skins or packaged_skins())
         self._cache, self._look_cache = StreamCache(), StreamCache()
         self.store = None
         if self.config.backgrounds:
@@ -156,9 +155,8 @@ class SceneEngine:
             index = torch.as_tensor(indices[start : start + _IMAGES], dtype=torch.int64, device=self.device)
             random = CounterRandom(self.config.seed, index, self._cache)
             batch = self.composer(random)
-            who = CounterRandom(
-                self.config.seed ^ _LOOK_SEED, index[batch.image] * 8 + _place_in_image(batch.image), self._look_cache
-            )
+            number = index[batch.image] * PERSON_STRIDE + batch.place
+            who = CounterRandom(self.config.seed ^ _LOOK_SEED, number, self._look_cache)
             outfit = sample_outfits(who, batch.people.traits, self.surfaces.skins)
             worn: list[list[Worn]] = [[] for _ in batch.image]
             if self.dresser is not None:
@@ -232,7 +230,8 @@ class SceneEngine:
         normal = normalize((normals[corner] * weights).sum(1), dim=1)
         position = (vertices[corner] * weights).sum(1)
 
-        background = self._background(random, normal.new_tensor([[0.35, 0.2, 0.14]]))
+        skin = normal.new_tensor([[0.35, 0.2, 0.14]])
+        background = backgrounds.behind(random, width, skin, self.store, config.background_images, sharpness=60)
         half = width // 2
         light_of = torch.stack([background[:, :, :half].mean((2, 3)), background[:, :, half:].mean((2, 3))], 1)
         lights, _ = conditions.harden(random, shading.sample_lights(random, True, light_of), config.hard_light)
@@ -258,7 +257,7 @@ class SceneEngine:
         image = rgb + background * (1 - cover)[:, None]
         # people are metered, and a little of all else where they are small
         amount = cover + 0.05
-        light = (image * rgb.new_tensor(_LUMINANCE)[None, :, None, None] * amount[:, None]).sum((1, 2, 3))
+        light = (image * rgb.new_tensor(shading.LUMINANCE)[None, :, None, None] * amount[:, None]).sum((1, 2, 3))
         image = conditions.develop(random, image, light / amount.sum((1, 2)), self.sensor)
         drawn = _Drawn(buffer.key[0], surface, fragments, which, ends - ends.new_tensor([len(p.faces) for p in parts]))
         hands = self._labels(camera.to_camera(joints[rows]), batch.people.hand_scale[rows], camera.K, parts, drawn)
@@ -304,16 +303,6 @@ class SceneEngine:
                 colour[mine], gloss[mine] = part.surface(chosen._replace(face=chosen.face - first))
         return colour, gloss
 
-    def _background(self, random: CounterRandom, skin: Tensor) -> Tensor:
-        size = self.config.width
-        scene = backgrounds.procedural(random, size, skin)
-        blur = random.uniform("background blur").square()
-        if self.store is not None:
-            own = random.chance("own picture", self.config.background_images)[:, None, None, None]
-            scene = torch.where(own, self.store.sample(random, size), scene)
-            blur = torch.where(own[:, 0, 0, 0], blur.pow(3), blur)
-        return shading.separable(scene, shading.gaussian_matrix(size, blur * size / 60))
-
     def _labels(self, joints_cam_m: Tensor, scale: Tensor, K: Tensor, parts: list[Part], drawn: _Drawn) -> SceneHands:
         s, width, height = self.config.antialiasing, self.config.width, self.config.height
         behind = joints_cam_m[..., 2] < 0.01
@@ -344,9 +333,3 @@ class SceneEngine:
                     size = torch.stack([u.amax(), v.amax()]) - low + 1
                     boxes[person, side] = torch.cat([low - 0.5, size])
         return SceneHands(joints_cam_m, joints_px, visible, boxes, pixels)
-
-
-def _place_in_image(image: Tensor) -> Tensor:
-    """Each person's number in their image, for images (M,) in order."""
-    first = torch.searchsorted(image, image)
-    return torch.arange(len(image), device=image.device) - first

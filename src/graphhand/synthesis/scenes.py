@@ -17,7 +17,7 @@ from graphhand.synthesis.people import People, PeopleComposer
 from graphhand.synthesis.random import CounterRandom, StreamCache
 
 _PEOPLE_SEED, _OBJECT_SEED = 0x9E0_91E, 0x0B1_EC7  # xor with the seed
-_PERSON_STRIDE = 8  # random indices per image
+PERSON_STRIDE = 8  # random indices per image
 VIEWS = ("webcam", "room", "street", "close", "first_person")
 _CROWDS = {  # how many people, as weights of 1, 2, ...
     "webcam": (0.82, 0.18),
@@ -60,13 +60,15 @@ class SceneBatch(NamedTuple):
     """People of some images, in the world of each image.
 
     Attributes:
-        image: (M,) the image of each person; turn: (M, 3, 3) and shift_m: (M, 3) put them into their world.
+        image: (M,) the image of each person; place: (M,) their number in it.
+        turn: (M, 3, 3) and shift_m: (M, 3), which put them into their world.
         people: in their own frames.
         cameras, solids: of each image.
         hidden: (M,) people whose head is not drawn, as the camera is in it.
     """
 
     image: Tensor
+    place: Tensor
     turn: Tensor
     shift_m: Tensor
     people: People
@@ -74,11 +76,10 @@ class SceneBatch(NamedTuple):
     solids: list[list[Solid]]
     hidden: Tensor
 
-    def world(self, points_m: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Points (M, ..., 3) of people (or of some rows of them) in their worlds."""
-        turn, shift = (self.turn, self.shift_m) if rows is None else (self.turn[rows], self.shift_m[rows])
+    def world(self, points_m: Tensor) -> Tensor:
+        """Points (M, ..., 3) of people in their worlds."""
         flat = points_m.flatten(1, -2)
-        return (flat @ turn.transpose(1, 2) + shift[:, None]).view(points_m.shape)
+        return (flat @ self.turn.transpose(1, 2) + self.shift_m[:, None]).view(points_m.shape)
 
 
 class SceneComposer:
@@ -109,12 +110,15 @@ class SceneComposer:
         first = number.cumsum(0) - number
         place = torch.arange(len(image), device=image.device) - first[image]
         who = CounterRandom(
-            self.config.seed ^ _PEOPLE_SEED, random.indices[image] * _PERSON_STRIDE + place, self._people_cache
+            self.config.seed ^ _PEOPLE_SEED, random.indices[image] * PERSON_STRIDE + place, self._people_cache
         )
         people = self.people(who)
         turn, shift = self._places(who, view[image], place, number[image], people)
-        blank = SceneBatch(image, turn, shift, people, [], [], torch.zeros_like(image, dtype=torch.bool))
-        cameras = [self._camera(random, b, int(view[b]), blank, int(first[b])) for b in range(random.batch)]
+        blank = SceneBatch(image, place, turn, shift, people, [], [], torch.zeros_like(image, dtype=torch.bool))
+        heads, joints = blank.world(people.skeleton.heads_m), blank.world(people.joints_m)
+        cameras = [
+            self._camera(random, b, int(view[b]), blank, int(first[b]), heads, joints) for b in range(random.batch)
+        ]
         solids = self._solids(who, blank, random.batch)
         hidden = (view[image] == VIEWS.index("first_person")) & (place == 0)
         return blank._replace(cameras=cameras, solids=solids, hidden=hidden)
@@ -138,10 +142,12 @@ class SceneComposer:
         turn = axis_rotation(torch.tensor([0.0, 0.0, 1.0], device=yaw.device).expand(len(yaw), 3), yaw)
         return turn, torch.stack([x, y, torch.zeros_like(x)], 1)
 
-    def _camera(self, random: CounterRandom, b: int, view: int, scene: SceneBatch, first: int) -> Camera:
+    def _camera(
+        self, random: CounterRandom, b: int, view: int, scene: SceneBatch, first: int, heads: Tensor, joints: Tensor
+    ) -> Camera:
+        """Of image ``b``; heads of bones and joints of all people are in their worlds."""
         config, body = self.config, self.people.body
         mine = (scene.image == b).nonzero().squeeze(1)
-        heads = scene.world(scene.people.skeleton.heads_m)
         neck, one = body.bone("neck01"), heads[first]
 
         def number(name: str, low: float, high: float) -> float:
@@ -156,7 +162,7 @@ class SceneComposer:
         ahead = scene.turn[first] @ one.new_tensor([0, -1.0, 0])
         if name == "close":
             side = int(number("side", 0, 2) >= 1)
-            hand = scene.world(scene.people.joints_m)[first, side]
+            hand = joints[first, side]
             target = hand.mean(0)
             share = number("share", 0.18, 0.85)
             length = float(torch.linalg.vector_norm(hand - target, dim=1).max()) * 2
@@ -167,7 +173,7 @@ class SceneComposer:
         elif name == "first_person":
             eyes = 0.5 * (one[body.bone("eye.R")] + one[body.bone("eye.L")])
             eye = eyes + 0.03 * ahead
-            hands = scene.world(scene.people.joints_m)[first].mean((0, 1))
+            hands = joints[first].mean((0, 1))
             target = torch.lerp(hands, eye + ahead - one.new_tensor([0, 0, 0.5]), number("blend", -0.15, 0.4))
             target = target + jitter("aim", 0.08)
         else:

@@ -250,6 +250,10 @@ def separable(image: Tensor, matrix: Tensor) -> Tensor:
     return m @ image @ m.transpose(-1, -2)
 
 
+LUMINANCE = (0.21, 0.72, 0.07)
+"""Shares of linear red, green and blue in brightness."""
+
+
 def expose(random: CounterRandom, image: Tensor, hand_light: Tensor, vary: bool) -> Tensor:
     """Exposure and white balance on linear light, then the camera's tone curve; (B, 3, S, S) -> [0, 1].
 

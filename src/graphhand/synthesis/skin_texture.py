@@ -110,6 +110,15 @@ def pad_heights(
     return _RELIEF_SCALE * scale * height
 
 
+def lattice_hash(cell: Tensor, seed: int) -> Tensor:
+    """(N,) 32 mixed bits, as int64, of lattice points (N, 3) int64."""
+    x, y, z = cell.unbind(1)
+    h = (x * 73856093 ^ y * 19349663 ^ z * 83492791 ^ (seed * 2654435761)) & 0xFFFFFFFF
+    h = ((h ^ (h >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
+    h = ((h ^ (h >> 12)) * 0x297A2D39) & 0xFFFFFFFF
+    return h ^ (h >> 15)
+
+
 def value_noise(points: Tensor, scale_m: float, seed: int) -> Tensor:
     """Smooth noise in [-1, 1] at points (N, 3): hashed lattice values, blended with smoothstep weights."""
     grid = points / scale_m
@@ -120,15 +129,8 @@ def value_noise(points: Tensor, scale_m: float, seed: int) -> Tensor:
     total = torch.zeros(len(points), device=points.device)
     for corner in range(8):
         offset = [(corner >> k) & 1 for k in range(3)]
-        h = (
-            (cell[:, 0] + offset[0]) * 73856093
-            ^ (cell[:, 1] + offset[1]) * 19349663
-            ^ (cell[:, 2] + offset[2]) * 83492791
-            ^ (seed * 2654435761)
-        ) & 0xFFFFFFFF
-        h = ((h ^ (h >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
-        h = ((h ^ (h >> 12)) * 0x297A2D39) & 0xFFFFFFFF
-        value = ((h ^ (h >> 15)) & 0xFFFF).float() / 32767.5 - 1
+        h = lattice_hash(cell + cell.new_tensor(offset), seed)
+        value = (h & 0xFFFF).float() / 32767.5 - 1
         weight = torch.ones_like(total)
         for k in range(3):
             weight = weight * (part[:, k] if offset[k] else 1 - part[:, k])

@@ -10,13 +10,12 @@ from torch import Tensor
 from graphhand.hand_model.posing import vertex_normals
 from graphhand.synthesis.body import BodyModel, Rest, Skeleton
 from graphhand.synthesis.clothes import Garment, Wardrobe
-from graphhand.synthesis.outfits import PLACES, Outfit, cloth_colour, sample_pictures
+from graphhand.synthesis.outfits import LEG, PLACES, Outfit, cloth_colour, sample_pictures
 from graphhand.synthesis.people import People
 from graphhand.synthesis.random import CounterRandom
 from graphhand.synthesis.rasterizer import Fragments
 
 _SUIT_SHARE, _HAT_SHARE = 0.85, 0.06
-_LEG = 4  # the column of a place along the leg
 # hair, drawn in groups of triangles: a ray meets as many layers at most, each open where its picture is
 HAIR_LAYERS = 3
 
@@ -111,11 +110,6 @@ class GarmentSurface:
         garment = worn.garment
         if worn.kind == "plain":
             self._places = (places[garment.base] * garment.shares[..., None]).sum(1)
-        elif worn.kind == "hair" and garment.picture is not None:
-            pixels = garment.picture.float() / 255
-            opaque = pixels[..., 3:] if pixels.shape[3] == 4 else torch.ones_like(pixels[..., :1])
-            mean = (pixels[..., :3].pow(2.2) * opaque).sum((0, 1, 2)).mean() / opaque.sum().clamp(min=1)
-            self._mean = mean.clamp(min=0.01)  # eyebrows are black
 
     def __call__(self, fragments: Fragments) -> tuple[Tensor, Tensor]:
         """Linear colour (N, 3) and gloss (N,)."""
@@ -125,12 +119,13 @@ class GarmentSurface:
             places = (corners * fragments.weights[..., None]).sum(1)
             assert places.shape[1] == PLACES
             own = Outfit(*(v.expand(len(places), *v.shape) for v in self.outfit))
-            below = places[:, _LEG] > own.waist
+            below = places[:, LEG] > own.waist
             colour = torch.where(below[:, None], own.legs[:, 0], cloth_colour(places, own))
             return colour, torch.full_like(fragments.depth_m, 0.02)
         colour = self._picture(fragments)[:, :3]
         if self.worn.kind == "hair":
-            grey = colour.mean(1, keepdim=True) / self._mean
+            assert garment.brightness is not None
+            grey = colour.mean(1, keepdim=True) / garment.brightness
             return ((0.3 + 0.7 * grey) * self.worn.tint).clamp(0.002, 0.9), torch.full_like(fragments.depth_m, 0.25)
         dyed = (1.5 * colour.mean(1, keepdim=True) + 0.02) * self.worn.tint
         colour = torch.lerp(colour, dyed, self.worn.recoloured)
