@@ -30,7 +30,7 @@ def main(hands: Path, out: Path, prefix: str, every: int) -> None:
             continue
         image, joints = cv2.imread(str(hands / hand["image"])), np.array(hand["joints_px"], dtype=np.float64)
         if image is None:
-            raise SystemExit(f"{hands / hand['image']}: is no image that can be read")
+            raise SystemExit(f"{hands / hand['image']}: not a readable image")
         mask = cut(image, joints)
         if mask is None:
             continue
