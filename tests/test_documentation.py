@@ -20,13 +20,14 @@ from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-FOLDERS = ("docs", "research", "benchmarks", "examples", "src/graphhand/weights")
+FOLDERS = ("docs", "research", "benchmarks", "examples", "src/graphhand")
 PAGES = sorted(
     [*REPOSITORY.glob("*.md"), *(page for folder in FOLDERS for page in (REPOSITORY / folder).rglob("*.md"))]
 )
 CONFIGS = sorted([*(REPOSITORY / "configs").glob("*.yaml"), *(REPOSITORY / "research").rglob("*.yaml")])
 FILES = re.compile(r"\b((?:research|benchmarks|examples|tests|configs|src)/[\w/.-]+\.(?:py|yaml|md|txt|toml))\b")
 OF_OTHERS = {"benchmarks/rhd/rhd_results.py"}  # a file of another repository
+MOST_WORDS_OF_A_PARAGRAPH, MOST_WORDS_OF_A_CELL = 120, 40
 DEFAULTS = {
     "CROP_MARGIN": CROP_MARGIN,
     "DEFAULT_FOV_DEG": DEFAULT_FOV_DEG,
@@ -77,6 +78,23 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), link
+
+
+def prose(page: Path) -> Iterator[tuple[str, int]]:
+    """The paragraphs, list items and table cells of a page, and the most words that each may have."""
+    text = re.sub(r"^( *`{3,})[^\n]*\n.*?^\1 *$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for block in re.split(r"\n\s*\n", text):
+        rows = [line for line in block.splitlines() if line.lstrip().startswith("|")]
+        lines = [line for line in block.splitlines() if not line.lstrip().startswith("|")]
+        yield from ((cell, MOST_WORDS_OF_A_CELL) for row in rows for cell in re.split(r"(?<!\\)\|", row))
+        items = re.split(r"^\s*(?:[-*]|\d+\.) ", "\n".join(lines), flags=re.MULTILINE)
+        yield from ((item, MOST_WORDS_OF_A_PARAGRAPH) for item in items)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_paragraphs_and_cells_are_short(page: Path) -> None:
+    for text, most in prose(page):
+        assert len(text.split()) <= most, text
 
 
 @pytest.mark.parametrize("words", COMMANDS)

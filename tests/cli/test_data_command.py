@@ -107,6 +107,7 @@ def test_options_reach_the_data_set(folder, tmp_path):
 
 def test_a_row_for_each_split_and_no_number_is_cut_on_a_narrow_screen(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.chdir(tmp_path)  # the contact sheet goes into the current folder
     for split, count in (("train", 3), ("test", 2)):
         words = [
             "render",
@@ -124,6 +125,7 @@ def test_a_row_for_each_split_and_no_number_is_cut_on_a_narrow_screen(tmp_path, 
         assert CliRunner().invoke(app, words).exit_code == 0
     said = run("check", "plain", tmp_path).stdout
     assert "…" not in said
+    assert (tmp_path / "check-plain.png").is_file()
     rows = [line.split() for line in said.splitlines() if line.split()[:1] in (["train"], ["test"])]
     assert [row[:2] for row in rows] == [["train", "3"], ["test", "2"]]
     assert all("48x48" in row for row in rows)
