@@ -59,6 +59,12 @@ def test_boxes_and_a_detector_contradict_each_other(folder: Path) -> None:
     assert "--box: contradicts --detector" in str(result.exception)
 
 
+def test_a_thorough_search_contradicts_boxes_from_a_file(folder: Path) -> None:
+    result = run("predict", folder / "0.png", "--detector", folder / "boxes.jsonl", "--thorough")
+    assert isinstance(result.exception, InputError)
+    assert "--thorough: is read by a detector" in str(result.exception)
+
+
 def test_evaluate_scores_a_detector_and_leaves_incomplete_images_out(folder: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores.json"
     result = run(

@@ -176,3 +176,20 @@ def test_a_file_of_boxes_gives_those_of_an_image(tmp_path: Path) -> None:
         given.of_image("b.jpg", np.zeros((50, 50, 3), np.uint8))
     with pytest.raises(InputError, match="lies outside the 8 x 8 image"):
         given.of_image("a.jpg", np.zeros((8, 8, 3), np.uint8))
+
+
+def test_the_bundled_detector_is_loaded_where_hands_must_be_found_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(*given: Any) -> Any:
+        loaded.append(given)
+        return lambda image: []
+
+    monkeypatch.setattr("graphhand.inference.estimator.load_detector", load)
+    estimator = HandPoseEstimator("fast")
+    image = np.zeros((64, 64, 3), np.uint8)
+    estimator(image, whole_image=True)
+    estimator(image, box=[1, 1, 50, 50])
+    assert not loaded
+    assert estimator(image) == []
+    assert len(loaded) == 1

@@ -176,6 +176,8 @@ def predict(
         raise InputError(detector or "", "holds boxes of photos, and there is a video", "give a detector's weights")
     if boxes and (detector is not None or thorough):
         raise InputError("--box", "contradicts --detector and --thorough", "give one of them")
+    if given is not None and thorough:
+        raise InputError("--thorough", "is read by a detector, and the boxes are given", "leave it out")
     network = None if given is not None else detector
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads, detector=network, thorough=thorough)
     limit_opencv_threads(threads)

@@ -102,7 +102,7 @@ def _predict_frames(
     from graphhand.visualize import draw_result
 
     tracker = HandTracker(estimator, live=video.live, **options.arguments())
-    columns = min(options.hand_limit(estimator.detector is not None), _POSES_DRAWN)
+    columns = min(tracker.max_hands, _POSES_DRAWN)
     sides: Counter[str] = Counter()
     count = 0
 

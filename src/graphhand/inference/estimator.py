@@ -7,7 +7,8 @@ and undone in :mod:`.crops`, the network called in :mod:`.runtime`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
@@ -17,7 +18,7 @@ from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
 from graphhand.inference.detection import estimate_detections
-from graphhand.inference.detector import Detection, DetectorLike, NetworkDetector, load_detector
+from graphhand.inference.detector import Detection, Detector, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
 from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
@@ -71,11 +72,14 @@ class HandPoseEstimator:
             GraphHandError: the engine is not installed.
         """
         self.crops = CropEstimator(load_network(weights, device, engine, threads))
-        self.detector = load_detector(detector, device, engine, threads, thorough)
+        self._load_detector: Callable[[], Detector | None]
+        self._load_detector = partial(load_detector, detector, device, engine, threads, thorough)
         if thorough and not isinstance(self.detector, NetworkDetector):
             raise InputError(
                 "thorough", "is read by GraphHand's own detector alone", "leave it out, or give a detector"
             )
+        if detector is not None:
+            self.detector  # noqa: B018  # so that its faults are told here
 
     @classmethod
     def from_generator(
@@ -99,8 +103,13 @@ class HandPoseEstimator:
         self = cls.__new__(cls)
         usable = usable_device(device)
         self.crops = CropEstimator(TorchNetwork(generator.to(usable).eval(), name, usable))
-        self.detector = None if detector is None else load_detector(detector)
+        self._load_detector = partial(load_detector, detector) if detector is not None else lambda: None
         return self
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        """Finds the hands of an image; None where windows are searched. The bundled one is loaded when it is needed."""
+        return self._load_detector()
 
     @property
     def network(self) -> HandNetwork:
@@ -233,7 +242,7 @@ class HandPoseEstimator:
             if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
                 raise ValueError("; ".join(fault))
         cameras = [options.camera(image.shape[1], image.shape[0], told) for image, told in photos]
-        detected = detections is not None or (self.detector is not None and boxes is None and not whole_image)
+        detected = detections is not None or (boxes is None and not whole_image and self.detector is not None)
         limit, least = options.hand_limit(detected), options.score_limit(detected)
         if detected:
             given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(arrays)

@@ -111,11 +111,11 @@ class HandTracker:
             keep_score=keep_score,
         )
         self._box = self.options.box  # of the first frame; None from then on
-        self._detects = estimator.detector is not None and self._box is None and not whole_image
-        self._limit = self.options.hand_limit(self._detects)
+        self._detects = self._box is None and not whole_image and estimator.detector is not None
+        self.max_hands = self.options.hand_limit(self._detects)
         self._least = self.options.score_limit(self._detects)
         self._keep = self.options.keep_limit(self._detects)
-        self._tracks = [Track(self.options, None)] if self._limit == 1 and not self._detects else []
+        self._tracks = [Track(self.options, None)] if self.max_hands == 1 and not self._detects else []
         self._hidden: list[Track] = []  # out of sight, remembered
         self._count = 0  # of several hands, so far
         self._frames = 0  # since the detector's last pass
@@ -143,7 +143,7 @@ class HandTracker:
         camera = self.options.camera(image.shape[1], image.shape[0])
         if self._detects:
             self._follow_detected(image, camera, time_s)
-        elif self._limit == 1:
+        elif self.max_hands == 1:
             (track,) = self._tracks
             self._update(track, self._estimate_one(track, image, camera), time_s)
         else:
@@ -187,7 +187,7 @@ class HandTracker:
                     self._hide(track)
         fresh = [detections[i] for i in others if detections[i].score >= self._least]
         for estimate in estimate_detections(self.estimator.crops, image, camera, self.options.sides, fresh):
-            if len(self._tracks) >= self._limit:
+            if len(self._tracks) >= self.max_hands:
                 break
             if any(t.last is not None and iou(t.last.box_px, estimate.box_px) > SAME_HAND_IOU for t in self._tracks):
                 continue
@@ -277,7 +277,7 @@ class HandTracker:
 
     def _start_tracks(self, image: Image, camera: Camera, time_s: float) -> None:
         """Search for hands beside those tracked, from time to time."""
-        missing = self._limit - len(self._tracks)
+        missing = self.max_hands - len(self._tracks)
         if not missing or time_s < self._search_s:
             return
         known = [track.last for track in self._tracks if track.last is not None]
