@@ -19,7 +19,8 @@ from graphhand.cli import app
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
-    *(REPOSITORY / "docs" / "tutorials").glob("*.md"),
+    *sorted((REPOSITORY / "docs" / "howto").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "tutorials").glob("*.md")),
     REPOSITORY / "README.md",
 ]
 
@@ -133,7 +134,7 @@ def write_coco(folder, count=10):
 
 def convert_coco():
     """Run the page's own conversion."""
-    text = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "howto" / "own_images.md").read_text("utf-8")
     (snippet,) = re.findall(r"((?:^ {4}.*\n|^\n)*^ {4}.*annotations\.json.*\n(?:^ {4}.*\n)*)", text, re.MULTILINE)
     exec(re.sub(r"^ {4}", "", snippet, flags=re.MULTILINE), {})
 
@@ -143,7 +144,7 @@ def test_the_fine_tuning_page_works_from_coco_labels_to_a_prediction(folder):
     checked = run_command("data check plain data/mine")
     assert "split    of the lines: 8 train, 2 test" in checked
     assert "ready" in checked
-    ran = list(commands(section("training.md", "Your own images")))
+    ran = list(commands(section("howto/own_images.md", "Fine-tune")))
     assert [command.split()[0] for command in ran[:5]] == ["data", "evaluate", "train", "evaluate", "predict"]
     outputs = [run_command(command) for command in ran[:5]]
     assert "warning: training with 2D labels alone" in outputs[2]

@@ -35,7 +35,7 @@ def test_bad_arguments_are_one_line_errors(tmp_path: Path, arguments: tuple[str,
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("page", ["predict.md", "tutorials/webcam.md"])
+@pytest.mark.parametrize("page", ["howto/python.md", "tutorials/webcam.md"])
 def test_the_webcam_loop_of_the_documentation_runs(page, monkeypatch):
     text = (REPOSITORY / "docs" / page).read_text("utf-8")
     (loop,) = [block for block in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "VideoCapture" in block]

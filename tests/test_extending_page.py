@@ -1,4 +1,4 @@
-"""The code of docs/extending.md runs from an installed package; faults of plug-ins are one-line errors."""
+"""The code of extending.md and its pages runs from an installed package; faults of plug-ins are one-line errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from graphhand.training.config import load_config
 from graphhand.training.objective import LossWeights
 from graphhand.training.sources import open_source
 
-PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("extending", *(f"howto/own_{part}" for part in ("dataset", "backbone", "loss", "protocol")))
+PAGE = "\n".join((DOCS / f"{name}.md").read_text("utf-8") for name in PAGES)
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = {block.splitlines()[0].removeprefix("# "): block for block in BLOCKS if block.startswith("# my_hands/")}
 OTHERS = [block for block in BLOCKS if not block.startswith("# my_hands/")]

@@ -4,7 +4,7 @@ python research/benchmarks/other_definitions.py data/drawn9/usable data/drawn9/o
 
 reads hands.jsonl of the first folder and writes it to the second, beside the first, so image paths stay valid. Every
 new joint is a fixed affine combination of two old ones. The hand model cannot represent them, so only a refinement can.
-The displacements are as large as those between data sets (docs/evaluation.md), not those of any one set.
+The displacements are as large as those between data sets (docs/protocols.md), not those of any one set.
 """
 
 from __future__ import annotations

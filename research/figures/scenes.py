@@ -1,4 +1,4 @@
-"""Make the images of people in docs/synthetic_data.md: contact sheets with and without labels.
+"""Make the images of people in docs/scenes.md: contact sheets with and without labels.
 
     python research/figures/scenes.py --assets DIR [--out docs/images]
 

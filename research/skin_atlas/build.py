@@ -57,7 +57,7 @@ were reduced to 2048 x 2048 pixels. Their two tones (back, palm) and part of the
     skin_atlas.npz
       sha256       {asset_sha256}
 
-How it was made and how it is used: docs/synthetic_data.md.
+How it was made and how it is used: docs/photographed_skin.md.
 """
 
 

@@ -5,7 +5,7 @@
 A FOLDER holds mediapipe.jsonl (`teacher_landmarks.py`); where its lines have no ``side`` and ``name``, hands.jsonl
 beside it has them. Written are:
 
-DIR/fitted/hands.jsonl, plain layout (docs/data.md): joints in the image, and in an assumed camera
+DIR/fitted/hands.jsonl, plain layout (docs/howto/own_images.md): joints in the image, and in an assumed camera
 (`teacher_model.FOCAL`). Images of stretched sources have 2D labels alone, since their proportions are wrong.
 
 DIR/fingers/hands.jsonl: the same in the image alone, wrist and thumb base unlabelled.

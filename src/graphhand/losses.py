@@ -27,7 +27,7 @@ TYPICAL_BONE_M = 0.03
 SHORTEST_REFERENCE_M = 0.01
 """A shorter label of the reference bone is taken for a fault: one sample must not outweigh its batch."""
 BONES_PER_CROP = 6.0
-"""Lengths of the reference bone across a crop, about the mean over rendered hands (docs/method.md)."""
+"""Lengths of the reference bone across a crop, about the mean over rendered hands (docs/choices.md)."""
 SHORTEST_BONE_M = 1e-4
 """Shorter bones count less in L_dir: the gradient of a direction is one over the length and would exceed all others."""
 

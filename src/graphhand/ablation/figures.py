@@ -75,7 +75,7 @@ READINGS: dict[str, Reading] = {
     "paper": Reading("scaled_mm", "true scale"),
     "paper-camera": Reading("camera_mm", "camera coordinates"),
 }
-"""By protocol. The paper states neither alignment nor scale; docs/evaluation.md has what speaks for which."""
+"""By protocol. The paper states neither alignment nor scale; docs/protocols.md has what speaks for which."""
 
 Verdict = Literal["holds", "does not hold", "inconclusive", "no verdict", "not measured"]
 Measure = Mapping[str, Mapping[int, float]]

@@ -46,7 +46,7 @@ class SceneAugmentation:
             brought.
         rotation_deg: scenes turn by up to this angle either way.
         flip: probability that a scene is flipped, left hands into right ones.
-        brightness, contrast, tint, saturation, grey, gamma, blur, noise: as of crops (docs/training.md).
+        brightness, contrast, tint, saturation, grey, gamma, blur, noise: as of crops (docs/architecture.md).
     """
 
     mosaic: float = 0.5

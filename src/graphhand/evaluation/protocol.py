@@ -1,7 +1,7 @@
 """Evaluation protocols: every choice between a set of predictions and a number, in one value.
 
 Two numbers compare only where their protocols agree, so no result leaves this package without one. ``PRESETS`` holds
-what published evaluations computed, read off their code where it is public; ``docs/evaluation.md`` has the sources.
+what published evaluations computed, read off their code where it is public; ``docs/protocols.md`` has the sources.
 A preset's ``note`` says where it differs from the code it is named after.
 """
 

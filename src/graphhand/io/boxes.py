@@ -26,7 +26,7 @@ from graphhand.types import FloatArray
 LEFT, RIGHT, UNKNOWN = 0, 1, -1
 SIDES = {"left": LEFT, "right": RIGHT, None: UNKNOWN}
 _KEYS = {"image", "boxes", "sides", "ignore", "complete", "split", "source"}
-_SCHEMA = "see the field list in docs/data.md"
+_SCHEMA = "see the field list in docs/howto/detector.md"
 
 
 @dataclass(frozen=True, eq=False)

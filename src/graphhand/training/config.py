@@ -110,7 +110,7 @@ class TrainConfig(StrictModel):
     validation: Source = Field(SyntheticSource(seed=1, samples=512), description="validation source")
     augmentation: Augmentation | None = Field(
         None,
-        description="random changes of crops (docs/training.md); null: the defaults, none for crops rendered directly",
+        description="random changes of crops (docs/architecture.md); null: the defaults, none for rendered crops",
     )
     left_hand_negatives: float = Field(
         0.1, ge=0, lt=1, description="share of crops mirrored to left hands, for the handedness head alone"

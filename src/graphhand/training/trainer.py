@@ -160,7 +160,7 @@ class Trainer:
         if lacks_poses(self.batches.samples):
             self.logger.warn(
                 "training with 2D labels alone: depths drift and get worse; add a source of 3D poses to train, such as "
-                "{kind: synthetic, seed: 0} (docs/training.md, Your own images)"
+                "{kind: synthetic, seed: 0} (docs/howto/own_images.md)"
             )
         if self.processes.first:
             self.folder.create()

@@ -84,7 +84,7 @@ LABEL_FILE = "hands.jsonl"
 NO_SPLIT = "no split"
 _REQUIRED = ("image", "side")
 _OPTIONAL = ("joints_px", "visible", "joints_cam_m", "camera", "box_px", "name", "split")
-_SCHEMA = "see the field list in docs/data.md"
+_SCHEMA = "see the field list in docs/howto/own_images.md"
 _LARGEST = 1e9
 """Larger coordinates, in pixels or metres, are refused."""
 
