@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from graphhand.errors import InputError
 from graphhand.geometry.boxes import decode_grid, suppress
+from graphhand.geometry.crops import box_meets_image
 from graphhand.inference.runtime import (
     Engine,
     default_threads,
@@ -314,8 +315,7 @@ def checked(detections: Sequence[Detection], image: Image, source: str) -> list[
     """
     height, width = image.shape[:2]
     for one in detections:
-        x, y, w, h = one.box_px
-        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        if not box_meets_image(one.box_px, width, height):
             box = np.round(one.box_px, 1).tolist()
             raise InputError(source, f"the box {box} lies outside the {width} x {height} image", "boxes are in pixels")
     return list(detections)
