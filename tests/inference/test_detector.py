@@ -12,6 +12,7 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.inference import Detection, HandPoseEstimator
+from graphhand.inference.detection import candidates
 from graphhand.inference.detector import (
     NetworkDetector,
     OnnxDetector,
@@ -120,6 +121,25 @@ def test_all_hands_of_a_detector_are_found_none_or_many(each_square: Any, draw_s
     silent = HandPoseEstimator.from_generator(each_square(), "squares", detector=lambda _: [])
     assert silent(image) == []
     assert silent.predict_many([image], detections=[[Detection(np.array(boxes[0][:4]))]])[0][0].score == 1.0
+
+
+def test_the_pose_network_judges_a_candidate(each_square: Any, draw_square: Any) -> None:
+    """A candidate of a middling score counts where the pose network sees a hand, and not where it sees none."""
+    boxes = [np.array([380.0, 250, 80, 80]), np.array([60.0, 60, 80, 80])]
+    image = draw_square(380, 250, 80)
+    given = [Detection(box, 0.4, is_candidate=True) for box in boxes]
+    estimator = HandPoseEstimator.from_generator(each_square(), "squares", detector=lambda _: given)
+    likely, unlikely = estimator(image, min_score=0)
+    assert likely.score > 0.4 > unlikely.score
+    np.testing.assert_allclose(likely.box_px[:2] + likely.box_px[2:] / 2, [419.5, 289.5], atol=8)
+
+
+@pytest.mark.parametrize("is_candidate", [True, False])
+def test_only_a_networks_candidates_are_looked_at_below_the_least_score(is_candidate: bool) -> None:
+    box = np.array([1.0, 1, 9, 9])
+    given = [Detection(box, score, is_candidate=is_candidate) for score in (0.9, 0.45, 0.3, 0.01)]
+    assert [d.score for d in candidates(given, 0.5)] == ([0.9, 0.45, 0.3] if is_candidate else [0.9])
+    assert len(candidates(given, 0.0)) == 4
 
 
 def test_the_detectors_side_spares_a_crop_and_leads_where_the_network_does_not_know(

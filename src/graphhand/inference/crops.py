@@ -74,7 +74,7 @@ class Estimate:
         joints_cam_m: (21, 3) metres in the image's camera; only :attr:`is_placed` says whether they agree with
             ``joints_px``.
         uncertainty: of the heatmaps; NaN where the network has none.
-        detection_score: of the detector's box that the crop was cut around; None where no detector gave one.
+        detection_score: of the hand where a detector found it; None where none did.
     """
 
     view: CropView
@@ -87,9 +87,12 @@ class Estimate:
 
     @property
     def score(self) -> float:
-        """The detection's; else how much the crop looks like a hand of this side, less where heatmaps are uncertain."""
-        if self.detection_score is not None:
-            return self.detection_score
+        """The detection's where there is one, else :attr:`pose_score`."""
+        return self.pose_score if self.detection_score is None else self.detection_score
+
+    @property
+    def pose_score(self) -> float:
+        """How much the crop looks like a hand of this side, less where heatmaps are uncertain; in [0, 1]."""
         of_side = float(1.0 / (1.0 + np.exp(-np.clip(self.handedness_logit, -60.0, 60.0))))
         return of_side * MAX_UNCERTAINTY / self.uncertainty if self.uncertainty > MAX_UNCERTAINTY else of_side
 

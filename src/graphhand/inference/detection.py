@@ -1,6 +1,6 @@
 """From a detector's boxes to hands: crops around the boxes, a side for each, one recrop around the joints found.
 
-The score of a hand is its detection's, so that one threshold means the same for small, blurred and large hands.
+Detector and pose network judge together: one sees the whole image, the other the hand closely.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ MIN_SHARED = 0.3
 beside the detection."""
 
 
+CANDIDATE_SCORE = 0.15
+"""Score of the detector from which on the pose network looks at a box."""
+
+CANDIDATES = 24
+"""How many boxes of an image the pose network looks at, at most."""
+
+POSE_WEIGHT, BIAS = 0.5, 0.0
+"""Of the log-odds of a hand: the detector's + the weight times the pose network's + the bias."""
+
+_LARGEST_LOGIT = 12.0
+
+
 def estimate_detections(
     crops: CropEstimator, image: Image, camera: Camera, sides: Sequence[Side], detections: Sequence[Detection]
 ) -> list[Estimate]:
@@ -44,7 +56,7 @@ def estimate_detections(
         detections: boxes with scores, and sides where known.
 
     Returns:
-        At most one estimate a detection.
+        At most one estimate a detection, with its :func:`joint_score`.
     """
     tried = [_sides_of(detection, sides) for detection in detections]
     views = [
@@ -58,11 +70,30 @@ def estimate_detections(
     for i, estimate in zip(recrops, crops.estimate(list(recrops.values()))):
         if intersection_over_smaller(estimate.box_px, detections[i].box_px) >= MIN_SHARED:
             chosen[i] = estimate
-    found = [replace(e, detection_score=float(d.score)) for e, d in zip(chosen, detections) if _is_finite(e)]
+    found = [replace(e, detection_score=joint_score(d, e)) for e, d in zip(chosen, detections) if _is_finite(e)]
     if not found:
         return []
     kept = suppress(np.stack([e.box_px for e in found]), np.array([e.score for e in found]), SAME_HAND_IOU)
     return [found[i] for i in kept]
+
+
+def candidates(detections: Sequence[Detection], least: float) -> list[Detection]:
+    """The detections that may come to a score of ``least``: those that do, and a detector's candidates."""
+    enough = [d for d in detections if d.score >= (min(least, CANDIDATE_SCORE) if d.is_candidate else least)]
+    return enough[:CANDIDATES]
+
+
+def joint_score(detection: Detection, estimate: Estimate) -> float:
+    """Score of a hand in [0, 1]: the detection's, or of a candidate what detector and pose network say together."""
+    if not detection.is_candidate:
+        return float(detection.score)
+    odds = _logit(detection.score) + POSE_WEIGHT * _logit(estimate.pose_score) + BIAS
+    return float(1.0 / (1.0 + np.exp(-odds)))
+
+
+def _logit(score: float) -> float:
+    score = min(max(score, 1e-9), 1.0 - 1e-9)
+    return float(np.clip(np.log(score) - np.log1p(-score), -_LARGEST_LOGIT, _LARGEST_LOGIT))
 
 
 def _sides_of(detection: Detection, sides: Sequence[Side]) -> tuple[Side, ...]:

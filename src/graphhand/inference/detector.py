@@ -73,11 +73,13 @@ class Detection:
         box_px: ``(4,)`` x, y, width, height of the visible hand from wrist to fingertips, pixels of the image.
         score: in [0, 1].
         right_logit: log-odds that it is a right hand; NaN where unknown.
+        is_candidate: the score is half the evidence: the pose network, which looks closer, adds its own.
     """
 
     box_px: FloatArray
     score: float = 1.0
     right_logit: float = np.nan
+    is_candidate: bool = False
 
     @property
     def side(self) -> Side | None:
@@ -201,7 +203,10 @@ class NetworkDetector:
         height, width = image.shape[:2]
         boxes[:, :2] = (boxes[:, :2] + 0.5) / scale - 0.5
         boxes[:, 2:] /= scale
-        found = [Detection(*one) for one in zip(clipped(boxes, width, height), scores.tolist(), logits.tolist())]
+        found = [
+            Detection(box, score, logit, is_candidate=True)
+            for box, score, logit in zip(clipped(boxes, width, height), scores.tolist(), logits.tolist())
+        ]
         return _merged([one for one in found if one.box_px[2:].min() >= 1])
 
     def _in_tiles(self, image: Image) -> list[Detection]:

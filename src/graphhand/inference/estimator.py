@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
-from graphhand.inference.detection import estimate_detections
+from graphhand.inference.detection import candidates, estimate_detections
 from graphhand.inference.detector import Detection, Detector, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
@@ -274,12 +274,12 @@ class HandPoseEstimator:
         limit: int,
         detections: Sequence[Detection] | None,
     ) -> list[Estimate]:
-        """The hands around detections that score enough; those of the detector, unless they are given."""
+        """The best hands around detections; those of the detector, unless they are given."""
         if detections is None:
             assert self.detector is not None
             detections = self.detector(image)
-        enough = [detection for detection in detections if detection.score >= least][:limit]
-        return estimate_detections(self.crops, image, camera, options.sides, enough)
+        found = estimate_detections(self.crops, image, camera, options.sides, candidates(detections, least))
+        return found[:limit]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike
 
 from graphhand.geometry.boxes import iou
 from graphhand.inference.crops import MAX_UNCERTAINTY, Estimate
-from graphhand.inference.detection import SAME_HAND_IOU, estimate_detections, non_maximum_suppression
+from graphhand.inference.detection import (
+    SAME_HAND_IOU,
+    candidates,
+    estimate_detections,
+    joint_score,
+    non_maximum_suppression,
+)
 from graphhand.inference.detector import Detection
 from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
 from graphhand.inference.identities import MEMORY_S, cheapest, match_detections
@@ -171,23 +177,29 @@ class HandTracker:
         self._frames = 0
         assert self.estimator.detector is not None
         detections = self.estimator.detector(image)
-        least = SEEN_SHARE * self._least if self.options.keep_score is None else self._keep
-        self._settle([d for d in detections if d.score >= least], image, camera, time_s)
+        self._settle(candidates(detections, self._least_seen()), image, camera, time_s)
+
+    def _least_seen(self) -> float:
+        """The least score of a hand that is followed, where the detector looks."""
+        return SEEN_SHARE * self._least if self.options.keep_score is None else self._keep
 
     def _settle(self, detections: list[Detection], image: Image, camera: Camera, time_s: float) -> None:
         """Tie a frame's detections to the hands followed, to those remembered, or to new ones."""
         followed = [track for track in self._tracks if track.last is not None]
         matched, others = match_detections([t.last for t in followed if t.last is not None], detections)
         for number, track in enumerate(followed):
-            if number in matched:
-                track.misses, track.detection_score = 0, detections[matched[number]].score
+            score = -1.0
+            if number in matched and track.last is not None:
+                score = joint_score(detections[matched[number]], track.last)
+            if score >= self._least_seen():
+                track.misses, track.detection_score = 0, score
             else:
                 track.misses += 1
                 if track.misses >= MAX_MISSES:
                     self._hide(track)
-        fresh = [detections[i] for i in others if detections[i].score >= self._least]
+        fresh = candidates([detections[i] for i in others], self._least)
         for estimate in estimate_detections(self.estimator.crops, image, camera, self.options.sides, fresh):
-            if len(self._tracks) >= self.max_hands:
+            if len(self._tracks) >= self.max_hands or estimate.score < self._least:
                 break
             if any(t.last is not None and iou(t.last.box_px, estimate.box_px) > SAME_HAND_IOU for t in self._tracks):
                 continue
