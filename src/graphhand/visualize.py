@@ -7,13 +7,13 @@ pixel, over a dark edge that keeps them legible on any background.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphhand.skeleton import BONES, FINGERS, NUM_JOINTS, Joint
+from graphhand.skeleton import BONES, FINGERS, JOINT_NAMES, NUM_JOINTS, Joint
 from graphhand.types import FloatArray, Image
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def joint_colour(joint: int) -> Colour:
     """RGB of a joint, and of the bone that ends in it."""
     return WRIST_COLOUR if joint == Joint.WRIST else FINGER_COLOURS[_FINGER_OF_JOINT[joint]]
+
+
+def skeleton_json() -> dict[str, Any]:
+    """Names of the joints, bones as pairs of joints, and each joint's colour in CSS, for drawings elsewhere."""
+    colours = [f"rgb{joint_colour(joint)}" for joint in range(len(JOINT_NAMES))]
+    return {"joints": JOINT_NAMES, "bones": BONES, "colours": colours}
 
 
 def draw_skeleton(image: Image, joints_px: ArrayLike, *, visible: ArrayLike | None = None) -> Image:

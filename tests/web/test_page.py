@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,18 +15,16 @@ import cv2
 import numpy as np
 import pytest
 
+from chromium import download, started
 from graphhand.cli.outputs import CSV_COLUMNS
 from graphhand.io import read_image
 from graphhand.types import Prediction
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need Chromium")
 PHOTO = Path(__file__).parents[2] / "examples" / "images" / "hand_12.jpg"
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(browser: Any) -> Iterator[str]:
     """A server with the bundled `fast` weights."""
     command = [sys.executable, "-m", "graphhand", "serve", "--port", "0", "--weights", "fast", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -40,11 +37,8 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with started() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -59,14 +53,6 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     yield page
     context.close()
     assert not errors
-
-
-def download(page: Any, button: str, folder: Path) -> Path:
-    with page.expect_download() as waiting:
-        page.click(button)
-    path = folder / waiting.value.suggested_filename
-    waiting.value.save_as(path)
-    return path
 
 
 def pixels(page: Any, canvas: str) -> bytes:
@@ -85,7 +71,9 @@ def test_a_photo_is_shown_with_its_hands_and_saved_under_its_name(page: Any, tmp
     assert float(row[header.index("index_tip_u_px")]) == json.loads(line)["hands"][0]["joints_px"][8][0]
     drawn = read_image(download(page, "#png", tmp_path))
     assert drawn.shape == read_image(PHOTO).shape
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hand_12.csv", "hand_12.jsonl", "hand_12_hands.png"]
+    assert download(page, "#glb", tmp_path).read_bytes()[:4] == b"glTF"
+    names = ["hand_12.csv", "hand_12.glb", "hand_12.jsonl", "hand_12_hands.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_new_photo_shows_at_once_without_the_old_hands(page: Any) -> None:

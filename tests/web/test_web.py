@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,8 +279,7 @@ def test_the_description_has_every_parameter_and_route(client: TestClient) -> No
     described = [one["name"] for one in document["paths"]["/predict"]["post"]["parameters"]]
     known = client.post("/predict?sde=left").json()["error"].partition("known are ")[2].split(", ")
     assert sorted(described) == sorted(known)
-    for path, methods in document["paths"].items():
-        assert ("get" in methods) == (path != "/predict")
+    assert {path for path, methods in document["paths"].items() if "post" in methods} == {"/predict", "/rig"}
     assert client.get("/api").status_code == 200
 
 
@@ -338,3 +339,26 @@ def test_joints_in_space_are_projected_onto_those_in_the_image(client: TestClien
     projected = np.stack((camera["fx"] * x / z + camera["cx"], camera["fy"] * y / z + camera["cy"]), axis=1)
     away = np.linalg.norm(projected - np.array(hand["joints_px"]), axis=1).mean()
     assert away < 0.005 * max(hand["box_px"][2:])
+
+
+def test_hands_come_as_a_rig(client: TestClient) -> None:
+    hands = client.post("/predict?min_score=0", content=png(noise_image(0))).json()
+    answer = client.post("/rig", content=json.dumps(hands) + "\n")
+    assert answer.headers["content-type"] == "model/gltf-binary"
+    assert answer.content[:4] == b"glTF"
+    (length,) = struct.unpack_from("<I", answer.content, 8)
+    assert length == len(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("", "results: have no hand; "),
+        ("no JSON", "results: are no lines of JSON of predictions; "),
+        ('{"image": "a.jpg", "width": 8, "height": 8, "hands": [], "model": "m"}', "results: have no hand; "),
+    ],
+)
+def test_what_cannot_be_a_rig_is_refused(client: TestClient, lines: str, problem: str) -> None:
+    answer = client.post("/rig", content=lines)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(problem)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.outputs import refuse_inputs, require_folder_of
+from graphhand.cli.outputs import DetectorOption, refuse_inputs, require_folder_of
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ hand_app = typer.Typer(no_args_is_help=True)
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="Output file; a folder for safetensors.")],
+    out: Annotated[Path | None, typer.Option(help="Output file; a folder for safetensors.", show_default=False)] = None,
+    web: Annotated[
+        Path | None, typer.Option("--web", metavar="DIR", help="Write a page that predicts in the browser instead.")
+    ] = None,
     weights: Annotated[
         str, typer.Option(help="Bundled name, folder of weights, or a run's checkpoint.safetensors.")
     ] = "default",
@@ -34,18 +37,39 @@ def export(
     graph: Annotated[
         bool, typer.Option(help="Write model.onnx into the folder, by which ONNX Runtime reads its weights.")
     ] = True,
+    detector: DetectorOption = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="With --web: ONNX Runtime Web from npm, .tgz or folder.  \\[default: npm pack]"
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Export a network as an ONNX file, for other programs, or as a folder of weights, for GraphHand.
+    """Export a network as an ONNX file, for other programs, as a folder of weights, for GraphHand, or as a web page.
 
-    Both are compared with torch before they are written. 'graphhand predict --weights' runs both without torch.
+    Networks are compared with torch before they are written. 'graphhand predict --weights' runs both without torch.
     Of a run's checkpoint the moving average is exported, if the recipe has one.
+
+    The page of --web needs no server but one for files, and no network once it is loaded. It needs no torch to write.
 
     \b
     Examples:
       graphhand export --out hand.onnx
       graphhand export --weights runs/a/checkpoint.safetensors --format safetensors --out weights/a
+      graphhand export --web site && python -m http.server --directory site
     """
+    if web is not None:
+        given = {"--out": out is not None, "--name": name is not None, "--half": half, "--no-graph": not graph}
+        for option in (option for option, is_given in given.items() if is_given):
+            raise InputError(option, "contradicts --web", "give one of them")
+        _export_page(web, weights, detector, runtime, force)
+        return
+    for option, value in (("--detector", detector), ("--runtime", runtime)):
+        if value is not None:
+            raise InputError(option, "is for --web", "leave it out")
+    if out is None:
+        raise InputError("export", "has no output", "give --out FILE or --web DIR")
     from graphhand.hand_model.files import DEFAULT_HAND
     from graphhand.inference.runtime import ONNX_SUFFIX
     from graphhand.io.files import WEIGHTS_FILE
@@ -91,6 +115,13 @@ def export(
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
     if compared and generator.config.hand_model.file != DEFAULT_HAND:
         typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
+
+
+def _export_page(folder: Path, weights: str, detector: str | None, runtime: Path | None, force: bool) -> None:
+    from graphhand.export.site import write_site
+
+    size = write_site(folder, weights, detector, runtime, force)
+    typer.echo(f"{folder}: {size / 1e6:.1f} MB; python -m http.server --directory {folder}")
 
 
 def _load_network(weights: str) -> tuple[Generator | HandDetector, dict[str, Any]]:

@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import typer
 
 from graphhand.cli.outputs import distinct_names, make_folder, text_lines
@@ -19,12 +18,11 @@ from graphhand.errors import InputError
 if TYPE_CHECKING:
     from graphhand.export.clips import HandClip
     from graphhand.inference import HandPoseEstimator
-    from graphhand.types import Hand, Prediction
+    from graphhand.types import Prediction
 
 BoneNames = Literal["graphhand", "blender", "unity", "mixamo", "vrm"]
 BoneAxes = Literal["bones", "model"]
 DEFAULT_RIGS = Path("rigs")
-_MAX_DISTANCE_M = 1e8  # fitting a hand to joints further away overflows
 
 
 def rig(
@@ -189,6 +187,7 @@ def _predict(estimator: HandPoseEstimator, file: Path, max_hands: int) -> Iterat
 
 def _read_predictions(file: Path, problems: list[str]) -> Iterator[Prediction]:
     """The usable lines of a file; problems with the others are appended to ``problems``."""
+    from graphhand.export.clips import can_be_posed
     from graphhand.types import Prediction
 
     try:
@@ -199,7 +198,7 @@ def _read_predictions(file: Path, problems: list[str]) -> Iterator[Prediction]:
                     continue
                 try:
                     prediction = Prediction.from_json(line)
-                    if not all(_is_sane(hand) for hand in prediction.hands):
+                    if not all(can_be_posed(hand) for hand in prediction.hands):
                         raise ValueError("joints that are not finite or too far away")
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
                     problems.append(f"{file}:{number}: is not a line of `graphhand predict --json`; skipped")
@@ -212,12 +211,6 @@ def _read_predictions(file: Path, problems: list[str]) -> Iterator[Prediction]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         remedy = "give the output of `graphhand predict --json`"
         raise InputError(file, f"cannot be read ({reason})", remedy) from None
-
-
-def _is_sane(hand: Hand) -> bool:
-    """Whether the joints are finite and near enough to fit a hand to them."""
-    known = (hand.joints_rel_m, hand.joints_cam_m)
-    return all(bool((np.abs(joints) < _MAX_DISTANCE_M).all()) for joints in known if joints is not None)
 
 
 def _clip_summary(clip: HandClip, target: Path | None) -> str:

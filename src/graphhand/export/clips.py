@@ -31,6 +31,7 @@ ROTATION_JOINTS = (
 """The 16 joints with rotations, in the order of the hand model (MANO's)."""
 
 _M_DECIMALS, _ROTATION_DECIMALS = 5, 6
+_MAX_DISTANCE_M = 1e8  # fitting a hand to joints further away overflows
 _WIDEST = 4.0  # standard deviations of a smoothing window
 
 
@@ -69,6 +70,12 @@ class HandClip:
     def camera(self) -> Camera:
         """The camera of the first image."""
         return self.hands[0].camera
+
+
+def can_be_posed(hand: Hand) -> bool:
+    """Whether the joints are finite and near enough to fit a hand to them."""
+    known = (hand.joints_rel_m, hand.joints_cam_m)
+    return all(bool((np.abs(joints) < _MAX_DISTANCE_M).all()) for joints in known if joints is not None)
 
 
 def scenes_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, list[HandClip]]]:

@@ -43,18 +43,32 @@ def write_glb(
     names: BoneNames = "graphhand",
     axes: BoneAxes = "bones",
 ) -> None:
-    """Write the hands of one image or video as a binary glTF file, animated for a video.
+    """Write the hands of one image or video as a binary glTF file: :func:`glb_bytes`.
+
+    Args:
+        path: the file, ``.glb``.
+        clips, names, axes: as for :func:`glb_bytes`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    content = glb_bytes(clips, names, axes)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({error.strerror})", "choose another --out") from error
+
+
+def glb_bytes(clips: HandClip | Sequence[HandClip], names: BoneNames = "graphhand", axes: BoneAxes = "bones") -> bytes:
+    """The hands of one image or video as a binary glTF file, animated for a video.
 
     Nodes of a video stand in the rest pose, with the wrist where the first frame has it; those of an image are posed.
 
     Args:
-        path: the file, ``.glb``.
         clips: one for each hand, all of one image or video.
         names: of the bones.
         axes: of the bones.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     clips = [clips] if isinstance(clips, HandClip) else list(clips)
     document, binary = _Scene(clips, names, axes).written()
@@ -62,17 +76,8 @@ def write_glb(
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
     length = 12 + 8 + len(text) + 8 + len(binary)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(
-                struct.pack("<4sII", b"glTF", 2, length)
-                + struct.pack("<I4s", len(text), b"JSON")
-                + text
-                + struct.pack("<I4s", len(binary), b"BIN\0")
-                + binary
-            )
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror})", "choose another --out") from error
+    header = struct.pack("<4sII", b"glTF", 2, length)
+    return header + struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
 
 
 class _Buffer:

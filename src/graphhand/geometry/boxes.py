@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike
 
 from graphhand.types import FloatArray, IntArray
 
+MOST_BOXES = 100
+"""Boxes of a grid at most."""
+
 
 def intersections(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Areas of the intersections ``(N, M)`` of two sets of boxes, and of the boxes themselves, ``(N, 1)``, ``(1, M)``.
@@ -68,7 +71,7 @@ def suppress(boxes: ArrayLike, scores: ArrayLike, most_iou: float, most_inside: 
 
 
 def decode_grid(
-    grid: ArrayLike, stride: int, least_score: float, most: int = 100
+    grid: ArrayLike, stride: int, least_score: float, most: int = MOST_BOXES
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The boxes of a detector's grid, best first: cells whose score is not below any of their eight neighbours'.
 

@@ -39,10 +39,15 @@ agree. Beyond, the hand has no place before the camera."""
 RECROP_IOU = 0.9
 """IoU of two successive crops from which on another recrop brings nothing."""
 
-_MIN_WINDOW_PX = 48.0
-_MIN_SIDE_PX = 8.0
-_MAX_SIDE = 2.0
-"""Times the image's longer side: hands that are partly outside need some room, a broken estimate asks for more."""
+MIN_WINDOW_PX = 48.0
+"""Side of a window that is worth searching."""
+
+MIN_SIDE_PX = 8.0
+"""Side of a crop that may show a hand."""
+
+MAX_SIDE = 2.0
+"""Side of a crop at most, over the image's longer side: hands that are partly outside need some room, a broken estimate
+asks for more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +218,7 @@ def search_boxes(width: int, height: int, shares: Sequence[float] = WINDOWS) -> 
     boxes = []
     for share in shares:
         side = share * max(width, height)
-        if side >= _MIN_WINDOW_PX:
+        if side >= MIN_WINDOW_PX:
             for y in _window_starts(height, side):
                 boxes += [np.array([x, y, side, side]) for x in _window_starts(width, side)]
     return boxes
@@ -230,7 +235,7 @@ def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CR
     box = square_box(joints, margin)
     middle = box[:2] + box[2:] / 2
     inside = (middle > -0.5).all() and (middle < np.array([width, height]) - 0.5).all()
-    sensible = _MIN_SIDE_PX <= box[2] <= _MAX_SIDE * max(width, height)
+    sensible = MIN_SIDE_PX <= box[2] <= MAX_SIDE * max(width, height)
     return box if inside and sensible else None
 
 

@@ -4,6 +4,7 @@
 ``GET /``             the page
 ``POST /predict``     the bytes of one image file; answered by what ``graphhand predict --json`` writes
 WebSocket ``/track``  a camera's images, a file's bytes a message; each is answered by a line of JSON
+``POST /rig``         lines of such JSON, of one photo or video; answered by its hands as a `.glb` file
 ``GET /skeleton``     the model's name, and the joints, bones and colours of a drawing
 ``GET /openapi.json`` the description of these, and ``GET /api`` a page of it
 ===================== ====================================================================================
@@ -14,10 +15,11 @@ Nothing is stored, and no other machine is contacted.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -35,9 +37,8 @@ from graphhand.errors import InputError
 from graphhand.inference import HandPoseEstimator, HandTracker
 from graphhand.inference.options import PredictOptions, TrackOptions, require_image_fits
 from graphhand.io import decode_image, decode_photo
-from graphhand.skeleton import BONES, JOINT_NAMES
 from graphhand.types import Prediction
-from graphhand.visualize import joint_colour
+from graphhand.visualize import skeleton_json
 from graphhand.web.openapi import description
 
 MAX_BYTES = 64 * 1024**2
@@ -46,9 +47,11 @@ MAX_BYTES = 64 * 1024**2
 MAX_WAITING = 16
 """How many requests may upload or wait at once; each may hold a file of :data:`MAX_BYTES`."""
 
+_T = TypeVar("_T")
 _FASTEST_FPS = 1000.0
 _STATIC = Path(__file__).parent / "static"
 _IMAGE = "image"  # what an upload, which has no name, is called in answers and errors
+_RESULTS = "results"
 
 
 def make_app(estimator: HandPoseEstimator, allow_origins: Sequence[str] = ()) -> Starlette:
@@ -72,6 +75,7 @@ def make_app(estimator: HandPoseEstimator, allow_origins: Sequence[str] = ()) ->
             Route("/openapi.json", _openapi),
             Route("/skeleton", service.skeleton),
             Route("/predict", service.predict, methods=["POST"]),
+            Route("/rig", service.rig, methods=["POST"]),
             WebSocketRoute("/track", service.track),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
@@ -111,8 +115,8 @@ class _Service:
         self._waiting = 0
 
     async def skeleton(self, request: Request) -> Response:
-        colours = [f"rgb{joint_colour(joint)}" for joint in range(len(JOINT_NAMES))]
-        return JSONResponse({"model": self._estimator.model, "joints": JOINT_NAMES, "bones": BONES, "colours": colours})
+        can_rig = importlib.util.find_spec("torch") is not None
+        return JSONResponse({"model": self._estimator.model, "rig": can_rig, **skeleton_json()})
 
     async def predict(self, request: Request) -> Response:
         options = PredictOptions.of_texts(_parameters(request.query_params))
@@ -120,6 +124,15 @@ class _Service:
             raise HTTPException(
                 415, f"{_IMAGE}: comes in a form; send its bytes alone, as curl --data-binary @photo.jpg"
             )
+        prediction = await self._in_turn(request, lambda data: self._predict(data, options))
+        return JSONResponse(prediction.to_json())
+
+    async def rig(self, request: Request) -> Response:
+        glb = await self._in_turn(request, _rigged)
+        return Response(glb, media_type="model/gltf-binary")
+
+    async def _in_turn(self, request: Request, work: Callable[[bytes], _T]) -> _T:
+        """What comes of a request's body, one request at a time; refused where too many wait."""
         if self._waiting >= MAX_WAITING:
             raise HTTPException(503, f"{_IMAGE}: {MAX_WAITING} others wait; send it again later")
         self._waiting += 1
@@ -128,10 +141,9 @@ class _Service:
             async with self._lock:
                 if await request.is_disconnected():
                     raise ClientDisconnect
-                prediction = await asyncio.to_thread(self._predict, data, options)
+                return await asyncio.to_thread(work, data)
         finally:
             self._waiting -= 1
-        return JSONResponse(prediction.to_json())
 
     def _predict(self, data: bytes, options: PredictOptions) -> Prediction:
         photo = decode_photo(data, _IMAGE)
@@ -203,6 +215,32 @@ class _TrackSession:
         except InputError as error:
             return Prediction(_IMAGE, None, None, (), self._model, str(error), number, time_s).to_json()
         return Prediction(_IMAGE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
+
+
+def _rigged(data: bytes) -> bytes:
+    """Lines of JSON as a glTF file.
+
+    Raises:
+        InputError: they are not those of one photo or video, or have no hand.
+        HTTPException: torch is not installed.
+    """
+    try:
+        from graphhand.export.clips import can_be_posed, scenes_of
+        from graphhand.export.gltf import glb_bytes
+        from graphhand.hand_model.fitting import hand_models
+    except ImportError:
+        raise HTTPException(501, f"{_RESULTS}: rigs need torch; pip install 'graphhand[train]'") from None
+    try:
+        predictions = [Prediction.from_json(line) for line in data.decode().splitlines() if line.strip()]
+        if not all(can_be_posed(hand) for prediction in predictions for hand in prediction.hands):
+            raise ValueError("joints that are not finite or too far away")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        raise InputError(_RESULTS, "are no lines of JSON of predictions", "send those of /predict or /track") from None
+    scenes = list(scenes_of(predictions, hand_models("default")["right"]))
+    if len(scenes) != 1 or not scenes[0][1]:
+        problem = "have no hand" if len(scenes) < 2 else f"are of {len(scenes)} images"
+        raise InputError(_RESULTS, problem, "send those of one photo or video with a hand")
+    return glb_bytes(scenes[0][1])
 
 
 def _fps(text: str | None) -> float | None:

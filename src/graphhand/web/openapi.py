@@ -51,10 +51,31 @@ def description(max_bytes: int, max_waiting: int) -> dict[str, Any]:
         "summary": "Joints, bones and colours of the drawings, and the model's name",
         "responses": {"200": {"description": "the skeleton", "content": _json({"type": "object"})}},
     }
+    glb = {"model/gltf-binary": {"schema": {"type": "string", "format": "binary"}}}
+    rig = {
+        "summary": "Hands as a rigged, animated glTF file",
+        "requestBody": {
+            "required": True,
+            "description": "answers of /predict or /track, one a line, of one photo or video",
+            "content": {"application/jsonl": {"schema": {"type": "string"}}},
+        },
+        "responses": {
+            "200": {"description": "a .glb file", "content": glb},
+            "400": _problem("no lines of predictions, or none with a hand"),
+            "413": responses["413"],
+            "501": _problem("torch is not installed"),
+            "503": responses["503"],
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "GraphHand", "version": __version__, "summary": "3D hand pose from images"},
-        "paths": {"/predict": {"post": predict}, "/track": {"get": track}, "/skeleton": {"get": skeleton}},
+        "paths": {
+            "/predict": {"post": predict},
+            "/track": {"get": track},
+            "/rig": {"post": rig},
+            "/skeleton": {"get": skeleton},
+        },
         "components": {"schemas": _schemas()},
     }
 

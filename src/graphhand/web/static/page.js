@@ -1,12 +1,16 @@
-// The page: a photo goes to /predict, frames of a video and of the camera to /track; what comes back is drawn.
+// The page: photos and the frames of videos and cameras go to a backend, a server or this browser's own networks; what
+// comes back is drawn.
 
+import { connect } from "./backend.js";
 import { ImageView, PoseView } from "./drawing.js";
 import { csvTable, jsonLines, save, stem } from "./files.js";
-import { followCamera, Recording, VideoFile } from "./sources.js";
+import { followCamera, Recording, VIDEO_FPS, VideoFile } from "./sources.js";
 
 const SETTINGS = ["side", "max_hands", "fov", "whole_image", "min_score"];
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
-const skeleton = await (await fetch("skeleton")).json();
+const backend = await connect(showLoading).catch(leave);
+backend.ready.then(() => showLoading(1), leave);
+const { skeleton } = backend;
 const image = new ImageView(element.image, skeleton);
 const pose = new PoseView(element.pose, skeleton);
 
@@ -37,6 +41,7 @@ element.front.addEventListener("click", () => pose.front());
 element.png.addEventListener("click", async () => save(await image.png(), `${stem(name)}_hands.png`));
 element.json.addEventListener("click", () => save(jsonLines(results), `${stem(name)}.jsonl`, "application/jsonl"));
 element.csv.addEventListener("click", () => save(csvTable(results, skeleton.joints), `${stem(name)}.csv`, "text/csv"));
+element.glb.addEventListener("click", saveRig);
 element.timeline.addEventListener("input", () => showFrame(Number(element.timeline.value)));
 element.play.addEventListener("click", play);
 element.max_hands.addEventListener("change", showDefaultScore);
@@ -128,10 +133,7 @@ async function show(file) {
 }
 
 async function ask(file, signal) {
-  const response = await fetch(`predict?${query()}`, { method: "POST", body: file, signal }).catch((error) => {
-    throw signal.aborted ? error : new Error("The server does not answer.");
-  });
-  const prediction = await response.json();
+  const prediction = await backend.predict(file, query(), signal);
   if (prediction.error) throw new Error(prediction.error.replace(/^image:/, `${name}:`));
   return prediction;
 }
@@ -146,9 +148,11 @@ async function showVideo(file) {
     element.play.hidden = element.timeline.hidden = true;
     element.timeline.max = video.frames - 1;
     const clip = video;
+    const ofVideo = query();
+    ofVideo.set("fps", VIDEO_FPS);
     const begun = performance.now();
     await clip.track({
-      parameters: query(),
+      makeTracker: () => backend.tracker(ofVideo),
       signal,
       shown(canvas, prediction) {
         const done = clip.predictions.length;
@@ -164,7 +168,7 @@ async function showVideo(file) {
     element.play.hidden = element.timeline.hidden = false;
     element.timeline.value = clip.frames - 1;
     element.rate.textContent = "";
-    element.downloads.hidden = false;
+    offerDownloads();
     const with_hands = results.filter((prediction) => prediction.hands.length).length;
     say(`${clip.frames} frames at ${clip.fps} a second, hands in ${with_hands} of them`);
   } catch (error) {
@@ -206,7 +210,7 @@ async function startCamera() {
   try {
     await followCamera({
       facing,
-      parameters: query(),
+      makeTracker: () => backend.tracker(query()),
       signal,
       shown(canvas, prediction, mirrored) {
         if (!times.length) say("The camera runs. Show your hand."); // once: it is read aloud
@@ -256,7 +260,28 @@ function present(picture, prediction, mirrored = false) {
   // a hand that is followed stays on show
   chosen = hands.find((hand) => hand.track !== undefined && hand.track === chosen?.track) ?? hands[0] ?? null;
   draw();
+  offerDownloads();
+}
+
+function offerDownloads() {
   element.downloads.hidden = false;
+  element.glb.hidden = !backend.canRig || results.every((prediction) => !prediction.hands.length);
+}
+
+/** The hands of all results as one rig. */
+async function saveRig() {
+  const { signal } = job;
+  element.glb.disabled = true;
+  say("Fitting the hand model ...");
+  try {
+    const rig = await backend.rig(jsonLines(results), signal);
+    save(rig, `${stem(name)}.glb`);
+    say(`${stem(name)}.glb is saved.`);
+  } catch (error) {
+    if (!signal.aborted) complain(error.message);
+  } finally {
+    element.glb.disabled = false;
+  }
 }
 
 function draw() {
@@ -277,6 +302,19 @@ function described(hands) {
   return found.join(", ") || "No hand (score threshold 0 gives the likeliest)";
 }
 
+function showLoading(share) {
+  element.loading.value = share;
+  element.loading_label.hidden = share === 1;
+}
+
+/** Nothing works without networks: say why. */
+function leave(error) {
+  element.loading_label.hidden = element.empty.hidden = true;
+  document.querySelector("header").inert = true;
+  complain(error.message);
+  return new Promise(() => {});
+}
+
 function say(text) {
   element.status.classList.remove("trouble");
   element.status.textContent = text;
@@ -288,6 +326,10 @@ function trouble(error, signal) {
   const repeat = again;
   begin(name, repeat);
   element.empty.hidden = false;
-  say(error.message);
+  complain(error.message);
+}
+
+function complain(text) {
+  say(text);
   element.status.classList.add("trouble");
 }

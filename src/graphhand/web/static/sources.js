@@ -1,44 +1,7 @@
-// A camera's images and a video's frames: each is sent to /track, and comes back with its hands.
+// A camera's images and a video's frames: each goes to a tracker, and comes back with its hands.
 
-const JPEG_QUALITY = 0.9;
-const VIDEO_FPS = 25; // browsers do not tell a file's rate
+export const VIDEO_FPS = 25; // browsers do not tell a file's rate
 const LONGEST_SIDE = 1280; // of the images that are sent
-
-/** One connection to /track. Images are answered in turn. */
-class Tracker {
-  #socket;
-  #answers = [];
-
-  constructor(parameters) {
-    const address = new URL(`track?${parameters}`, location.href);
-    address.protocol = address.protocol.replace("http", "ws");
-    this.#socket = new WebSocket(address);
-    this.opened = new Promise((resolve, reject) => {
-      this.#socket.addEventListener("open", resolve);
-      this.#socket.addEventListener("error", () => reject(new Error("The server does not answer.")));
-    });
-    this.#socket.addEventListener("message", (event) => this.#answers.shift()?.resolve(JSON.parse(event.data)));
-    this.#socket.addEventListener("close", () => {
-      for (const answer of this.#answers.splice(0)) answer.reject(new Error("The connection to the server was lost."));
-    });
-  }
-
-  /** The hands of an image on a canvas. */
-  async track(canvas) {
-    const image = await canvas.convertToBlob({ type: "image/jpeg", quality: JPEG_QUALITY });
-    if (this.#socket.readyState !== WebSocket.OPEN) throw new Error("The connection to the server was lost.");
-    const answer = new Promise((resolve, reject) => this.#answers.push({ resolve, reject }));
-    this.#socket.send(image);
-    const prediction = await answer;
-    if (prediction.error) throw new Error(prediction.error);
-    return prediction;
-  }
-
-  close() {
-    this.#answers.splice(0);
-    this.#socket.close();
-  }
-}
 
 function grab(video) {
   const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
@@ -47,11 +10,17 @@ function grab(video) {
   return canvas;
 }
 
+async function tracked(tracker, canvas) {
+  const prediction = await tracker.track(canvas);
+  if (prediction.error) throw new Error(prediction.error);
+  return prediction;
+}
+
 /**
  * Follow the hands that a camera sees until `signal` is aborted.
  * `shown(canvas, prediction, ownMirror)` is called for every image; the camera on the user's side is shown mirrored.
  */
-export async function followCamera({ facing, parameters, signal, shown }) {
+export async function followCamera({ facing, makeTracker, signal, shown }) {
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give cameras only to pages of this machine (127.0.0.1) or over https.");
   }
@@ -68,14 +37,14 @@ export async function followCamera({ facing, parameters, signal, shown }) {
     throw new Error(reasons[error.name] ?? `The camera cannot be used: ${error.message}`);
   }
   const video = document.createElement("video");
-  const tracker = new Tracker(parameters);
+  const tracker = makeTracker();
   try {
     video.muted = video.playsInline = true;
     video.srcObject = stream;
     await Promise.all([video.play(), tracker.opened]);
     while (!signal.aborted) {
       const canvas = grab(video);
-      const prediction = await tracker.track(canvas);
+      const prediction = await tracked(tracker, canvas);
       if (!signal.aborted) shown(canvas, prediction, facing === "user");
     }
   } finally {
@@ -121,14 +90,13 @@ export class VideoFile {
   }
 
   /** Track all frames; `shown(canvas, prediction)` after each. */
-  async track({ parameters, signal, shown }) {
-    parameters.set("fps", VIDEO_FPS);
-    const tracker = new Tracker(parameters);
+  async track({ makeTracker, signal, shown }) {
+    const tracker = makeTracker();
     try {
       await tracker.opened;
       for (let number = 0; number < this.frames && !signal.aborted; number++) {
         const canvas = await this.frame(number);
-        const prediction = await tracker.track(canvas);
+        const prediction = await tracked(tracker, canvas);
         if (signal.aborted) return;
         this.predictions.push({ ...prediction, image: this.name });
         shown(canvas, this.predictions[number]);

@@ -1,0 +1,111 @@
+// Hands by a detector: graphhand.inference.detector and detection in the browser.
+
+import { iou, overSmaller, squareBox, suppress } from "./geometry.js";
+import { enlarged, shrunk } from "./pixels.js";
+
+const ALIGNMENT = 32;
+const GREY = 114;
+
+/** The hands of an image as {box, score, rightLogit}, best first. */
+export async function detect(network, image, rules) {
+  const { pixels, scale } = letterbox(image, network.size);
+  const found = decoded(await network.run(pixels), network.stride, rules).map((one) => {
+    const [x, y, width, height] = one.box;
+    const box = [(x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, width / scale, height / scale];
+    return { ...one, box: clipped(box, image.width, image.height) };
+  });
+  const large = found.filter(({ box }) => Math.min(box[2], box[3]) >= 1);
+  const { MOST_IOU: mostIou, MOST_INSIDE: mostInside } = rules;
+  return suppress(large, { boxOf: ({ box }) => box, score: ({ score }) => score, mostIou, mostInside });
+}
+
+/** The longer side at `size`, grey to the right and below up to multiples of 32. */
+function letterbox(image, size) {
+  const scale = size / Math.max(image.width, image.height);
+  const [wide, high] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const whole = [0, 0, image.width, image.height];
+  const small = scale < 1 ? shrunk(image, whole, wide, high) : enlarged(image, wide, high);
+  const [width, height] = [wide, high].map((side) => Math.ceil(side / ALIGNMENT) * ALIGNMENT);
+  const data = new Uint8ClampedArray(4 * width * height).fill(GREY);
+  for (let row = 0; row < high; row++) data.set(small.data.subarray(4 * row * wide, 4 * (row + 1) * wide), 4 * row * width);
+  return { pixels: { width, height, data }, scale };
+}
+
+/** The grid's cells whose score is not below any neighbour's, best first. */
+function decoded({ data, width, height }, stride, rules) {
+  const plane = width * height;
+  const found = [];
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const at = row * width + column;
+      if (data[at] < rules.LEAST_SCORE || !isPeak(data, width, height, row, column)) continue;
+      const [left, top, right, bottom] = [1, 2, 3, 4].map((channel) => data[channel * plane + at]);
+      const [u, v] = [column, row].map((cell) => cell * stride + (stride - 1) / 2);
+      found.push({ box: [u - left, v - top, left + right, top + bottom], score: data[at], rightLogit: data[5 * plane + at] });
+    }
+  }
+  return found.sort((a, b) => b.score - a.score).slice(0, rules.MOST_BOXES);
+}
+
+function isPeak(data, width, height, row, column) {
+  for (let y = Math.max(row - 1, 0); y <= Math.min(row + 1, height - 1); y++) {
+    for (let x = Math.max(column - 1, 0); x <= Math.min(column + 1, width - 1); x++) {
+      if (data[y * width + x] > data[row * width + column]) return false;
+    }
+  }
+  return true;
+}
+
+function clipped([x, y, width, height], imageWidth, imageHeight) {
+  const limited = (value, length) => Math.min(Math.max(value, -0.5), length - 0.5);
+  const [left, top] = [limited(x, imageWidth), limited(y, imageHeight)];
+  return [left, top, limited(x + width, imageWidth) - left, limited(y + height, imageHeight) - top];
+}
+
+/** Hands around detections: a side for each, one recrop around the joints found; best first. */
+export async function estimateDetections(crops, image, camera, sides, detections) {
+  const { rules } = crops;
+  const margin = crops.network.margin;
+  const tried = detections.map((detection) => sidesOf(detection, sides, rules));
+  const views = detections.flatMap(({ box }, k) => {
+    const square = squareBox(box, margin);
+    return tried[k].map((side) => ({ image, camera, side, box: square }));
+  });
+  const estimates = await crops.estimate(views);
+  const chosen = detections.map(({ rightLogit }, k) => likelier(estimates.splice(0, tried[k].length), rightLogit));
+  const recrops = chosen.map((estimate, k) => [k, estimate.recrop(margin)]).filter(([, view]) => view);
+  const recropped = await crops.estimate(recrops.map(([, view]) => view));
+  recrops.forEach(([k], row) => {
+    if (overSmaller(recropped[row].box, detections[k].box) >= rules.MIN_SHARED) chosen[k] = recropped[row];
+  });
+  const found = chosen.map((estimate, k) => estimate.with({ detectionScore: detections[k].score }));
+  const finite = found.filter((estimate) => estimate.isFinite);
+  const [boxOf, score] = [(estimate) => estimate.box, (estimate) => estimate.score];
+  return suppress(finite, { boxOf, score, mostIou: rules.SAME_HAND_IOU });
+}
+
+function sidesOf({ rightLogit }, sides, rules) {
+  const side = rightLogit >= 0 ? "right" : "left";
+  return sides.includes(side) && Math.abs(rightLogit) >= rules.DECIDED_LOGIT ? [side] : sides;
+}
+
+function likelier(estimates, rightLogit) {
+  const right = Math.min(Math.max(rightLogit, -20), 20);
+  const value = ({ logit, view }) => logit + (view.side === "right" ? right : -right);
+  return estimates.reduce((best, estimate) => (value(estimate) > value(best) ? estimate : best));
+}
+
+/** Ties detections to the estimates of hands that are followed: of each hand its detection, and those of none. */
+export function matchDetections(estimates, detections, rules) {
+  const pairs = estimates.flatMap(({ box }, hand) =>
+    detections.map((detection, k) => ({ hand, k, overlap: iou(box, detection.box) })),
+  );
+  const matched = new Map();
+  const taken = new Set();
+  for (const { hand, k, overlap } of pairs.sort((a, b) => b.overlap - a.overlap)) {
+    if (overlap < rules.MATCH_IOU || matched.has(hand) || taken.has(k)) continue;
+    matched.set(hand, k);
+    taken.add(k);
+  }
+  return { matched, others: detections.map((_, k) => k).filter((k) => !taken.has(k)) };
+}

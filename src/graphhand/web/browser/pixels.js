@@ -1,0 +1,169 @@
+// Images as pixels: read from a file, shrunk by areas, warped into crops. As OpenCV does it for graphhand.
+// An image is {width, height, data}: four bytes a pixel, red, green, blue, opaque.
+
+import { inverseOf, product, scaleAt } from "./geometry.js";
+
+const WIDEST_SHRINK = 0.5; // below this scale a crop goes through a smaller copy, so that nothing aliases
+
+/** The pixels of an image file, upright, transparency over white, colour profiles ignored. */
+export async function readImage(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  return pixelsOf(bitmap);
+}
+
+/** The pixels of a bitmap, which is closed. */
+export function pixelsOf(bitmap) {
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return context.getImageData(0, 0, width, height);
+}
+
+/** The crop of an image, `size` x `size`; what lies outside the image is black. */
+export function cropImage(crop, image) {
+  const { size } = crop;
+  const middle = (size - 1) / 2;
+  let homography = crop.homography;
+  let back = inverseOf(homography);
+  const scale = 1 / scaleAt(back, middle, middle);
+  if (scale < WIDEST_SHRINK) {
+    const part = seen(back, size, image, 2 / scale);
+    const [left, top, right, bottom] = part;
+    const factor = Math.max(scale * 1.5, 1 / Math.min(right - left, bottom - top));
+    const [width, height] = [right - left, bottom - top].map((length) => Math.round(length * factor));
+    const [fx, fy] = [width / (right - left), height / (bottom - top)];
+    const shrink = [fx, 0, (fx - 1) / 2 - fx * left, 0, fy, (fy - 1) / 2 - fy * top, 0, 0, 1];
+    image = shrunk(image, part, width, height);
+    homography = product(homography, inverseOf(shrink));
+    back = product(shrink, back);
+  }
+  return warped(image, back, size, seen(back, size, image, 1));
+}
+
+/** The part (left, top, right, bottom) of an image that a crop shows, never empty. */
+function seen(back, size, { width, height }, margin) {
+  const [us, vs] = [[], []];
+  for (const [x, y] of [[0, 0], [size - 1, 0], [0, size - 1], [size - 1, size - 1]]) {
+    const w = back[6] * x + back[7] * y + back[8];
+    if (w * back[8] <= 0) return [0, 0, width, height]; // a corner looks behind the camera
+    us.push((back[0] * x + back[1] * y + back[2]) / w);
+    vs.push((back[3] * x + back[4] * y + back[5]) / w);
+  }
+  const [left, right] = pixelsBetween(Math.min(...us) - margin, Math.max(...us) + margin, width);
+  const [top, bottom] = pixelsBetween(Math.min(...vs) - margin, Math.max(...vs) + margin, height);
+  return [left, top, right, bottom];
+}
+
+function pixelsBetween(low, high, length) {
+  const first = Math.min(Math.max(Math.floor(low), 0), length - 1);
+  return [first, Math.min(Math.max(Math.ceil(high) + 1, first + 1), length)];
+}
+
+/** A part of an image at a smaller size: each pixel is the mean of the area it covers. */
+export function shrunk(image, [left, top, right, bottom], width, height) {
+  const columns = coverage(right - left, width);
+  const rows = coverage(bottom - top, height);
+  const data = new Uint8ClampedArray(4 * width * height);
+  const line = new Float32Array(3 * width); // one row of the result, summed
+  for (let y = 0; y < height; y++) {
+    line.fill(0);
+    for (let k = rows.start[y]; k < rows.start[y + 1]; k++) {
+      const from = 4 * ((top + rows.source[k]) * image.width + left);
+      for (let x = 0; x < width; x++) {
+        let [r, g, b] = [0, 0, 0];
+        for (let j = columns.start[x]; j < columns.start[x + 1]; j++) {
+          const at = from + 4 * columns.source[j];
+          const share = columns.share[j];
+          r += share * image.data[at];
+          g += share * image.data[at + 1];
+          b += share * image.data[at + 2];
+        }
+        line[3 * x] += rows.share[k] * r;
+        line[3 * x + 1] += rows.share[k] * g;
+        line[3 * x + 2] += rows.share[k] * b;
+      }
+    }
+    for (let x = 0; x < width; x++) {
+      const at = 4 * (y * width + x);
+      data[at] = line[3 * x];
+      data[at + 1] = line[3 * x + 1];
+      data[at + 2] = line[3 * x + 2];
+      data[at + 3] = 255;
+    }
+  }
+  return { width, height, data };
+}
+
+/** Which of `length` pixels each of `count` larger ones covers, and by which share of it. */
+function coverage(length, count) {
+  const step = length / count;
+  const [start, source, share] = [[0], [], []];
+  for (let k = 0; k < count; k++) {
+    const [low, high] = [k * step, Math.min((k + 1) * step, length)];
+    for (let at = Math.floor(low); at < Math.min(Math.ceil(high - 1e-9), length); at++) {
+      source.push(at);
+      share.push((Math.min(at + 1, high) - Math.max(at, low)) / step);
+    }
+    start.push(source.length);
+  }
+  return { start: Int32Array.from(start), source: Int32Array.from(source), share: Float32Array.from(share) };
+}
+
+/** Bilinear: pixel (x, y) of the result is the image at back(x, y), black outside `part`. */
+function warped(image, back, size, [left, top, right, bottom]) {
+  const { width, data } = image;
+  const result = new Uint8ClampedArray(4 * size * size);
+  const inside = (x, y) => x >= left && x < right && y >= top && y < bottom;
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      const w = back[6] * column + back[7] * row + back[8];
+      const u = (back[0] * column + back[1] * row + back[2]) / w;
+      const v = (back[3] * column + back[4] * row + back[5]) / w;
+      const at = 4 * (row * size + column);
+      result[at + 3] = 255;
+      const [x, y] = [Math.floor(u), Math.floor(v)];
+      if (!(x >= left - 1 && x < right && y >= top - 1 && y < bottom)) continue;
+      const [a, b] = [u - x, v - y];
+      const first = inside(x, y) ? (1 - a) * (1 - b) : 0;
+      const second = inside(x + 1, y) ? a * (1 - b) : 0;
+      const third = inside(x, y + 1) ? (1 - a) * b : 0;
+      const fourth = inside(x + 1, y + 1) ? a * b : 0;
+      const from = 4 * (y * width + x);
+      for (let channel = 0; channel < 3; channel++) {
+        const place = from + channel;
+        let value = 0;
+        if (first) value += first * data[place];
+        if (second) value += second * data[place + 4];
+        if (third) value += third * data[place + 4 * width];
+        if (fourth) value += fourth * data[place + 4 * width + 4];
+        result[at + channel] = value;
+      }
+    }
+  }
+  return result;
+}
+
+/** An image at any size, bilinear, as a detector is given small ones. */
+export function enlarged(image, width, height) {
+  const [fx, fy] = [image.width / width, image.height / height];
+  const data = new Uint8ClampedArray(4 * width * height);
+  const limited = (value, length) => Math.min(Math.max(value, 0), length - 1);
+  for (let y = 0; y < height; y++) {
+    const v = limited((y + 0.5) * fy - 0.5, image.height);
+    const [top, bottom] = [Math.floor(v), limited(Math.floor(v) + 1, image.height)];
+    for (let x = 0; x < width; x++) {
+      const u = limited((x + 0.5) * fx - 0.5, image.width);
+      const [left, right] = [Math.floor(u), limited(Math.floor(u) + 1, image.width)];
+      for (let channel = 0; channel < 4; channel++) {
+        const of = (row, column) => image.data[4 * (row * image.width + column) + channel];
+        const upper = of(top, left) + (u - left) * (of(top, right) - of(top, left));
+        const lower = of(bottom, left) + (u - left) * (of(bottom, right) - of(bottom, left));
+        data[4 * (y * width + x) + channel] = upper + (v - top) * (lower - upper);
+      }
+    }
+  }
+  return { width, height, data };
+}

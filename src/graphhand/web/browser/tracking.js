@@ -1,0 +1,198 @@
+// Hands through a video: cropped where they just were; a detector or a search finds those that are new or lost:
+// graphhand.inference.tracking in the browser.
+
+import { cameraOf, iou } from "./geometry.js";
+import { detect, estimateDetections, matchDetections } from "./detection.js";
+import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
+import { Track } from "./tracks.js";
+
+export class HandTracker {
+  #tracks = [];
+  #hidden = []; // out of sight, remembered
+  #count = 0; // of several hands, so far
+  #frames = 0; // since the detector's last pass
+  #portion = 0;
+  #search = -Infinity; // when the next search for further hands is due
+
+  /** `live`: a camera does not wait, so a search is spread over frames. */
+  constructor(estimator, options, live) {
+    const { crops, detector } = estimator;
+    Object.assign(this, { crops, options, live, rules: crops.rules, network: options.wholeImage ? null : detector });
+    this.limit = options.handLimit(Boolean(this.network));
+    this.least = options.scoreLimit(Boolean(this.network));
+    if (this.limit === 1 && !this.network) this.#tracks = [this.#newTrack(null)];
+  }
+
+  /** The hands in the next frame, as JSON has them; time in seconds. */
+  async next(image, time) {
+    const camera = cameraOf(image.width, image.height, this.options, this.rules);
+    if (this.network) await this.#followDetected(image, camera, time);
+    else if (this.limit === 1) this.#update(this.#tracks[0], await this.#estimateOne(image, camera), time);
+    else {
+      await this.#follow(image, camera, time);
+      await this.#startTracks(image, camera, time);
+    }
+    return this.#tracks.filter((track) => track.last).map((track) => track.hand(time));
+  }
+
+  #newTrack(number) {
+    return new Track(this.options.sides, this.options.smooth, number, this.rules);
+  }
+
+  async #estimateOne(image, camera) {
+    const [track] = this.#tracks;
+    if (this.options.wholeImage) {
+      const side = Math.max(image.width, image.height);
+      const box = [(image.width - 1 - side) / 2, (image.height - 1 - side) / 2, side, side];
+      return (await this.crops.estimateSides(image, camera, track.sides, [box]))[0];
+    }
+    const estimates = await this.#estimateAgain(track, image, camera);
+    if (estimates.length) return estimates;
+    track.lose();
+    return locateHand(this.crops, image, camera, this.options.sides, this.#windows());
+  }
+
+  /** Each of several hands where it was; of two that have become one the better is kept. */
+  async #follow(image, camera, time) {
+    for (const track of this.#tracks) {
+      const estimates = await this.#estimateAgain(track, image, camera);
+      if (estimates.length) this.#update(track, estimates, time);
+      else track.lose();
+    }
+    const followed = this.#tracks.filter((track) => track.last);
+    const kept = new Set(nonMaximumSuppression(followed.map((track) => track.last), this.rules));
+    const tracks = followed.filter((track) => kept.has(track.last));
+    if (tracks.length < this.#tracks.length) this.#search = time; // a lost hand may be elsewhere
+    this.#tracks = tracks;
+  }
+
+  /** Search for hands beside those tracked, from time to time. */
+  async #startTracks(image, camera, time) {
+    const missing = this.limit - this.#tracks.length;
+    if (!missing || time < this.#search) return;
+    const known = this.#tracks.map((track) => track.last);
+    const found = await findHands(this.crops, image, camera, this.options.sides, missing, this.#windows(), known);
+    if (this.#portion === 0) this.#search = time + this.rules.SEARCH_INTERVAL_S;
+    for (const estimate of found) {
+      if (estimate.score < this.least) continue;
+      const track = this.#newTrack(this.#count++);
+      track.update([estimate], time);
+      this.#tracks.push(track);
+    }
+  }
+
+  /** Estimates of a hand where it just was; none where it is lost. */
+  async #estimateAgain(track, image, camera) {
+    const box = track.last?.nextBox(this.crops.network.margin);
+    if (!box) return [];
+    const [estimates] = await this.crops.estimateSides(image, camera, track.sides, [box]);
+    const others = this.options.sides.filter((side) => !track.sides.includes(side));
+    if (others.length && estimates[0].logit < 0) {
+      estimates.push(...(await this.crops.estimateSides(image, camera, others, [box]))[0]);
+    }
+    const least = Math.min(...estimates.map(({ uncertainty }) => uncertainty));
+    return least > this.rules.LOST_UNCERTAINTY ? [] : estimates;
+  }
+
+  #update(track, estimates, time) {
+    if (!estimates.length || track.update(estimates, time).score < this.least) track.lose();
+  }
+
+  /** Of an image's windows, those whose turn it is. */
+  #windows() {
+    const portions = this.live ? this.rules.LIVE_PORTIONS : 1;
+    const first = this.#portion % portions;
+    this.#portion = (this.#portion + 1) % portions;
+    return (boxes) => boxes.filter((_, k) => k % portions === first);
+  }
+
+  /** Crop each hand where it was; where the detector's turn has come, take its word on who is there. */
+  async #followDetected(image, camera, time) {
+    this.#hidden = this.#hidden.filter((track) => time - track.seen <= this.rules.MEMORY_S);
+    for (const track of [...this.#tracks]) {
+      const estimates = await this.#estimateAgain(track, image, camera);
+      const { detectionScore } = track;
+      if (estimates.length) track.update(estimates.map((one) => one.with({ detectionScore })), time);
+      else this.#hide(track);
+    }
+    this.#partMerged();
+    this.#frames++;
+    const { DETECTION_FRAMES, LOST_DETECTION_FRAMES, SEEN_SHARE } = this.rules;
+    const merged = this.#hidden.some((track) => track.mergedWith);
+    const interval = merged ? 1 : this.#hidden.length ? LOST_DETECTION_FRAMES : DETECTION_FRAMES;
+    if (this.#tracks.length && this.#frames < interval) return;
+    this.#frames = 0;
+    const detections = await detect(this.network, image, this.rules);
+    const enough = detections.filter(({ score }) => score >= SEEN_SHARE * this.least);
+    await this.#settle(enough, image, camera, time);
+  }
+
+  /** Tie a frame's detections to the hands followed, to those remembered, or to new ones. */
+  async #settle(detections, image, camera, time) {
+    const followed = this.#tracks.filter((track) => track.last);
+    const { matched, others } = matchDetections(followed.map((track) => track.last), detections, this.rules);
+    followed.forEach((track, number) => {
+      if (matched.has(number)) {
+        track.misses = 0;
+        track.detectionScore = detections[matched.get(number)].score;
+      } else if (++track.misses >= this.rules.MAX_MISSES) this.#hide(track);
+    });
+    const fresh = others.map((k) => detections[k]).filter(({ score }) => score >= this.least);
+    for (const estimate of await estimateDetections(this.crops, image, camera, this.options.sides, fresh)) {
+      if (this.#tracks.length >= this.limit) break;
+      const same = ({ last }) => last && iou(last.box, estimate.box) > this.rules.SAME_HAND_IOU;
+      if (!this.#tracks.some(same)) this.#takeUp(estimate, time);
+    }
+  }
+
+  /** Go on with the remembered hand that an estimate most likely is, or start a new one. */
+  #takeUp(estimate, time) {
+    const costs = this.#hidden.map((track) => track.cost(estimate, time));
+    const found = costs.indexOf(Math.min(...costs));
+    let track;
+    if (found < 0 || !(costs[found] <= this.rules.MAX_COST)) track = this.#newTrack(this.#count++);
+    else {
+      [track] = this.#hidden.splice(found, 1);
+      estimate = this.#unswapped(track, estimate, time);
+    }
+    track.misses = 0;
+    track.detectionScore = estimate.score;
+    track.update([estimate], time);
+    this.#tracks.push(track);
+    this.#tracks.sort((a, b) => a.number - b.number);
+  }
+
+  /** Of a hand that reappears beside the one it had merged with: which of the two places is whose? */
+  #unswapped(track, estimate, time) {
+    const other = track.mergedWith;
+    track.mergedWith = null;
+    if (!other || !this.#tracks.includes(other) || !other.last || !other.beforeMerge) return estimate;
+    const theirs = other.last;
+    const stay = track.cost(estimate, time) + other.cost(theirs, time, true);
+    const swap = track.cost(theirs, time) + other.cost(estimate, time, true);
+    other.beforeMerge = null;
+    if (swap >= stay) return estimate;
+    other.detectionScore = estimate.score;
+    other.jump(estimate, time);
+    return theirs;
+  }
+
+  /** Of two hands whose crops show one, the one that strayed further from its path is hidden until they part. */
+  #partMerged() {
+    const followed = this.#tracks.filter((track) => track.last);
+    followed.forEach((first, number) => {
+      for (const second of followed.slice(number + 1)) {
+        if (!first.last || !second.last || iou(first.last.box, second.last.box) <= this.rules.SAME_HAND_IOU) continue;
+        const [kept, lost] = first.stray() <= second.stray() ? [first, second] : [second, first];
+        kept.beforeMerge = kept.motionBefore;
+        this.#hide(lost, kept);
+      }
+    });
+  }
+
+  #hide(track, mergedWith = null) {
+    track.hide(mergedWith);
+    this.#tracks = this.#tracks.filter((one) => one !== track);
+    this.#hidden.push(track);
+  }
+}
