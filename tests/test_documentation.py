@@ -126,3 +126,18 @@ def test_the_table_of_joints_lists_the_joints() -> None:
 def test_the_table_of_defaults_has_the_values_of_the_code() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", (DOCS / "conventions.md").read_text("utf-8"), re.M)
     assert {name: float(value) for name, value in rows} == DEFAULTS
+
+
+def test_the_page_of_weights_has_the_cards_numbers() -> None:
+    page = (DOCS / "results" / "weights.md").read_text("utf-8")
+    weights = REPOSITORY / "src" / "graphhand" / "weights"
+    for card in weights.glob("*/README.md"):
+        name = card.parent.name
+        (of_all,) = re.findall(rf"^\| \[`{name}`\]\(\S+\) \| (.*) \|$", page, re.MULTILINE)
+        size = f"{(card.parent / 'model.safetensors').stat().st_size / 1e6:.1f} MB"
+        assert size in of_all.split(" | ")
+        assert size in card.read_text("utf-8")
+        for row in re.findall(rf"^\| `{name}` \| (.*) \|$", page, re.MULTILINE):  # scores, and times
+            numbers = [cell.replace("*", "") for cell in row.split(" | ")]
+            said = card.read_text("utf-8").replace("*", "")
+            assert " | ".join(numbers) in said or all(number in said for number in numbers)

@@ -14,6 +14,7 @@ from graphhand.training.config import TrainConfig
 
 REPOSITORY = Path(__file__).parents[1]
 pytest.importorskip("mkdocs")
+pytest.importorskip("latex2mathml")
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphhand import __version__
-from graphhand.skeleton import JOINT_NAMES
-
-_JOINTS = len(JOINT_NAMES)
+from graphhand.types.schema import hand_schema, prediction_schema
 
 
 def description(max_bytes: int, max_waiting: int) -> dict[str, Any]:
@@ -107,46 +105,9 @@ def _problem(text: str) -> dict[str, Any]:
     return {"description": text, "content": _json({"$ref": "#/components/schemas/Error"})}
 
 
-def _numbers(count: int, text: str) -> dict[str, Any]:
-    return {
-        "type": "array", "minItems": count, "maxItems": count, "items": {"type": "number"}, "description": text,
-    }  # fmt: skip
-
-
-def _rows(width: int, text: str) -> dict[str, Any]:
-    row = {"type": "array", "minItems": width, "maxItems": width, "items": {"type": "number"}}
-    return {"type": "array", "minItems": _JOINTS, "maxItems": _JOINTS, "items": row, "description": text}
-
-
 def _schemas() -> dict[str, Any]:
-    number = {"type": "number"}
-    camera = {name: number for name in ("fx", "fy", "cx", "cy")}
-    hand = {
-        "side": {"enum": ["left", "right"], "description": "the person's own"},
-        "score": {"type": "number", "minimum": 0, "maximum": 1},
-        "uncertainty": {"type": "number", "description": "share of the crop over which heatmaps leave the joints open"},
-        "box_px": _numbers(4, "x, y, width, height around the joints"),
-        "joints_px": _rows(2, "pixels of the upright image"),
-        "joints_rel_m": _rows(3, "metres from the wrist; x right, y down, z away from the camera"),
-        "joints_cam_m": {
-            "oneOf": [_rows(3, "metres from the camera"), {"type": "null"}],
-            "description": "what camera projects onto joints_px, or null",
-        },
-        "camera": {"type": "object", "properties": {**camera, "assumed": {"type": "boolean"}}},
-        "track": {"type": "integer", "description": "the hand's number in a video"},
-    }
-    prediction = {
-        "image": {"type": "string"},
-        "width": {"type": ["integer", "null"]},
-        "height": {"type": ["integer", "null"]},
-        "frame": {"type": "integer"},
-        "time_s": number,
-        "hands": {"type": "array", "items": {"$ref": "#/components/schemas/Hand"}},
-        "model": {"type": "string"},
-        "error": {"type": "string", "description": "in place of hands, where the image cannot be read"},
-    }
     return {
-        "Prediction": {"type": "object", "properties": prediction, "required": ["image", "model"]},
-        "Hand": {"type": "object", "properties": hand, "required": ["side", "score", "joints_px", "joints_rel_m"]},
+        "Prediction": prediction_schema({"$ref": "#/components/schemas/Hand"}),
+        "Hand": hand_schema(),
         "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
     }
