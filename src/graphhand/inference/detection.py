@@ -34,13 +34,14 @@ beside the detection."""
 CANDIDATE_SCORE = 0.15
 """Score of the detector from which on the pose network looks at a box."""
 
-CANDIDATES = 24
+MOST_CANDIDATES = 24
 """How many boxes of an image the pose network looks at, at most."""
 
-POSE_WEIGHT, BIAS = 0.5, 0.0
+POSE_WEIGHT, SCORE_BIAS = 0.5, 0.0
 """Of the log-odds of a hand: the detector's + the weight times the pose network's + the bias."""
 
-_LARGEST_LOGIT = 12.0
+LARGEST_LOGIT = 12.0
+"""Of either judge: neither overrules the other without end."""
 
 
 def estimate_detections(
@@ -80,20 +81,20 @@ def estimate_detections(
 def candidates(detections: Sequence[Detection], least: float) -> list[Detection]:
     """The detections that may come to a score of ``least``: those that do, and a detector's candidates."""
     enough = [d for d in detections if d.score >= (min(least, CANDIDATE_SCORE) if d.is_candidate else least)]
-    return enough[:CANDIDATES]
+    return enough[:MOST_CANDIDATES]
 
 
 def joint_score(detection: Detection, estimate: Estimate) -> float:
     """Score of a hand in [0, 1]: the detection's, or of a candidate what detector and pose network say together."""
     if not detection.is_candidate:
         return float(detection.score)
-    odds = _logit(detection.score) + POSE_WEIGHT * _logit(estimate.pose_score) + BIAS
+    odds = _logit(detection.score) + POSE_WEIGHT * _logit(estimate.pose_score) + SCORE_BIAS
     return float(1.0 / (1.0 + np.exp(-odds)))
 
 
 def _logit(score: float) -> float:
     score = min(max(score, 1e-9), 1.0 - 1e-9)
-    return float(np.clip(np.log(score) - np.log1p(-score), -_LARGEST_LOGIT, _LARGEST_LOGIT))
+    return float(np.clip(np.log(score) - np.log1p(-score), -LARGEST_LOGIT, LARGEST_LOGIT))
 
 
 def _sides_of(detection: Detection, sides: Sequence[Side]) -> tuple[Side, ...]:

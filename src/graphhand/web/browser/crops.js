@@ -63,9 +63,13 @@ export class Estimate {
     return Object.assign(Object.create(Estimate.prototype), this, values);
   }
 
-  /** The detection's; else how much the crop looks like a hand of this side, less where heatmaps are uncertain. */
+  /** The detection's where there is one, else the pose network's. */
   get score() {
-    if (this.detectionScore !== null) return this.detectionScore;
+    return this.detectionScore ?? this.poseScore;
+  }
+
+  /** How much the crop looks like a hand of this side, less where heatmaps are uncertain. */
+  get poseScore() {
     const ofSide = 1 / (1 + Math.exp(-Math.min(Math.max(this.logit, -60), 60)));
     const most = this.rules.MAX_UNCERTAINTY;
     return this.uncertainty > most ? (ofSide * most) / this.uncertainty : ofSide;

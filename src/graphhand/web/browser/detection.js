@@ -78,10 +78,26 @@ export async function estimateDetections(crops, image, camera, sides, detections
   recrops.forEach(([k], row) => {
     if (overSmaller(recropped[row].box, detections[k].box) >= rules.MIN_SHARED) chosen[k] = recropped[row];
   });
-  const found = chosen.map((estimate, k) => estimate.with({ detectionScore: detections[k].score }));
+  const found = chosen.map((one, k) => one.with({ detectionScore: jointScore(detections[k], one, rules) }));
   const finite = found.filter((estimate) => estimate.isFinite);
   const [boxOf, score] = [(estimate) => estimate.box, (estimate) => estimate.score];
   return suppress(finite, { boxOf, score, mostIou: rules.SAME_HAND_IOU });
+}
+
+/** The detections that may come to a score of `least`. */
+export function candidates(detections, least, rules) {
+  const lowest = Math.min(least, rules.CANDIDATE_SCORE);
+  return detections.filter(({ score }) => score >= lowest).slice(0, rules.MOST_CANDIDATES);
+}
+
+/** Score of a hand: what detector and pose network say together. */
+export function jointScore(detection, estimate, rules) {
+  const { LARGEST_LOGIT, POSE_WEIGHT, SCORE_BIAS } = rules;
+  const logit = (score) => {
+    const p = Math.min(Math.max(score, 1e-9), 1 - 1e-9);
+    return Math.min(Math.max(Math.log(p) - Math.log1p(-p), -LARGEST_LOGIT), LARGEST_LOGIT);
+  };
+  return 1 / (1 + Math.exp(-logit(detection.score) - POSE_WEIGHT * logit(estimate.poseScore) - SCORE_BIAS));
 }
 
 function sidesOf({ rightLogit }, sides, rules) {

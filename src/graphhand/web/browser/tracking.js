@@ -2,7 +2,7 @@
 // graphhand.inference.tracking in the browser.
 
 import { cameraOf, iou } from "./geometry.js";
-import { detect, estimateDetections, matchDetections } from "./detection.js";
+import { candidates, detect, estimateDetections, jointScore, matchDetections } from "./detection.js";
 import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
 import { Track } from "./tracks.js";
 
@@ -123,23 +123,24 @@ export class HandTracker {
     if (this.#tracks.length && this.#frames < interval) return;
     this.#frames = 0;
     const detections = await detect(this.network, image, this.rules);
-    const enough = detections.filter(({ score }) => score >= SEEN_SHARE * this.least);
-    await this.#settle(enough, image, camera, time);
+    const leastSeen = SEEN_SHARE * this.least;
+    await this.#settle(candidates(detections, this.least, this.rules), leastSeen, image, camera, time);
   }
 
   /** Tie a frame's detections to the hands followed, to those remembered, or to new ones. */
-  async #settle(detections, image, camera, time) {
+  async #settle(detections, leastSeen, image, camera, time) {
     const followed = this.#tracks.filter((track) => track.last);
     const { matched, others } = matchDetections(followed.map((track) => track.last), detections, this.rules);
     followed.forEach((track, number) => {
-      if (matched.has(number)) {
+      const score = matched.has(number) ? jointScore(detections[matched.get(number)], track.last, this.rules) : -1;
+      if (score >= leastSeen) {
         track.misses = 0;
-        track.detectionScore = detections[matched.get(number)].score;
+        track.detectionScore = score;
       } else if (++track.misses >= this.rules.MAX_MISSES) this.#hide(track);
     });
-    const fresh = others.map((k) => detections[k]).filter(({ score }) => score >= this.least);
+    const fresh = others.map((k) => detections[k]);
     for (const estimate of await estimateDetections(this.crops, image, camera, this.options.sides, fresh)) {
-      if (this.#tracks.length >= this.limit) break;
+      if (this.#tracks.length >= this.limit || estimate.score < this.least) break;
       const same = ({ last }) => last && iou(last.box, estimate.box) > this.rules.SAME_HAND_IOU;
       if (!this.#tracks.some(same)) this.#takeUp(estimate, time);
     }
