@@ -33,3 +33,13 @@ def test_help_shows_every_word_of_the_commands_text(name: str) -> None:
     assert result.exit_code == 0
     missing = [word for word in words if word not in result.output]
     assert not missing
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_line_of_help_breaks_on_a_screen_of_80_columns(name: str) -> None:
+    for paragraph in inspect.cleandoc(COMMANDS[name].help or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        if lines and lines[0] == "\b":  # as it stands: examples, lists
+            assert all(len(line.replace("\\[", "[")) <= 78 for line in lines), lines
+        else:  # filled to the width of the screen
+            assert len(lines) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import signal
 import sys
@@ -45,6 +46,22 @@ def _options(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
+
+
+def _join_lines(group: typer.Typer) -> None:
+    """Make a line of each paragraph of help: typer shows the line breaks of docstrings, which follow no screen."""
+    for info in (*group.registered_commands, *filter(None, [group.registered_callback])):
+        text = inspect.getdoc(info.callback)
+        if text is None:
+            continue
+        paragraphs = text.split("\n\n")
+        info.help = "\n\n".join(text if text.startswith("\b") else text.replace("\n", " ") for text in paragraphs)
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _join_lines(below.typer_instance)
+
+
+_join_lines(app)
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ def evaluate(
 
     \b
     Settings, as KEY=VALUE:
-      protocol.KEY       change a field of every chosen protocol, e.g. protocol.scale=bone
+      protocol.KEY       a field of every protocol, e.g. protocol.scale=bone
       data.KEY           a choice of the data set, e.g. data.wrist_rule=bihand
       camera             truth: the data set's intrinsics; assumed: none are given
       pose               final, or prior: the hand model's pose before refinement
@@ -116,23 +116,23 @@ def evaluate(
       workers            processes that read images (0)
       device             cpu, cuda, cuda:1; by default a GPU if there is one
       strict             true: stop at the first unreadable sample
-      unit               m, cm or mm: unit of the predictions file, where it is not its format's
-      joint_order        joint order of the predictions file: freihand, mano, ho3d, rhd, interhand, ...
-      axes               camera (y down, z forward) or opengl (y up, z backwards): of the predictions file
+      unit               m, cm or mm: unit of the predictions file
+      joint_order        freihand, mano, ho3d, rhd, ...: of the predictions file
+      axes               camera (y down, z forward) or opengl: of the same file
       regressor          file of a joint regressor to apply
-      fit_regressor      file to write a joint regressor to, fitted on this training split
-      hand               a right hand's file to fit to predicted joints (MANO): scores and submissions of meshes
-      curves             published PCK curves to draw beside ours, file or folder
-      beside             further weights, e.g. \\[fast,runs/a]: their scores, and their curves in the same figure
+      fit_regressor      file to write one to, fitted on this training split
+      hand               right MANO hand to fit to the joints, for mesh scores
+      curves             published PCK curves to draw too, file or folder
+      beside             further weights to score, e.g. \\[fast,runs/a]
       submission_format  freihand, ho3d or dexycb; by default the data set's own
 
     \b
     Examples:
-      graphhand evaluate --weights default --dataset stb --root STB --preset paper --figures out
-      graphhand evaluate --weights default --dataset rendered --limit 500 camera=assumed
+      graphhand evaluate --weights default --dataset stb --root STB --preset ge
+      graphhand evaluate --weights fast --dataset rendered --limit 500
       graphhand evaluate --print-protocol --preset ge > mine.yaml
-      graphhand evaluate --predictions hands.npz --protocol mine.yaml protocol.visibility=visible
-      graphhand evaluate --detection boxes.json --weights runs/detector --figures out min_score=0.5
+      graphhand evaluate --predictions hands.npz --protocol mine.yaml
+      graphhand evaluate --detection boxes.json --weights runs/detector
     """
     from rich.console import Console
 

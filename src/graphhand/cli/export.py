@@ -56,7 +56,7 @@ def export(
     \b
     Examples:
       graphhand export --out hand.onnx
-      graphhand export --weights runs/a/checkpoint.safetensors --format safetensors --out weights/a
+      graphhand export --weights runs/a --format safetensors --out weights/a
       graphhand export --web site && python -m http.server --directory site
     """
     if web is not None:
