@@ -490,6 +490,18 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: P
     assert {file.name for file in out.iterdir()} == {"a_hands.jpg", "b_hands.jpg", "clip_hands.mp4"}
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_the_progress_of_a_video_ends_at_its_total(weights: Path, tmp_path: Path, share: float) -> None:
+    video = clip(tmp_path / "clip", 12)
+    video.write_bytes(video.read_bytes()[: int(share * video.stat().st_size)])
+    expected: list[int] = []
+    done: list[int] = []
+    estimator, options = HandPoseEstimator(weights), TrackOptions()
+    predict_video(estimator, video, None, options, None, lambda _: None, expected.append, lambda: done.append(1))
+    assert sum(expected) == len(done)
+    assert (len(done) == 12) == (share == 1)
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mts", "MPG2"), (".3gp", "mp4v"), (".wmv", "WMV2"), (".MTS", "MPG2"), (".mkv", "MJPG")]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from graphhand.data import HandSample
 from graphhand.errors import InputError
@@ -58,6 +59,18 @@ def test_curves_are_drawn_from_the_logs(tmp_path):
     one = read_image(tmp_path / "curves.png")
     draw_curves(train[:8], validation, TERMS, tmp_path / "curves.png")
     assert read_image(tmp_path / "curves.png").shape[1] < one.shape[1]  # a column a stage
+
+
+def test_axes_without_curves_are_not_drawn(tmp_path, monkeypatch):
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
+    )
+    train = [{"stage": str(s), "step": str(k), "total": str(90 / k)} for s in (1, 2) for k in range(1, 9)]
+    draw_curves(train, [{"stage": "1", "step": "8", "root_mm": "30.0"}], TERMS, tmp_path / "curves.png")
+    axes = figures[0].axes
+    assert [(axis.get_visible(), bool(axis.lines)) for axis in axes] == [(True, True)] * 3 + [(False, False)]
+    assert [axis.get_xlabel() for axis in axes] == ["", "step", "step", ""]
 
 
 def test_no_curves_before_there_is_anything_to_draw(tmp_path):

@@ -45,7 +45,7 @@ def predict_video(
         options: what is known or wanted of the video.
         target: the MP4 file to draw into, or None.
         emit: called with each frame's prediction, and at the end with an error if not all could be read.
-        expect: called with the number of frames that the file claims.
+        expect: called with the number of frames that the file claims, and at the end with how many there were beyond.
         advance: called after each frame.
 
     Returns:
@@ -58,13 +58,23 @@ def predict_video(
         emit(Prediction(str(path), None, None, (), estimator.model, error=error))
         return error, ""
 
+    claimed = done = 0
+
+    def advance_frame() -> None:
+        nonlocal done
+        done += 1
+        advance()
+
     try:
         with Video(path) if camera is None else LiveCamera(camera) as video:
             problems: list[str] = []
-            expect(video.claimed or 0)
-            found = _predict_frames(video, estimator, options, target, emit, advance, problems)
+            claimed = video.claimed or 0
+            expect(claimed)
+            found = _predict_frames(video, estimator, options, target, emit, advance_frame, problems)
     except InputError as error:
         return failed(str(error))
+    finally:
+        expect(done - claimed)  # files hold more or fewer frames than they claim
     if problems:
         return failed(problems[0])
     drawn = f" -> {target}{_codec_note()}" if target is not None else ""

@@ -48,13 +48,17 @@ def draw_curves(train: Rows, validation: Rows, terms: Iterable[LossTerm], path: 
                 axis.set_yscale("symlog", linthresh=1.0)  # the critic's goes below zero
             else:
                 axis.set_ylim(bottom=0)
+            if not axis.lines:  # a stage that was not validated yet
+                axis.set_visible(False)
         axes[row, 0].set_ylabel(label)
         handles = {name: handle for axis in axes[row] for handle, name in zip(*axis.get_legend_handles_labels())}
         figure.legend(handles.values(), handles.keys(), loc=f"outside right {place}", fontsize=8)
     for axis, stage in zip(axes[0], stages):
         axis.set_title(f"stage {_STAGES[stage]}", fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("step")
+    for column in axes.T:
+        lowest = [axis for axis in column if axis.get_visible()][-1]
+        lowest.set_xlabel("step")
+        lowest.tick_params(labelbottom=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
