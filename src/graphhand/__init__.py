@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from graphhand.batch import BatchJob
     from graphhand.data import HandSample, open_dataset
     from graphhand.errors import GraphHandError, InputError
     from graphhand.evaluation import evaluate, predict_dataset
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from graphhand.visualize import draw_hands, draw_result
 
 _NAMES_OF_MODULES = {
+    "batch": ("BatchJob",),
     "data": ("HandSample", "open_dataset"),
     "errors": ("GraphHandError", "InputError"),
     "evaluation": ("evaluate", "predict_dataset"),
@@ -43,6 +45,7 @@ _NAMES_OF_MODULES = {
 _MODULE_OF = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names}
 
 __all__ = [
+    "BatchJob",
     "Camera",
     "Generator",
     "GraphHandError",

@@ -12,6 +12,7 @@ _EXTRAS = {
         *("onnx", "onnx_ir", "onnxscript"),
     ),
     "web": ("starlette", "uvicorn", "websockets"),
+    "ray": ("ray", "pyarrow", "fsspec"),
 }
 """Extras of the package, and the modules that each brings."""
 
