@@ -3,8 +3,8 @@
     python benchmarks/many_images.py
     RAY_worker_niceness=0 python benchmarks/many_images.py --workers 1 2
 
-Without ``--workers``: images and frames for a second of processors' time, one thread, in this process. With it: images a
-second of the clock from the first part to the last, without the start of Ray and of the networks.
+Without ``--workers``: images and frames for a second of processors' time, one thread, in this process. With it: images
+a second of the clock from the first part to the last, without the start of Ray and of the networks.
 """
 
 from __future__ import annotations

@@ -78,5 +78,7 @@ def test_scripts_import_existing_names(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "graphhand":
             module = importlib.import_module(node.module or "")
             for name in node.names:
+                if name.name == "BatchJob":
+                    pytest.importorskip("pyarrow", reason="pyarrow is not installed: BatchJob is not looked at")
                 if not hasattr(module, name.name):
                     importlib.import_module(f"{node.module}.{name.name}")

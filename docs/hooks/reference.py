@@ -33,6 +33,8 @@ API = {
             "graphhand.io.video.LiveCamera",
             "graphhand.io.images",
             "graphhand.visualize",
+            "graphhand.batch.job",
+            "graphhand.batch.tables",
             "graphhand.errors",
         ),
     ),
