@@ -267,7 +267,7 @@ def write_json(target: Path | None, content: object) -> bool:
 
 @contextmanager
 def text_lines(
-    target: str | None, option: str = "--json", inputs: Iterable[Path] = ()
+    target: str | None, option: str = "--json", inputs: Iterable[Path] = (), append: bool = False
 ) -> Iterator[Callable[[str], None]]:
     """A function that writes a line at once, so that an interrupted run keeps what it has.
 
@@ -275,6 +275,7 @@ def text_lines(
         target: the option's value: a file, ``-`` for standard output, or None, which discards lines.
         option: the option's name.
         inputs: files that the command reads, which are not overwritten.
+        append: after what the file holds.
 
     Raises:
         InputError: the file cannot be written, or is one of the inputs; also when a line cannot be written.
@@ -305,7 +306,9 @@ def text_lines(
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             # Not every file name is UTF-8.
-            stream = Path(target).open("w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
+            stream = Path(target).open(  # noqa: SIM115
+                "a" if append else "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+            )
         except OSError as error:
             raise refused(error) from error
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,7 @@ from graphhand.cli.outputs import (
 from graphhand.cli.predict_inputs import Job, drawing_targets, list_jobs
 from graphhand.cli.predict_meshes import MeshFiles, MeshKind
 from graphhand.cli.predict_photos import predict_photos
+from graphhand.cli.predict_resume import done_predictions, find_done, keep
 from graphhand.cli.predict_video import predict_video
 from graphhand.errors import InputError
 from graphhand.inference.option_rules import Box
@@ -124,6 +125,9 @@ def predict(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Do the I-th of N parts of the photos and videos, one part a process.")
     ] = "1/1",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after what --json's file has of an interrupted run like this one.")
+    ] = False,
     device: DeviceOption = None,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -144,7 +148,7 @@ def predict(
       graphhand predict clip.mp4 --out drawings --json frames.jsonl
       graphhand predict clip.mp4 --csv frames.csv
       graphhand predict photo.jpg --mesh ply
-      graphhand predict photos/ --shard 2/8 --json hands_2.jsonl
+      graphhand predict photos/ --shard 2/8 --json hands_2.jsonl --resume
       graphhand predict 0 --json -
     """
     boxes = _parse_boxes(box or [])
@@ -163,6 +167,8 @@ def predict(
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
     if json is not None and csv is not None and resolved(json) == resolved(csv):
         raise InputError(f"--csv {csv}", "is where --json goes", "give them two places")
+    if resume and (json in (None, "-") or any(job.camera is not None for job in jobs)):
+        raise InputError("--resume", "goes on after a file of photos or videos", "give --json FILE, and no camera")
     if hand_model != "default" and mesh is None:
         raise InputError("--hand-model", "is read with --mesh alone", "add --mesh, or leave it out")
     folder = DEFAULT_OUT if out is None and (mesh is not None or (json is None and csv is None)) else out
@@ -184,24 +190,34 @@ def predict(
     targets = drawing_targets(jobs, folder)  # of all shards, so that no two write one file
     jobs = jobs[number - 1 :: shards]
     meshes = None if mesh is None else MeshFiles(mesh, jobs, targets, hand_model)
-    failures = 0
+    failures, all_jobs, has_videos = 0, len(jobs), any(job.is_video for job in jobs)
+    earlier: Iterable[Prediction] = ()
+    if resume:
+        done = find_done(Path(json or ""), jobs, estimator.model)
+        keep(Path(json or ""), done)
+        failures, jobs, earlier = done.errors, jobs[done.jobs :], done_predictions(Path(json or ""))
     is_quiet = "-" in (json, csv)
-    has_videos = any(job.is_video for job in jobs)
     with (
-        text_lines(json, inputs=inputs) as write,
+        text_lines(json, inputs=inputs, append=resume) as write,
         text_lines(csv, "--csv", inputs) as write_row,
         _progress(len(jobs), has_videos) as bar,
     ):
         write_row(csv_header())
 
-        def emit(prediction: Prediction) -> None:
-            if json is not None:
-                write(prediction.to_json_line())
+        def emit_rows(prediction: Prediction) -> None:
             if csv is not None:
                 for row in csv_rows(prediction):
                     write_row(row)
+
+        def emit(prediction: Prediction) -> None:
             if meshes is not None:
                 meshes.write(prediction)
+            if json is not None:
+                write(prediction.to_json_line())  # the last file of a photo: what has a line is done
+            emit_rows(prediction)
+
+        for prediction in earlier if csv is not None else ():
+            emit_rows(prediction)
 
         for problem, summary in _outcomes(estimator, jobs, boxes or given, options, targets, emit, bar):
             if problem:
@@ -209,9 +225,9 @@ def predict(
                 typer.echo(problem, err=True)
             elif not is_quiet:
                 typer.echo(summary)
-    if len(jobs) > 1 and not is_quiet:
+    if all_jobs > 1 and not is_quiet:
         what = "files" if has_videos else "photos"
-        typer.echo(f"{len(jobs) - failures} of {len(jobs)} {what} done" + (f"; drawings in {folder}" if folder else ""))
+        typer.echo(f"{all_jobs - failures} of {all_jobs} {what} done" + (f"; drawings in {folder}" if folder else ""))
     if failures:
         raise typer.Exit(1)
 
