@@ -25,7 +25,7 @@ test-slow: .venv/installed
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
-	@echo "Open site/index.html."
+	@echo "Open site/index.html; to search in it, serve it: python3 -m http.server --directory site"
 
 check: .venv/installed
 	$(BIN)/ruff check .

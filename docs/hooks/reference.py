@@ -128,7 +128,7 @@ def section(command: Any, context: Any, path: str) -> Iterator[str]:
         is_option = parameter.param_type_name == "option"
         names = parameter.opts if is_option else [parameter.metavar or parameter.name.upper()]
         value = code(parameter.metavar) if parameter.metavar else type_name(parameter.type_descriptor.annotation)
-        if is_option and parameter.is_flag:
+        if not is_option or parameter.is_flag:
             value = ""
         default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
         shown = "" if default in (None, False, ()) or callable(default) else code(default)

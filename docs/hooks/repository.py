@@ -95,6 +95,8 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Point links at the site's pages."""
+    """Point links at the site's pages. A search finds the documentation first and leaves source files out."""
     path = repository_path(page.file.src_uri)
+    if page.file.src_uri.startswith(f"{FOLDER}/"):
+        page.meta["search"] = {"boost": 0.3} if Path(path).is_file() else {"exclude": True}
     return rewrite(markdown, path)[0] if Path(path).is_file() and path.endswith(".md") else markdown
