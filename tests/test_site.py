@@ -58,6 +58,14 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         assert not loaded, page.relative_to(site)
 
 
+def test_equations_are_set_as_mathml(site: Path) -> None:
+    page = (site / "method.html").read_text("utf-8")
+    assert page.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">') >= 12
+    assert "$`" not in page
+    assert "```math" not in page
+    assert "\ue000" not in page
+
+
 def test_the_reference_has_every_option(site: Path) -> None:
     written = text(site / "reference" / "commands.html")
     waiting = [get_command(app)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -114,12 +116,16 @@ def commands(command: Any, path: str) -> Iterator[str]:
 
 def section(command: Any, context: Any, path: str) -> Iterator[str]:
     """What a command does, its examples, and a table of its arguments and options."""
-    text, _, examples = re.sub("\b", "", command.help or "").partition("Example")
     yield f"## {path}\n"
-    yield text.strip() + "\n"
-    lines = [line.strip() for line in examples.removeprefix("s").removeprefix(":").splitlines()]
-    if any(lines):
-        yield "```console\n" + "\n".join(filter(None, lines)) + "\n```\n"
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        text = paragraph.removeprefix("\b").strip().replace("\\[", "[")  # typer's markup for a bracket
+        if text.startswith("Example"):
+            examples = text.partition(":")[2].splitlines()
+            yield "```console\n" + "\n".join(line.strip() for line in examples if line.strip()) + "\n```\n"
+        elif paragraph.startswith("\b"):  # a list, as it stands
+            yield f"```text\n{text}\n```\n"
+        else:
+            yield text + "\n"
     yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
     yield "| argument or option | value | default | |\n|---|---|---|---|"
     for parameter in command.get_params(context):
@@ -131,15 +137,20 @@ def section(command: Any, context: Any, path: str) -> Iterator[str]:
         if not is_option or parameter.is_flag:
             value = ""
         default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+        default = default.value if isinstance(default, Enum) else default
         shown = "" if default in (None, False, ()) or callable(default) else code(default)
         shown = "required" if parameter.required else shown
+        said, _, described = (parameter.help or "").partition("\\[default: ")  # one that no value says
+        shown = shown or cell(described.removesuffix("]"))
         names = ", ".join(code(name) for name in (*names, *parameter.secondary_opts))
-        yield f"| {names} | {value} | {shown} | {cell(parameter.help or '')} |"
+        yield f"| {names} | {value} | {shown} | {cell(said)} |"
     yield ""
 
 
 def type_name(annotation: object) -> str:
     """A type as a reader of YAML knows it, as code."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return code(" | ".join(str(member.value) for member in annotation))
     text = re.sub(r"<class '([\w.]+)'>", r"\1", str(annotation))
     text = re.sub(r"(?:[a-zA-Z_]+\.)+", "", text)
     text = re.sub(r"Annotated\[(\w+), Tag\([^)]*\)\]", r"\1", text)
