@@ -11,6 +11,7 @@ for each bone its parent, where it begins and where it ends. Blender 3.3 or newe
 import argparse
 import json
 import math
+import struct
 import sys
 from typing import Any
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--save", metavar="FILE.blend")
     parser.add_argument("--render", metavar="FILE.png")
     parser.add_argument("--frame", type=int, default=0)
+    parser.add_argument("--width", type=int, default=640, help="of the picture, pixels")
     parser.add_argument("--bones", action="store_true")
     options = parser.parse_args(sys.argv[sys.argv.index("--") + 1 :])
 
@@ -38,7 +40,7 @@ def main() -> None:
     bpy.ops.import_scene.gltf(filepath=options.rig)
     rigs = [item for item in scene.objects if item.type == "ARMATURE"]
     set_frames(scene, rigs)
-    set_camera(scene)
+    set_camera(scene, options.rig, options.width)
     scene.frame_set(scene.frame_start + options.frame)
     light(scene)
     if options.bones:
@@ -60,16 +62,21 @@ def set_frames(scene: Any, rigs: list[Any]) -> None:
         scene.frame_start = scene.frame_end = 0
 
 
-def set_camera(scene: Any) -> None:
-    """The file's camera becomes the active one; the picture gets its shape."""
+def set_camera(scene: Any, rig: str, width: int) -> None:
+    """The file's camera becomes the active one; the picture gets the photo's shape."""
+    aspect = 4 / 3
     camera = next((item for item in scene.objects if item.type == "CAMERA"), None)
     if camera is None:
         data = bpy.data.cameras.new("camera")
         camera = bpy.data.objects.new("camera", data)
         scene.collection.objects.link(camera)
         camera.location, camera.rotation_euler = (0.0, 0.5, 0.0), (math.radians(-90), 0.0, 0.0)
+    else:
+        with open(rig, "rb") as file:  # noqa: PTH123
+            (length,) = struct.unpack_from("<I", file.read(20), 12)
+            aspect = json.loads(file.read(length))["cameras"][0]["perspective"]["aspectRatio"]
     scene.camera = camera
-    scene.render.resolution_x, scene.render.resolution_y = 640, 480
+    scene.render.resolution_x, scene.render.resolution_y = width, round(width / aspect)
 
 
 def light(scene: Any) -> None:

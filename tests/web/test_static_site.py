@@ -9,7 +9,7 @@ import json
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import chromium
-from graphhand import HandPoseEstimator
+from graphhand import HandPoseEstimator, HandTracker
 from graphhand.errors import InputError
 from graphhand.export import site as sites
 from graphhand.inference import options
 from graphhand.inference.detector import DETECTOR_ONNX_FORMAT
 from graphhand.io import decode_photo, read_image
 from graphhand.io.files import CARD_FILE, DETECTOR_FORMAT, GRAPH_FILE, WEIGHTS_FILE
-from graphhand.types import Image, Prediction
+from graphhand.types import Hand, Image, Prediction
 
 IMAGES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
 BROWSER_CODE = Path(sites.__file__).parents[1] / "web" / "browser"
@@ -126,7 +126,7 @@ def predicted(page: Any, address: str, given: list[tuple[bytes, dict[str, Any]]]
     page.goto(f"{address}/NOTICE.txt")
     script = """async (given) => {
         const { connect } = await import(new URL("static/backend.js", location.href));
-        const backend = await connect(() => {});
+        const backend = (window.backend = await connect(() => {}));
         const answers = [];
         for (const [text, parameters] of given) {
             const blob = await (await fetch("data:application/octet-stream;base64," + text)).blob();
@@ -141,26 +141,68 @@ def predicted(page: Any, address: str, given: list[tuple[bytes, dict[str, Any]]]
     return [Prediction.from_json(answer) for answer in page.evaluate(script, texts)]
 
 
+def tracked(page: Any, frames: list[Image], fps: float, **parameters: Any) -> list[Prediction]:
+    """What the backend that `predicted` loaded says of a video's frames."""
+    script = """async ([frames, parameters]) => {
+        const tracker = window.backend.tracker(new URLSearchParams(parameters));
+        const answers = [];
+        for (const text of frames) {
+            const blob = await (await fetch("data:image/png;base64," + text)).blob();
+            const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+            const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+            canvas.getContext("2d").drawImage(bitmap, 0, 0);
+            answers.push(await tracker.track(canvas));
+        }
+        tracker.close();
+        return answers;
+    }"""
+    texts = [base64.b64encode(encoded(frame, ".png")).decode() for frame in frames]
+    return [Prediction.from_json(answer) for answer in page.evaluate(script, [texts, {"fps": fps, **parameters}])]
+
+
+def assert_same_tracks(page: Any, estimator: HandPoseEstimator, frames: list[Image], max_hands: int) -> int:
+    found = tracked(page, frames, 10.0, max_hands=max_hands)
+    tracker = HandTracker(estimator, max_hands=max_hands)
+    for number, (frame, prediction) in enumerate(zip(frames, found, strict=True)):
+        assert (prediction.frame, prediction.time_s) == (number, number / 10)
+        hands = tracker(frame, number / 10)
+        assert [hand.track for hand in prediction.hands] == [hand.track for hand in hands]
+        same_hands(hands, prediction.hands)
+    return len(hands)
+
+
+def moving(count: int) -> list[Image]:
+    """Frames in which one hand goes right and the other up."""
+    return [
+        pasted(560, 320, (IMAGES[0], 10 + 4 * k, 60, 240), (IMAGES[5], 310, 70 - 3 * k, 240)) for k in range(count)
+    ]
+
+
 def assert_same_hands(found: Prediction, data: bytes, arguments: dict[str, Any], estimator: HandPoseEstimator) -> int:
     photo = decode_photo(data)
     hands = estimator(photo, **arguments)
     assert (found.height, found.width) == photo.image.shape[:2]
     assert found.model == estimator.model
-    assert [hand.side for hand in found.hands] == [hand.side for hand in hands]
-    for ours, theirs in zip(hands, found.hands):
+    same_hands(hands, found.hands)
+    return len(hands)
+
+
+def same_hands(hands: Sequence[Hand], found: Sequence[Hand]) -> None:
+    assert [hand.side for hand in found] == [hand.side for hand in hands]
+    for ours, theirs in zip(hands, found, strict=True):
         longer = ours.box_px[2:].max()
         assert np.abs(theirs.joints_px - ours.joints_px).max() < MOST_DISTANCE * longer
         assert np.abs(theirs.joints_rel_m - ours.joints_rel_m).max() < MOST_DISTANCE_M
         assert theirs.score == pytest.approx(ours.score, abs=0.02)
         assert theirs.camera.to_json() == ours.camera.to_json()
         assert (theirs.joints_cam_m is None) == (ours.joints_cam_m is None)
-    return len(hands)
 
 
 def test_ten_pictures_have_the_hands_of_predict(browser: Any, address: str) -> None:
     given, estimator = pictures(), HandPoseEstimator("fast", "cpu")
     page = opened(browser, f"{address}/plain/")
     found = predicted(page, f"{address}/plain", given)
+    assert assert_same_tracks(page, estimator, moving(4), max_hands=2) == 2
     page.context.close()
     counts = [assert_same_hands(one, *file, estimator) for one, file in zip(found, given, strict=True)]
     assert counts == [1] * 7 + [2, 1, 1]
@@ -175,6 +217,7 @@ def test_a_detector_finds_the_hands_of_predict(browser: Any, address: str, detec
     estimator = HandPoseEstimator("fast", "cpu", detector=detector)
     page = opened(browser, f"{address}/detecting/")
     found = predicted(page, f"{address}/detecting", given)
+    assert_same_tracks(page, estimator, moving(12), max_hands=2)  # the detector's second pass is at frame 10
     page.context.close()
     assert sum(assert_same_hands(one, *file, estimator) for one, file in zip(found, given, strict=True)) >= 2
 

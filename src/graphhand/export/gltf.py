@@ -23,6 +23,7 @@ from graphhand import __version__
 from graphhand.errors import InputError
 from graphhand.export.bones import TO_GLTF, BoneAxes, BoneNames, Skeleton, skeleton
 from graphhand.export.clips import HandClip, continuous
+from graphhand.export.texture import corner_uv, skin_jpeg, split_at_seams
 from graphhand.geometry import matrix_to_quaternion
 from graphhand.hand_model.arrays import NUM_SKELETON_JOINTS
 from graphhand.hand_model.posing import vertex_normals
@@ -35,6 +36,8 @@ _INFLUENCES = 4  # joints per vertex: the one set that every glTF reader support
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
 _KINDS = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 _VERTICES, _INDICES = 34962, 34963
+_SMOOTH = {"magFilter": 9729, "minFilter": 9987}  # linear, by mipmaps
+_CLAMPED = 33071
 
 
 def write_glb(
@@ -91,12 +94,8 @@ class _Buffer:
     def add(self, array: NDArray[Any], dtype: str = "<f4", target: int | None = None, limits: bool = False) -> int:
         """Append an array (N, ...) and return the number of its accessor."""
         data = np.ascontiguousarray(array, dtype=dtype)
-        self.binary += b"\0" * (-len(self.binary) % 4)
-        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": data.nbytes}
-        self.views.append(view if target is None else view | {"target": target})
-        self.binary += data.tobytes()
         accessor: dict[str, Any] = {
-            "bufferView": len(self.views) - 1,
+            "bufferView": self.add_bytes(data.tobytes(), target),
             "componentType": _COMPONENTS[data.dtype.str],
             "count": len(data),
             "type": _KINDS[data.shape[1:]],
@@ -106,6 +105,14 @@ class _Buffer:
             accessor |= {"min": columns.min(0).tolist(), "max": columns.max(0).tolist()}
         self.accessors.append(accessor)
         return len(self.accessors) - 1
+
+    def add_bytes(self, data: bytes, target: int | None = None) -> int:
+        """Append bytes and return the number of their view."""
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
+        self.views.append(view if target is None else view | {"target": target})
+        self.binary += data
+        return len(self.views) - 1
 
 
 class _Scene:
@@ -125,6 +132,7 @@ class _Scene:
         self.skins: list[dict[str, Any]] = []
         self.samplers: list[dict[str, Any]] = []
         self.channels: list[dict[str, Any]] = []
+        self.is_textured = all(corner_uv(clip.model) is not None for clip in self.clips)
 
     def written(self) -> tuple[dict[str, Any], bytes]:
         """The document and its buffer."""
@@ -141,18 +149,11 @@ class _Scene:
             "scenes": [{"nodes": self.roots}],
             "nodes": self.nodes,
             "meshes": self.meshes,
-            "materials": [
-                {
-                    "name": "skin",
-                    "pbrMetallicRoughness": {
-                        "baseColorFactor": SKIN_COLOUR,
-                        "metallicFactor": 0.0,
-                        "roughnessFactor": 0.65,
-                    },
-                }
-            ],
+            "materials": [self._material()],
             "skins": self.skins,
         }
+        if self.is_textured:
+            self._add_texture(document)
         self._add_camera(document)
         if self.channels:
             name = Path(first.image).stem or "hand"
@@ -163,6 +164,16 @@ class _Scene:
             "accessors": self.buffer.accessors,
         }
         return document, self.buffer.binary
+
+    def _material(self) -> dict[str, Any]:
+        colour = {"baseColorTexture": {"index": 0}} if self.is_textured else {"baseColorFactor": SKIN_COLOUR}
+        return {"name": "skin", "pbrMetallicRoughness": {**colour, "metallicFactor": 0.0, "roughnessFactor": 0.65}}
+
+    def _add_texture(self, document: dict[str, Any]) -> None:
+        view = self.buffer.add_bytes(skin_jpeg())
+        document["images"] = [{"name": "skin", "bufferView": view, "mimeType": "image/jpeg"}]
+        document["samplers"] = [_SMOOTH | {"wrapS": _CLAMPED, "wrapT": _CLAMPED}]
+        document["textures"] = [{"source": 0, "sampler": 0}]
 
     def _add_hand(self, clip: HandClip, suffix: str) -> None:
         bones = skeleton(clip.model, clip.fitted.shape, self.names, self.axes)
@@ -205,22 +216,26 @@ class _Scene:
         count = model.hand_vertex_count
         identity = torch.eye(3).to(clip.fitted.pose).expand(NUM_SKELETON_JOINTS, 3, 3)
         vertices = model.vertices(identity, clip.fitted.shape)[:count].numpy()
-        faces = model.faces[(model.faces < count).all(1)].numpy()
-        vertices, faces, weights = closed(vertices, faces, model.arrays.weights[:count])
+        shown = (model.faces < count).all(1).numpy()
+        vertices, faces, weights = closed(vertices, model.faces.numpy()[shown], model.arrays.weights[:count])
         strongest = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
         strength = np.take_along_axis(weights, strongest, axis=1)
         strongest = np.where(strength > 0, strongest, 0)  # glTF requires joint 0 where a weight is 0
         strength = strength / strength.sum(1, keepdims=True)
         normals = vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(faces))[0].numpy()
-        indices = faces.reshape(-1)
+        sources, place = np.arange(len(vertices)), {}
+        if self.is_textured and (uv := corner_uv(model)) is not None:
+            sources, faces, coordinates = split_at_seams(faces, uv[shown], len(vertices))
+            place = {"TEXCOORD_0": self.buffer.add(coordinates, target=_VERTICES)}
         return {
             "attributes": {
-                "POSITION": self.buffer.add(vertices, target=_VERTICES, limits=True),
-                "NORMAL": self.buffer.add(normals, target=_VERTICES),
-                "JOINTS_0": self.buffer.add(strongest, "|u1", target=_VERTICES),
-                "WEIGHTS_0": self.buffer.add(strength, target=_VERTICES),
+                "POSITION": self.buffer.add(vertices[sources], target=_VERTICES, limits=True),
+                "NORMAL": self.buffer.add(normals[sources], target=_VERTICES),
+                **place,
+                "JOINTS_0": self.buffer.add(strongest[sources], "|u1", target=_VERTICES),
+                "WEIGHTS_0": self.buffer.add(strength[sources], target=_VERTICES),
             },
-            "indices": self.buffer.add(indices, "<u2" if len(vertices) < 65536 else "<u4", target=_INDICES),
+            "indices": self.buffer.add(faces.reshape(-1), "<u2" if len(sources) < 65536 else "<u4", target=_INDICES),
             "material": 0,
         }
 

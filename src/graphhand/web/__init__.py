@@ -116,7 +116,8 @@ class _Service:
 
     async def skeleton(self, request: Request) -> Response:
         can_rig = importlib.util.find_spec("torch") is not None
-        return JSONResponse({"model": self._estimator.model, "rig": can_rig, **skeleton_json()})
+        able = {"detects": self._estimator.detector is not None, "rig": can_rig}
+        return JSONResponse({"model": self._estimator.model, **able, **skeleton_json()})
 
     async def predict(self, request: Request) -> Response:
         options = PredictOptions.of_texts(_parameters(request.query_params))

@@ -124,7 +124,7 @@ export class HandTracker {
     this.#frames = 0;
     const detections = await detect(this.network, image, this.rules);
     const leastSeen = SEEN_SHARE * this.least;
-    await this.#settle(candidates(detections, this.least, this.rules), leastSeen, image, camera, time);
+    await this.#settle(candidates(detections, leastSeen, this.rules), leastSeen, image, camera, time);
   }
 
   /** Tie a frame's detections to the hands followed, to those remembered, or to new ones. */
@@ -138,7 +138,8 @@ export class HandTracker {
         track.detectionScore = score;
       } else if (++track.misses >= this.rules.MAX_MISSES) this.#hide(track);
     });
-    const fresh = others.map((k) => detections[k]);
+    const unmatched = others.map((k) => detections[k]);
+    const fresh = candidates(unmatched, this.least, this.rules);
     for (const estimate of await estimateDetections(this.crops, image, camera, this.options.sides, fresh)) {
       if (this.#tracks.length >= this.limit || estimate.score < this.least) break;
       const same = ({ last }) => last && iou(last.box, estimate.box) > this.rules.SAME_HAND_IOU;

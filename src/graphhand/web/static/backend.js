@@ -7,7 +7,15 @@ const LOST = "The connection to the server was lost.";
 /** What the page needs of a backend. */
 export async function connect() {
   const skeleton = await (await asked("skeleton")).json();
-  return { skeleton, canRig: skeleton.rig, ready: Promise.resolve(), predict, rig, tracker: (parameters) => new Tracker(parameters) };
+  return {
+    skeleton,
+    detects: skeleton.detects,
+    canRig: skeleton.rig,
+    ready: Promise.resolve(),
+    predict,
+    rig,
+    tracker: (parameters) => new Tracker(parameters),
+  };
 }
 
 /** The prediction of an image file. */

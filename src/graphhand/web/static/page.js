@@ -11,6 +11,8 @@ const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((n
 const backend = await connect(showLoading).catch(leave);
 backend.ready.then(() => showLoading(1), leave);
 const { skeleton } = backend;
+if (backend.detects) element.max_hands.placeholder = "all";
+showDefaultScore();
 const image = new ImageView(element.image, skeleton);
 const pose = new PoseView(element.pose, skeleton);
 
@@ -75,10 +77,11 @@ function query() {
   return new URLSearchParams(values.filter(([id, value]) => value !== "" && (id !== "min_score" || scoreIsChosen)));
 }
 
-/** The server's default, for one hand or several, on the slider. */
+/** The default, for one hand or several, on the slider. */
 function showDefaultScore() {
   if (scoreIsChosen) return;
-  element.min_score.value = element.min_score_shown.value = Number(element.max_hands.value) > 1 ? 0.5 : 0.3;
+  const several = backend.detects || Number(element.max_hands.value) > 1;
+  element.min_score.value = element.min_score_shown.value = several ? 0.5 : 0.3;
 }
 
 /** End what is going on, and leave nothing of it on the page. */
