@@ -173,9 +173,7 @@ def assert_same_tracks(page: Any, estimator: HandPoseEstimator, frames: list[Ima
 
 def moving(count: int) -> list[Image]:
     """Frames in which one hand goes right and the other up."""
-    return [
-        pasted(560, 320, (IMAGES[0], 10 + 4 * k, 60, 240), (IMAGES[5], 310, 70 - 3 * k, 240)) for k in range(count)
-    ]
+    return [pasted(560, 320, (IMAGES[0], 10 + 4 * k, 60, 240), (IMAGES[5], 310, 70 - 3 * k, 240)) for k in range(count)]
 
 
 def assert_same_hands(found: Prediction, data: bytes, arguments: dict[str, Any], estimator: HandPoseEstimator) -> int:

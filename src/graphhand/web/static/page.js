@@ -11,8 +11,6 @@ const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((n
 const backend = await connect(showLoading).catch(leave);
 backend.ready.then(() => showLoading(1), leave);
 const { skeleton } = backend;
-if (backend.detects) element.max_hands.placeholder = "all";
-showDefaultScore();
 const image = new ImageView(element.image, skeleton);
 const pose = new PoseView(element.pose, skeleton);
 
@@ -25,7 +23,10 @@ let name = "hands"; // of the photo or video
 let video = null; // the video on show
 let recording = null;
 let facing = "user";
-let scoreIsChosen = false; // the user moved the slider; until then the server's default holds
+let scoreIsChosen = false; // the user moved the slider; until then the default holds
+
+if (backend.detects) element.max_hands.placeholder = "all";
+showDefaultScore();
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
 element.camera.addEventListener("click", () => (element.camera.ariaPressed === "true" ? stop() : startCamera()));
