@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
-from graphhand.inference.detection import candidates, estimate_detections
+from graphhand.inference.detection import candidates, estimate_detections, whole_image_hand
 from graphhand.inference.detector import Detection, Detector, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
@@ -145,7 +145,8 @@ class HandPoseEstimator:
     ) -> list[Hand]:
         """The hands in one image: none, one or many.
 
-        A detector finds their boxes in one pass over the image, and the network runs on a crop around each.
+        A detector finds their boxes in one pass over the image, and the network runs on a crop around each. Where it
+        finds none, the whole image is looked at as a crop of one hand.
 
         Without a detector the whole image is cropped first, then once more around the joints found. Where that leaves a
         network with heatmaps uncertain, overlapping windows of the image are searched for a smaller hand. Where several
@@ -274,12 +275,15 @@ class HandPoseEstimator:
         limit: int,
         detections: Sequence[Detection] | None,
     ) -> list[Estimate]:
-        """The best hands around detections; those of the detector, unless they are given."""
+        """The best hands around detections; those of the detector, unless they are given. None: the whole image."""
+        given = detections is not None or not isinstance(self.detector, NetworkDetector)
         if detections is None:
             assert self.detector is not None
             detections = self.detector(image)
         found = estimate_detections(self.crops, image, camera, options.sides, candidates(detections, least))
-        return found[:limit]
+        if not given and not any(estimate.score >= least for estimate in found):
+            found.append(whole_image_hand(self.crops, image, camera, options.sides))
+        return sorted(found, key=lambda estimate: -estimate.score)[:limit]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.

@@ -17,8 +17,9 @@ from graphhand.inference.detection import (
     estimate_detections,
     joint_score,
     non_maximum_suppression,
+    whole_image_hand,
 )
-from graphhand.inference.detector import Detection
+from graphhand.inference.detector import Detection, NetworkDetector
 from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
 from graphhand.inference.identities import MEMORY_S, cheapest, match_detections
 from graphhand.inference.options import TrackOptions
@@ -118,6 +119,7 @@ class HandTracker:
         )
         self._box = self.options.box  # of the first frame; None from then on
         self._detects = self._box is None and not whole_image and estimator.detector is not None
+        self._has_network = self._detects and isinstance(estimator.detector, NetworkDetector)
         self.max_hands = self.options.hand_limit(self._detects)
         self._least = self.options.score_limit(self._detects)
         self._keep = self.options.keep_limit(self._detects)
@@ -197,8 +199,13 @@ class HandTracker:
                 track.misses += 1
                 if track.misses >= MAX_MISSES:
                     self._hide(track)
-        fresh = candidates([detections[i] for i in others], self._least)
-        for estimate in estimate_detections(self.estimator.crops, image, camera, self.options.sides, fresh):
+        crops, sides = self.estimator.crops, self.options.sides
+        found = estimate_detections(
+            crops, image, camera, sides, candidates([detections[i] for i in others], self._least)
+        )
+        if not self._tracks and self._has_network and not any(estimate.score >= self._least for estimate in found):
+            found = [whole_image_hand(crops, image, camera, sides)]
+        for estimate in found:
             if len(self._tracks) >= self.max_hands or estimate.score < self._least:
                 break
             if any(t.last is not None and iou(t.last.box_px, estimate.box_px) > SAME_HAND_IOU for t in self._tracks):

@@ -1,6 +1,7 @@
 // Hands by a detector: graphhand.inference.detector and detection in the browser.
 
-import { iou, overSmaller, squareBox, suppress } from "./geometry.js";
+import { mostLikelySide } from "./crops.js";
+import { iou, overSmaller, squareBox, suppress, wholeImageBox } from "./geometry.js";
 import { enlarged, shrunk } from "./pixels.js";
 
 const ALIGNMENT = 32;
@@ -84,10 +85,17 @@ export async function estimateDetections(crops, image, camera, sides, detections
   return suppress(finite, { boxOf, score, mostIou: rules.SAME_HAND_IOU });
 }
 
-/** The detections that may come to a score of `least`. */
-export function candidates(detections, least, rules) {
-  const lowest = Math.min(least, rules.CANDIDATE_SCORE);
-  return detections.filter(({ score }) => score >= lowest).slice(0, rules.MOST_CANDIDATES);
+/** The hand that an image is a crop of, if it is one: for images in which the detector finds none. */
+export async function wholeImageHand(crops, image, camera, sides) {
+  const box = wholeImageBox(image.width, image.height);
+  const best = mostLikelySide((await crops.estimateSides(image, camera, sides, [box]))[0]);
+  const view = best.recrop(crops.network.margin);
+  return view ? (await crops.estimate([view]))[0] : best;
+}
+
+/** The detections that the pose network looks at. */
+export function candidates(detections, rules) {
+  return detections.filter(({ score }) => score >= rules.CANDIDATE_SCORE).slice(0, rules.MOST_CANDIDATES);
 }
 
 /** Score of a hand: what detector and pose network say together. */

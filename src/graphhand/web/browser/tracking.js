@@ -2,7 +2,7 @@
 // graphhand.inference.tracking in the browser.
 
 import { cameraOf, iou } from "./geometry.js";
-import { candidates, detect, estimateDetections, jointScore, matchDetections } from "./detection.js";
+import { candidates, detect, estimateDetections, jointScore, matchDetections, wholeImageHand } from "./detection.js";
 import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
 import { Track } from "./tracks.js";
 
@@ -124,7 +124,7 @@ export class HandTracker {
     this.#frames = 0;
     const detections = await detect(this.network, image, this.rules);
     const leastSeen = SEEN_SHARE * this.least;
-    await this.#settle(candidates(detections, leastSeen, this.rules), leastSeen, image, camera, time);
+    await this.#settle(candidates(detections, this.rules), leastSeen, image, camera, time);
   }
 
   /** Tie a frame's detections to the hands followed, to those remembered, or to new ones. */
@@ -138,9 +138,12 @@ export class HandTracker {
         track.detectionScore = score;
       } else if (++track.misses >= this.rules.MAX_MISSES) this.#hide(track);
     });
-    const unmatched = others.map((k) => detections[k]);
-    const fresh = candidates(unmatched, this.least, this.rules);
-    for (const estimate of await estimateDetections(this.crops, image, camera, this.options.sides, fresh)) {
+    const fresh = others.map((k) => detections[k]);
+    const { sides } = this.options;
+    let found = await estimateDetections(this.crops, image, camera, sides, fresh);
+    if (!this.#tracks.length && !found.some(({ score }) => score >= this.least))
+      found = [await wholeImageHand(this.crops, image, camera, sides)];
+    for (const estimate of found) {
       if (this.#tracks.length >= this.limit || estimate.score < this.least) break;
       const same = ({ last }) => last && iou(last.box, estimate.box) > this.rules.SAME_HAND_IOU;
       if (!this.#tracks.some(same)) this.#takeUp(estimate, time);
