@@ -134,6 +134,18 @@ def test_the_pose_network_judges_a_candidate(each_square: Any, draw_square: Any)
     np.testing.assert_allclose(likely.box_px[:2] + likely.box_px[2:] / 2, [419.5, 289.5], atol=8)
 
 
+def test_where_nothing_is_detected_the_whole_image_is_looked_at(each_square: Any, draw_square: Any) -> None:
+    """By GraphHand's own detector; one of the user's, and boxes that are given, are believed when they are empty."""
+    image = draw_square(180, 100, 260)
+    image[image > 0] = 175  # the network is sure of it, while no cell is bright enough for the detector
+    own, theirs = NetworkDetector(Bright()), lambda image: []  # type: ignore[arg-type]
+    (hand,) = HandPoseEstimator.from_generator(each_square(), "squares", detector=own)(image)
+    np.testing.assert_allclose(hand.box_px[:2] + hand.box_px[2:] / 2, [309.5, 229.5], atol=12)
+    assert hand.score > 0.5
+    assert HandPoseEstimator.from_generator(each_square(), "squares", detector=own)(np.zeros_like(image)) == []
+    assert HandPoseEstimator.from_generator(each_square(), "squares", detector=theirs)(image) == []
+
+
 @pytest.mark.parametrize("is_candidate", [True, False])
 def test_only_a_networks_candidates_are_looked_at_below_the_least_score(is_candidate: bool) -> None:
     box = np.array([1.0, 1, 9, 9])

@@ -251,6 +251,8 @@ def load_detector(
     Raises:
         InputError: no such weights, weights of another kind, or the device or engine cannot be used.
     """
+    if isinstance(detector, NetworkDetector):
+        return detector
     if callable(detector):
         return CallableDetector(detector)
     if detector is None:
