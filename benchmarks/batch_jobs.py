@@ -1,7 +1,7 @@
 """How many images a second a core does, files to Parquet, and what a second worker of Ray adds.
 
-    python benchmarks/many_images.py
-    RAY_worker_niceness=0 python benchmarks/many_images.py --workers 1 2
+    python benchmarks/batch_jobs.py
+    RAY_worker_niceness=0 python benchmarks/batch_jobs.py --workers 1 2
 
 Without ``--workers``: images and frames for a second of processors' time, one thread, in this process. With it: images
 a second of the clock from the first part to the last, without the start of Ray and of the networks.
