@@ -6,6 +6,7 @@ import inspect
 import io
 import signal
 import sys
+from typing import Any
 
 import typer
 
@@ -50,8 +51,9 @@ def _options(
 
 def _join_lines(group: typer.Typer) -> None:
     """Make a line of each paragraph of help: typer shows the line breaks of docstrings, which follow no screen."""
-    for info in (*group.registered_commands, *filter(None, [group.registered_callback])):
-        text = inspect.getdoc(info.callback)
+    registered: list[Any] = [*group.registered_commands, group.registered_callback]
+    for info in registered:
+        text = None if info is None else inspect.getdoc(info.callback)
         if text is None:
             continue
         paragraphs = text.split("\n\n")
