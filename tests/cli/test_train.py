@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -96,6 +97,7 @@ def test_the_console_shows_errors_best_value_time_left_and_the_next_commands(tmp
     result = run("train", "--config", write_recipe(tmp_path, **sources(hands)), "--out", out)
     assert result.exit_code == 0, result.output
     validations = [line for line in result.output.splitlines() if "; best root" in line]
+    assert re.match(rf"\d+ steps of \d+ crops; losses in {re.escape(str(out / 'train.csv'))}\n", result.stdout)
     assert len(validations) == 3
     assert all(" PA " in line and " px;" in line for line in validations)
     assert " left" in validations[0]

@@ -79,6 +79,9 @@ def train(
     require_sources(settings)
     stages = (1, 2, 3) if stage is Stage.all else (int(stage.value),)
     trainer = Trainer(settings, out, resume=choice, stop=StopRequest(max_minutes))
+    if trainer.processes.first:  # the first validation may be minutes away, and without a terminal there is no bar
+        steps = sum(map(settings.stage_steps, stages))
+        typer.echo(f"{steps} steps of {settings.batch_size} crops; losses in {out / 'train.csv'}")
     finished, position = trainer.run(stages), trainer.position
     if not trainer.processes.first:
         pass
