@@ -44,8 +44,8 @@ if __name__ == "__main__":
     clip, config, folder, target = sys.argv[1:]
     RetargetingConfig.set_default_urdf_dir(folder)
     robot = RetargetingConfig.load_from_file(config).build()
-    side = "left" if "left" in config else "right"
-    tracker, times, angles = HandTracker(HandPoseEstimator(), side=side), [], []
+    tracker = HandTracker(HandPoseEstimator(), side="left" if "left" in config else "right")
+    times, angles = [], []
     with Video(clip) as video:
         for frame in video:
             for hand in tracker(frame.image, frame.time_s)[:1]:
