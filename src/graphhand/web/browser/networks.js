@@ -33,7 +33,8 @@ class Loader {
     for (const [path, address] of Object.entries(network.weights)) {
       externalData.push({ path, data: await this.#fetched(new URL(address, base)) });
     }
-    return ort.InferenceSession.create(graph, { externalData, executionProviders: ["wasm"] });
+    const extra = { session: { intra_op: { allow_spinning: "0" } } }; // threads that wait leave the core to others
+    return ort.InferenceSession.create(graph, { externalData, executionProviders: ["wasm"], extra });
   }
 
   async #fetched(address) {

@@ -73,7 +73,9 @@ export function shrunk(image, [left, top, right, bottom], width, height) {
     for (let k = rows.start[y]; k < rows.start[y + 1]; k++) {
       const from = 4 * ((top + rows.source[k]) * image.width + left);
       for (let x = 0; x < width; x++) {
-        let [r, g, b] = [0, 0, 0];
+        let r = 0;
+        let g = 0;
+        let b = 0;
         for (let j = columns.start[x]; j < columns.start[x + 1]; j++) {
           const at = from + 4 * columns.source[j];
           const share = columns.share[j];
@@ -113,33 +115,36 @@ function coverage(length, count) {
 }
 
 /** Bilinear: pixel (x, y) of the result is the image at back(x, y), black outside `part`. */
-function warped(image, back, size, [left, top, right, bottom]) {
+function warped(image, back, size, part) {
+  // Plain variables: this runs for every pixel of every crop.
   const { width, data } = image;
+  const left = part[0];
+  const top = part[1];
+  const right = part[2];
+  const bottom = part[3];
   const result = new Uint8ClampedArray(4 * size * size);
-  const inside = (x, y) => x >= left && x < right && y >= top && y < bottom;
-  for (let row = 0; row < size; row++) {
-    for (let column = 0; column < size; column++) {
+  for (let row = 0, at = 0; row < size; row++) {
+    for (let column = 0; column < size; column++, at += 4) {
+      result[at + 3] = 255;
       const w = back[6] * column + back[7] * row + back[8];
       const u = (back[0] * column + back[1] * row + back[2]) / w;
       const v = (back[3] * column + back[4] * row + back[5]) / w;
-      const at = 4 * (row * size + column);
-      result[at + 3] = 255;
-      const [x, y] = [Math.floor(u), Math.floor(v)];
+      const x = Math.floor(u);
+      const y = Math.floor(v);
       if (!(x >= left - 1 && x < right && y >= top - 1 && y < bottom)) continue;
-      const [a, b] = [u - x, v - y];
-      const first = inside(x, y) ? (1 - a) * (1 - b) : 0;
-      const second = inside(x + 1, y) ? a * (1 - b) : 0;
-      const third = inside(x, y + 1) ? (1 - a) * b : 0;
-      const fourth = inside(x + 1, y + 1) ? a * b : 0;
-      const from = 4 * (y * width + x);
+      const onLeft = x >= left ? 1 - (u - x) : 0;
+      const onRight = x + 1 < right ? u - x : 0;
+      const above = y >= top ? 1 - (v - y) : 0;
+      const below = y + 1 < bottom ? v - y : 0;
+      // Where a weight is 0 its neighbour is not looked at: any pixel will do.
+      const upper = 4 * (Math.max(y, top) * width);
+      const lower = 4 * (Math.min(y + 1, bottom - 1) * width);
+      const first = 4 * Math.max(x, left);
+      const second = 4 * Math.min(x + 1, right - 1);
       for (let channel = 0; channel < 3; channel++) {
-        const place = from + channel;
-        let value = 0;
-        if (first) value += first * data[place];
-        if (second) value += second * data[place + 4];
-        if (third) value += third * data[place + 4 * width];
-        if (fourth) value += fourth * data[place + 4 * width + 4];
-        result[at + channel] = value;
+        result[at + channel] =
+          above * (onLeft * data[upper + first + channel] + onRight * data[upper + second + channel]) +
+          below * (onLeft * data[lower + first + channel] + onRight * data[lower + second + channel]);
       }
     }
   }
