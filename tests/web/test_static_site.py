@@ -21,6 +21,7 @@ import chromium
 from graphhand import HandPoseEstimator, HandTracker
 from graphhand.errors import InputError
 from graphhand.export import site as sites
+from graphhand.inference import detector as detectors
 from graphhand.inference import options
 from graphhand.inference.detector import DETECTOR_ONNX_FORMAT
 from graphhand.io import decode_photo, read_image
@@ -63,7 +64,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(browser: Any, runtime: Path, detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A file server with two exported pages: `plain` and one with a detector."""
     root = tmp_path_factory.mktemp("pages")
-    assert sites.write_site(root / "plain", "fast", runtime=runtime) > 20e6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sites, "bundled_detector", lambda: None)
+        assert sites.write_site(root / "plain", "fast", runtime=runtime) > 20e6
     sites.write_site(root / "detecting", "fast", detector, runtime)
     handler = functools.partial(QuietHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -196,7 +199,8 @@ def same_hands(hands: Sequence[Hand], found: Sequence[Hand]) -> None:
         assert (theirs.joints_cam_m is None) == (ours.joints_cam_m is None)
 
 
-def test_ten_pictures_have_the_hands_of_predict(browser: Any, address: str) -> None:
+def test_ten_pictures_have_the_hands_of_predict(browser: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "bundled_detector", lambda: None)  # windows are searched
     given, estimator = pictures(), HandPoseEstimator("fast", "cpu")
     page = opened(browser, f"{address}/plain/")
     found = predicted(page, f"{address}/plain", given)
