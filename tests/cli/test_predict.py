@@ -41,6 +41,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny_generator: Generator)
     return save_generator(tmp_path_factory.mktemp("weights") / "tiny", tiny_generator, {"name": "tiny-untrained"})
 
 
+LIKELIEST = ("--max-hands", 1, "--min-score", 0)
+"""One hand in every image: the network is untrained."""
+
+
 def image(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3))
     return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
@@ -79,7 +83,7 @@ def test_one_photo_gives_a_drawing(weights: Path, photos: Path, tmp_path: Path) 
 
 
 def test_a_mixed_folder_goes_on_and_exits_1(weights: Path, photos: Path, tmp_path: Path) -> None:
-    result = run(weights, photos, "--out", tmp_path / "out", "--json", tmp_path / "hands.jsonl")
+    result = run(weights, photos, "--out", tmp_path / "out", "--json", tmp_path / "hands.jsonl", *LIKELIEST)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     complaints = result.stderr.splitlines()
@@ -184,7 +188,7 @@ def test_a_table_has_a_row_for_each_hand(weights: Path, photos: Path, tmp_path: 
 
 
 def test_a_table_on_standard_output_is_nothing_but_a_table(weights: Path, photos: Path) -> None:
-    result = run(weights, photos / "a.jpg", photos / "e.jpg", "--csv", "-")
+    result = run(weights, photos / "a.jpg", photos / "e.jpg", "--csv", "-", *LIKELIEST)
     assert result.exit_code == 1
     header, row = csv.reader(io.StringIO(result.stdout))
     assert tuple(header) == CSV_COLUMNS
@@ -311,9 +315,9 @@ def test_the_command_gives_the_librarys_results(weights: Path, photos: Path) -> 
         (["--fov", "35"], {"fov_deg": 35}),
         (["--device", "cpu"], {}),
     ]:
-        result = run(weights, photos / "a.jpg", "--json", "-", *arguments)
+        result = run(weights, photos / "a.jpg", "--json", "-", *LIKELIEST, *arguments)
         assert result.exit_code == 0, result.output
-        hands = estimator(photos / "a.jpg", **keywords)
+        hands = estimator(photos / "a.jpg", max_hands=1, min_score=0, **keywords)
         assert Prediction.from_json(result.stdout).hands[0].to_json() == hands[0].to_json()
 
 
@@ -336,7 +340,7 @@ def test_every_option_changes_something(weights: Path, photos: Path) -> None:
         ["--side", "left"], ["--side", "right"], ["--focal", "60"], ["--fov", "30"],
     ]  # fmt: skip
     hands = [
-        Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-", *option).stdout).hands[0]
+        Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-", *LIKELIEST, *option).stdout).hands[0]
         for option in options
     ]
     auto, whole, boxed, left, right, focal, fov = (hand.joints_px for hand in hands)
@@ -349,7 +353,7 @@ def test_every_option_changes_something(weights: Path, photos: Path) -> None:
 
 
 def test_hands_below_min_score_are_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
-    score = Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-").stdout).hands[0].score
+    score = Prediction.from_json(run(weights, photos / "a.jpg", "--json", "-", *LIKELIEST).stdout).hands[0].score
     for least, count in ((score - 1e-3, 1), (score + 1e-3, 0)):
         result = run(weights, photos / "a.jpg", "--min-score", least, "--json", "-")
         assert result.exit_code == 0
@@ -470,7 +474,7 @@ def clip(path: Path, count: int, suffix: str = ".avi", codec: str = "MJPG") -> P
 def test_a_video_gives_a_line_a_frame_and_a_drawn_video(weights: Path, photos: Path, tmp_path: Path) -> None:
     video = clip(tmp_path / "clip", 12)
     out, file = tmp_path / "out", tmp_path / "hands.jsonl"
-    result = run(weights, photos / "a.jpg", video, photos / "b.png", "--out", out, "--json", file)
+    result = run(weights, photos / "a.jpg", video, photos / "b.png", "--out", out, "--json", file, *LIKELIEST)
     assert result.exit_code == 0, result.output
     assert "clip.avi: 12 frames, " in result.stdout
     assert "3 of 3 files done" in result.stdout
@@ -553,7 +557,7 @@ def test_a_drawn_video_says_what_is_missing_without_pyav(
 
 def test_drawn_frames_with_and_without_a_hand_have_one_size(weights: Path, tmp_path: Path) -> None:
     video = clip(tmp_path / "clip", 8)
-    found = lines(run(weights, video, "--json", "-").stdout)
+    found = lines(run(weights, video, "--json", "-", *LIKELIEST).stdout)
     scores = sorted(line["hands"][0]["score"] for line in found)
     least = (scores[3] + scores[4]) / 2
     result = run(weights, video, "--min-score", least, "--out", tmp_path / "out")
@@ -639,7 +643,7 @@ def test_interrupting_a_camera_is_success(weights: Path, camera: int, tmp_path: 
 
 
 def test_a_camera_gives_a_line_an_image_until_it_breaks(weights: Path, camera: int, tmp_path: Path) -> None:
-    result = run(weights, str(camera), "--out", tmp_path / "out", "--json", "-")
+    result = run(weights, str(camera), "--out", tmp_path / "out", "--json", "-", *LIKELIEST)
     assert result.exit_code == 1
     *found, last = [Prediction.from_json(line) for line in result.stdout.splitlines()]
     assert [p.frame for p in found] == list(range(10))
@@ -664,7 +668,7 @@ def test_an_existing_file_with_a_numeric_name_is_not_a_camera(
 def test_smoothing_and_boxes_of_videos(weights: Path, tmp_path: Path) -> None:
     video = clip(tmp_path / "clip", 6)
     ways = (["--whole-image"], ["--whole-image", "--no-smooth"], ["--box", "10,8,40,30"])
-    outputs = [run(weights, video, "--json", "-", *how).stdout.splitlines() for how in ways]
+    outputs = [run(weights, video, "--json", "-", *LIKELIEST, *how).stdout.splitlines() for how in ways]
     smooth, raw, boxed = ([Prediction.from_json(x).hands[0].joints_px for x in output] for output in outputs)
     np.testing.assert_array_equal(smooth[0], raw[0])
     assert np.abs(smooth[-1] - raw[-1]).max() > 0.01

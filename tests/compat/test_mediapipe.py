@@ -72,7 +72,7 @@ def test_the_same_script_gives_about_the_same_on_mediapipe(tmp_path: Path) -> No
 
 
 def test_numbers_are_the_estimators_in_mediapipes_units(fast: HandPoseEstimator) -> None:
-    image = np.ascontiguousarray(read_image(EXAMPLES / "hand_05.jpg")[20:])  # not square
+    image = np.ascontiguousarray(read_image(EXAMPLES / "hand_07.jpg")[20:])  # not square
     height, width = image.shape[:2]
     (hand,) = fast(image, max_hands=2)
     with Hands(static_image_mode=True, model_complexity=0) as hands:

@@ -68,14 +68,14 @@ def test_onnx_runtime_finds_what_torch_finds(name):
     for path in photos():
         image = read_image(path)
         for options, tolerance in (({"whole_image": True, "side": "right"}, 1e-4), ({}, 2e-3)):
-            (ours,), (theirs,) = by_onnx(image, **options), by_torch(image, **options)
-            assert ours.side == theirs.side
-            assert abs(ours.score - theirs.score) < 1e-3
-            for key in ("joints_rel_m", "joints_px"):
-                expected = getattr(theirs, key)
-                size = np.linalg.norm(expected - expected[0], axis=1).max()
-                atol = tolerance * size
-                np.testing.assert_allclose(getattr(ours, key), expected, rtol=0, atol=atol, err_msg=path.name)
+            for ours, theirs in zip(by_onnx(image, **options), by_torch(image, **options), strict=True):
+                assert ours.side == theirs.side
+                assert abs(ours.score - theirs.score) < 5e-3
+                for key in ("joints_rel_m", "joints_px"):
+                    expected = getattr(theirs, key)
+                    size = np.linalg.norm(expected - expected[0], axis=1).max()
+                    atol = tolerance * size
+                    np.testing.assert_allclose(getattr(ours, key), expected, rtol=0, atol=atol, err_msg=path.name)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

@@ -51,7 +51,7 @@ def test_joints_in_space_are_projected_onto_those_in_the_image(
         side = int(rng.integers(60, 150))
         box = [int(rng.integers(-20, 240 - side)), int(rng.integers(-20, 180 - side // 2)), side, side]
         for where in ({}, {"whole_image": True}, {"box": box, "side": str(rng.choice(["left", "right"]))}):
-            (hand,) = estimator(image, min_score=0.0, **where, **camera)
+            (hand,) = estimator(image, max_hands=1, min_score=0.0, **where, **camera)
             assert hand.camera.assumed is not bool(camera)
             if hand.joints_cam_m is not None:
                 placed += 1
@@ -65,7 +65,7 @@ def test_joints_in_space_are_projected_onto_those_in_the_image(
 def test_they_agree_in_videos_too(
     estimator: HandPoseEstimator, near_hands: list[np.ndarray], camera: dict[str, Any], smooth: bool
 ) -> None:
-    tracker = HandTracker(estimator, smooth=smooth, min_score=0.0, **camera)
+    tracker = HandTracker(estimator, smooth=smooth, max_hands=1, min_score=0.0, **camera)
     placed = 0
     for k in range(12):
         moved = np.roll(near_hands[k // 6], (2 * k, 3 * k), axis=(0, 1))
@@ -77,7 +77,7 @@ def test_they_agree_in_videos_too(
 
 
 def test_a_table_has_the_wrist_of_the_same_place(estimator: HandPoseEstimator, near_hands: list[np.ndarray]) -> None:
-    (hand,) = estimator(near_hands[0], min_score=0.0)
+    (hand,) = estimator(near_hands[0], max_hands=1, min_score=0.0)
     prediction = Prediction("photo.jpg", 240, 180, (hand,), "fast")
     (row,) = csv_rows(prediction)
     said = dict(zip(csv_header().split(","), row.split(",")))
@@ -100,7 +100,7 @@ def test_the_assumed_camera_of_an_image_cut_to_the_hand_is_narrower(
     estimator: HandPoseEstimator, near_hands: list[np.ndarray]
 ) -> None:
     for where, fov_deg in (({}, DEFAULT_FOV_DEG), ({"whole_image": True}, DEFAULT_CUT_FOV_DEG)):
-        (hand,) = estimator(near_hands[0], min_score=0.0, **where)
+        (hand,) = estimator(near_hands[0], max_hands=1, min_score=0.0, **where)
         assert hand.camera.assumed
         assert hand.camera.fx == pytest.approx(Camera.of_image(240, 180, fov_deg=fov_deg).fx)
 

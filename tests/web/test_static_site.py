@@ -64,10 +64,8 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(browser: Any, runtime: Path, detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A file server with two exported pages: `plain` and one with a detector."""
     root = tmp_path_factory.mktemp("pages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sites, "bundled_detector", lambda: None)
-        assert sites.write_site(root / "plain", "fast", runtime=runtime) > 20e6
-    sites.write_site(root / "detecting", "fast", detector, runtime)
+    assert sites.write_site(root / "plain", "default", runtime=runtime) > 20e6
+    sites.write_site(root / "detecting", "default", detector, runtime)
     handler = functools.partial(QuietHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -199,9 +197,8 @@ def same_hands(hands: Sequence[Hand], found: Sequence[Hand]) -> None:
         assert (theirs.joints_cam_m is None) == (ours.joints_cam_m is None)
 
 
-def test_ten_pictures_have_the_hands_of_predict(browser: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detectors, "bundled_detector", lambda: None)  # windows are searched
-    given, estimator = pictures(), HandPoseEstimator("fast", "cpu")
+def test_ten_pictures_have_the_hands_of_predict(browser: Any, address: str) -> None:
+    given, estimator = pictures(), HandPoseEstimator("default", "cpu")
     page = opened(browser, f"{address}/plain/")
     found = predicted(page, f"{address}/plain", given)
     assert assert_same_tracks(page, estimator, moving(4), max_hands=2) == 2
@@ -216,7 +213,7 @@ def test_a_detector_finds_the_hands_of_predict(browser: Any, address: str, detec
         (encoded(pasted(1000, 500, (IMAGES[0], 60, 60, 320), (IMAGES[5], 560, 90, 330)), ".png"), {}),
         (encoded(pasted(300, 200, (IMAGES[2], 100, 20, 170)), ".png"), {"side": "left", "min_score": 0.6}),
     ]
-    estimator = HandPoseEstimator("fast", "cpu", detector=detector)
+    estimator = HandPoseEstimator("default", "cpu", detector=detector)
     page = opened(browser, f"{address}/detecting/")
     found = predicted(page, f"{address}/detecting", given)
     assert_same_tracks(page, estimator, moving(12), max_hands=2)  # the detector's second pass is at frame 10
@@ -310,7 +307,7 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     for force in (False, True):
         with pytest.raises(InputError, match="exists already"):
-            sites.write_site(tmp_path, "fast", force=force)
+            sites.write_site(tmp_path, "default", force=force)
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 

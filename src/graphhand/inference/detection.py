@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphhand.geometry.boxes import intersection_over_smaller, suppress
+from graphhand.geometry.boxes import intersection_over_smaller, iou
 from graphhand.geometry.crops import crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, most_likely_side
 from graphhand.inference.detector import Detection
@@ -25,6 +25,9 @@ and share of a hand's joints, above which they lie in other hands' boxes, that m
 
 SAME_HAND_IOU = 0.6
 """Overlap of the boxes of two detections' joints, above which both crops show one hand."""
+
+SAME_HAND_DISTANCE = 0.25
+"""Mean distance of two hands' joints over the longer side of the larger one's box, below which they are one hand."""
 
 MIN_SHARED = 0.3
 """Share of the smaller of detection and joints' box that must lie in the other; else the joints are those of something
@@ -72,10 +75,40 @@ def estimate_detections(
         if intersection_over_smaller(estimate.box_px, detections[i].box_px) >= MIN_SHARED:
             chosen[i] = estimate
     found = [replace(e, detection_score=joint_score(d, e)) for e, d in zip(chosen, detections) if _is_finite(e)]
-    if not found:
-        return []
-    kept = suppress(np.stack([e.box_px for e in found]), np.array([e.score for e in found]), SAME_HAND_IOU)
-    return [found[i] for i in kept]
+    kept: list[Estimate] = []
+    for estimate in sorted(found, key=lambda e: -e.score):
+        if not any(is_same_hand(estimate, other) for other in kept):
+            kept.append(estimate)
+    return kept
+
+
+def is_same_hand(one: Estimate, other: Estimate) -> bool:
+    """Whether two estimates are of one hand: their boxes or their joints nearly coincide."""
+    size = max(one.box_px[2:].max(), other.box_px[2:].max())
+    apart = np.linalg.norm(one.joints_px - other.joints_px, axis=1).mean()
+    return bool(iou(one.box_px, other.box_px) > SAME_HAND_IOU or apart < SAME_HAND_DISTANCE * size)
+
+
+def detected_hands(
+    crops: CropEstimator,
+    image: Image,
+    camera: Camera,
+    sides: Sequence[Side],
+    detections: Sequence[Detection],
+    least: float,
+    or_whole_image: bool,
+) -> list[Estimate]:
+    """The hands around detections that may come to a score of ``least``, best first.
+
+    Args:
+        crops, image, camera, sides, detections: as for :func:`estimate_detections`.
+        least: the lowest score of a hand.
+        or_whole_image: where none scores enough, add the hand that the whole image is a crop of.
+    """
+    found = estimate_detections(crops, image, camera, sides, candidates(detections, least))
+    if or_whole_image and not any(estimate.score >= least for estimate in found):
+        found.append(whole_image_hand(crops, image, camera, sides))
+    return sorted(found, key=lambda estimate: -estimate.score)
 
 
 def whole_image_hand(crops: CropEstimator, image: Image, camera: Camera, sides: Sequence[Side]) -> Estimate:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
-from graphhand.inference.detection import candidates, estimate_detections, whole_image_hand
+from graphhand.inference.detection import detected_hands
 from graphhand.inference.detector import Detection, Detector, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
@@ -280,10 +280,8 @@ class HandPoseEstimator:
         if detections is None:
             assert self.detector is not None
             detections = self.detector(image)
-        found = estimate_detections(self.crops, image, camera, options.sides, candidates(detections, least))
-        if not given and not any(estimate.score >= least for estimate in found):
-            found.append(whole_image_hand(self.crops, image, camera, options.sides))
-        return sorted(found, key=lambda estimate: -estimate.score)[:limit]
+        found = detected_hands(self.crops, image, camera, options.sides, detections, least, or_whole_image=not given)
+        return found[:limit]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,10 +13,10 @@ from graphhand.inference.crops import MAX_UNCERTAINTY, Estimate
 from graphhand.inference.detection import (
     SAME_HAND_IOU,
     candidates,
-    estimate_detections,
+    detected_hands,
+    is_same_hand,
     joint_score,
     non_maximum_suppression,
-    whole_image_hand,
 )
 from graphhand.inference.detector import Detection, NetworkDetector
 from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
@@ -199,18 +198,21 @@ class HandTracker:
                 track.misses += 1
                 if track.misses >= MAX_MISSES:
                     self._hide(track)
-        crops, sides = self.estimator.crops, self.options.sides
-        found = estimate_detections(
-            crops, image, camera, sides, candidates([detections[i] for i in others], self._least)
-        )
-        if not self._tracks and self._has_network and not any(estimate.score >= self._least for estimate in found):
-            found = [whole_image_hand(crops, image, camera, sides)]
+        fresh = [detections[i] for i in others]
+        found = self._detected(image, camera, fresh, or_whole_image=not self._tracks and self._has_network)
         for estimate in found:
             if len(self._tracks) >= self.max_hands or estimate.score < self._least:
                 break
-            if any(t.last is not None and iou(t.last.box_px, estimate.box_px) > SAME_HAND_IOU for t in self._tracks):
+            if any(t.last is not None and is_same_hand(t.last, estimate) for t in self._tracks):
                 continue
             self._take_up(estimate, time_s)
+
+    def _detected(
+        self, image: Image, camera: Camera, detections: list[Detection], or_whole_image: bool
+    ) -> list[Estimate]:
+        """The hands around detections, best first; or the whole image's."""
+        crops, sides = self.estimator.crops, self.options.sides
+        return detected_hands(crops, image, camera, sides, detections, self._least, or_whole_image)
 
     def _take_up(self, estimate: Estimate, time_s: float) -> None:
         """Go on with the remembered hand that an estimate most likely is, or start a new one."""
@@ -276,8 +278,8 @@ class HandTracker:
             return estimates
         track.lose()
         if self.estimator.detector is not None:
-            best: Sequence[Detection] = self.estimator.detector(image)[:1]
-            return estimate_detections(crops, image, camera, self.options.sides, best)
+            own = isinstance(self.estimator.detector, NetworkDetector)
+            return self._detected(image, camera, self.estimator.detector(image), or_whole_image=own)[:1]
         return locate_hands(crops, [image], [camera], self.options.sides, self._windows())[0]
 
     def _follow(self, image: Image, camera: Camera, time_s: float) -> None:

@@ -80,9 +80,18 @@ export async function estimateDetections(crops, image, camera, sides, detections
     if (overSmaller(recropped[row].box, detections[k].box) >= rules.MIN_SHARED) chosen[k] = recropped[row];
   });
   const found = chosen.map((one, k) => one.with({ detectionScore: jointScore(detections[k], one, rules) }));
-  const finite = found.filter((estimate) => estimate.isFinite);
-  const [boxOf, score] = [(estimate) => estimate.box, (estimate) => estimate.score];
-  return suppress(finite, { boxOf, score, mostIou: rules.SAME_HAND_IOU });
+  const best = found.filter((estimate) => estimate.isFinite).sort((a, b) => b.score - a.score);
+  const kept = [];
+  for (const one of best) if (!kept.some((other) => isSameHand(one, other, rules))) kept.push(one);
+  return kept;
+}
+
+/** Whether two estimates are of one hand: their boxes or their joints nearly coincide. */
+export function isSameHand(one, other, rules) {
+  const size = Math.max(one.box[2], one.box[3], other.box[2], other.box[3]);
+  const away = one.joints_px.map(([x, y], k) => Math.hypot(x - other.joints_px[k][0], y - other.joints_px[k][1]));
+  const apart = away.reduce((a, b) => a + b) / away.length;
+  return iou(one.box, other.box) > rules.SAME_HAND_IOU || apart < rules.SAME_HAND_DISTANCE * size;
 }
 
 /** The hand that an image is a crop of, if it is one: for images in which the detector finds none. */

@@ -2,7 +2,7 @@
 // graphhand.inference.tracking in the browser.
 
 import { cameraOf, iou } from "./geometry.js";
-import { candidates, detect, estimateDetections, jointScore, matchDetections, wholeImageHand } from "./detection.js";
+import { candidates, detect, estimateDetections, isSameHand, jointScore, matchDetections, wholeImageHand } from "./detection.js";
 import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
 import { Track } from "./tracks.js";
 
@@ -145,7 +145,7 @@ export class HandTracker {
       found = [await wholeImageHand(this.crops, image, camera, sides)];
     for (const estimate of found) {
       if (this.#tracks.length >= this.limit || estimate.score < this.least) break;
-      const same = ({ last }) => last && iou(last.box, estimate.box) > this.rules.SAME_HAND_IOU;
+      const same = ({ last }) => last && isSameHand(last, estimate, this.rules);
       if (!this.#tracks.some(same)) this.#takeUp(estimate, time);
     }
   }
