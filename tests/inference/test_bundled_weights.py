@@ -67,7 +67,7 @@ def test_onnx_runtime_finds_what_torch_finds(name):
     assert by_onnx.model == by_torch.model == name
     for path in photos():
         image = read_image(path)
-        for options, tolerance in (({"whole_image": True, "side": "right"}, 1e-4), ({}, 2e-3)):
+        for options, tolerance in (({"whole_image": True, "side": "right"}, 1e-4), ({}, 1e-2)):
             for ours, theirs in zip(by_onnx(image, **options), by_torch(image, **options), strict=True):
                 assert ours.side == theirs.side
                 assert abs(ours.score - theirs.score) < 5e-3

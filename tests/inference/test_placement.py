@@ -51,7 +51,7 @@ def test_joints_in_space_are_projected_onto_those_in_the_image(
         side = int(rng.integers(60, 150))
         box = [int(rng.integers(-20, 240 - side)), int(rng.integers(-20, 180 - side // 2)), side, side]
         for where in ({}, {"whole_image": True}, {"box": box, "side": str(rng.choice(["left", "right"]))}):
-            (hand,) = estimator(image, max_hands=1, min_score=0.0, **where, **camera)
+            hand = estimator(image, min_score=0.0, **where, **camera)[0]
             assert hand.camera.assumed is not bool(camera)
             if hand.joints_cam_m is not None:
                 placed += 1
@@ -100,7 +100,7 @@ def test_the_assumed_camera_of_an_image_cut_to_the_hand_is_narrower(
     estimator: HandPoseEstimator, near_hands: list[np.ndarray]
 ) -> None:
     for where, fov_deg in (({}, DEFAULT_FOV_DEG), ({"whole_image": True}, DEFAULT_CUT_FOV_DEG)):
-        (hand,) = estimator(near_hands[0], max_hands=1, min_score=0.0, **where)
+        hand = estimator(near_hands[0], min_score=0.0, **where)[0]
         assert hand.camera.assumed
         assert hand.camera.fx == pytest.approx(Camera.of_image(240, 180, fov_deg=fov_deg).fx)
 
