@@ -21,7 +21,6 @@ import chromium
 from graphhand import HandPoseEstimator, HandTracker
 from graphhand.errors import InputError
 from graphhand.export import site as sites
-from graphhand.inference import detector as detectors
 from graphhand.inference import options
 from graphhand.inference.detector import DETECTOR_ONNX_FORMAT
 from graphhand.io import decode_photo, read_image
