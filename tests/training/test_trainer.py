@@ -164,7 +164,7 @@ def test_initial_weights_are_where_training_starts(config, uninterrupted, tmp_pa
     with pytest.raises(InputError, match=r"lacks .*; give the recipe the generator section of the model\.json"):
         Trainer(other, tmp_path / "other", quiet=True)
     nowhere = parse_config(config.model_dump(mode="json") | {"initial_weights": "defualt"}, "test")
-    with pytest.raises(InputError, match=r"bundled weights \(default, drawn, fast\)"):
+    with pytest.raises(InputError, match=r"bundled weights \(default, detector, drawn, fast\)"):
         Trainer(nowhere, tmp_path / "nowhere", quiet=True)
 
 
