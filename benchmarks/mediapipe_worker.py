@@ -43,7 +43,9 @@ def graphhand(tracking: bool, max_hands: int, weights: str) -> tuple[str, Call]:
         if tracking:
             hands = tracker(image, time_s)
         else:
-            hands = estimator(image, max_hands=max_hands, **options)
+            if not options.get("whole_image"):
+                options = {"max_hands": max_hands, **options}
+            hands = estimator(image, **options)
         return [
             {"side": hand.side, "joints_px": hand.joints_px.tolist(), "joints_m": hand.joints_rel_m.tolist()}
             for hand in hands
