@@ -337,3 +337,5 @@ function complain(text) {
   say(text);
   element.status.classList.add("trouble");
 }
+
+if (element.file.files.length) show(element.file.files[0]); // chosen while the page was loading
