@@ -34,7 +34,7 @@ MIN_SHARED = 0.3
 beside the detection."""
 
 
-CANDIDATE_SCORE = 0.2
+CANDIDATE_SCORE = 0.15
 """Score of the detector from which on the pose network looks at a box."""
 
 MOST_CANDIDATES = 24

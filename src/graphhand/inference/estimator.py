@@ -275,12 +275,12 @@ class HandPoseEstimator:
         limit: int,
         detections: Sequence[Detection] | None,
     ) -> list[Estimate]:
-        """The best hands around detections; those of the detector, unless they are given. None: the whole image."""
-        given = detections is not None or not isinstance(self.detector, NetworkDetector)
+        """The best hands around detections; those of the detector, unless they are given; or the whole image's."""
+        or_whole_image = detections is None and isinstance(self.detector, NetworkDetector)
         if detections is None:
             assert self.detector is not None
             detections = self.detector(image)
-        found = detected_hands(self.crops, image, camera, options.sides, detections, least, or_whole_image=not given)
+        found = detected_hands(self.crops, image, camera, options.sides, detections, least, or_whole_image)
         return found[:limit]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:

@@ -118,7 +118,6 @@ class HandTracker:
         )
         self._box = self.options.box  # of the first frame; None from then on
         self._detects = self._box is None and not whole_image and estimator.detector is not None
-        self._has_network = self._detects and isinstance(estimator.detector, NetworkDetector)
         self.max_hands = self.options.hand_limit(self._detects)
         self._least = self.options.score_limit(self._detects)
         self._keep = self.options.keep_limit(self._detects)
@@ -199,7 +198,7 @@ class HandTracker:
                 if track.misses >= MAX_MISSES:
                     self._hide(track)
         fresh = [detections[i] for i in others]
-        found = self._detected(image, camera, fresh, or_whole_image=not self._tracks and self._has_network)
+        found = self._detected(image, camera, fresh, or_whole_image=not self._tracks)
         for estimate in found:
             if len(self._tracks) >= self.max_hands or estimate.score < self._least:
                 break
@@ -210,8 +209,9 @@ class HandTracker:
     def _detected(
         self, image: Image, camera: Camera, detections: list[Detection], or_whole_image: bool
     ) -> list[Estimate]:
-        """The hands around detections, best first; or the whole image's."""
+        """The hands around detections, best first; or the whole image's, where a detector of our own found none."""
         crops, sides = self.estimator.crops, self.options.sides
+        or_whole_image = or_whole_image and isinstance(self.estimator.detector, NetworkDetector)
         return detected_hands(crops, image, camera, sides, detections, self._least, or_whole_image)
 
     def _take_up(self, estimate: Estimate, time_s: float) -> None:
@@ -278,8 +278,7 @@ class HandTracker:
             return estimates
         track.lose()
         if self.estimator.detector is not None:
-            own = isinstance(self.estimator.detector, NetworkDetector)
-            return self._detected(image, camera, self.estimator.detector(image), or_whole_image=own)[:1]
+            return self._detected(image, camera, self.estimator.detector(image), or_whole_image=True)[:1]
         return locate_hands(crops, [image], [camera], self.options.sides, self._windows())[0]
 
     def _follow(self, image: Image, camera: Camera, time_s: float) -> None:

@@ -64,7 +64,7 @@ function clipped([x, y, width, height], imageWidth, imageHeight) {
 }
 
 /** Hands around detections: a side for each, one recrop around the joints found; best first. */
-export async function estimateDetections(crops, image, camera, sides, detections) {
+async function estimateDetections(crops, image, camera, sides, detections) {
   const { rules } = crops;
   const margin = crops.network.margin;
   const tried = detections.map((detection) => sidesOf(detection, sides, rules));
@@ -94,8 +94,16 @@ export function isSameHand(one, other, rules) {
   return iou(one.box, other.box) > rules.SAME_HAND_IOU || apart < rules.SAME_HAND_DISTANCE * size;
 }
 
+/** The hands around detections, best first; where none scores enough, also what the whole image is a crop of. */
+export async function detectedHands(crops, image, camera, sides, detections, least, orWholeImage) {
+  const found = await estimateDetections(crops, image, camera, sides, detections);
+  if (orWholeImage && !found.some(({ score }) => score >= least))
+    found.push(await wholeImageHand(crops, image, camera, sides));
+  return found.sort((a, b) => b.score - a.score);
+}
+
 /** The hand that an image is a crop of, if it is one: for images in which the detector finds none. */
-export async function wholeImageHand(crops, image, camera, sides) {
+async function wholeImageHand(crops, image, camera, sides) {
   const box = wholeImageBox(image.width, image.height);
   const best = mostLikelySide((await crops.estimateSides(image, camera, sides, [box]))[0]);
   const view = best.recrop(crops.network.margin);

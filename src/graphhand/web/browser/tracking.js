@@ -2,7 +2,7 @@
 // graphhand.inference.tracking in the browser.
 
 import { cameraOf, iou } from "./geometry.js";
-import { candidates, detect, estimateDetections, isSameHand, jointScore, matchDetections, wholeImageHand } from "./detection.js";
+import { candidates, detect, detectedHands, isSameHand, jointScore, matchDetections } from "./detection.js";
 import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
 import { Track } from "./tracks.js";
 
@@ -140,9 +140,8 @@ export class HandTracker {
     });
     const fresh = others.map((k) => detections[k]);
     const { sides } = this.options;
-    let found = await estimateDetections(this.crops, image, camera, sides, fresh);
-    if (!this.#tracks.length && !found.some(({ score }) => score >= this.least))
-      found = [await wholeImageHand(this.crops, image, camera, sides)];
+    const orWholeImage = !this.#tracks.length;
+    const found = await detectedHands(this.crops, image, camera, sides, fresh, this.least, orWholeImage);
     for (const estimate of found) {
       if (this.#tracks.length >= this.limit || estimate.score < this.least) break;
       const same = ({ last }) => last && isSameHand(last, estimate, this.rules);

@@ -1,7 +1,7 @@
 // The worker that runs the networks, so that the page stays alive: photos and frames in, predictions out.
 
 import { CropEstimator, mostLikelySide } from "./crops.js";
-import { candidates, detect, estimateDetections, wholeImageHand } from "./detection.js";
+import { candidates, detect, detectedHands } from "./detection.js";
 import { exifFocalPx } from "./exif.js";
 import { cameraOf, wholeImageBox } from "./geometry.js";
 import { loadNetworks } from "./networks.js";
@@ -92,10 +92,7 @@ async function predicted(image, options) {
   let found;
   if (network) {
     const detections = candidates(await detect(network, image, rules), rules);
-    found = await estimateDetections(crops, image, camera, options.sides, detections);
-    if (!found.some(({ score }) => score >= least))
-      found.push(await wholeImageHand(crops, image, camera, options.sides));
-    found = found.sort((a, b) => b.score - a.score).slice(0, limit);
+    found = (await detectedHands(crops, image, camera, options.sides, detections, least, true)).slice(0, limit);
   } else if (options.wholeImage) {
     const box = wholeImageBox(image.width, image.height);
     found = [mostLikelySide((await crops.estimateSides(image, camera, options.sides, [box]))[0])];
