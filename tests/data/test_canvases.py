@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -87,17 +88,20 @@ def test_what_an_incomplete_scene_does_not_label_is_ignored() -> None:
     assert not ignored[31:, 31:].any()
 
 
-def test_letterboxing_is_predictions() -> None:
+@pytest.mark.parametrize(("size", "padded"), [(72, (64, 96)), (96, (64, 96))])
+def test_letterboxing_is_predictions(size: int, padded: tuple[int, int]) -> None:
     from graphhand.inference.detector import letterbox
 
-    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    canvas = letterboxed(Scene(image), 96)
-    pixels, scale = letterbox(image, 96)
-    assert scale == 96 / 90
-    assert pixels.shape == (64, 96, 3)
-    inside = canvas.image[:64].astype(int) - pixels
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    image = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+    canvas = letterboxed(Scene(image), size)
+    pixels, scale = letterbox(image, size)
+    assert scale == min(1, size / 90)  # small images are not enlarged
+    assert pixels.shape == (*padded, 3)
+    high, wide = round(60 * scale), round(90 * scale)
+    inside = canvas.image[:high, :wide].astype(int) - pixels[:high, :wide]
     assert np.abs(inside[2:-2, 2:-2]).mean() < 4
-    assert (canvas.image[70:] == GREY).all()
+    assert (canvas.image[high + 2 :] == GREY).all()
 
 
 def test_batches_are_padded_and_resume_in_the_middle_of_an_epoch(tmp_path: Path) -> None:

@@ -157,13 +157,32 @@ def test_only_a_networks_candidates_are_looked_at_below_the_least_score(is_candi
 def test_the_detectors_side_spares_a_crop_and_leads_where_the_network_does_not_know(
     short_sighted: Any, draw_square: Any
 ) -> None:
-    for logit, side, crops in ((9.0, "right", 1), (-9.0, "left", 1), (-0.5, "left", 2), (0.5, "right", 2)):
+    crops = {}
+    for logit, side in ((9.0, "right"), (-9.0, "left"), (-0.5, "left"), (0.5, "right")):
         network = short_sighted()
         detector = [Detection(np.array([200.0, 150, 160, 160]), 0.9, logit)]
         estimator = HandPoseEstimator.from_generator(network, "n", detector=lambda _, given=detector: given)
         (hand,) = estimator(draw_square(200, 150, 160))
         assert hand.side == side
-        assert network.batches[0] == crops
+        crops[logit] = sum(network.batches)
+    assert crops[9.0] == crops[-9.0] == crops[0.5] - 1 == crops[-0.5] - 1
+
+
+def test_a_candidate_costs_one_crop_unless_it_may_be_a_hand(each_square: Any, draw_square: Any) -> None:
+    """The side that the network is sure of is not doubted, and of nothing no second look is taken."""
+    hand, nothing = (np.array(box, float) for box in ([380, 250, 80, 80], [60, 60, 80, 80]))
+    image = draw_square(380, 250, 80)
+    crops = []
+    for boxes in ([hand], [hand, nothing], [hand, hand + 1]):
+        network = each_square()
+        given = [Detection(box, 0.25, is_candidate=True) for box in boxes]
+        estimator = HandPoseEstimator.from_generator(network, "squares", detector=lambda _, given=given: given)
+        (found,) = estimator(image)
+        np.testing.assert_allclose(found.box_px[:2] + found.box_px[2:] / 2, [419.5, 289.5], atol=8)
+        crops.append(sum(network.batches))
+    alone, beside_nothing, twice = crops
+    assert beside_nothing == alone + 1
+    assert twice == alone + 1  # the same hand is recropped once
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from graphhand.data.boxed_scenes import Scene
 from graphhand.data.transforms import Augmentation, require_ranges
+from graphhand.geometry.boxes import letterbox_scale
 from graphhand.io.boxes import LEFT, RIGHT
 from graphhand.types import FloatArray, Image
 
@@ -176,9 +177,9 @@ def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
 
 
 def letterboxed(scene: Scene, size: int) -> Canvas:
-    """A scene without a change, as prediction sees it: its longer side as long as the canvas's, at the top left."""
+    """A scene without a change, as prediction sees it: its longer side the canvas's at most, at the top left."""
     height, width = scene.image.shape[:2]
-    scale = size / max(height, width)
+    scale = letterbox_scale(width, height, size)
     canvas = _empty(size)
     into = np.array([[scale, 0.0, (scale - 1) / 2], [0.0, scale, (scale - 1) / 2]])
     _lay(canvas, scene, into, (0, 0, size, size), flip=False)

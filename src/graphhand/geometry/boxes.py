@@ -70,6 +70,11 @@ def suppress(boxes: ArrayLike, scores: ArrayLike, most_iou: float, most_inside: 
     return np.array(kept, dtype=np.int64)
 
 
+def letterbox_scale(width: int, height: int, size: int) -> float:
+    """Of an image whose longer side a detector sees at ``size`` at most; smaller ones are not enlarged."""
+    return min(1.0, size / max(width, height))
+
+
 def decode_grid(
     grid: ArrayLike, stride: int, least_score: float, most: int = MOST_BOXES
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -98,8 +98,12 @@ class Estimate:
     @property
     def pose_score(self) -> float:
         """How much the crop looks like a hand of this side, less where heatmaps are uncertain; in [0, 1]."""
-        of_side = float(1.0 / (1.0 + np.exp(-np.clip(self.handedness_logit, -60.0, 60.0))))
-        return of_side * MAX_UNCERTAINTY / self.uncertainty if self.uncertainty > MAX_UNCERTAINTY else of_side
+        return self.certainty / float(1.0 + np.exp(-np.clip(self.handedness_logit, -60.0, 60.0)))
+
+    @property
+    def certainty(self) -> float:
+        """1, less where heatmaps are uncertain: the pose score of a side that is beyond doubt."""
+        return MAX_UNCERTAINTY / self.uncertainty if self.uncertainty > MAX_UNCERTAINTY else 1.0
 
     @property
     def box_px(self) -> FloatArray:

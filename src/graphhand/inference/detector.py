@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphhand.errors import InputError
-from graphhand.geometry.boxes import decode_grid, suppress
+from graphhand.geometry.boxes import decode_grid, letterbox_scale, suppress
 from graphhand.geometry.crops import box_meets_image
 from graphhand.inference.runtime import (
     Engine,
@@ -329,14 +329,16 @@ def checked(detections: Sequence[Detection], image: Image, source: str) -> list[
 
 
 def letterbox(image: Image, size: int) -> tuple[Image, float]:
-    """An image whose longer side is ``size``, with grey to its right and below up to multiples of 32; and its scale."""
+    """An image whose longer side is at most ``size``, with grey up to multiples of 32; and its scale.
+
+    Small images are not enlarged: hands that fill an image would become larger than any in training.
+    """
     height, width = image.shape[:2]
-    scale = size / max(height, width)
+    scale = letterbox_scale(width, height, size)
     high, wide = max(1, round(height * scale)), max(1, round(width * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     rows, columns = (-(-side // _ALIGNMENT) * _ALIGNMENT for side in (high, wide))
     canvas = np.full((rows, columns, 3), _GREY, dtype=np.uint8)
-    canvas[:high, :wide] = cv2.resize(image, (wide, high), interpolation=how)
+    canvas[:high, :wide] = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)
     return canvas, scale
 
 

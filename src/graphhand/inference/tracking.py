@@ -190,7 +190,7 @@ class HandTracker:
         for number, track in enumerate(followed):
             score = -1.0
             if number in matched and track.last is not None:
-                score = joint_score(detections[matched[number]], track.last)
+                score = joint_score(detections[matched[number]], track.last.pose_score)
             if score >= self._least_seen():
                 track.misses, track.detection_score = 0, score
             else:

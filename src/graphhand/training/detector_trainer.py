@@ -23,7 +23,7 @@ from graphhand.data.canvas_loader import CanvasLoader
 from graphhand.data.canvases import SceneBatch, letterboxed
 from graphhand.errors import GraphHandError, InputError
 from graphhand.evaluation.detection import DetectionScores, FoundBoxes, LabelledBoxes, score_detections
-from graphhand.geometry.boxes import decode_grid, suppress
+from graphhand.geometry.boxes import decode_grid, letterbox_scale, suppress
 from graphhand.io import write_image
 from graphhand.io.files import DETECTOR
 from graphhand.models.checkpoint import load_detector, load_detector_backbone, save_detector
@@ -298,7 +298,7 @@ def validate_detector(
     for number, scene in enumerate(scenes):
         _require_complete(scene)
         height, width = scene.image.shape[:2]
-        scale = size / max(height, width)
+        scale = letterbox_scale(width, height, size)
         canvas = letterboxed(scene, size)
         high, wide = (-(-round(side * scale) // 32) * 32 for side in (height, width))
         pixels = torch.from_numpy(canvas.image[:high, :wide].copy()).to(device).permute(2, 0, 1)[None].float() / 255

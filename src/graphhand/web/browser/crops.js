@@ -70,9 +70,13 @@ export class Estimate {
 
   /** How much the crop looks like a hand of this side, less where heatmaps are uncertain. */
   get poseScore() {
-    const ofSide = 1 / (1 + Math.exp(-Math.min(Math.max(this.logit, -60), 60)));
+    return this.certainty / (1 + Math.exp(-Math.min(Math.max(this.logit, -60), 60)));
+  }
+
+  /** 1, less where heatmaps are uncertain. */
+  get certainty() {
     const most = this.rules.MAX_UNCERTAINTY;
-    return this.uncertainty > most ? (ofSide * most) / this.uncertainty : ofSide;
+    return this.uncertainty > most ? most / this.uncertainty : 1;
   }
 
   get box() {

@@ -2,7 +2,7 @@
 
 import { mostLikelySide } from "./crops.js";
 import { iou, overSmaller, squareBox, suppress, wholeImageBox } from "./geometry.js";
-import { enlarged, shrunk } from "./pixels.js";
+import { shrunk } from "./pixels.js";
 
 const ALIGNMENT = 32;
 const GREY = 114;
@@ -20,12 +20,11 @@ export async function detect(network, image, rules) {
   return suppress(large, { boxOf: ({ box }) => box, score: ({ score }) => score, mostIou, mostInside });
 }
 
-/** The longer side at `size`, grey to the right and below up to multiples of 32. */
+/** The longer side at `size` at most, grey to the right and below up to multiples of 32. */
 function letterbox(image, size) {
-  const scale = size / Math.max(image.width, image.height);
+  const scale = Math.min(1, size / Math.max(image.width, image.height));
   const [wide, high] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const whole = [0, 0, image.width, image.height];
-  const small = scale < 1 ? shrunk(image, whole, wide, high) : enlarged(image, wide, high);
+  const small = scale < 1 ? shrunk(image, [0, 0, image.width, image.height], wide, high) : image;
   const [width, height] = [wide, high].map((side) => Math.ceil(side / ALIGNMENT) * ALIGNMENT);
   const data = new Uint8ClampedArray(4 * width * height).fill(GREY);
   for (let row = 0; row < high; row++) data.set(small.data.subarray(4 * row * wide, 4 * (row + 1) * wide), 4 * row * width);
@@ -63,26 +62,54 @@ function clipped([x, y, width, height], imageWidth, imageHeight) {
   return [left, top, limited(x + width, imageWidth) - left, limited(y + height, imageHeight) - top];
 }
 
-/** Hands around detections: a side for each, one recrop around the joints found; best first. */
-async function estimateDetections(crops, image, camera, sides, detections) {
+/** Hands around detections, best first; a candidate costs one crop, and more only while it may be a hand. */
+async function estimateDetections(crops, image, camera, sides, detections, least) {
   const { rules } = crops;
   const margin = crops.network.margin;
-  const tried = detections.map((detection) => sidesOf(detection, sides, rules));
-  const views = detections.flatMap(({ box }, k) => {
-    const square = squareBox(box, margin);
-    return tried[k].map((side) => ({ image, camera, side, box: square }));
+  const hopeless = rules.HOPELESS_SHARE * least;
+  const scored = (detection, estimate) =>
+    estimate.with({ detectionScore: jointScore(detection, estimate.poseScore, rules) });
+  const first = await likelierSides(crops, image, camera, sides, detections, hopeless);
+  const judged = first.map((estimate, k) => ({ estimate: scored(detections[k], estimate), detection: detections[k] }));
+  const promising = distinct(judged.filter(({ estimate }) => estimate.isFinite), rules);
+  const views = promising.map(({ estimate }) => (estimate.score >= hopeless ? estimate.recrop(margin) : null));
+  const recropped = await crops.estimate(views.filter(Boolean));
+  const found = promising.map(({ estimate, detection }, k) => {
+    const again = views[k] ? recropped.shift() : null;
+    const stays = again?.isFinite && overSmaller(again.box, detection.box) >= rules.MIN_SHARED;
+    return { estimate: stays ? scored(detection, again) : estimate };
   });
-  const estimates = await crops.estimate(views);
-  const chosen = detections.map(({ rightLogit }, k) => likelier(estimates.splice(0, tried[k].length), rightLogit));
-  const recrops = chosen.map((estimate, k) => [k, estimate.recrop(margin)]).filter(([, view]) => view);
-  const recropped = await crops.estimate(recrops.map(([, view]) => view));
-  recrops.forEach(([k], row) => {
-    if (overSmaller(recropped[row].box, detections[k].box) >= rules.MIN_SHARED) chosen[k] = recropped[row];
+  return distinct(found, rules).map(({ estimate }) => estimate);
+}
+
+/** For each detection the estimate of its likelier side; the other one is cropped where a hand's side is in doubt. */
+async function likelierSides(crops, image, camera, sides, detections, hopeless) {
+  const { rules } = crops;
+  const logOdds = ({ rightLogit }, side) => Math.min(Math.max(rightLogit, -20), 20) * (side === "right" ? 1 : -1);
+  const support = (detection, estimate) => estimate.logit + logOdds(detection, estimate.view.side);
+  const order = detections.map((detection) => sides.toSorted((a, b) => logOdds(detection, b) - logOdds(detection, a)));
+  const views = detections.map((detection, k) => {
+    return { image, camera, side: order[k][0], box: squareBox(detection.box, crops.network.margin) };
   });
-  const found = chosen.map((one, k) => one.with({ detectionScore: jointScore(detections[k], one, rules) }));
-  const best = found.filter((estimate) => estimate.isFinite).sort((a, b) => b.score - a.score);
+  const chosen = await crops.estimate(views);
+  const doubtful = detections.flatMap((detection, k) => {
+    const decided = Math.max(logOdds(detection, order[k][0]), support(detection, chosen[k])) >= rules.DECIDED_LOGIT;
+    const lost = jointScore(detection, chosen[k].certainty, rules) < hopeless;
+    return sides.length < 2 || decided || lost ? [] : [k];
+  });
+  const others = await crops.estimate(doubtful.map((k) => ({ ...views[k], side: order[k][1] })));
+  doubtful.forEach((k, row) => {
+    if (support(detections[k], others[row]) > support(detections[k], chosen[k])) chosen[k] = others[row];
+  });
+  return chosen;
+}
+
+/** Of {estimate}, best first, each hand once. */
+function distinct(judged, rules) {
   const kept = [];
-  for (const one of best) if (!kept.some((other) => isSameHand(one, other, rules))) kept.push(one);
+  for (const one of judged.toSorted((a, b) => b.estimate.score - a.estimate.score)) {
+    if (!kept.some(({ estimate }) => isSameHand(one.estimate, estimate, rules))) kept.push(one);
+  }
   return kept;
 }
 
@@ -96,7 +123,7 @@ export function isSameHand(one, other, rules) {
 
 /** The hands around detections, best first; where none scores enough, also what the whole image is a crop of. */
 export async function detectedHands(crops, image, camera, sides, detections, least, orWholeImage) {
-  const found = await estimateDetections(crops, image, camera, sides, detections);
+  const found = await estimateDetections(crops, image, camera, sides, detections, least);
   if (orWholeImage && !found.some(({ score }) => score >= least))
     found.push(await wholeImageHand(crops, image, camera, sides));
   return found.sort((a, b) => b.score - a.score);
@@ -116,24 +143,13 @@ export function candidates(detections, rules) {
 }
 
 /** Score of a hand: what detector and pose network say together. */
-export function jointScore(detection, estimate, rules) {
+export function jointScore(detection, poseScore, rules) {
   const { LARGEST_LOGIT, POSE_WEIGHT, SCORE_BIAS } = rules;
   const logit = (score) => {
     const p = Math.min(Math.max(score, 1e-9), 1 - 1e-9);
     return Math.min(Math.max(Math.log(p) - Math.log1p(-p), -LARGEST_LOGIT), LARGEST_LOGIT);
   };
-  return 1 / (1 + Math.exp(-logit(detection.score) - POSE_WEIGHT * logit(estimate.poseScore) - SCORE_BIAS));
-}
-
-function sidesOf({ rightLogit }, sides, rules) {
-  const side = rightLogit >= 0 ? "right" : "left";
-  return sides.includes(side) && Math.abs(rightLogit) >= rules.DECIDED_LOGIT ? [side] : sides;
-}
-
-function likelier(estimates, rightLogit) {
-  const right = Math.min(Math.max(rightLogit, -20), 20);
-  const value = ({ logit, view }) => logit + (view.side === "right" ? right : -right);
-  return estimates.reduce((best, estimate) => (value(estimate) > value(best) ? estimate : best));
+  return 1 / (1 + Math.exp(-logit(detection.score) - POSE_WEIGHT * logit(poseScore) - SCORE_BIAS));
 }
 
 /** Ties detections to the estimates of hands that are followed: of each hand its detection, and those of none. */

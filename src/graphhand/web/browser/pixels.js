@@ -150,25 +150,3 @@ function warped(image, back, size, part) {
   }
   return result;
 }
-
-/** An image at any size, bilinear, as a detector is given small ones. */
-export function enlarged(image, width, height) {
-  const [fx, fy] = [image.width / width, image.height / height];
-  const data = new Uint8ClampedArray(4 * width * height);
-  const limited = (value, length) => Math.min(Math.max(value, 0), length - 1);
-  for (let y = 0; y < height; y++) {
-    const v = limited((y + 0.5) * fy - 0.5, image.height);
-    const [top, bottom] = [Math.floor(v), limited(Math.floor(v) + 1, image.height)];
-    for (let x = 0; x < width; x++) {
-      const u = limited((x + 0.5) * fx - 0.5, image.width);
-      const [left, right] = [Math.floor(u), limited(Math.floor(u) + 1, image.width)];
-      for (let channel = 0; channel < 4; channel++) {
-        const of = (row, column) => image.data[4 * (row * image.width + column) + channel];
-        const upper = of(top, left) + (u - left) * (of(top, right) - of(top, left));
-        const lower = of(bottom, left) + (u - left) * (of(bottom, right) - of(bottom, left));
-        data[4 * (y * width + x) + channel] = upper + (v - top) * (lower - upper);
-      }
-    }
-  }
-  return { width, height, data };
-}

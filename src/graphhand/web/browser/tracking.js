@@ -132,7 +132,7 @@ export class HandTracker {
     const followed = this.#tracks.filter((track) => track.last);
     const { matched, others } = matchDetections(followed.map((track) => track.last), detections, this.rules);
     followed.forEach((track, number) => {
-      const score = matched.has(number) ? jointScore(detections[matched.get(number)], track.last, this.rules) : -1;
+      const score = matched.has(number) ? jointScore(detections[matched.get(number)], track.last.poseScore, this.rules) : -1;
       if (score >= leastSeen) {
         track.misses = 0;
         track.detectionScore = score;
