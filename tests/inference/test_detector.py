@@ -146,6 +146,23 @@ def test_where_nothing_is_detected_the_whole_image_is_looked_at(each_square: Any
     assert HandPoseEstimator.from_generator(each_square(), "squares", detector=theirs)(image) == []
 
 
+def test_a_higher_least_score_only_leaves_hands_out(each_square: Any, draw_square: Any) -> None:
+    """Whether the whole image is looked at does not depend on it; what is found so takes the place of weaker hands."""
+    image = draw_square(180, 100, 260)
+    image[image > 0] = 175
+    for box in ([20.0, 20, 60, 60], [180.0, 100, 260, 260]):  # of nothing, and of the hand
+
+        class Weak(NetworkDetector):
+            def __call__(self, image: Any, box: list[float] = box) -> list[Detection]:
+                return [Detection(np.array(box), 0.2, is_candidate=True)]
+
+        estimator = HandPoseEstimator.from_generator(each_square(), "squares", detector=Weak(Bright()))  # type: ignore[arg-type]
+        (likeliest,) = estimator(image, min_score=0)
+        (hand,) = estimator(image)
+        assert hand.to_json() == likeliest.to_json()
+        assert estimator(image, min_score=likeliest.score + 1e-3) == []
+
+
 @pytest.mark.parametrize("is_candidate", [True, False])
 def test_only_a_networks_candidates_are_looked_at_below_the_least_score(is_candidate: bool) -> None:
     box = np.array([1.0, 1, 9, 9])

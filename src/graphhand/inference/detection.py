@@ -14,6 +14,7 @@ from graphhand.geometry.boxes import intersection_over_smaller, iou
 from graphhand.geometry.crops import crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, most_likely_side
 from graphhand.inference.detector import Detection
+from graphhand.inference.options import MIN_SCORE_OF_DETECTIONS
 from graphhand.types import Camera, Image, Side
 
 DECIDED_LOGIT = 3.0
@@ -76,19 +77,19 @@ def estimate_detections(
     """
     hopeless = HOPELESS_SHARE * least
     first = _likelier_sides(crops, image, camera, sides, detections, hopeless)
-    promising = _distinct((scored(d, e), d) for d, e in zip(detections, first) if _is_finite(e))
+    promising = _distinct((_scored(d, e), d) for d, e in zip(detections, first) if _is_finite(e))
     views = [e.recrop(crops.margin) if e.score >= hopeless else None for e, _ in promising]
     recropped = iter(crops.estimate([view for view in views if view is not None]))
     found = []
     for (estimate, detection), view in zip(promising, views):
         again = estimate if view is None else next(recropped)
         if _is_finite(again) and intersection_over_smaller(again.box_px, detection.box_px) >= MIN_SHARED:
-            estimate = scored(detection, again)
+            estimate = _scored(detection, again)
         found.append((estimate, detection))
     return [estimate for estimate, _ in _distinct(found)]
 
 
-def scored(detection: Detection, estimate: Estimate) -> Estimate:
+def _scored(detection: Detection, estimate: Estimate) -> Estimate:
     """An estimate with the :func:`joint_score` of its detection."""
     return replace(estimate, detection_score=joint_score(detection, estimate.pose_score))
 
@@ -114,12 +115,16 @@ def detected_hands(
     Args:
         crops, image, camera, sides, detections: as for :func:`estimate_detections`.
         least: the lowest score of a hand.
-        or_whole_image: where none scores enough, add the hand that the whole image is a crop of.
+        or_whole_image: where none is certain, take the hand that the whole image is a crop of, if it scores more. That
+            is asked whatever ``least`` is, so that a higher one only leaves hands out.
     """
     found = estimate_detections(crops, image, camera, sides, candidates(detections, least), least)
-    if or_whole_image and not any(estimate.score >= least for estimate in found):
-        found.append(whole_image_hand(crops, image, camera, sides))
-    return sorted(found, key=lambda estimate: -estimate.score)
+    best = max((estimate.score for estimate in found), default=-1.0)
+    if or_whole_image and best < MIN_SCORE_OF_DETECTIONS:
+        whole = whole_image_hand(crops, image, camera, sides)
+        if whole.score > best:
+            return [whole]
+    return found
 
 
 def whole_image_hand(crops: CropEstimator, image: Image, camera: Camera, sides: Sequence[Side]) -> Estimate:

@@ -121,12 +121,13 @@ export function isSameHand(one, other, rules) {
   return iou(one.box, other.box) > rules.SAME_HAND_IOU || apart < rules.SAME_HAND_DISTANCE * size;
 }
 
-/** The hands around detections, best first; where none scores enough, also what the whole image is a crop of. */
+/** The hands around detections, best first; where none is certain, perhaps what the whole image is a crop of. */
 export async function detectedHands(crops, image, camera, sides, detections, least, orWholeImage) {
   const found = await estimateDetections(crops, image, camera, sides, detections, least);
-  if (orWholeImage && !found.some(({ score }) => score >= least))
-    found.push(await wholeImageHand(crops, image, camera, sides));
-  return found.sort((a, b) => b.score - a.score);
+  const best = Math.max(-1, ...found.map(({ score }) => score));
+  if (!orWholeImage || best >= crops.rules.MIN_SCORE_OF_DETECTIONS) return found;
+  const whole = await wholeImageHand(crops, image, camera, sides);
+  return whole.score > best ? [whole] : found;
 }
 
 /** The hand that an image is a crop of, if it is one: for images in which the detector finds none. */
