@@ -29,7 +29,7 @@ _LARGEST_LOG = 4.0
 class DetectorConfig(StrictModel):
     """The detector's network."""
 
-    image_size: int = Field(384, ge=64, multiple_of=32, description="longer side of its images, pixels")
+    image_size: int = Field(384, ge=64, multiple_of=32, description="longer side of its images at most, pixels")
     backbone: str = Field("efficientnet_lite0", description="name of the backbone; this one without its last stage")
     backbone_width: int = Field(64, ge=8, description="channels of the backbone's first stage; 64 is the standard")
     width: int = Field(64, ge=8, description="channels of the pyramid's maps")
