@@ -203,3 +203,14 @@ def test_samples_without_labels_can_be_occluded(dotted_sample):
 def test_values_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         Augmentation(**{name: value})
+
+
+def test_far_crops_have_no_detail_that_fewer_pixels_could_not_hold():
+    """At most 0.4 of the pixels along each side are left, so of white noise little contrast is."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
+    joints_px = np.full((21, 2), np.nan)
+    augmentation = Augmentation(**{**OFF, "far": 1.0})
+    for seed in range(8):
+        far, covered = augmentation.change_pixels(noise.copy(), joints_px, np.random.default_rng(seed))
+        assert far.std() < 0.5 * noise.std()
+        assert not covered.any()

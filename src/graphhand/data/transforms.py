@@ -24,6 +24,7 @@ from graphhand.types import Camera, Image
 _LIMITS = {"scale": 4.0, "rotation_deg": 180.0, "gamma": 4.0}  # largest values; 1 for the others
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in a colour's grey (Rec. 601)
 _NUM_CURVES = 65
+_FARTHEST = 0.09  # part of a crop's pixels along each side that a hand of 14 pixels has
 _NOISE_STD = 36.0  # of the table of noise, grey levels
 
 
@@ -82,6 +83,7 @@ class Augmentation:
         grey: probability of a grey crop.
         gamma: the exponent of the tone curve lies between 1 / (1 + gamma) and 1 + gamma.
         blur: probability of a blur: defocus, motion or low resolution, one of the three.
+        far: probability that the crop has as few pixels as one of a hand far away, down to 20 of 224.
         noise: probability of sensor noise.
         occlusion: probability of a shape laid over part of the hand; joints under it become not visible.
         reflect: probability that a crop shows the image's reflection beyond its edge instead of black.
@@ -99,6 +101,7 @@ class Augmentation:
     grey: float = 0.0
     gamma: float = 0.3
     blur: float = 0.25
+    far: float = 0.0
     noise: float = 0.25
     occlusion: float = 0.2
     reflect: float = 0.0
@@ -167,6 +170,8 @@ class Augmentation:
             image, covered = _occlude(image, joints_px, rng)
         if self.blur and rng.random() < self.blur:
             image = (_defocus, _motion_blur, _low_resolution)[rng.integers(3)](image, rng)
+        if self.far and rng.random() < self.far:
+            image = _shrunk(image, _FARTHEST ** rng.uniform(0.4, 1.0))
         if self.noise and rng.random() < self.noise:
             image = _add_noise(image, rng)
         return image, covered
@@ -207,8 +212,13 @@ def _motion_blur(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _low_resolution(image: Image, rng: np.random.Generator) -> Image:
+    return _shrunk(image, rng.uniform(0.25, 0.6))
+
+
+def _shrunk(image: Image, part: float) -> Image:
+    """An image as it looks with this part of its pixels along each side, 16 at least."""
     size = len(image)
-    small = max(16, int(size * rng.uniform(0.25, 0.6)))
+    small = max(16, int(size * part))
     if small <= size // 2:  # averaged by a whole factor first, which is fast, so that the rest does not alias
         image = _as_image(cv2.resize(image, (size // 2, size // 2), interpolation=cv2.INTER_AREA))
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_LINEAR)
