@@ -74,7 +74,8 @@ def test_parts_of_a_prediction_sum_to_the_whole(weights, tmp_path, drawn):
     for kind in ("known", "search"):
         pipeline = times[kind]
         assert set(pipeline["parts_ms"]) == set(PARTS["torch"])
-        assert all(positive(part) for part in pipeline["parts_ms"].values())
+        assert all(positive(part) for name, part in pipeline["parts_ms"].items() if name != "detect")
+        assert positive(pipeline["parts_ms"]["detect"]) == (kind == "search")
         # With a single repeat the medians are that repeat's own times.
         parts = {name: part["median"] for name, part in pipeline["parts_ms"].items()}
         assert pipeline["total_ms"]["median"] == pytest.approx(sum(parts.values()))
@@ -97,6 +98,7 @@ def test_onnx_runtimes_network_is_timed_as_a_whole():
     assert (times["engine"], times["device"], times["threads"]) == ("onnx", "cpu", 1)
     for kind in ("known", "search"):
         assert list(times[kind]["parts_ms"]) == list(PARTS["onnx"])
+        assert (times[kind]["parts_ms"]["detect"]["median"] > 0) == (kind == "search")
         assert times[kind]["passes"] >= 1
         assert times[kind]["network_ms"] == times[kind]["parts_ms"]["network"]
     assert "network" in invoke("--weights", "fast", "--repeats", 1).stdout

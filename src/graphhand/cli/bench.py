@@ -24,6 +24,7 @@ _ProcessorTime = Annotated[
 ]
 _PART_NAMES = {
     "decode": "decode the file",
+    "detect": "detect hands",
     "crop": "cut the crop",
     "network": "network",
     "hand_model": "network: hand model module",

@@ -1,4 +1,4 @@
-"""Run time of a prediction in parts: decode, cut the crop, network, back to the image, draw.
+"""Run time of a prediction in parts: decode, detect, cut the crop, network, back to the image, draw.
 
 With torch the network's time is that of its two modules. ONNX Runtime runs the network as a whole.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from graphhand.devices import Quartiles, check_processor_time, now
+from graphhand.inference.detector import DetectorNetwork, NetworkDetector
 from graphhand.inference.estimator import HandPoseEstimator
 from graphhand.inference.runtime import Engine, HandNetwork, NetworkOutput, OnnxNetwork, TorchNetwork
 from graphhand.io import read_image, write_image
@@ -26,8 +27,9 @@ from graphhand.visualize import draw_result
 
 NETWORK_PARTS = {"torch": ("hand_model", "refinement"), "onnx": ("network",)}
 """By engine: hand model module and its backbone, refinement and its backbone; or all of them."""
-PARTS = {engine: ("decode", "crop", *parts, "placing", "draw") for engine, parts in NETWORK_PARTS.items()}
-"""By engine: reading the file; image to crop; the network; joints of the crop to the image; drawing the result."""
+PARTS = {engine: ("decode", "detect", "crop", *parts, "placing", "draw") for engine, parts in NETWORK_PARTS.items()}
+"""By engine: reading the file; the detector's pass; image to crop; the network; joints of the crop to the image;
+drawing the result."""
 PAPER_MS = {"hand_model": 15.3, "refinement": 9.8, "network": 25.1}
 PAPER_HARDWARE = "GTX 1080 Ti"
 _RENDERED_SIZE = 512
@@ -169,6 +171,10 @@ class _Stopwatch:
         else:
             self.engine = "onnx"
             estimator.crops.network = _Timed(self.network, self._mark)
+        self.detector = estimator.detector
+        if isinstance(self.detector, NetworkDetector):
+            self.detector_network = self.detector.network
+            self.detector.network = _TimedDetector(self.detector_network, self._mark)
         self.device = torch.device(_torch_name(self.network.device))
 
     def _mark(self, part_that_ends: str) -> None:
@@ -198,6 +204,8 @@ class _Stopwatch:
 
     def remove(self) -> None:
         self.estimator.crops.network = self.network
+        if isinstance(self.detector, NetworkDetector):
+            self.detector.network = self.detector_network
         for handle in self.handles:
             handle.remove()
 
@@ -216,6 +224,19 @@ class _Timed:
         output = self._network(crops, K, camera_known)
         self._mark("network")
         return output
+
+
+class _TimedDetector:
+    """A detector's network that says when it ends."""
+
+    def __init__(self, network: DetectorNetwork, mark: Callable[[str], None]) -> None:
+        self._network, self._mark = network, mark
+        self.info, self.device = network.info, network.device
+
+    def run(self, image: Any) -> Any:
+        grid = self._network.run(image)
+        self._mark("detect")
+        return grid
 
 
 def _torch_name(device: Any) -> str:

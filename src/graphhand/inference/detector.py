@@ -107,6 +107,15 @@ class DetectorInfo:
     stride: int
 
 
+class DetectorNetwork(Protocol):
+    """Runs a detector's grid."""
+
+    info: DetectorInfo
+    device: Any
+
+    def run(self, image: Any) -> Any: ...
+
+
 class OnnxDetector:
     """A detector's graph in ONNX Runtime.
 
@@ -180,7 +189,7 @@ class NetworkDetector:
         thorough: also look at overlapping tiles of images that are larger than the network's.
     """
 
-    def __init__(self, network: OnnxDetector | TorchDetector, thorough: bool = False) -> None:
+    def __init__(self, network: DetectorNetwork, thorough: bool = False) -> None:
         self.network, self.thorough = network, thorough
 
     def __call__(self, image: Image) -> list[Detection]:
