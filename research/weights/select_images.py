@@ -4,7 +4,7 @@ python research/weights/select_images.py data/rendered [--scenes]
 
 reads hands.jsonl and writes usable/hands.jsonl, upright/hands.jsonl and validation/hands.jsonl beside it. Their image
 paths point back to the folder. With --scenes the images are of people (`graphhand render --scenes`): usable are
-hands of at least 64 pixels, most of whose joints are visible.
+hands of at least 64 pixels, most of whose joints are visible; smaller ones, from 14 pixels on, go to small/hands.jsonl.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from graphhand.skeleton import Joint
 
 VALIDATION = 500
 SMALLEST, LARGEST = 0.3, 1.05  # of the image's side: below, a hand is a few pixels; above, most of it is outside
-SMALLEST_PX, VISIBLE = 64, 12  # in scenes: extent, and joints in sight
+SMALLEST_PX, LEAST_PX, VISIBLE = 64, 14, 12  # in scenes: extent of usable and of small hands, and joints in sight
 UPWARDS, FACING = 0.5, 0.4  # least cosines: wrist to middle knuckle with up, palm's normal with the view (either sign)
 
 
@@ -32,10 +32,10 @@ def is_usable(line: dict[str, Any], image_size: float) -> bool:
     return bool(SMALLEST <= extent <= LARGEST)
 
 
-def is_usable_in_scene(line: dict[str, Any]) -> bool:
-    """Whether a person's hand is large enough, and most of it in sight."""
+def is_usable_in_scene(line: dict[str, Any], least: float = SMALLEST_PX, below: float = np.inf) -> bool:
+    """Whether a person's hand is of a size, and most of it in sight."""
     extent = np.ptp(np.array(line["joints_px"]), axis=0).max()
-    return bool(extent >= SMALLEST_PX and sum(line["visible"]) >= VISIBLE)
+    return bool(least <= extent < below and sum(line["visible"]) >= VISIBLE)
 
 
 def is_upright(line: dict[str, Any]) -> bool:
@@ -61,6 +61,8 @@ def main(root: Path, scenes: bool = False) -> None:
         "upright": [line for line in training if is_upright(line)],
         "validation": [line for line in lines[-VALIDATION:] if chosen(line)],
     }
+    if scenes:
+        sets["small"] = [x for x in lines[:-VALIDATION] if is_usable_in_scene(x, LEAST_PX, SMALLEST_PX)]
     for name, members in sets.items():
         (root / name).mkdir(exist_ok=True)
         write_text_atomically(root / name / "hands.jsonl", "\n".join(json.dumps(line) for line in members) + "\n")
