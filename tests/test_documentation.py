@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from graphhand.cli import app
 from graphhand.geometry import CROP_MARGIN
-from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.training.detector_config import load_recipe
 from graphhand.types import DEFAULT_CUT_FOV_DEG, DEFAULT_FOV_DEG
@@ -32,7 +31,6 @@ DEFAULTS = {
     "CROP_MARGIN": CROP_MARGIN,
     "DEFAULT_FOV_DEG": DEFAULT_FOV_DEG,
     "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG,
-    "MAX_RECROPS": MAX_RECROPS,
 }
 
 

@@ -40,7 +40,7 @@ def messages(hands: Sequence[Hand], width: int, height: int) -> Iterator[Message
 if __name__ == "__main__":
     source, host, port = sys.argv[1:]
     client = SimpleUDPClient(host, int(port))
-    tracker = HandTracker(HandPoseEstimator(), max_hands=2, live=source.isdecimal())
+    tracker = HandTracker(HandPoseEstimator(), max_hands=2)
     with LiveCamera(int(source)) if source.isdecimal() else Video(source) as frames:
         for frame in frames:
             rows, columns = frame.image.shape[:2]

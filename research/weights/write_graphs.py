@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from graphhand.export.onnx import export_detector_graph, export_graph
-from graphhand.io.files import CARD_FILE, DETECTOR_FORMAT, bundled_detector, bundled_weights
+from graphhand.io.files import CARD_FILE, DETECTOR, DETECTOR_FORMAT, bundled_weights, find_weights
 
 
 def main() -> None:
-    bundled = [*bundled_weights().values(), *filter(None, [bundled_detector()])]
+    bundled = [*bundled_weights().values(), find_weights(DETECTOR)]
     for folder in map(Path, sys.argv[1:]) if len(sys.argv) > 1 else bundled:
         kind = json.loads((folder / CARD_FILE).read_text("utf-8"))["format"]
         path = export_detector_graph(folder) if kind == DETECTOR_FORMAT else export_graph(folder)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphhand.geometry import CROP_MARGIN, unproject
+from graphhand.inference import Detection
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 
@@ -160,6 +161,12 @@ def _draw_square(x: int, y: int, side: int, width: int = 640, height: int = 480)
     return image
 
 
+def _find_squares(image: np.ndarray) -> list[Detection]:
+    """A detector of white squares; those that touch are one."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] > 127).astype(np.uint8))
+    return [Detection(np.array(row[:4], dtype=np.float64)) for row in stats[1:]]
+
+
 def _rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
     rays = np.linalg.solve(K, pixels.T).T
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)
@@ -222,3 +229,8 @@ def each_square() -> type[EachSquare]:
 @pytest.fixture
 def draw_square() -> Callable[..., np.ndarray]:
     return _draw_square
+
+
+@pytest.fixture
+def find_squares() -> Callable[[np.ndarray], list[Detection]]:
+    return _find_squares

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graphhand.errors import InputError
-from graphhand.inference import Detection, HandPoseEstimator
+from graphhand.inference import Detection, HandPoseEstimator, HandTracker
 from graphhand.inference.detection import candidates
 from graphhand.inference.detector import (
     NetworkDetector,
@@ -22,6 +22,7 @@ from graphhand.inference.detector import (
 )
 from graphhand.inference.given_boxes import GivenBoxes
 from graphhand.inference.runtime import load_network
+from graphhand.io import files
 from graphhand.models.checkpoint import save_detector
 from graphhand.models.detector import DetectorConfig, HandDetector
 
@@ -261,3 +262,17 @@ def test_the_bundled_detector_is_loaded_where_hands_must_be_found_alone(monkeypa
     assert not loaded
     assert estimator(image) == []
     assert len(loaded) == 1
+
+
+def test_a_missing_bundled_detector_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    others = {name: path for name, path in files._bundled().items() if name != files.DETECTOR}
+    monkeypatch.setattr(files, "_bundled", lambda: others)
+    estimator, image = HandPoseEstimator("fast"), np.zeros((64, 64, 3), np.uint8)
+    assert estimator(image, whole_image=True, min_score=0.0)  # needs none
+    for find in (load_detector, lambda: estimator(image), lambda: HandTracker(estimator)(image, 0.0)):
+        with pytest.raises(
+            InputError, match=r"^detector: neither bundled weights \(default, .*\) nor a folder"
+        ) as error:
+            find()
+        assert "\n" not in str(error.value)

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN, project_perspective
-from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.crops import MIN_RECROP_RATIO, CropView, Estimate
-from graphhand.inference.window_search import MAX_RECROPS
+from graphhand.inference import Detection, HandPoseEstimator, HandTracker
+from graphhand.inference.crops import MAX_UNCERTAINTY, MIN_RECROP_RATIO, CropView, Estimate
 from graphhand.io import Photo, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.config import GeneratorConfig
@@ -38,7 +37,13 @@ def hand_box(joints_px: np.ndarray) -> np.ndarray:
     return np.concatenate([low, high - low])
 
 
-@pytest.mark.parametrize("mode", ["box", "whole_image", "recrop"])
+def rough_box(joints_px: np.ndarray) -> np.ndarray:
+    """A box around a hand that is too large by half."""
+    box = hand_box(joints_px)
+    return np.concatenate([box[:2] - box[2:] / 4, box[2:] * 1.5])
+
+
+@pytest.mark.parametrize("mode", ["box", "whole_image", "detected"])
 @pytest.mark.parametrize("asked", ["auto", "known"])
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("centre", CENTRES)
@@ -46,7 +51,8 @@ def test_a_perfect_network_gives_perfect_results(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any], centre: Any, side: str, asked: str, mode: str
 ) -> None:
     scene = make_scene(CENTRES.index(centre), side=side, centre=centre)
-    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    rough = [rough_box(scene.joints_px)]
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle", detector=lambda _: rough)
     where: dict[str, Any] = {"box": {"box": hand_box(scene.joints_px)}, "whole_image": {"whole_image": True}}.get(
         mode, {}
     )
@@ -54,7 +60,7 @@ def test_a_perfect_network_gives_perfect_results(
     assert len(hands) == 1
     hand = hands[0]
     assert hand.side == side
-    assert hand.score == pytest.approx(1 / (1 + np.exp(-4.0)))
+    assert hand.score == (1.0 if mode == "detected" else pytest.approx(1 / (1 + np.exp(-4.0))))
     np.testing.assert_allclose(hand.joints_px, scene.joints_px, atol=PX)
     np.testing.assert_allclose(hand.joints_rel_m, scene.joints_rel_m, atol=METRE)
     np.testing.assert_allclose(hand.joints_cam_m, scene.joints_cam_m, atol=2 * METRE)
@@ -66,7 +72,8 @@ def test_a_perfect_network_gives_perfect_results(
 
 def test_the_wrong_side_scores_low(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
     scene = make_scene(1, side="left")
-    hand = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")(scene.image, K=scene.K, side="right")[0]
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    (hand,) = estimator(scene.image, K=scene.K, side="right", box=hand_box(scene.joints_px))
     assert hand.side == "right"
     assert hand.score < 0.05
 
@@ -76,7 +83,8 @@ def test_an_assumed_camera_keeps_pixels_and_is_marked(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any], seed: int
 ) -> None:
     scene = make_scene(seed, centre=(0.3, 0.6))
-    hand = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")(scene.image)[0]
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    (hand,) = estimator(scene.image, box=hand_box(scene.joints_px))
     np.testing.assert_allclose(hand.joints_px, scene.joints_px, atol=PX)
     assert hand.camera.assumed
     focal = scene.width / 2 / np.tan(np.radians(DEFAULT_FOV_DEG) / 2)
@@ -86,7 +94,8 @@ def test_an_assumed_camera_keeps_pixels_and_is_marked(
 
 def test_the_three_ways_to_give_a_camera_agree(make_scene: Callable[..., Any], make_oracle: Callable[..., Any]) -> None:
     scene = make_scene(3)
-    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    boxes = [hand_box(scene.joints_px)]
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle", detector=lambda _: boxes)
     fov = 50.0
     focal = scene.width / 2 / np.tan(np.radians(fov) / 2)
     K = [[focal, 0, (scene.width - 1) / 2], [0, focal, (scene.height - 1) / 2], [0, 0, 1]]
@@ -125,6 +134,12 @@ class Pixels(nn.Module):
         )
 
 
+def middle_box(image: np.ndarray) -> list[list[float]]:
+    """A detector whose box is the middle of any image."""
+    height, width = image.shape[:2]
+    return [[(width - 1) / 4, (height - 1) / 4, (width - 1) / 2, (height - 1) / 2]]
+
+
 def noise_image(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3))
     return np.kron(coarse, np.ones((10, 10, 1))).astype(np.uint8)
@@ -134,7 +149,8 @@ def test_arguments_override_the_files_focal_length(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
 ) -> None:
     scene = make_scene(3)
-    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle")
+    boxes = [hand_box(scene.joints_px)]
+    estimator = HandPoseEstimator.from_generator(make_oracle(scene), "oracle", detector=lambda _: boxes)
     photo = Photo(scene.image, 1.7 * scene.width)
     (told,), (known,) = estimator(photo), estimator(scene.image, focal_px=photo.focal_px)
     assert not told.camera.assumed
@@ -158,7 +174,7 @@ def test_mirroring_the_image_mirrors_the_result(side: str, where: dict[str, Any]
     if "box" in where:
         x, y, w, h = where["box"]
         where_mirrored["box"] = [width - 1 - x - w, y, w, h]
-    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels", detector=middle_box)
     hand = estimator(image, side=side, K=K, **where)[0]
     twin = estimator(np.ascontiguousarray(image[:, ::-1]), side=other, K=K_mirrored, **where_mirrored)[0]
     assert {hand.side, twin.side} == {"left", "right"}
@@ -180,7 +196,7 @@ def test_auto_keeps_the_likelier_side() -> None:
 
 
 def test_a_batch_equals_its_images_one_by_one(tmp_path: Path) -> None:
-    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels")
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels", detector=middle_box)
     images: list[Any] = [noise_image(1), noise_image(2, 90, 200), noise_image(3, 400, 300)]
     write_image(tmp_path / "photo.png", noise_image(4))
     images.append(tmp_path / "photo.png")
@@ -207,9 +223,11 @@ def test_recropping_stops_when_the_crop_settles(
     make_scene: Callable[..., Any], make_oracle: Callable[..., Any]
 ) -> None:
     scene = make_scene(0, width=640, height=480)
-    oracle = make_oracle(scene)
-    HandPoseEstimator.from_generator(oracle, "oracle")(scene.image, K=scene.K, side="right")
-    assert oracle.batches == [1, 1]  # the whole image, the hand; the third crop would be the second again
+    for boxes, batches in (([rough_box(scene.joints_px)], [1, 1]), ([hand_box(scene.joints_px)], [1])):
+        oracle = make_oracle(scene)
+        estimator = HandPoseEstimator.from_generator(oracle, "oracle", detector=lambda _, given=boxes: given)
+        estimator(scene.image, K=scene.K, side="right")
+        assert oracle.batches == batches  # the box, the joints; another crop would be the same again
 
 
 @pytest.mark.parametrize("margin", [1.4, 2.5])
@@ -249,9 +267,10 @@ def test_recropping_is_bounded_and_survives_a_useless_network() -> None:
 
     for answer in (0.0, float("nan"), 1e9, -50.0):
         network = Wandering(answer)
-        hands = HandPoseEstimator.from_generator(network, "wandering")(noise_image(0, 640, 480), side="right")
-        assert len(hands) == 1
-        assert network.calls <= 1 + MAX_RECROPS
+        estimator = HandPoseEstimator.from_generator(network, "wandering", detector=middle_box)
+        hands = estimator(noise_image(0, 640, 480), side="right")
+        assert len(hands) == (0 if np.isnan(answer) else 1)
+        assert network.calls <= 2
         if answer != 0:
             assert network.calls == 1  # nonsense is not recropped
 
@@ -263,7 +282,8 @@ def test_a_hand_behind_the_camera_has_no_absolute_position() -> None:
             output.joints_cam_m = -output.joints_cam_m
             return output
 
-    assert HandPoseEstimator.from_generator(Behind(), "behind")(noise_image(0))[0].joints_cam_m is None
+    (hand,) = HandPoseEstimator.from_generator(Behind(), "behind")(noise_image(0), whole_image=True)
+    assert hand.joints_cam_m is None
 
 
 @pytest.mark.parametrize(
@@ -298,7 +318,8 @@ def test_only_rgb_bytes_are_images(image: Any) -> None:
 
 
 def test_bgr_arrays_and_pil_images_give_the_same_hand() -> None:
-    estimator, image = HandPoseEstimator.from_generator(Pixels(), "pixels"), noise_image(2)
+    estimator = HandPoseEstimator.from_generator(Pixels(), "pixels", detector=middle_box)
+    image = noise_image(2)
     (hand,) = estimator(image, min_score=0.0)
     flipped = np.ascontiguousarray(image[..., ::-1])
     pil = pytest.importorskip("PIL.Image", reason="pip install pillow")
@@ -332,6 +353,99 @@ def test_joints_found_too_close_together_do_not_draw_the_crop_in():
     assert recrop.box[2] == recrop.box[3] == MIN_RECROP_RATIO * 100
     middle = (joints_px.min(0) + joints_px.max(0)) / 2
     np.testing.assert_allclose(recrop.box[:2] + recrop.box[2:] / 2, middle, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "auto"])
+@pytest.mark.parametrize("corner", [(0, 0), (300, 200), (540, 380), (30, 390), (555, 5)])
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (640, 640)])
+def test_a_small_hand_is_found_anywhere(
+    short_sighted: Any, draw_square: Any, find_squares: Any, side: Any, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    x, y = min(corner[0], size[0] - 80), min(corner[1], size[1] - 80)
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted", detector=find_squares)
+    (hand,) = estimator(draw_square(x, y, 80, *size), side=side)
+    np.testing.assert_allclose(hand.box_px[:2] + hand.box_px[2:] / 2, [x + 39.5, y + 39.5], atol=12)
+    assert hand.box_px[2:].max() == pytest.approx(80, rel=0.2)
+
+
+@pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}])
+def test_a_given_box_is_the_only_crop(short_sighted: Any, draw_square: Any, where: dict[str, Any]) -> None:
+    network = short_sighted()
+    assert len(HandPoseEstimator.from_generator(network, "short-sighted")(draw_square(40, 40, 60), **where)) == 1
+    assert network.batches == [2]
+
+
+def test_the_score_falls_as_uncertainty_rises(short_sighted: Any, draw_square: Any) -> None:
+    estimators = [
+        HandPoseEstimator.from_generator(short_sighted(unsure), "unsure") for unsure in (None, 0.04, 0.1, 0.4)
+    ]
+    scores = [estimator(draw_square(40, 40, 40), whole_image=True)[0].score for estimator in estimators]
+    assert scores == [0.5, 0.5, pytest.approx(0.5 * MAX_UNCERTAINTY / 0.1), pytest.approx(0.5 * MAX_UNCERTAINTY / 0.4)]
+
+
+def test_hands_below_min_score_are_left_out(short_sighted: Any, draw_square: Any) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
+    empty, hand = np.zeros((480, 640, 3), np.uint8), draw_square(200, 150, 200)
+    found = estimator.predict_many([empty, hand], whole_image=True, min_score=0.4)
+    assert [len(hands) for hands in found] == [0, 1]
+    with pytest.raises(ValueError, match="min_score"):
+        estimator(hand, min_score=1.1)
+
+
+THREE = [(40, 30, 80), (300, 210, 100), (520, 60, 70)]
+
+
+def drawn_together(draw_square: Any, places: list[tuple[int, int, int]]) -> np.ndarray:
+    return np.max([draw_square(*place) for place in places], axis=0)
+
+
+def middles(hands: list[Any]) -> np.ndarray:
+    return np.array(sorted((hand.box_px[:2] + hand.box_px[2:] / 2).tolist() for hand in hands))
+
+
+@pytest.mark.parametrize("places", [THREE, THREE[:2], THREE[2:], []])
+@pytest.mark.parametrize("side", ["auto", "left"])
+def test_each_hand_of_an_image_is_found_once(
+    each_square: Any, draw_square: Any, find_squares: Any, places: list[tuple[int, int, int]], side: Any
+) -> None:
+    image = drawn_together(draw_square, [(0, 0, 0), *places])
+    estimator = HandPoseEstimator.from_generator(
+        each_square(), "each square", detector=lambda image: 2 * find_squares(image)
+    )
+    hands = estimator(image, side=side, max_hands=5)
+    assert len(hands) == len(places)
+    if places:
+        np.testing.assert_allclose(middles(hands), [[x + (s - 1) / 2, y + (s - 1) / 2] for x, y, s in places], atol=12)
+
+
+def test_no_more_hands_are_found_than_asked_for_and_the_surest(
+    each_square: Any, draw_square: Any, find_squares: Any
+) -> None:
+    image = drawn_together(draw_square, THREE)
+    image[210:310, 300:400] = 200
+
+    def unsure(image: np.ndarray) -> list[Detection]:
+        return [replace(one, score=0.6, is_candidate=True) for one in find_squares(image)]
+
+    find = HandPoseEstimator.from_generator(each_square(), "each square", detector=unsure)
+    hands = find(image, max_hands=2)
+    assert len(hands) == 2
+    assert [hand.score for hand in hands] == sorted((hand.score for hand in hands), reverse=True)
+    np.testing.assert_allclose(middles(hands), [[79.5, 69.5], [554.5, 94.5]], atol=12)
+    assert len(find(image, max_hands=3)) == 3
+    surest = hands[0].score
+    assert len(find(image, max_hands=3, min_score=(surest + find(image, max_hands=3)[2].score) / 2)) == 2
+
+
+@pytest.mark.parametrize("where", [{"whole_image": True}, {"box": [200, 150, 300, 200]}, {}])
+def test_max_hands_contradicts_a_given_place_and_is_at_least_one(
+    short_sighted: Any, draw_square: Any, where: dict[str, Any]
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "short-sighted")
+    with pytest.raises(ValueError, match="max_hands"):
+        estimator(draw_square(40, 40, 60), max_hands=2 if where else 0, **where)
+    with pytest.raises(ValueError, match="max_hands"):
+        HandTracker(estimator, max_hands=2 if where else 0, **where)
 
 
 @pytest.mark.parametrize(

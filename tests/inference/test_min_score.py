@@ -55,4 +55,4 @@ def test_the_command_line_says_how_to_force_a_hand(empty: np.ndarray, tmp_path: 
 def test_the_page_has_the_same_threshold() -> None:
     page = (Path(graphhand.web.__file__).parent / "static" / "index.html").read_text("utf-8")
     (value,) = re.findall(r'id="min_score"[^>]* value="([^"]+)"', page)
-    assert float(value) == options.MIN_SCORE
+    assert float(value) == options.MIN_SCORE_OF_DETECTIONS

@@ -51,22 +51,18 @@ def test_errors_name_options_as_the_user_writes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_hands", "min_score", "limit"), [(1, None, 0.3), (3, None, 0.5), (3, 0.2, 0.2), (1, 0.0, 0.0)]
+    ("detected", "min_score", "limit"),
+    [(True, None, 0.5), (True, 0.2, 0.2), (False, None, 0.3), (False, 0.2, 0.2), (False, 0.0, 0.0)],
 )
-def test_hands_have_a_default_score_limit(
-    monkeypatch: pytest.MonkeyPatch, max_hands: int, min_score: float | None, limit: float
+def test_detected_hands_and_given_crops_have_a_default_score_limit(
+    monkeypatch: pytest.MonkeyPatch, detected: bool, min_score: float | None, limit: float
 ) -> None:
     monkeypatch.undo()
-    assert PredictOptions.of_arguments(max_hands=max_hands, min_score=min_score).score_limit(detected=False) == limit
-
-
-def test_with_a_detector_all_hands_have_one_score_limit():
     for max_hands in (None, 1, 4):
-        options = PredictOptions.of_arguments(max_hands=max_hands)
-        assert options.score_limit(detected=True) == 0.5
-        assert options.hand_limit(detected=True) == (max_hands or 50)
-        assert options.hand_limit(detected=False) == (max_hands or 1)
-    assert PredictOptions.of_arguments(min_score=0.2).score_limit(detected=True) == 0.2
+        options = TrackOptions.of_arguments(max_hands=max_hands, min_score=min_score)
+        assert options.score_limit(detected) == options.keep_limit(detected) == limit
+        assert options.hand_limit == (max_hands or 50)
+    assert TrackOptions.of_arguments(min_score=min_score, keep_score=0.1).keep_limit(detected) == 0.1
 
 
 def test_a_given_camera_comes_before_the_files() -> None:

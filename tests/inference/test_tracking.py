@@ -1,7 +1,8 @@
-"""A hand is tracked through a video without a new search, keeps its side, and is found again when lost."""
+"""A hand is tracked through a video without a detection in each frame, keeps its side, and is found again when lost."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,28 @@ import pytest
 import torch
 
 from graphhand.inference import HandPoseEstimator, HandTracker
-from graphhand.inference.crops import search_boxes
-from graphhand.inference.tracking import LIVE_PORTIONS
-from graphhand.inference.window_search import MAX_RECROPS
 from graphhand.io import read_image
 
 RATE_HZ = 30.0
 
 
-def track(network: Any, frames: list[np.ndarray], **how: Any) -> list[Any]:
+@pytest.fixture
+def track(find_squares: Any) -> Callable[..., list[Any]]:
     """The hand of each frame, or None."""
-    tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), **how)
-    found = [tracker(image, k / RATE_HZ) for k, image in enumerate(frames)]
-    return [hands[0] if hands else None for hands in found]
+
+    def run(network: Any, frames: list[np.ndarray], **how: Any) -> list[Any]:
+        tracker = HandTracker(HandPoseEstimator.from_generator(network, "network", detector=find_squares), **how)
+        found = [tracker(image, k / RATE_HZ) for k, image in enumerate(frames)]
+        return [hands[0] if hands else None for hands in found]
+
+    return run
 
 
 def middle(hand: Any) -> np.ndarray:
     return np.asarray(hand.box_px[:2] + hand.box_px[2:] / 2)
 
 
-def test_a_moving_hand_is_tracked_with_one_batch_a_frame(short_sighted: Any, draw_square: Any) -> None:
+def test_a_moving_hand_is_tracked_with_one_batch_a_frame(track: Any, short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     places = [(40 + 9 * k, 30 + 7 * k) for k in range(40)]
     hands = track(network, [draw_square(x, y, 80) for x, y in places], smooth=False)
@@ -42,7 +45,7 @@ def test_a_moving_hand_is_tracked_with_one_batch_a_frame(short_sighted: Any, dra
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_a_hand_that_jumped_is_found_again_without_smoothing_over_the_jump(
-    short_sighted: Any, draw_square: Any, smooth: bool
+    track: Any, short_sighted: Any, draw_square: Any, smooth: bool
 ) -> None:
     network = short_sighted()
     frames = [draw_square(40, 40, 80)] * 5 + [draw_square(500, 340, 80)] * 5
@@ -51,45 +54,9 @@ def test_a_hand_that_jumped_is_found_again_without_smoothing_over_the_jump(
         np.testing.assert_allclose(middle(hand), [x + 39.5, y + 39.5], atol=8)
 
 
-@pytest.mark.parametrize("corner", [(0, 0), (30, 390), (540, 380)])  # seen by none but a search
-def test_with_a_live_camera_a_search_is_spread_over_frames(
-    short_sighted: Any, draw_square: Any, corner: tuple[int, int]
+def test_smoothing_calms_joints_and_leaves_them_where_they_are(
+    track: Any, short_sighted: Any, draw_square: Any
 ) -> None:
-    image, most = draw_square(*corner, 80), {}
-    for live in (False, True):
-        network, crops = short_sighted(), []
-        tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), live=live)
-        for k in range(LIVE_PORTIONS + 1):
-            before = sum(network.batches)
-            (hand,) = tracker(image, k / RATE_HZ)
-            crops.append(sum(network.batches) - before)
-        np.testing.assert_allclose(middle(hand), [corner[0] + 39.5, corner[1] + 39.5], atol=12)
-        most[live] = max(crops)
-    assert most[True] <= most[False] / 2
-
-
-def test_a_divided_search_leaves_no_window_out(
-    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
-    searched: dict[bool, set[bytes]] = {False: set(), True: set()}
-    estimate = estimator.crops.estimate
-
-    def unsure(views: Any) -> Any:
-        searched[live] |= {view.box.tobytes() for view in views}
-        return [replace(e, uncertainty=0.5) for e in estimate(views)]
-
-    monkeypatch.setattr(estimator.crops, "estimate", unsure)
-    for live, frames in ((False, 1), (True, LIVE_PORTIONS)):
-        tracker = HandTracker(estimator, live=live)
-        for k in range(frames):
-            tracker(draw_square(200, 150, 160), k / RATE_HZ)
-    windows = {box.tobytes() for box in search_boxes(640, 480)}
-    assert windows <= searched[False]
-    assert windows <= searched[True]
-
-
-def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: Any, draw_square: Any) -> None:
     class Trembling(short_sighted):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
@@ -108,15 +75,19 @@ def test_smoothing_calms_joints_and_leaves_them_where_they_are(short_sighted: An
     np.testing.assert_allclose(calm.mean(0), raw.mean(0), atol=2.0)
 
 
-def test_the_first_frame_has_the_photos_result(short_sighted: Any, draw_square: Any) -> None:
+def test_the_first_frame_has_the_photos_result(
+    track: Any, find_squares: Any, short_sighted: Any, draw_square: Any
+) -> None:
     image = draw_square(300, 60, 70)
     (hand,) = track(short_sighted(), [image])
-    (photo,) = HandPoseEstimator.from_generator(short_sighted(), "network")(image)
+    (photo,) = HandPoseEstimator.from_generator(short_sighted(), "network", detector=find_squares)(image)
     np.testing.assert_allclose(hand.joints_px, photo.joints_px, atol=1e-4)  # the pixels are float32's projections
 
 
 @pytest.mark.parametrize("wrong_every", [3, 4])
-def test_single_frames_do_not_change_the_side(short_sighted: Any, draw_square: Any, wrong_every: int) -> None:
+def test_single_frames_do_not_change_the_side(
+    track: Any, short_sighted: Any, draw_square: Any, wrong_every: int
+) -> None:
     class Fickle(short_sighted):  # type: ignore[misc, valid-type]
         """Sees a left hand, but in some frames a right one."""
 
@@ -130,7 +101,7 @@ def test_single_frames_do_not_change_the_side(short_sighted: Any, draw_square: A
     assert {hand.side for hand in hands[4:]} == {"left"}
 
 
-def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: Any) -> None:
+def test_a_side_that_really_changes_is_noticed(track: Any, short_sighted: Any, draw_square: Any) -> None:
     class Turning(short_sighted):  # type: ignore[misc, valid-type]
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
@@ -143,15 +114,16 @@ def test_a_side_that_really_changes_is_noticed(short_sighted: Any, draw_square: 
 
 
 def test_one_side_is_cropped_once_agreed_until_it_is_doubted(
-    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+    find_squares: Any, short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network", detector=find_squares)
     estimated: list[set[str]] = []
     estimate = estimator.crops.estimate
 
     def sure(views: Any) -> Any:
         """Of a right hand in the first 40 frames, of a left one in those after."""
-        estimated.append({view.side for view in views})
+        if views:
+            estimated.append({view.side for view in views})
         truth = "right" if len(sides) < 40 else "left"
         return [replace(e, handedness_logit=4.0 if e.view.side == truth else -4.0) for e in estimate(views)]
 
@@ -198,8 +170,10 @@ def test_side_is_recovered_after_a_cut(photo: np.ndarray, change: str, max_hands
     assert set(sides[35:]) == {after_hand.side}  # within 0.2 s
 
 
-def test_evidence_for_a_side_is_bounded(short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+def test_evidence_for_a_side_is_bounded(
+    find_squares: Any, short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network", detector=find_squares)
     estimate, sides = estimator.crops.estimate, []
 
     def sure(views: Any) -> Any:
@@ -207,7 +181,7 @@ def test_evidence_for_a_side_is_bounded(short_sighted: Any, draw_square: Any, mo
         return [replace(e, handedness_logit=9.0 if e.view.side == truth else -9.0) for e in estimate(views)]
 
     monkeypatch.setattr(estimator.crops, "estimate", sure)
-    tracker = HandTracker(estimator)
+    tracker = HandTracker(estimator, box=[200, 150, 160, 160])  # so that the score is the pose network's
     for k in range(506):
         (hand,) = tracker(draw_square(200, 150, 160), k / 25)
         assert hand.score > 0.9
@@ -216,10 +190,10 @@ def test_evidence_for_a_side_is_bounded(short_sighted: Any, draw_square: Any, mo
     assert sides[-1] == "left"
 
 
-def test_a_search_that_contradicts_the_side_wins(
-    short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_detection_that_contradicts_the_side_wins(
+    find_squares: Any, short_sighted: Any, draw_square: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    estimator = HandPoseEstimator.from_generator(short_sighted(), "network")
+    estimator = HandPoseEstimator.from_generator(short_sighted(), "network", detector=find_squares)
     estimate = estimator.crops.estimate
 
     def sure(views: Any) -> Any:
@@ -236,38 +210,41 @@ def test_a_search_that_contradicts_the_side_wins(
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_given_side_is_kept(short_sighted: Any, draw_square: Any, side: Any) -> None:
+def test_a_given_side_is_kept(track: Any, short_sighted: Any, draw_square: Any, side: Any) -> None:
     network = short_sighted()
     hands = track(network, [draw_square(200, 150, 160)] * 3, side=side)
     assert {hand.side for hand in hands} == {side}
     assert network.batches[-2:] == [1, 1]
 
 
-def test_a_given_box_is_the_first_frames_crop(short_sighted: Any, draw_square: Any) -> None:
+def test_a_given_box_is_the_first_frames_crop(track: Any, short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     hands = track(network, [draw_square(40, 40, 80), draw_square(44, 40, 80)], box=[35, 35, 90, 90])
     assert network.batches == [2, 2]
     np.testing.assert_allclose(middle(hands[-1]), [83.5, 79.5], atol=8)
 
 
-def test_frames_already_cut_to_the_hand_are_not_searched(short_sighted: Any, draw_square: Any) -> None:
+def test_frames_already_cut_to_the_hand_need_no_detector(track: Any, short_sighted: Any, draw_square: Any) -> None:
     network = short_sighted()
     track(network, [draw_square(40 * k, 40, 60) for k in range(4)], whole_image=True)
     assert network.batches == [2] * 4
 
 
-def test_frames_without_a_hand_have_none_and_the_hand_comes_back(short_sighted: Any, draw_square: Any) -> None:
+@pytest.mark.parametrize("where", [{}, {"box": [200, 150, 160, 160]}])
+def test_frames_without_a_hand_have_none_and_the_hand_comes_back(
+    track: Any, short_sighted: Any, draw_square: Any, where: dict[str, Any]
+) -> None:
     there, gone = draw_square(200, 150, 160), draw_square(0, 0, 0)
-    hands = track(short_sighted(), [there, there, gone, gone, there], min_score=0.4)
+    hands = track(short_sighted(), [there, there, gone, gone, there], min_score=0.4, **where)
     assert [hand is not None for hand in hands] == [True, True, False, False, True]
     np.testing.assert_allclose(middle(hands[-1]), [279.5, 229.5], atol=8)
 
 
-def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, draw_square: Any) -> None:
+def test_an_estimate_that_is_not_finite_spoils_no_later_one(track: Any, short_sighted: Any, draw_square: Any) -> None:
     class Stumbling(short_sighted):  # type: ignore[misc, valid-type]
         def forward(self, image: Any, K: Any, camera_known: Any = None) -> Any:
             output = super().forward(image, K, camera_known)
-            if len(self.batches) == 4 + MAX_RECROPS:
+            if len(self.batches) == 5:
                 output.joints_cam_m = output.joints_cam_m * np.nan
             return output
 
@@ -276,10 +253,16 @@ def test_an_estimate_that_is_not_finite_spoils_no_later_one(short_sighted: Any, 
     assert all(np.isfinite(hand.joints_cam_m).all() for hand in hands[-3:])
 
 
-def follow(network: Any, frames: list[np.ndarray], **how: Any) -> list[dict[int, Any]]:
+@pytest.fixture
+def follow(find_squares: Any) -> Callable[..., list[dict[int, Any]]]:
     """The hands of each frame by their numbers."""
-    tracker = HandTracker(HandPoseEstimator.from_generator(network, "network"), max_hands=3, **how)
-    return [{hand.track: hand for hand in tracker(image, k / RATE_HZ)} for k, image in enumerate(frames)]
+
+    def run(network: Any, frames: list[np.ndarray], **how: Any) -> list[dict[int, Any]]:
+        estimator = HandPoseEstimator.from_generator(network, "network", detector=find_squares)
+        tracker = HandTracker(estimator, max_hands=3, **how)
+        return [{hand.track: hand for hand in tracker(image, k / RATE_HZ)} for k, image in enumerate(frames)]
+
+    return run
 
 
 def both(draw_square: Any, *places: tuple[int, int]) -> np.ndarray:
@@ -287,7 +270,7 @@ def both(draw_square: Any, *places: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smooth", [True, False])
-def test_several_hands_keep_their_numbers(each_square: Any, draw_square: Any, smooth: bool) -> None:
+def test_several_hands_keep_their_numbers(follow: Any, each_square: Any, draw_square: Any, smooth: bool) -> None:
     paths = [[(40 + 3 * k, 30 + 2 * k) for k in range(40)], [(500 - 2 * k, 350) for k in range(40)]]
     seen = follow(each_square(), [both(draw_square, *places) for places in zip(*paths)], smooth=smooth)
     assert all(set(hands) == {0, 1} for hands in seen)
@@ -298,18 +281,17 @@ def test_several_hands_keep_their_numbers(each_square: Any, draw_square: Any, sm
         np.testing.assert_allclose(middle(hands[1]), np.array(other) + 39.5, atol=12)
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_hands_come_and_go(each_square: Any, draw_square: Any, live: bool) -> None:
+def test_hands_come_and_go(follow: Any, each_square: Any, draw_square: Any) -> None:
     alone, together = both(draw_square, (40, 30)), both(draw_square, (40, 30), (500, 350))
-    seen = follow(each_square(), [*[alone] * 10, *[together] * 60, *[alone] * 5, *[together] * 60], live=live)
+    seen = follow(each_square(), [*[alone] * 10, *[together] * 60, *[alone] * 5, *[together] * 60])
     assert set(seen[9]) == {0}
     assert set(seen[69]) == {0, 1}
     assert set(seen[74]) == {0}
-    assert set(seen[-1]) == {0, 2}  # one that comes back is a newcomer
-    np.testing.assert_allclose(middle(seen[-1][2]), [539.5, 389.5], atol=12)
+    assert set(seen[-1]) == {0, 1}  # one that comes back soon is remembered
+    np.testing.assert_allclose(middle(seen[-1][1]), [539.5, 389.5], atol=12)
 
 
-def test_one_of_several_hands_that_jumped_is_found_at_once(each_square: Any, draw_square: Any) -> None:
+def test_one_of_several_hands_that_jumped_is_found_at_once(follow: Any, each_square: Any, draw_square: Any) -> None:
     before, after = both(draw_square, (40, 30), (500, 350)), both(draw_square, (40, 30), (300, 100))
     seen = follow(each_square(), [*[before] * 5, after])
     assert len(seen[4]) == len(seen[5]) == 2
@@ -317,21 +299,15 @@ def test_one_of_several_hands_that_jumped_is_found_at_once(each_square: Any, dra
     np.testing.assert_allclose(middle(seen[5][number]), [339.5, 139.5], atol=12)
 
 
-def test_without_hands_there_are_none(each_square: Any, draw_square: Any) -> None:
+def test_without_hands_there_are_none(follow: Any, each_square: Any, draw_square: Any) -> None:
     assert follow(each_square(), [draw_square(0, 0, 0)] * 3) == [{}] * 3
 
 
-def test_two_tracks_that_become_one_hand_are_one(each_square: Any, draw_square: Any) -> None:
+def test_two_tracks_that_become_one_hand_are_one(follow: Any, each_square: Any, draw_square: Any) -> None:
     frames = [both(draw_square, (40 + 5 * k, 200), (400, 200)) for k in range(73)]
     seen = follow(each_square(), frames)
     assert len(seen[0]) == 2
     assert len(seen[-1]) == 1
-
-
-def test_further_hands_are_searched_once_an_interval(each_square: Any, draw_square: Any) -> None:
-    network = each_square()
-    follow(network, [draw_square(200, 150, 160)] * 30)
-    assert network.batches[-29:] == [2] * 29
 
 
 @pytest.mark.parametrize(
@@ -347,16 +323,15 @@ def test_contradictions_are_refused(short_sighted: Any, arguments: dict[str, Any
         HandTracker(HandPoseEstimator.from_generator(short_sighted(), "network"), **arguments)
 
 
-@pytest.mark.parametrize("max_hands", [1, 2])
 @pytest.mark.parametrize(("keep_score", "kept"), [(None, 5), (0.5, 15)])
 def test_a_hand_that_is_followed_may_score_less_than_one_that_is_found(
-    each_square: Any, draw_square: Any, max_hands: int, keep_score: float | None, kept: int
+    each_square: Any, draw_square: Any, keep_score: float | None, kept: int
 ) -> None:
     bright = draw_square(200, 150, 80)
     dim, dimmer = (np.uint8(bright * share) for share in (0.6, 0.52))  # they score 0.73 and 0.55
     tracker = HandTracker(
-        HandPoseEstimator.from_generator(each_square(), "network"),
-        max_hands=max_hands,
+        HandPoseEstimator.from_generator(each_square(), "network", detector=lambda _: []),
+        box=[200, 150, 80, 80],
         min_score=0.9,
         keep_score=keep_score,
     )

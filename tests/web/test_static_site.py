@@ -106,7 +106,7 @@ def with_exif(jpeg: bytes, orientation: int, focal_35mm: int) -> bytes:
 
 
 def pictures() -> list[tuple[bytes, dict[str, Any]]]:
-    """Ten files, and options of each: also a hand that must be searched, two hands, a turned photo, transparency."""
+    """Ten files, and options of each: also a small hand, two hands, a turned photo, transparency."""
     given: list[tuple[bytes, dict[str, Any]]] = [(file.read_bytes(), {}) for file in IMAGES]
     given.append((encoded(pasted(640, 480, (IMAGES[4], 40, 330, 100)), ".png"), {}))
     given.append(

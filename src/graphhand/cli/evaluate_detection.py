@@ -103,10 +103,6 @@ def _runner(detector: str | None, device: str | None) -> Callable[[SceneLabels, 
     from graphhand.inference.detector import load_detector
 
     run = load_detector(detector, device)
-    if run is None:
-        raise InputError(
-            "--weights", "is missing, and this build has no detector of its own", "give a detector's folder"
-        )
 
     def find(_: SceneLabels, image: Any) -> FoundBoxes:
         hands = run(image)

@@ -37,7 +37,7 @@ DetectorOption = Annotated[
     typer.Option(
         metavar="PATH",
         help="Folder of a detector's weights, or of photos a file of boxes: COCO's .json, scenes.jsonl.  "
-        "\\[default: the bundled detector; without one, windows are searched]",
+        "\\[default: the bundled detector]",
     ),
 ]
 EngineOption = Annotated[

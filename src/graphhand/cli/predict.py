@@ -61,8 +61,8 @@ def predict(
         list[str] | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="A hand's box in pixels, in every photo, once for each hand, or in each video's first frame; else a "
-            "hand is searched.",
+            help="A hand's box in pixels, in every photo, once for each hand, or in each video's first frame; else "
+            "hands are detected.",
         ),
     ] = None,
     whole_image: Annotated[
@@ -85,16 +85,15 @@ def predict(
         int | None,
         typer.Option(
             metavar="N",
-            help="How many hands to find in a photo, or to follow in a video, at most. By default all; 1 without a "
-            "detector.",
+            help="How many hands to find in a photo, or to follow in a video, at most. By default all.",
         ),
     ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
             metavar="S",
-            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.5; without a detector "
-            "0.3, of several 0.5.",
+            help="Leave out hands that score less, in [0, 1]: photos may show none. By default 0.5, and 0.3 "
+            "with --box or --whole-image.",
         ),
     ] = None,
     detector: DetectorOption = None,

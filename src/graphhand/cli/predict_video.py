@@ -111,7 +111,7 @@ def _predict_frames(
     from graphhand.types import Prediction
     from graphhand.visualize import draw_result
 
-    tracker = HandTracker(estimator, live=video.live, **options.arguments())
+    tracker = HandTracker(estimator, **options.arguments())
     columns = min(tracker.max_hands, _POSES_DRAWN)
     sides: Counter[str] = Counter()
     count = 0

@@ -22,14 +22,13 @@ from typing import Any
 from graphhand.errors import InputError
 from graphhand.geometry import boxes
 from graphhand.inference import crops, detection, detector, identities, option_rules, options, tracking, tracks
-from graphhand.inference import window_search as search
 from graphhand.inference.runtime import ONNX_SUFFIX, OnnxNetwork
 from graphhand.io.files import (
     CARD_FILE,
+    DETECTOR,
     DETECTOR_FORMAT,
     GRAPH_FILE,
     WEIGHTS_FILE,
-    bundled_detector,
     find_weights,
     read_card,
     temporary_name,
@@ -85,7 +84,7 @@ def write_site(
     Args:
         folder: must not exist, or be empty.
         weights: of the pose network: a bundled name, a folder with a graph, or an ``.onnx`` file.
-        detector_weights: a folder of a detector's, with a graph; None is the bundled one, if there is one.
+        detector_weights: a folder of a detector's, with a graph; None is the bundled one.
         runtime: ONNX Runtime Web, as ``npm pack`` or ``npm install`` leave it: a ``.tgz`` or a folder; None asks npm.
         force: replace a folder that this function wrote before.
 
@@ -133,23 +132,18 @@ def rules() -> dict[str, Any]:
     """The constants of prediction by the names that the browser knows them by."""
     names = {
         boxes: "MOST_BOXES",
-        crops: "WINDOWS FINE_WINDOWS MAX_UNCERTAINTY MIN_RECROP_RATIO MAX_PROJECTION_ERROR RECROP_IOU MIN_WINDOW_PX "
-        "MIN_SIDE_PX MAX_SIDE",
-        detection: "DECIDED_LOGIT HOPELESS_SHARE NMS_OVERLAP SAME_HAND_IOU SAME_HAND_DISTANCE MIN_SHARED "
+        crops: "MAX_UNCERTAINTY MIN_RECROP_RATIO MAX_PROJECTION_ERROR RECROP_IOU MIN_SIDE_PX MAX_SIDE",
+        detection: "DECIDED_LOGIT HOPELESS_SHARE SAME_HAND_IOU SAME_HAND_DISTANCE MIN_SHARED "
         "CANDIDATE_SCORE MOST_CANDIDATES POSE_WEIGHT SCORE_BIAS LARGEST_LOGIT",
         detector: "LEAST_SCORE MOST_IOU MOST_INSIDE",
         identities: "MATCH_IOU MEMORY_S MAX_COST OTHER_SIDE_COST VELOCITY_WEIGHT",
         option_rules: "MAX_HANDS",
-        options: "MIN_SCORE MIN_SCORE_OF_DETECTIONS MIN_SCORE_OF_SEVERAL",
-        search: "MAX_RECROPS SIDE_LOGIT_MARGIN SEARCH_UNCERTAINTY CANDIDATES MIN_GAIN MAX_CANDIDATE_UNCERTAINTY "
-        "RECROPS_OF_SEVERAL",
-        tracking: "LOST_UNCERTAINTY LIVE_PORTIONS SEARCH_INTERVAL_S DETECTION_FRAMES LOST_DETECTION_FRAMES MAX_MISSES "
-        "SEEN_SHARE",
+        options: "MIN_SCORE MIN_SCORE_OF_DETECTIONS",
+        tracking: "LOST_UNCERTAINTY DETECTION_FRAMES LOST_DETECTION_FRAMES MAX_MISSES SEEN_SHARE",
         tracks: "SIDE_MEMORY_S FRAME_LOGIT_LIMIT SIDE_LOGIT_LIMIT SIDE_LOGIT_MARGIN_VIDEO CUTOFF_HZ BETA_HZ_S_PER_M",
     }
     found = {name: getattr(module, name) for module, text in names.items() for name in text.split()}
-    more = {"DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG}
-    return found | more | {"MIN_SCORE_OF_CANDIDATES": search.MIN_SCORE}
+    return found | {"DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG}
 
 
 def _pose_network(weights: str | PathLike[str]) -> tuple[list[Path], dict[str, Any]]:
@@ -161,10 +155,8 @@ def _pose_network(weights: str | PathLike[str]) -> tuple[list[Path], dict[str, A
     return files, said | _addresses("pose", files)
 
 
-def _detector_network(weights: str | PathLike[str] | None) -> tuple[list[Path], dict[str, Any] | None]:
-    folder = bundled_detector() if weights is None else find_weights(weights)
-    if folder is None:
-        return [], None
+def _detector_network(weights: str | PathLike[str] | None) -> tuple[list[Path], dict[str, Any]]:
+    folder = find_weights(DETECTOR if weights is None else weights)
     read_card(folder / CARD_FILE, DETECTOR_FORMAT)
     files = _folder_files(folder)
     info = detector.OnnxDetector(files[0], "cpu", 1).info
@@ -184,8 +176,7 @@ def _addresses(place: str, files: list[Path]) -> dict[str, Any]:
 
 
 def _copy(files: list[Path], folder: Path) -> None:
-    if files:
-        folder.mkdir()
+    folder.mkdir()
     for file in files:
         shutil.copyfile(file, folder / file.name)
 

@@ -62,7 +62,7 @@ class PredictionTimes:
         network: input size; with torch also backbone, width, number of backbones and of parameters.
         image: width and height of the image, pixels.
         known: box and side are given: one pass over one crop, as in the paper.
-        search: nothing is given: both sides are tried, and the crop is renewed.
+        search: nothing is given: the detector finds the hand, and its crop is renewed.
         device: of the network.
         threads: CPU threads of the engine.
     """

@@ -19,12 +19,6 @@ from graphhand.inference.runtime import HandNetwork
 from graphhand.skeleton import Joint
 from graphhand.types import Camera, FloatArray, Hand, Image, Side
 
-WINDOWS = (0.62, 0.38)
-"""Sides of the windows to search, over the image's longer side; neighbours share at least half."""
-
-FINE_WINDOWS = (*WINDOWS, 0.24)
-"""Those to search for several hands, which are smaller in an image that shows several."""
-
 MAX_UNCERTAINTY = 0.04
 """Uncertainty of the heatmaps, see :class:`graphhand.models.Heatmaps`, above which it is doubtful that a hand was
 found: from there on it lowers the score."""
@@ -38,9 +32,6 @@ agree. Beyond, the hand has no place before the camera."""
 
 RECROP_IOU = 0.9
 """IoU of two successive crops from which on another recrop brings nothing."""
-
-MIN_WINDOW_PX = 48.0
-"""Side of a window that is worth searching."""
 
 MIN_SIDE_PX = 8.0
 """Side of a crop that may show a hand."""
@@ -212,22 +203,6 @@ def in_groups(estimates: Sequence[Estimate], sides: Sequence[Side]) -> list[list
     return [list(estimates[i : i + len(sides)]) for i in range(0, len(estimates), len(sides))]
 
 
-def search_boxes(width: int, height: int, shares: Sequence[float] = WINDOWS) -> list[FloatArray]:
-    """Square windows (4,) that cover an image, the sizes in the order given; tiny images have none.
-
-    Args:
-        width, height: the image's, pixels.
-        shares: sides of the windows over the image's longer side.
-    """
-    boxes = []
-    for share in shares:
-        side = share * max(width, height)
-        if side >= MIN_WINDOW_PX:
-            for y in _window_starts(height, side):
-                boxes += [np.array([x, y, side, side]) for x in _window_starts(width, side)]
-    return boxes
-
-
 def recrop_box(joints_px: ArrayLike, width: int, height: int, margin: float = CROP_MARGIN) -> FloatArray | None:
     """The square (4,) to crop next, around estimated (21, 2) joints; None where they make no sense.
 
@@ -256,10 +231,3 @@ def _cut(views: Sequence[CropView], size: int) -> tuple[list[HandCrop], list[Ima
         crops.append(crop.flipped() if view.side == "left" else crop)
         images.append(image[:, ::-1] if view.side == "left" else image)
     return crops, images
-
-
-def _window_starts(length: int, side: float) -> FloatArray:
-    """Where windows along an edge start."""
-    if side >= length:
-        return np.array([(length - 1 - side) / 2])
-    return np.linspace(-0.5, length - 0.5 - side, int(np.ceil(2 * (length - side) / side)) + 1)

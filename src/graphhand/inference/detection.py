@@ -5,7 +5,7 @@ Detector and pose network judge together: one sees the whole image, the other th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,10 +23,6 @@ DECIDED_LOGIT = 3.0
 HOPELESS_SHARE = 0.6
 """Share of the least score, below which a candidate is left alone after its first crop. Of 660 on held-back images 513
 were below it, none of which would have come to the least score."""
-
-NMS_OVERLAP = 0.6
-"""Share of the smaller of two hands' boxes, above which it lies in the other, that makes them one hand found twice;
-and share of a hand's joints, above which they lie in other hands' boxes, that makes it none."""
 
 SAME_HAND_IOU = 0.6
 """Overlap of the boxes of two detections' joints, above which both crops show one hand."""
@@ -211,19 +207,3 @@ def _distinct(judged: Iterable[tuple[Estimate, Detection]]) -> list[tuple[Estima
 
 def _is_finite(estimate: Estimate) -> bool:
     return bool(np.isfinite(estimate.joints_px).all())
-
-
-def non_maximum_suppression(
-    estimates: Iterable[Estimate], score: Callable[[Estimate], float] = lambda e: e.score
-) -> list[Estimate]:
-    """Greedy non-maximum suppression: best first, each estimate that is not the same hand as a better one kept."""
-    kept: list[Estimate] = []
-    for estimate in sorted(estimates, key=score, reverse=True):
-        if differs_from_all(estimate, kept):
-            kept.append(estimate)
-    return kept
-
-
-def differs_from_all(estimate: Estimate, others: Iterable[Estimate]) -> bool:
-    """Whether an estimate is none of the other hands: no two boxes share :data:`NMS_OVERLAP` of the smaller one."""
-    return all(intersection_over_smaller(estimate.box_px, other.box_px) <= NMS_OVERLAP for other in others)

@@ -29,10 +29,10 @@ from graphhand.inference.runtime import (
 )
 from graphhand.io.files import (
     CARD_FILE,
+    DETECTOR,
     DETECTOR_FORMAT,
     GRAPH_FILE,
     WEIGHTS_FILE,
-    bundled_detector,
     find_weights,
     read_card,
     read_tensor_table,
@@ -247,13 +247,13 @@ def load_detector(
     engine: Engine | None = None,
     threads: int | None = None,
     thorough: bool = False,
-) -> Detector | None:
+) -> Detector:
     """A detector by name, folder or file; a callable is wrapped.
 
     Args:
-        detector: None is the bundled one, or None in a build without it; a folder of a detector's weights; or any
-            callable from an image ``(H, W, 3)`` uint8 RGB to boxes: ``(N, 4)`` x, y, width, height; ``(N, 5)`` with
-            scores; or :class:`Detection` objects.
+        detector: None is the bundled one; a folder of a detector's weights; or any callable from an image
+            ``(H, W, 3)`` uint8 RGB to boxes: ``(N, 4)`` x, y, width, height; ``(N, 5)`` with scores; or
+            :class:`Detection` objects.
         device, engine, threads: as for :func:`graphhand.inference.runtime.load_network`.
         thorough: see :class:`NetworkDetector`.
 
@@ -264,12 +264,7 @@ def load_detector(
         return detector
     if callable(detector):
         return CallableDetector(detector)
-    if detector is None:
-        folder = bundled_detector()
-        if folder is None:
-            return None
-    else:
-        folder = find_weights(detector)
+    folder = find_weights(DETECTOR if detector is None else detector)
     read_card(folder / CARD_FILE, DETECTOR_FORMAT)
     if engine != "torch" and (folder / GRAPH_FILE).is_file():
         return NetworkDetector(OnnxDetector(folder / GRAPH_FILE, device, threads), thorough)

@@ -22,7 +22,6 @@ from graphhand.inference.detector import Detection, Detector, DetectorLike, Netw
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
 from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
-from graphhand.inference.window_search import find_hands, locate_hands
 from graphhand.io import Photo, read_photo
 from graphhand.types import Camera, FloatArray, Hand, Image
 
@@ -63,8 +62,7 @@ class HandPoseEstimator:
                 without a graph.
             threads: of the CPU; None takes OMP_NUM_THREADS, else one for each core, at most 4.
             detector: the folder of a detector's weights, or any callable from an image (H, W, 3) uint8 RGB to boxes:
-                (N, 4) x, y, width, height, or (N, 5) with a score. None takes the bundled detector; in a build without
-                one, windows of the image are searched.
+                (N, 4) x, y, width, height, or (N, 5) with a score. None takes the bundled detector.
             thorough: the detector also looks at tiles of the image, for small hands in large images.
 
         Raises:
@@ -72,12 +70,10 @@ class HandPoseEstimator:
             GraphHandError: the engine is not installed.
         """
         self.crops = CropEstimator(load_network(weights, device, engine, threads))
-        self._load_detector: Callable[[], Detector | None]
+        self._load_detector: Callable[[], Detector]
         self._load_detector = partial(load_detector, detector, device, engine, threads, thorough)
         if thorough and not isinstance(self.detector, NetworkDetector):
-            raise InputError(
-                "thorough", "is read by GraphHand's own detector alone", "leave it out, or give a detector"
-            )
+            raise InputError("thorough", "is read by GraphHand's own detector alone", "leave it out")
         if detector is not None:
             self.detector  # noqa: B018  # so that its faults are told here
 
@@ -96,19 +92,19 @@ class HandPoseEstimator:
                 with ``config.image_size`` and ``config.crop_margin``.
             name: what results call the model.
             device: torch's; the network is moved there and set to evaluation mode.
-            detector: as for the class; None searches windows of the image.
+            detector: as for the class.
         """
         from graphhand.devices import usable_device
 
         self = cls.__new__(cls)
         usable = usable_device(device)
         self.crops = CropEstimator(TorchNetwork(generator.to(usable).eval(), name, usable))
-        self._load_detector = partial(load_detector, detector) if detector is not None else lambda: None
+        self._load_detector = partial(load_detector, detector)
         return self
 
     @cached_property
-    def detector(self) -> Detector | None:
-        """Finds the hands of an image; None where windows are searched. The bundled one is loaded when it is needed."""
+    def detector(self) -> Detector:
+        """Finds the hands of an image. The bundled one is loaded when it is needed."""
         return self._load_detector()
 
     @property
@@ -146,11 +142,8 @@ class HandPoseEstimator:
         """The hands in one image: none, one or many.
 
         A detector finds their boxes in one pass over the image, and the network runs on a crop around each. Where it
-        finds none, the whole image is looked at as a crop of one hand.
-
-        Without a detector the whole image is cropped first, then once more around the joints found. Where that leaves a
-        network with heatmaps uncertain, overlapping windows of the image are searched for a smaller hand. Where several
-        hands are asked for, windows are always searched.
+        finds none, the whole image is looked at as a crop of one hand. With ``box`` or ``whole_image`` the network runs
+        on that crop alone.
 
         Args:
             image: (H, W, 3) uint8 **RGB**, an image file, a PIL image (as it stands: EXIF is not applied), or one that
@@ -166,9 +159,9 @@ class HandPoseEstimator:
             distortion: OpenCV's 4, 5 or 8 coefficients of the lens, which belong to K.
             fisheye: they are the four of ``cv2.fisheye``.
             calibrated_size: width and height of the images that K belongs to; images of another are refused.
-            max_hands: how many hands to find at most; None is all that a detector finds, and one without a detector.
-            min_score: what a hand must score to be one; None is 0.5. Without a detector None is 0.3, or 0.5 for each of
-                several, and 0 gives the likeliest.
+            max_hands: how many hands to find at most; None is all that the detector finds.
+            min_score: what a hand must score to be one; None is 0.5. With ``box`` or ``whole_image`` None is 0.3, and 0
+                always gives the likelier side's.
             bgr: arrays are in OpenCV's order of channels, as ``cv2.imread`` and ``cv2.VideoCapture`` give them.
 
         Returns:
@@ -243,26 +236,21 @@ class HandPoseEstimator:
             if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
                 raise ValueError("; ".join(fault))
         cameras = [options.camera(image.shape[1], image.shape[0], told) for image, told in photos]
-        detected = detections is not None or (boxes is None and not whole_image and self.detector is not None)
-        limit, least = options.hand_limit(detected), options.score_limit(detected)
+        detected = detections is not None or (boxes is None and not whole_image)
+        least = options.score_limit(detected)
         if detected:
             given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(arrays)
             found = [
-                self._detected(image, camera, options, least, limit, some)
+                self._detected(image, camera, options, least, some)
                 for image, camera, some in zip(arrays, cameras, given_detections)
             ]
-        elif limit > 1:
-            found = [find_hands(self.crops, i, camera, options.sides, limit) for i, camera in zip(arrays, cameras)]
         else:
-            if boxes is None and not whole_image:
-                groups = locate_hands(self.crops, arrays, cameras, options.sides)
-            else:
-                views = [
-                    CropView(image, camera, side, self.crop_box(image, place))
-                    for image, camera, place in zip(arrays, cameras, places)
-                    for side in options.sides
-                ]
-                groups = in_groups(self.crops.estimate(views), options.sides)
+            views = [
+                CropView(image, camera, side, self.crop_box(image, place))
+                for image, camera, place in zip(arrays, cameras, places)
+                for side in options.sides
+            ]
+            groups = in_groups(self.crops.estimate(views), options.sides)
             found = [[most_likely_side(group)] for group in groups]
         return [[estimate.to_hand(self.model) for estimate in some if estimate.score >= least] for some in found]
 
@@ -272,16 +260,14 @@ class HandPoseEstimator:
         camera: Camera,
         options: PredictOptions,
         least: float,
-        limit: int,
         detections: Sequence[Detection] | None,
     ) -> list[Estimate]:
         """The best hands around detections; those of the detector, unless they are given; or the whole image's."""
         or_whole_image = detections is None and isinstance(self.detector, NetworkDetector)
         if detections is None:
-            assert self.detector is not None
             detections = self.detector(image)
         found = detected_hands(self.crops, image, camera, options.sides, detections, least, or_whole_image)
-        return found[:limit]
+        return found[: options.hand_limit]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.

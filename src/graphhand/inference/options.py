@@ -26,11 +26,7 @@ MIN_SCORE_OF_DETECTIONS = 0.5
 """What a detector's hand must score unless the user says otherwise."""
 
 MIN_SCORE = 0.3
-"""What the only hand of a window search must score unless the user says otherwise. Of 60 rendered hands, searched in
-the whole image, both networks keep all; of 24 rendered scenes without a hand they keep none."""
-
-MIN_SCORE_OF_SEVERAL = 0.5
-"""What each of several hands of a window search must score unless the user says otherwise."""
+"""What the hand of a given crop, ``box`` or ``whole_image``, must score unless the user says otherwise."""
 
 WIDEST_LENS_DEG = 140.0
 """Field of view that no focal length in pixels exceeds: such a one is in other units. ``fov_deg`` may be wider."""
@@ -59,9 +55,8 @@ class PredictOptions:
         K: (3, 3) intrinsics.
         distortion, fisheye: of the lens, see :class:`graphhand.types.Camera`; they belong to K.
         calibrated_size: width and height of the images that K belongs to; others are refused.
-        max_hands: how many hands to find at most; None is all that a detector finds, and one of a window search.
-        min_score: what a hand must score, in [0, 1]; None is 0.5 with a detector; with a window search 0.3 for one hand
-            and 0.5 for each of several.
+        max_hands: how many hands to find at most; None is all that the detector finds.
+        min_score: what a hand must score, in [0, 1]; None is 0.5, and 0.3 with ``box`` or ``whole_image``.
     """
 
     side: Literal["left", "right", "auto"] = "auto"
@@ -170,17 +165,16 @@ class PredictOptions:
         """The sides that a crop is tried as."""
         return ("right", "left") if self.side == "auto" else (self.side,)
 
-    def hand_limit(self, detected: bool) -> int:
-        """How many hands to find at most, with a detector or without."""
-        return self.max_hands or (MAX_HANDS if detected else 1)
+    @property
+    def hand_limit(self) -> int:
+        """How many hands of an image to detect at most."""
+        return self.max_hands or MAX_HANDS
 
     def score_limit(self, detected: bool) -> float:
-        """The lowest score of a hand, with a detector or without."""
+        """The lowest score of a hand that is detected, or of the one in a given crop."""
         if self.min_score is not None:
             return self.min_score
-        if detected:
-            return MIN_SCORE_OF_DETECTIONS
-        return MIN_SCORE_OF_SEVERAL if self.hand_limit(detected) > 1 else MIN_SCORE
+        return MIN_SCORE_OF_DETECTIONS if detected else MIN_SCORE
 
     def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:
         """Of an image of this size, whose file may tell a focal length."""

@@ -1,11 +1,10 @@
-"""Hands through a video: cropped where they just were; a detector or a search finds those that are new or lost."""
+"""Hands through a video: cropped where they just were; a detector finds those that are new or lost."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from graphhand.geometry.boxes import iou
@@ -16,24 +15,16 @@ from graphhand.inference.detection import (
     detected_hands,
     is_same_hand,
     joint_score,
-    non_maximum_suppression,
 )
 from graphhand.inference.detector import Detection, NetworkDetector
 from graphhand.inference.estimator import HandPoseEstimator, ImageLike, as_photo
 from graphhand.inference.identities import MEMORY_S, cheapest, match_detections
 from graphhand.inference.options import TrackOptions
 from graphhand.inference.tracks import Track
-from graphhand.inference.window_search import find_hands, locate_hands
 from graphhand.types import Camera, Hand, Image
 
 LOST_UNCERTAINTY = 2 * MAX_UNCERTAINTY
-"""Uncertainty of the heatmaps above which a hand is no longer where it was, and the frame is searched anew."""
-
-LIVE_PORTIONS = 6
-"""Into how many frames a search is divided where a camera goes on meanwhile."""
-
-SEARCH_INTERVAL_S = 1.0
-"""Time between two searches for further hands, while fewer are tracked than may be."""
+"""Uncertainty of the heatmaps above which a hand is no longer where it was."""
 
 DETECTION_FRAMES = 10
 """Frames between two passes of the detector, while no hand is lost."""
@@ -64,18 +55,15 @@ class HandTracker:
     Args:
         estimator: the network and what belongs to it.
         smooth: whether joints are smoothed over time, which delays fast motion a little.
-        box: (4,) x, y, width, height of the hand in the first frame, if known; else it is searched.
-        whole_image: every frame is already cut to the hand: nothing is searched or tracked.
+        box: (4,) x, y, width, height of the hand in the first frame, if known; else the detector finds all.
+        whole_image: every frame is already cut to the hand: nothing is detected or tracked.
         side: the hand's side if known.
         K, focal_px, fov_deg, distortion, fisheye, calibrated_size: what is known of the camera, as for
             :class:`HandPoseEstimator`.
-        max_hands: how many hands to track at most; None is all that a detector finds, and one without a detector.
-        min_score: what a hand must score to be one; None is 0.5 with a detector; without, 0.3, or 0.5 for each of
-            several, and 0 gives the likeliest.
+        max_hands: how many hands to track at most; None is all that the detector finds.
+        min_score: what a hand must score to be one; None is 0.5, and 0.3 with ``box`` or ``whole_image``.
         keep_score: what a hand that is followed must score to be one still; None is ``min_score``. A lower one bridges
             blurred frames.
-        live: frames come from a camera that does not wait: where a hand must be searched, each frame is searched in a
-            part of its windows, in turn. The attribute of that name may be changed between two frames.
 
     Raises:
         ValueError: arguments contradict each other, or one is out of its range.
@@ -98,7 +86,6 @@ class HandTracker:
         max_hands: int | None = None,
         min_score: float | None = None,
         keep_score: float | None = None,
-        live: bool = False,
     ) -> None:
         self.estimator = estimator
         self.options = TrackOptions.of_arguments(
@@ -117,17 +104,14 @@ class HandTracker:
             keep_score=keep_score,
         )
         self._box = self.options.box  # of the first frame; None from then on
-        self._detects = self._box is None and not whole_image and estimator.detector is not None
-        self.max_hands = self.options.hand_limit(self._detects)
+        self._detects = self._box is None and not whole_image
+        self.max_hands = self.options.hand_limit if self._detects else 1
         self._least = self.options.score_limit(self._detects)
         self._keep = self.options.keep_limit(self._detects)
-        self._tracks = [Track(self.options, None)] if self.max_hands == 1 and not self._detects else []
+        self._tracks = [] if self._detects else [Track(self.options, None)]
         self._hidden: list[Track] = []  # out of sight, remembered
         self._count = 0  # of several hands, so far
         self._frames = 0  # since the detector's last pass
-        self.live = live
-        self._portion = 0
-        self._search_s = -np.inf  # when the next search for further hands is due
 
     def __call__(self, image: ImageLike, time_s: float, *, bgr: bool = False) -> list[Hand]:
         """The hands in the next frame.
@@ -149,12 +133,9 @@ class HandTracker:
         camera = self.options.camera(image.shape[1], image.shape[0])
         if self._detects:
             self._follow_detected(image, camera, time_s)
-        elif self.max_hands == 1:
+        else:
             (track,) = self._tracks
             self._update(track, self._estimate_one(track, image, camera), time_s)
-        else:
-            self._follow(image, camera, time_s)
-            self._start_tracks(image, camera, time_s)
         return [track.hand(time_s, self.estimator.model) for track in self._tracks if track.last is not None]
 
     def _follow_detected(self, image: Image, camera: Camera, time_s: float) -> None:
@@ -175,7 +156,6 @@ class HandTracker:
         if self._tracks and self._frames < interval:
             return
         self._frames = 0
-        assert self.estimator.detector is not None
         detections = self.estimator.detector(image)
         self._settle(candidates(detections, self._least_seen()), image, camera, time_s)
 
@@ -267,50 +247,15 @@ class HandTracker:
         self._hidden.append(track)
 
     def _estimate_one(self, track: Track, image: Image, camera: Camera) -> list[Estimate]:
-        """Estimates of the only hand, one a side that is still in question: where it was, or else wherever it is."""
-        crops = self.estimator.crops
-        given = self.options.whole_image or self._box is not None
-        if given:
+        """Estimates of the one hand, one a side that is still in question: where it was, or else the detector's."""
+        if self.options.whole_image or self._box is not None:
             box, self._box = self.estimator.crop_box(image, self._box), None
-            return crops.estimate_sides(image, camera, track.sides, [box])[0]
+            return self.estimator.crops.estimate_sides(image, camera, track.sides, [box])[0]
         estimates = self._estimate_again(track, image, camera)
         if estimates:
             return estimates
         track.lose()
-        if self.estimator.detector is not None:
-            return self._detected(image, camera, self.estimator.detector(image), or_whole_image=True)[:1]
-        return locate_hands(crops, [image], [camera], self.options.sides, self._windows())[0]
-
-    def _follow(self, image: Image, camera: Camera, time_s: float) -> None:
-        """Estimate each of several hands where it was; of two that have become one the better is kept."""
-        for track in self._tracks:
-            estimates = self._estimate_again(track, image, camera)
-            if estimates:
-                self._update(track, estimates, time_s)
-            else:
-                track.lose()
-        kept = non_maximum_suppression(track.last for track in self._tracks if track.last is not None)
-        tracks = [track for track in self._tracks if any(track.last is estimate for estimate in kept)]
-        if len(tracks) < len(self._tracks):
-            self._search_s = time_s  # a lost hand may be elsewhere
-        self._tracks = tracks
-
-    def _start_tracks(self, image: Image, camera: Camera, time_s: float) -> None:
-        """Search for hands beside those tracked, from time to time."""
-        missing = self.max_hands - len(self._tracks)
-        if not missing or time_s < self._search_s:
-            return
-        known = [track.last for track in self._tracks if track.last is not None]
-        crops, sides = self.estimator.crops, self.options.sides
-        found = find_hands(crops, image, camera, sides, missing, self._windows(), known)
-        if self._portion == 0:
-            self._search_s = time_s + SEARCH_INTERVAL_S
-        for estimate in found:
-            if estimate.score >= self._least:
-                track = Track(self.options, self._count)
-                track.update([estimate], time_s)
-                self._tracks.append(track)
-                self._count += 1
+        return self._detected(image, camera, self.estimator.detector(image), or_whole_image=True)[:1]
 
     def _estimate_again(self, track: Track, image: Image, camera: Camera) -> list[Estimate]:
         """Estimates of a hand where it just was; none where it is lost."""
@@ -328,10 +273,3 @@ class HandTracker:
         limit = self._least if track.last is None else self._keep
         if not estimates or track.update(estimates, time_s).score < limit:
             track.lose()
-
-    def _windows(self) -> slice:
-        """Of an image's windows, those whose turn it is to be searched."""
-        portions = LIVE_PORTIONS if self.live else 1
-        windows = slice(self._portion % portions, None, portions)
-        self._portion = (self._portion + 1) % portions
-        return windows

@@ -72,7 +72,7 @@ class Track:
     def update(self, estimates: list[Estimate], time_s: float) -> Estimate:
         """Take a frame's estimates, one a side; return that of the side which all frames together say.
 
-        Its score is that of the frame's likelier side. A search that contradicts the side found another hand.
+        Its score is that of the frame's likelier side. A detection that contradicts the side is another hand's.
         """
         logits = [e.handedness_logit if e.view.side == "right" else -e.handedness_logit for e in estimates]
         said = float(np.clip(np.mean(logits), -FRAME_LOGIT_LIMIT, FRAME_LOGIT_LIMIT))

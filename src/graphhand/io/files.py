@@ -65,11 +65,6 @@ def bundled_weights() -> dict[str, Path]:
     return {name: path for name, path in _bundled().items() if name != DETECTOR}
 
 
-def bundled_detector() -> Path | None:
-    """The folder of the detector that ships with the package; None in a build without one."""
-    return _bundled().get(DETECTOR)
-
-
 def _bundled() -> dict[str, Path]:
     root = Path(__file__).parents[1] / "weights"
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{WEIGHTS_FILE}"))}

@@ -116,8 +116,7 @@ class _Service:
 
     async def skeleton(self, request: Request) -> Response:
         can_rig = importlib.util.find_spec("torch") is not None
-        able = {"detects": self._estimator.detector is not None, "rig": can_rig}
-        return JSONResponse({"model": self._estimator.model, **able, **skeleton_json()})
+        return JSONResponse({"model": self._estimator.model, "rig": can_rig, **skeleton_json()})
 
     async def predict(self, request: Request) -> Response:
         options = PredictOptions.of_texts(_parameters(request.query_params))
@@ -194,7 +193,7 @@ class _TrackSession:
 
     def __init__(self, estimator: HandPoseEstimator, options: TrackOptions, fps: float | None) -> None:
         self._model, self._options, self._fps = estimator.model, options, fps
-        self._tracker = HandTracker(estimator, live=fps is None, **options.arguments())
+        self._tracker = HandTracker(estimator, **options.arguments())
         self._count, self._first_s = 0, 0.0
         self._started = False  # the tracker has taken its first image, which is the one that the box is for
 

@@ -88,8 +88,8 @@ def _parameters() -> list[dict[str, Any]]:
         _parameter("whole_image", "boolean", "the image is already cropped to one hand"),
         _parameter("focal", "number", "focal length in pixels"),
         _parameter("fov", "number", "field of view across the longer side, degrees"),
-        _parameter("max_hands", "integer", "how many hands to find at most (all with a detector, else 1)"),
-        _parameter("min_score", "number", "score threshold in [0, 1]; 0.3 for one hand, 0.5 for each of several"),
+        _parameter("max_hands", "integer", "how many hands to find at most; all by default"),
+        _parameter("min_score", "number", "score threshold in [0, 1]; by default 0.5, and 0.3 with box or whole_image"),
     ]
 
 

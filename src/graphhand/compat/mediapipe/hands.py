@@ -198,7 +198,6 @@ class Hands:
         else:
             found = self._tracker(image, self._frames * FRAME_S)
             self._frames += 1
-            self._tracker.live = True  # the first image was searched whole, for scripts that give but one
         height, width = image.shape[:2]
         if not found:
             return HandsResult(None, None, None)

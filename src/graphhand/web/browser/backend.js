@@ -16,7 +16,6 @@ export async function connect(progress) {
   ready.catch(() => {}); // whoever waits for it says so
   return {
     skeleton: site.skeleton,
-    detects: site.detector !== null,
     canRig: false,
     ready,
     async predict(file, parameters) {

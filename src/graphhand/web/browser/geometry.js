@@ -140,26 +140,3 @@ export function suppress(items, { boxOf: box, score, mostIou, mostInside = 1 }) 
   }
   return kept;
 }
-
-/** Square windows that cover an image, sides as shares of its longer side, neighbours overlapping by half or more. */
-export function searchBoxes(width, height, shares, leastPx) {
-  const boxes = [];
-  for (const share of shares) {
-    const side = share * Math.max(width, height);
-    if (side < leastPx) continue;
-    for (const y of windowStarts(height, side)) {
-      for (const x of windowStarts(width, side)) boxes.push([x, y, side, side]);
-    }
-  }
-  return boxes;
-}
-
-function windowStarts(length, side) {
-  if (side >= length) return [(length - 1 - side) / 2];
-  const count = Math.ceil((2 * (length - side)) / side) + 1;
-  return spaced(-0.5, length - 0.5 - side, count);
-}
-
-export function spaced(first, last, count) {
-  return Array.from({ length: count }, (_, k) => first + ((last - first) * k) / Math.max(1, count - 1));
-}

@@ -13,7 +13,7 @@ export async function loadNetworks(site, base, progress) {
   ort.env.logLevel = "error";
   const loader = new Loader(site.bytes, progress);
   const pose = new HandNetwork(await loader.session(site.pose, base), site.pose);
-  const detector = site.detector && new GridNetwork(await loader.session(site.detector, base), site.detector);
+  const detector = new GridNetwork(await loader.session(site.detector, base), site.detector);
   return { pose, detector };
 }
 

@@ -1,9 +1,8 @@
-// Hands through a video: cropped where they just were; a detector or a search finds those that are new or lost:
+// Hands through a video: cropped where they just were; a detector finds those that are new or lost:
 // graphhand.inference.tracking in the browser.
 
-import { cameraOf, iou } from "./geometry.js";
+import { cameraOf, iou, wholeImageBox } from "./geometry.js";
 import { candidates, detect, detectedHands, isSameHand, jointScore, matchDetections } from "./detection.js";
-import { findHands, locateHand, nonMaximumSuppression } from "./search.js";
 import { Track } from "./tracks.js";
 
 export class HandTracker {
@@ -11,27 +10,19 @@ export class HandTracker {
   #hidden = []; // out of sight, remembered
   #count = 0; // of several hands, so far
   #frames = 0; // since the detector's last pass
-  #portion = 0;
-  #search = -Infinity; // when the next search for further hands is due
 
-  /** `live`: a camera does not wait, so a search is spread over frames. */
-  constructor(estimator, options, live) {
-    const { crops, detector } = estimator;
-    Object.assign(this, { crops, options, live, rules: crops.rules, network: options.wholeImage ? null : detector });
-    this.limit = options.handLimit(Boolean(this.network));
-    this.least = options.scoreLimit(Boolean(this.network));
-    if (this.limit === 1 && !this.network) this.#tracks = [this.#newTrack(null)];
+  constructor({ crops, detector }, options) {
+    Object.assign(this, { crops, detector, options, rules: crops.rules });
+    this.limit = options.handLimit;
+    this.least = options.scoreLimit;
+    if (options.wholeImage) this.#tracks = [this.#newTrack(null)];
   }
 
   /** The hands in the next frame, as JSON has them; time in seconds. */
   async next(image, time) {
     const camera = cameraOf(image.width, image.height, this.options, this.rules);
-    if (this.network) await this.#followDetected(image, camera, time);
-    else if (this.limit === 1) this.#update(this.#tracks[0], await this.#estimateOne(image, camera), time);
-    else {
-      await this.#follow(image, camera, time);
-      await this.#startTracks(image, camera, time);
-    }
+    if (this.options.wholeImage) await this.#estimateWhole(image, camera, time);
+    else await this.#followDetected(image, camera, time);
     return this.#tracks.filter((track) => track.last).map((track) => track.hand(time));
   }
 
@@ -39,46 +30,12 @@ export class HandTracker {
     return new Track(this.options.sides, this.options.smooth, number, this.rules);
   }
 
-  async #estimateOne(image, camera) {
+  /** The one hand of frames that are cut to it. */
+  async #estimateWhole(image, camera, time) {
     const [track] = this.#tracks;
-    if (this.options.wholeImage) {
-      const side = Math.max(image.width, image.height);
-      const box = [(image.width - 1 - side) / 2, (image.height - 1 - side) / 2, side, side];
-      return (await this.crops.estimateSides(image, camera, track.sides, [box]))[0];
-    }
-    const estimates = await this.#estimateAgain(track, image, camera);
-    if (estimates.length) return estimates;
-    track.lose();
-    return locateHand(this.crops, image, camera, this.options.sides, this.#windows());
-  }
-
-  /** Each of several hands where it was; of two that have become one the better is kept. */
-  async #follow(image, camera, time) {
-    for (const track of this.#tracks) {
-      const estimates = await this.#estimateAgain(track, image, camera);
-      if (estimates.length) this.#update(track, estimates, time);
-      else track.lose();
-    }
-    const followed = this.#tracks.filter((track) => track.last);
-    const kept = new Set(nonMaximumSuppression(followed.map((track) => track.last), this.rules));
-    const tracks = followed.filter((track) => kept.has(track.last));
-    if (tracks.length < this.#tracks.length) this.#search = time; // a lost hand may be elsewhere
-    this.#tracks = tracks;
-  }
-
-  /** Search for hands beside those tracked, from time to time. */
-  async #startTracks(image, camera, time) {
-    const missing = this.limit - this.#tracks.length;
-    if (!missing || time < this.#search) return;
-    const known = this.#tracks.map((track) => track.last);
-    const found = await findHands(this.crops, image, camera, this.options.sides, missing, this.#windows(), known);
-    if (this.#portion === 0) this.#search = time + this.rules.SEARCH_INTERVAL_S;
-    for (const estimate of found) {
-      if (estimate.score < this.least) continue;
-      const track = this.#newTrack(this.#count++);
-      track.update([estimate], time);
-      this.#tracks.push(track);
-    }
+    const box = wholeImageBox(image.width, image.height);
+    const [estimates] = await this.crops.estimateSides(image, camera, track.sides, [box]);
+    if (track.update(estimates, time).score < this.least) track.lose();
   }
 
   /** Estimates of a hand where it just was; none where it is lost. */
@@ -92,18 +49,6 @@ export class HandTracker {
     }
     const least = Math.min(...estimates.map(({ uncertainty }) => uncertainty));
     return least > this.rules.LOST_UNCERTAINTY ? [] : estimates;
-  }
-
-  #update(track, estimates, time) {
-    if (!estimates.length || track.update(estimates, time).score < this.least) track.lose();
-  }
-
-  /** Of an image's windows, those whose turn it is. */
-  #windows() {
-    const portions = this.live ? this.rules.LIVE_PORTIONS : 1;
-    const first = this.#portion % portions;
-    this.#portion = (this.#portion + 1) % portions;
-    return (boxes) => boxes.filter((_, k) => k % portions === first);
   }
 
   /** Crop each hand where it was; where the detector's turn has come, take its word on who is there. */
@@ -122,7 +67,7 @@ export class HandTracker {
     const interval = merged ? 1 : this.#hidden.length ? LOST_DETECTION_FRAMES : DETECTION_FRAMES;
     if (this.#tracks.length && this.#frames < interval) return;
     this.#frames = 0;
-    const detections = await detect(this.network, image, this.rules);
+    const detections = await detect(this.detector, image, this.rules);
     const leastSeen = SEEN_SHARE * this.least;
     await this.#settle(candidates(detections, this.rules), leastSeen, image, camera, time);
   }

@@ -6,7 +6,6 @@ import { exifFocalPx } from "./exif.js";
 import { cameraOf, wholeImageBox } from "./geometry.js";
 import { loadNetworks } from "./networks.js";
 import { pixelsOf, readImage } from "./pixels.js";
-import { findHands, locateHand } from "./search.js";
 import { HandTracker } from "./tracking.js";
 
 let estimator = null; // crops, detector
@@ -31,8 +30,7 @@ const actions = {
 
   async track({ tracker, parameters, bitmap, time, frame }) {
     if (!trackers.has(tracker)) {
-      const options = new Options(parameters);
-      trackers.set(tracker, new HandTracker(estimator, options, options.fps === null));
+      trackers.set(tracker, new HandTracker(estimator, new Options(parameters)));
     }
     const image = pixelsOf(bitmap);
     const hands = await trackers.get(tracker).next(image, time);
@@ -64,7 +62,6 @@ class Options {
     this.focalPx = null;
     this.maxHands = number("max_hands");
     this.minScore = number("min_score");
-    this.fps = number("fps");
     this.smooth = true;
   }
 
@@ -72,34 +69,27 @@ class Options {
     return this.side === "auto" ? ["right", "left"] : [this.side];
   }
 
-  handLimit(detected) {
-    return this.maxHands ?? (detected ? rules.MAX_HANDS : 1);
+  get handLimit() {
+    return this.maxHands ?? rules.MAX_HANDS;
   }
 
-  scoreLimit(detected) {
-    if (this.minScore !== null) return this.minScore;
-    if (detected) return rules.MIN_SCORE_OF_DETECTIONS;
-    return this.handLimit(detected) > 1 ? rules.MIN_SCORE_OF_SEVERAL : rules.MIN_SCORE;
+  get scoreLimit() {
+    return this.minScore ?? (this.wholeImage ? rules.MIN_SCORE : rules.MIN_SCORE_OF_DETECTIONS);
   }
 }
 
 async function predicted(image, options) {
-  const { crops } = estimator;
+  const { crops, detector } = estimator;
+  const { sides, scoreLimit: least } = options;
   const camera = cameraOf(image.width, image.height, options, rules);
-  const network = options.wholeImage ? null : estimator.detector;
-  const limit = options.handLimit(Boolean(network));
-  const least = options.scoreLimit(Boolean(network));
   let found;
-  if (network) {
-    const detections = candidates(await detect(network, image, rules), rules);
-    found = (await detectedHands(crops, image, camera, options.sides, detections, least, true)).slice(0, limit);
-  } else if (options.wholeImage) {
+  if (options.wholeImage) {
     const box = wholeImageBox(image.width, image.height);
-    found = [mostLikelySide((await crops.estimateSides(image, camera, options.sides, [box]))[0])];
-  } else if (limit > 1) {
-    found = await findHands(crops, image, camera, options.sides, limit);
+    found = [mostLikelySide((await crops.estimateSides(image, camera, sides, [box]))[0])];
   } else {
-    found = [mostLikelySide(await locateHand(crops, image, camera, options.sides))];
+    const detections = candidates(await detect(detector, image, rules), rules);
+    found = await detectedHands(crops, image, camera, sides, detections, least, true);
+    found = found.slice(0, options.handLimit);
   }
   return found.filter(({ score }) => score >= least).map((estimate) => estimate.toHand());
 }

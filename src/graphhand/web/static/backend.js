@@ -9,7 +9,6 @@ export async function connect() {
   const skeleton = await (await asked("skeleton")).json();
   return {
     skeleton,
-    detects: skeleton.detects,
     canRig: skeleton.rig,
     ready: Promise.resolve(),
     predict,

@@ -25,7 +25,6 @@ let recording = null;
 let facing = "user";
 let scoreIsChosen = false; // the user moved the slider; until then the default holds
 
-if (backend.detects) element.max_hands.placeholder = "all";
 showDefaultScore();
 
 element.file.addEventListener("change", () => show(element.file.files[0]));
@@ -47,7 +46,7 @@ element.csv.addEventListener("click", () => save(csvTable(results, skeleton.join
 element.glb.addEventListener("click", saveRig);
 element.timeline.addEventListener("input", () => showFrame(Number(element.timeline.value)));
 element.play.addEventListener("click", play);
-element.max_hands.addEventListener("change", showDefaultScore);
+element.whole_image.addEventListener("change", showDefaultScore);
 for (const id of SETTINGS) element[id].addEventListener("change", () => again?.());
 element.min_score.addEventListener("input", () => {
   scoreIsChosen = true;
@@ -78,11 +77,10 @@ function query() {
   return new URLSearchParams(values.filter(([id, value]) => value !== "" && (id !== "min_score" || scoreIsChosen)));
 }
 
-/** The default, for one hand or several, on the slider. */
+/** The default on the slider. */
 function showDefaultScore() {
   if (scoreIsChosen) return;
-  const several = backend.detects || Number(element.max_hands.value) > 1;
-  element.min_score.value = element.min_score_shown.value = several ? 0.5 : 0.3;
+  element.min_score.value = element.min_score_shown.value = element.whole_image.checked ? 0.3 : 0.5;
 }
 
 /** End what is going on, and leave nothing of it on the page. */
