@@ -53,10 +53,15 @@ def test_predict_takes_boxes_from_a_file(folder: Path, tmp_path: Path) -> None:
     assert "has no image '1.png'" in rows[1]["error"]
 
 
-def test_boxes_and_a_detector_contradict_each_other(folder: Path) -> None:
-    result = run("predict", folder / "0.png", "--box", "1,2,30,30", "--detector", folder / "detector")
+@pytest.mark.parametrize("told", [("--box", "1,2,30,30"), ("--whole-image",)])
+@pytest.mark.parametrize("detector", [("--detector", "detector"), ("--detector", "boxes.jsonl"), ("--thorough",)])
+def test_where_the_hand_is_contradicts_a_detector(
+    folder: Path, told: tuple[str, ...], detector: tuple[str, ...]
+) -> None:
+    given = [folder / one if not one.startswith("--") else one for one in detector]
+    result = run("predict", folder / "0.png", *told, *given)
     assert isinstance(result.exception, InputError)
-    assert "--box: contradicts --detector" in str(result.exception)
+    assert f"{told[0]}: contradicts --detector" in str(result.exception)
 
 
 def test_a_thorough_search_contradicts_boxes_from_a_file(folder: Path) -> None:

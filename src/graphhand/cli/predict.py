@@ -179,8 +179,9 @@ def predict(
     given = GivenBoxes(detector) if detector is not None and is_box_file(detector) else None
     if given is not None and any(job.is_video for job in jobs):
         raise InputError(detector or "", "holds boxes of photos, and there is a video", "give a detector's weights")
-    if boxes and (detector is not None or thorough):
-        raise InputError("--box", "contradicts --detector and --thorough", "give one of them")
+    if (boxes or whole_image) and (detector is not None or thorough):
+        told = "--box" if boxes else "--whole-image"
+        raise InputError(told, "contradicts --detector and --thorough", "give one of them")
     if given is not None and thorough:
         raise InputError("--thorough", "is read by a detector, and the boxes are given", "leave it out")
     network = None if given is not None else detector
