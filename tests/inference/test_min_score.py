@@ -46,7 +46,7 @@ def test_the_command_line_says_how_to_force_a_hand(empty: np.ndarray, tmp_path: 
     arguments = ["predict", str(tmp_path / "empty.png"), "--weights", "fast"]
     said = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "drawn")])
     assert said.exit_code == 0
-    assert "no hand (--min-score 0 gives the likeliest)" in said.stdout
+    assert "no hand (--min-score 0 shows doubtful ones)" in said.stdout
     for options_, count in (([], 0), (["--min-score", "0"], 1)):
         said = CliRunner().invoke(app, [*arguments, "--json", "-", *options_])
         assert len(json.loads(said.stdout)["hands"]) == count

@@ -59,7 +59,7 @@ def limit_opencv_threads(threads: int | None) -> None:
     cv2.setNumThreads(default_threads() if threads is None else threads)
 
 
-NO_HAND = "no hand (--min-score 0 gives the likeliest)"
+NO_HAND = "no hand (--min-score 0 shows doubtful ones)"
 
 CSV_COLUMNS = (
     *("image", "frame", "time_s", "track", "side", "score"),

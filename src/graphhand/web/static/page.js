@@ -301,7 +301,7 @@ function choose(hand) {
 
 function described(hands) {
   const found = hands.map((hand) => `${hand.side} hand, score ${hand.score.toFixed(2)}`);
-  return found.join("; ") || "No hand (score threshold 0 gives the likeliest)";
+  return found.join("; ") || "No hand (score threshold 0 shows doubtful ones)";
 }
 
 function showLoading(share) {
