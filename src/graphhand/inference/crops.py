@@ -30,8 +30,9 @@ MAX_PROJECTION_ERROR = 0.005
 """Mean distance of a hand's projected 3D joints from its 2D joints, over the longer side of its box, up to which they
 agree. Beyond, the hand has no place before the camera."""
 
-RECROP_IOU = 0.9
-"""IoU of two successive crops from which on another recrop brings nothing."""
+RECROP_IOU = 0.8
+"""IoU of two successive crops from which on another recrop brings next to nothing: against 0.9, 0.7 % of the error on
+held-back photographs for an eighth of the crops."""
 
 MIN_SIDE_PX = 8.0
 """Side of a crop that may show a hand."""
