@@ -182,7 +182,7 @@ def test_the_example_without_torch_gives_the_same_joints(trained, side, size, mo
     np.testing.assert_array_equal(found["K"], hand.camera.K)
     projected = hand.camera.project(found["joints_cam_m"])
     np.testing.assert_allclose(projected, found["joints_px"], rtol=0, atol=0.005 * hand.box_px[2:].max())
-    assert (np.abs(hand.joints_rel_m).max(0) > 0.03).all()
+    assert (np.abs(hand.joints_rel_m).max(0) > 0.02).all()  # a swap of any two axes would be seen
     assert found["joints"] == list(JOINT_NAMES)
 
 
