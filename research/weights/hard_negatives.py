@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from graphhand.data.boxed_scenes import EmptyScenes, LabelledScenes, SceneDataset
+from graphhand.geometry.boxes import intersections
 from graphhand.geometry.crops import HandCrop, crop_box
 from graphhand.inference.detector import load_detector
 from graphhand.io import write_image
@@ -59,10 +60,8 @@ def training_scenes(root: Path) -> LabelledScenes:
 
 def is_false(crop: np.ndarray, hands: np.ndarray) -> bool:
     """Whether a crop (4,) shows next to nothing of any hand's box."""
-    low = np.maximum(crop[:2], hands[:, :2])
-    high = np.minimum(crop[:2] + crop[2:], hands[:, :2] + hands[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(1) / hands[:, 2:].prod(1)
-    return bool(crop[2] >= SMALLEST_PX and (shared <= MOST_SHARE).all())
+    shared, _, of_hands = intersections(crop, hands)
+    return bool(crop[2] >= SMALLEST_PX and (shared <= MOST_SHARE * of_hands).all())
 
 
 if __name__ == "__main__":
