@@ -186,6 +186,21 @@ def test_the_detectors_side_spares_a_crop_and_leads_where_the_network_does_not_k
     assert crops[9.0] == crops[-9.0] == crops[0.5] - 1 == crops[-0.5] - 1
 
 
+@pytest.mark.parametrize(("size", "spared"), [(160, True), (340, False)])
+def test_the_detectors_word_on_the_side_counts_less_where_the_image_is_cut_to_the_hand(
+    short_sighted: Any, draw_square: Any, size: int, spared: bool
+) -> None:
+    """Without the arm and the person it does not know; then the network is asked about both sides."""
+    crops = {}
+    for logit in (6.0, 0.5):
+        network = short_sighted()
+        given = [Detection(np.array([100.0, 60, size, size]), 0.9, logit)]
+        estimator = HandPoseEstimator.from_generator(network, "n", detector=lambda _, given=given: given)
+        assert estimator(draw_square(100, 60, size))[0].side == "right"
+        crops[logit] = sum(network.batches)
+    assert (crops[6.0] < crops[0.5]) is spared
+
+
 def test_a_candidate_costs_one_crop_unless_it_may_be_a_hand(each_square: Any, draw_square: Any) -> None:
     """The side that the network is sure of is not doubted, and of nothing no second look is taken."""
     hand, nothing = (np.array(box, float) for box in ([380, 250, 80, 80], [60, 60, 80, 80]))

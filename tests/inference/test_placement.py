@@ -96,13 +96,28 @@ def test_a_network_of_weak_perspective_gives_no_place_that_contradicts_its_pixel
         assert hands[0].joints_cam_m is None or projection_error(hands[0]) < MAX_ERROR
 
 
+@pytest.mark.parametrize(
+    ("hand", "fov_deg"),
+    [
+        ([60, 40, 119, 90], DEFAULT_FOV_DEG),
+        ([60, 40, 120, 90], DEFAULT_CUT_FOV_DEG),
+        ([0, 0, 90, 120], DEFAULT_CUT_FOV_DEG),
+    ],
+    ids=str,
+)
 def test_the_assumed_camera_of_an_image_cut_to_the_hand_is_narrower(
-    estimator: HandPoseEstimator, near_hands: list[np.ndarray]
+    near_hands: list[np.ndarray], hand: list[float], fov_deg: float
 ) -> None:
-    for where, fov_deg in (({}, DEFAULT_FOV_DEG), ({"whole_image": True}, DEFAULT_CUT_FOV_DEG)):
-        hand = estimator(near_hands[0], min_score=0.0, **where)[0]
-        assert hand.camera.assumed
-        assert hand.camera.fx == pytest.approx(Camera.of_image(240, 180, fov_deg=fov_deg).fx)
+    """Cut to it are images of which its box spans half, whether it is given or detected."""
+    estimator = HandPoseEstimator("fast", device="cpu", detector=lambda _: [[*hand, 0.9], [5, 5, 9, 9, 0.2]])
+    assumed = Camera.of_image(240, 180, fov_deg=fov_deg).fx
+    for where in ({}, {"box": hand}):
+        found = estimator(near_hands[0], min_score=0.0, **where)[0]
+        assert found.camera.assumed
+        assert found.camera.fx == pytest.approx(assumed)
+        assert estimator(near_hands[0], min_score=0.0, focal_px=300.0, **where)[0].camera.fx == 300.0
+    whole = estimator(near_hands[0], min_score=0.0, whole_image=True)[0]
+    assert whole.camera.fx == pytest.approx(Camera.of_image(240, 180, fov_deg=DEFAULT_CUT_FOV_DEG).fx)
 
 
 def test_points_behind_the_camera_have_no_projection() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from graphhand.geometry.boxes import intersection_over_smaller, iou
 from graphhand.geometry.crops import crop_box, whole_image_box
@@ -19,6 +20,13 @@ from graphhand.types import Camera, Image, Side
 
 DECIDED_LOGIT = 3.0
 """Log-odds of a side, as the detector or both networks say, from which on the other side is not cropped."""
+
+CUT_SHARE = 0.5
+"""Share of the image's longer side that a hand's box spans at least where the image seems cut to that hand."""
+
+CUT_SIDE_WEIGHT = 1 / 3
+"""Of the detector's log-odds of a side in an image cut to the hand: the arm and the person, which tell it the side, are
+not there. Fitted to 1,348 held-back hands of half an image and more; below half, the fit gives about 1."""
 
 HOPELESS_SHARE = 0.6
 """Share of the least score, below which a candidate is left alone after its first crop. Of 660 on held-back images 513
@@ -134,6 +142,22 @@ def whole_image_hand(crops: CropEstimator, image: Image, camera: Camera, sides: 
     return best if view is None else crops.estimate([view])[0]
 
 
+def is_cut_to_hand(image: Image, detections: Sequence[Detection]) -> bool:
+    """Whether an image seems cut to one hand: the likeliest detection spans :data:`CUT_SHARE` of it, or there is none.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        detections: a detector's, in any order.
+    """
+    best = max(detections, key=lambda detection: detection.score, default=None)
+    return best is None or spans_image(best.box_px, image)
+
+
+def spans_image(box: ArrayLike, image: Image) -> bool:
+    """Whether a box (4,) spans :data:`CUT_SHARE` of an image's longer side at least."""
+    return bool(max(np.asarray(box)[2:]) >= CUT_SHARE * max(image.shape[:2]))
+
+
 def candidates(detections: Sequence[Detection], least: float) -> list[Detection]:
     """The detections that may come to a score of ``least``: those that do, and a detector's candidates."""
     enough = [d for d in detections if d.score >= (CANDIDATE_SCORE if d.is_candidate else least)]
@@ -166,7 +190,8 @@ def _likelier_sides(
     The side that the detector takes it for comes first. The other one is cropped where the two leave doubt, unless the
     heatmaps say that there is no hand at all.
     """
-    order = [sorted(sides, key=lambda side: -_log_odds(d, side)) for d in detections]
+    odds = [_log_odds_of_right(detection, image) for detection in detections]
+    order = [sorted(sides, key=lambda side: -_of_side(right, side)) for right in odds]
     boxes = [crop_box(d.box_px, crops.margin) for d in detections]
     views = [CropView(image, camera, some[0], box) for some, box in zip(order, boxes)]
     chosen = crops.estimate(views)
@@ -174,26 +199,32 @@ def _likelier_sides(
         i
         for i, (detection, estimate) in enumerate(zip(detections, chosen))
         if len(sides) > 1
-        and _log_odds(detection, order[i][0]) < DECIDED_LOGIT
-        and _support(detection, estimate) < DECIDED_LOGIT
+        and _of_side(odds[i], order[i][0]) < DECIDED_LOGIT
+        and _support(odds[i], estimate) < DECIDED_LOGIT
         and joint_score(detection, estimate.certainty) >= hopeless
     ]
     others = crops.estimate([replace(views[i], side=order[i][1]) for i in doubtful])
     for i, other in zip(doubtful, others):
-        if _support(detections[i], other) > _support(detections[i], chosen[i]):
+        if _support(odds[i], other) > _support(odds[i], chosen[i]):
             chosen[i] = other
     return chosen
 
 
-def _log_odds(detection: Detection, side: Side) -> float:
-    """That a detection is of a side, as the detector says; 0 where it does not."""
-    right = 0.0 if np.isnan(detection.right_logit) else float(np.clip(detection.right_logit, -20.0, 20.0))
-    return right if side == "right" else -right
+def _log_odds_of_right(detection: Detection, image: Image) -> float:
+    """That a detection is a right hand, as far as the detector's word counts; 0 where it says nothing."""
+    if np.isnan(detection.right_logit):
+        return 0.0
+    weight = CUT_SIDE_WEIGHT if spans_image(detection.box_px, image) else 1.0
+    return weight * float(np.clip(detection.right_logit, -20.0, 20.0))
 
 
-def _support(detection: Detection, estimate: Estimate) -> float:
+def _of_side(log_odds_of_right: float, side: Side) -> float:
+    return log_odds_of_right if side == "right" else -log_odds_of_right
+
+
+def _support(log_odds_of_right: float, estimate: Estimate) -> float:
     """Log-odds of an estimate's side, as network and detector say together."""
-    return estimate.handedness_logit + _log_odds(detection, estimate.view.side)
+    return estimate.handedness_logit + _of_side(log_odds_of_right, estimate.view.side)
 
 
 def _distinct(judged: Iterable[tuple[Estimate, Detection]]) -> list[tuple[Estimate, Detection]]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from graphhand.errors import InputError
 from graphhand.geometry.crops import box_meets_image, crop_box, whole_image_box
 from graphhand.inference.crops import CropEstimator, CropView, Estimate, in_groups, most_likely_side
-from graphhand.inference.detection import detected_hands
+from graphhand.inference.detection import detected_hands, is_cut_to_hand, spans_image
 from graphhand.inference.detector import Detection, Detector, DetectorLike, NetworkDetector, load_detector
 from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
@@ -155,7 +155,8 @@ class HandPoseEstimator:
             K: (3, 3) intrinsics of the image, if known; or
             focal_px: its focal length in pixels, the principal point being the middle; or
             fov_deg: its field of view across the longer side. With none of the three, a file's EXIF is believed; where
-                it says nothing, 60 degrees are assumed, 35 with ``whole_image``, and the result's camera says so.
+                it says nothing, 60 degrees are assumed, 35 where the image is cut to a hand (``whole_image``, or the
+                hand's box spans half of it and more), and the result's camera says so.
             distortion: OpenCV's 4, 5 or 8 coefficients of the lens, which belong to K.
             fisheye: they are the four of ``cv2.fisheye``.
             calibrated_size: width and height of the images that K belongs to; images of another are refused.
@@ -235,29 +236,20 @@ class HandPoseEstimator:
         for image in arrays:
             if (fault := options.unit_fault(image.shape[1], image.shape[0])) is not None:
                 raise ValueError("; ".join(fault))
-        cameras = [options.camera(image.shape[1], image.shape[0], told) for image, told in photos]
         detected = detections is not None or (boxes is None and not whole_image)
         least = options.score_limit(detected)
         if detected:
             given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(arrays)
-            found = [
-                self._detected(image, camera, options, least, some)
-                for image, camera, some in zip(arrays, cameras, given_detections)
-            ]
+            found = [self._detected(photo, options, least, some) for photo, some in zip(photos, given_detections)]
         else:
-            views = [
-                CropView(image, camera, side, self.crop_box(image, place))
-                for image, camera, place in zip(arrays, cameras, places)
-                for side in options.sides
-            ]
+            views = [v for photo, place in zip(photos, places) for v in self._views(photo, options, place)]
             groups = in_groups(self.crops.estimate(views), options.sides)
             found = [[most_likely_side(group)] for group in groups]
         return [[estimate.to_hand(self.model) for estimate in some if estimate.score >= least] for some in found]
 
     def _detected(
         self,
-        image: Image,
-        camera: Camera,
+        photo: Photo,
         options: PredictOptions,
         least: float,
         detections: Sequence[Detection] | None,
@@ -265,9 +257,16 @@ class HandPoseEstimator:
         """The best hands around detections; those of the detector, unless they are given; or the whole image's."""
         or_whole_image = detections is None and isinstance(self.detector, NetworkDetector)
         if detections is None:
-            detections = self.detector(image)
-        found = detected_hands(self.crops, image, camera, options.sides, detections, least, or_whole_image)
+            detections = self.detector(photo.image)
+        camera = _camera(photo, options, is_cut_to_hand(photo.image, detections))
+        found = detected_hands(self.crops, photo.image, camera, options.sides, detections, least, or_whole_image)
         return found[: options.hand_limit]
+
+    def _views(self, photo: Photo, options: PredictOptions, box: Box | None) -> list[CropView]:
+        """The crop of a box, or of the whole image, once a side."""
+        camera = _camera(photo, options, box is None or spans_image(box, photo.image))
+        square = self.crop_box(photo.image, box)
+        return [CropView(photo.image, camera, side, square) for side in options.sides]
 
     def crop_box(self, image: Image, box: ArrayLike | None) -> FloatArray:
         """The square (4,), in the image's pixels, to crop for a hand's box (4,), or for the whole image.
@@ -281,6 +280,10 @@ class HandPoseEstimator:
         if not box_meets_image(box, width, height):
             raise ValueError(f"box {np.asarray(box).tolist()} lies outside the {width} x {height} image")
         return crop_box(box, self.crops.margin)
+
+
+def _camera(photo: Photo, options: PredictOptions, cut: bool) -> Camera:
+    return options.camera(photo.image.shape[1], photo.image.shape[0], photo.focal_px, cut)
 
 
 def as_photo(image: ImageLike, bgr: bool = False) -> Photo:

@@ -176,9 +176,9 @@ class PredictOptions:
             return self.min_score
         return MIN_SCORE_OF_DETECTIONS if detected else MIN_SCORE
 
-    def camera(self, width: int, height: int, file_focal_px: float | None = None) -> Camera:
-        """Of an image of this size, whose file may tell a focal length."""
-        assumed = DEFAULT_CUT_FOV_DEG if self.whole_image else DEFAULT_FOV_DEG
+    def camera(self, width: int, height: int, file_focal_px: float | None = None, cut: bool = False) -> Camera:
+        """Of an image of this size, whose file may tell a focal length, and which is perhaps cut to one hand."""
+        assumed = DEFAULT_CUT_FOV_DEG if cut or self.whole_image else DEFAULT_FOV_DEG
         return Camera.of_image(
             width, height, self.K, self.focal_px, self.fov_deg, file_focal_px, assumed, self.distortion, self.fisheye
         )

@@ -85,7 +85,10 @@ async function estimateDetections(crops, image, camera, sides, detections, least
 /** For each detection the estimate of its likelier side; the other one is cropped where a hand's side is in doubt. */
 async function likelierSides(crops, image, camera, sides, detections, hopeless) {
   const { rules } = crops;
-  const logOdds = ({ rightLogit }, side) => Math.min(Math.max(rightLogit, -20), 20) * (side === "right" ? 1 : -1);
+  const logOdds = ({ rightLogit, box }, side) => {
+    const weight = spansImage(box, image, rules) ? rules.CUT_SIDE_WEIGHT : 1;
+    return weight * Math.min(Math.max(rightLogit, -20), 20) * (side === "right" ? 1 : -1);
+  };
   const support = (detection, estimate) => estimate.logit + logOdds(detection, estimate.view.side);
   const order = detections.map((detection) => sides.toSorted((a, b) => logOdds(detection, b) - logOdds(detection, a)));
   const views = detections.map((detection, k) => {
@@ -120,6 +123,15 @@ export function isSameHand(one, other, rules) {
   const apart = away.reduce((a, b) => a + b) / away.length;
   return iou(one.box, other.box) > rules.SAME_HAND_IOU || apart < rules.SAME_HAND_DISTANCE * size;
 }
+
+/** Whether an image seems cut to one hand: the likeliest detection spans half of it, or there is none. */
+export function isCutToHand(image, detections, rules) {
+  const best = detections.reduce((one, other) => (one && one.score >= other.score ? one : other), null);
+  return best === null || spansImage(best.box, image, rules);
+}
+
+const spansImage = ([, , width, height], image, rules) =>
+  Math.max(width, height) >= rules.CUT_SHARE * Math.max(image.width, image.height);
 
 /** The hands around detections, best first; where none is certain, perhaps what the whole image is a crop of. */
 export async function detectedHands(crops, image, camera, sides, detections, least, orWholeImage) {

@@ -1,10 +1,10 @@
 // Crops of an image and the way back, and overlap of boxes: graphhand.geometry in the browser.
 // Matrices are nine numbers, row by row. Boxes are x, y, width, height in pixels; the first pixel's centre is (0, 0).
 
-/** A camera {fx, fy, cx, cy, assumed} of an image, from what is known of it. */
-export function cameraOf(width, height, { fovDeg, focalPx, wholeImage }, rules) {
+/** A camera {fx, fy, cx, cy, assumed} of an image, perhaps cut to one hand, from what is known of it. */
+export function cameraOf(width, height, { fovDeg, focalPx, wholeImage }, rules, cut = false) {
   const longer = Math.max(width, height);
-  const assumed = wholeImage ? rules.DEFAULT_CUT_FOV_DEG : rules.DEFAULT_FOV_DEG;
+  const assumed = cut || wholeImage ? rules.DEFAULT_CUT_FOV_DEG : rules.DEFAULT_FOV_DEG;
   const ofFov = (fov) => longer / (2 * Math.tan(((fov / 180) * Math.PI) / 2));
   const focal = fovDeg !== null ? ofFov(fovDeg) : (focalPx ?? ofFov(assumed));
   return { fx: focal, fy: focal, cx: (width - 1) / 2, cy: (height - 1) / 2, assumed: fovDeg === null && focalPx === null };

@@ -1,7 +1,7 @@
 // The worker that runs the networks, so that the page stays alive: photos and frames in, predictions out.
 
 import { CropEstimator, mostLikelySide } from "./crops.js";
-import { candidates, detect, detectedHands } from "./detection.js";
+import { candidates, detect, detectedHands, isCutToHand } from "./detection.js";
 import { exifFocalPx } from "./exif.js";
 import { cameraOf, wholeImageBox } from "./geometry.js";
 import { loadNetworks } from "./networks.js";
@@ -81,14 +81,15 @@ class Options {
 async function predicted(image, options) {
   const { crops, detector } = estimator;
   const { sides, scoreLimit: least } = options;
-  const camera = cameraOf(image.width, image.height, options, rules);
   let found;
   if (options.wholeImage) {
+    const camera = cameraOf(image.width, image.height, options, rules);
     const box = wholeImageBox(image.width, image.height);
     found = [mostLikelySide((await crops.estimateSides(image, camera, sides, [box]))[0])];
   } else {
-    const detections = candidates(await detect(detector, image, rules), rules);
-    found = await detectedHands(crops, image, camera, sides, detections, least, true);
+    const detections = await detect(detector, image, rules);
+    const camera = cameraOf(image.width, image.height, options, rules, isCutToHand(image, detections, rules));
+    found = await detectedHands(crops, image, camera, sides, candidates(detections, rules), least, true);
     found = found.slice(0, options.handLimit);
   }
   return found.filter(({ score }) => score >= least).map((estimate) => estimate.toHand());
