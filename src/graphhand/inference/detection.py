@@ -168,11 +168,12 @@ def joint_score(detection: Detection, pose_score: float) -> float:
     """Score of a hand in [0, 1]: the detection's, or of a candidate what detector and pose network say together."""
     if not detection.is_candidate:
         return float(detection.score)
-    odds = _logit(detection.score) + POSE_WEIGHT * _logit(pose_score) + SCORE_BIAS
+    odds = log_odds(detection.score) + POSE_WEIGHT * log_odds(pose_score) + SCORE_BIAS
     return float(1.0 / (1.0 + np.exp(-odds)))
 
 
-def _logit(score: float) -> float:
+def log_odds(score: float) -> float:
+    """Of a score in [0, 1], at most :data:`LARGEST_LOGIT` either way."""
     score = min(max(score, 1e-9), 1.0 - 1e-9)
     return float(np.clip(np.log(score) - np.log1p(-score), -LARGEST_LOGIT, LARGEST_LOGIT))
 

@@ -151,8 +151,8 @@ class Hands:
         min_tracking_confidence: what a hand must score to be followed further, in [0, 1]; not read with
             ``static_image_mode``.
         weights: in place of ``model_complexity``, as for :class:`graphhand.HandPoseEstimator`.
-        fov_deg: the camera's field of view across the image's longer side, if known; else 60 degrees are assumed, or 35 for an
-            image cut to the hand.
+        fov_deg: the camera's field of view across the image's longer side, if known; else 60 degrees are assumed, or
+            35 for an image cut to the hand.
 
     Raises:
         ValueError: an argument is out of its range.
