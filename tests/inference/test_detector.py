@@ -86,8 +86,10 @@ def test_boxes_are_in_the_images_pixels(width: int, height: int) -> None:
 def test_tiles_find_what_is_too_small_for_the_whole_image_and_add_no_second_box() -> None:
     image = dots(1024, 768, [(296, 200), (696, 504)], 16)
     image[380:480, 100:200] = 255  # seen in the whole image, too
-    plain, thorough = (len(NetworkDetector(Bright(), t)(image)) for t in (False, True))  # type: ignore[arg-type]
-    assert plain < thorough
+    own = NetworkDetector(Bright())  # type: ignore[arg-type]
+    assert len(own(image)) < len(load_detector(own, thorough=True)(image))
+    assert load_detector(own) is own
+    assert not own.thorough
     small = [hand for hand in NetworkDetector(Bright(), True)(image) if hand.box_px[2] < 200]  # type: ignore[arg-type]
     for x, y in ((296, 200), (696, 504)):
         near = [h for h in small if np.abs(h.box_px[:2] + h.box_px[2:] / 2 - (x, y)).max() < 20]

@@ -261,7 +261,7 @@ def load_detector(
         InputError: no such weights, weights of another kind, or the device or engine cannot be used.
     """
     if isinstance(detector, NetworkDetector):
-        return detector
+        return NetworkDetector(detector.network, True) if thorough else detector
     if callable(detector):
         return CallableDetector(detector)
     folder = find_weights(DETECTOR if detector is None else detector)
