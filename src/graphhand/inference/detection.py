@@ -49,7 +49,7 @@ CANDIDATE_SCORE = 0.15
 MOST_CANDIDATES = 24
 """How many boxes of an image the pose network looks at, at most."""
 
-POSE_WEIGHT, SCORE_BIAS = 0.25, 0.55
+POSE_WEIGHT, SCORE_BIAS = 0.25, 0.5
 """Of the log-odds of a hand: the detector's + the weight times the pose network's + the bias."""
 
 LARGEST_LOGIT = 12.0
