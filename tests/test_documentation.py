@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
@@ -139,3 +140,22 @@ def test_the_page_of_weights_has_the_cards_numbers() -> None:
             numbers = [cell.replace("*", "") for cell in row.split(" | ")]
             said = card.read_text("utf-8").replace("*", "")
             assert " | ".join(numbers) in said or all(number in said for number in numbers)
+
+
+def test_the_readmes_code_prints_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the bundled weights; also the score in the first tutorials, which is of the same photo."""
+    monkeypatch.chdir(REPOSITORY)
+    match = re.search(
+        r"^```python\n(.*?)^```\n\n^```text\n(.*?)^```", Path("README.md").read_text("utf-8"), re.M | re.S
+    )
+    assert match is not None
+    code, told = match.groups()
+    exec(code, {})  # our own README
+    printed, said = (re.findall(r"-?\d+\.?\d*", text) for text in (capsys.readouterr().out, told))
+    assert len(printed) == len(said)
+    np.testing.assert_allclose(np.array(printed, float), np.array(said, float), rtol=0.04, atol=0.002)
+    for page in ("first_photo.md", "first_use.md"):
+        lines = re.findall(r"^photo\.jpg: left hand (0\.\d\d)", (DOCS / "tutorials" / page).read_text("utf-8"), re.M)
+        assert lines == [f"{float(printed[0]):.2f}"]
