@@ -41,7 +41,7 @@ from graphhand import metrics
 from graphhand.data import HandSample
 from graphhand.data.datasets.ge_real import AnnotatedCrops
 from graphhand.devices import Quartiles
-from graphhand.errors import GraphHandError, InputError
+from graphhand.errors import InputError, exit_status
 from graphhand.geometry import root_relative
 from graphhand.io import list_images, read_image, write_image
 from graphhand.skeleton import Joint
@@ -491,14 +491,5 @@ def run(options: argparse.Namespace) -> None:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    try:
-        run(options_of())
-    except (GraphHandError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(lambda: run(options_of())))

@@ -20,8 +20,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from graphhand.errors import GraphHandError, InputError
-from graphhand.geometry.crops import crop_box
+from graphhand.errors import InputError, exit_status
+from graphhand.geometry.crops import square_box
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.crops import CropEstimator, CropView
 from graphhand.io import read_image
@@ -66,10 +66,8 @@ def predictions(
         turn = cv2.getRotationMatrix2D((camera.cx, camera.cy), degrees, 1.0)
         turned = cv2.warpAffine(image, turn, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REFLECT)
         places = labels @ turn[:, :2].T + turn[:, 2]
-        low, high = np.nanmin(places, axis=0), np.nanmax(places, axis=0)
         for margin in MARGINS:
-            box = crop_box(np.concatenate((low, high - low)), margin)
-            views.append(CropView(turned if degrees else image, camera, side, box))
+            views.append(CropView(turned if degrees else image, camera, side, square_box(places, margin)))
             turns.append(turn)
     pixels, relative = [], []
     for estimate, turn in zip(crops.estimate(views), turns):
@@ -80,32 +78,27 @@ def predictions(
     return np.array(pixels), np.array(relative)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="default")
     options = parser.parse_args()
-    try:
-        if options.labels.resolve().parent != options.out.resolve().parent:
-            raise InputError(options.out, f"does not lie beside {options.labels}", "the paths of images are relative")
-        with open_text(options.labels / "hands.jsonl") as file:
-            lines = [json.loads(line) for line in file]
-        crops = HandPoseEstimator(options.weights).crops
-        asked = [i for i, line in enumerate(lines) if line["split"] == "train"]
-        count = 0
-        for i in asked:
-            new = refined(crops, read_image(options.labels / lines[i]["image"]), lines[i])
-            if new is not None:
-                lines[i], count = new, count + 1
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(options.out / "hands.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-        print(f"{options.out}: {count} of {len(asked)} training labels are new")
-    except (GraphHandError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    if options.labels.resolve().parent != options.out.resolve().parent:
+        raise InputError(options.out, f"does not lie beside {options.labels}", "the paths of images are relative")
+    with open_text(options.labels / "hands.jsonl") as file:
+        lines = [json.loads(line) for line in file]
+    crops = HandPoseEstimator(options.weights).crops
+    asked = [i for i, line in enumerate(lines) if line["split"] == "train"]
+    count = 0
+    for i in asked:
+        new = refined(crops, read_image(options.labels / lines[i]["image"]), lines[i])
+        if new is not None:
+            lines[i], count = new, count + 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(options.out / "hands.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    print(f"{options.out}: {count} of {len(asked)} training labels are new")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphhand.data.boxed_scenes import EmptyScenes, LabelledScenes
-from graphhand.errors import GraphHandError, InputError
+from graphhand.errors import InputError, exit_status
 from graphhand.inference import HandPoseEstimator
 from graphhand.inference.crops import CropEstimator
 from graphhand.inference.detection import MOST_CANDIDATES, POSE_WEIGHT, SCORE_BIAS, estimate_detections, log_odds
@@ -146,7 +146,7 @@ def labelled(kind: int, scenes: LabelledScenes) -> Images:
     return [(kind, one.path, one.boxes, one.ignore) for one in scenes.labels if one.complete]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detectors", nargs="+", help="folders of weights, or bundled ones' names")
     parser.add_argument("--pose", default="default", help="weights of the pose network")
@@ -158,29 +158,24 @@ def main() -> int:
     parser.add_argument("--precision", type=float, default=0.97)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    try:
-        images = labelled(PHOTOS, LabelledScenes(options.photos, split=options.split))
-        images += labelled(PEOPLE, LabelledScenes(options.people))
-        none = np.zeros((0, 4))
-        for folder in options.without_hands:
-            images += [(EMPTY, file, none, none) for file in EmptyScenes(folder).files]
-        crops = HandPoseEstimator(options.pose, threads=options.threads).crops
-        print(f"| detector, pixels | w | found at {options.precision:g} | bias | photos | people | no hands | ms |")
-        print("|---" * 8 + "|")
-        for name in options.detectors:
-            detector = load_detector(name, threads=options.threads)
-            if not isinstance(detector, NetworkDetector):
-                raise InputError(name, "is no detector's weights", "give a folder that graphhand train wrote")
-            for size in options.sizes or [detector.network.info.image_size]:
-                detector.network.info = replace(detector.network.info, image_size=size)
-                found = candidates(detector, crops, images)
-                for line in lines(f"{name}, {size}", found, options.precision):
-                    print(line, flush=True)
-    except (GraphHandError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    images = labelled(PHOTOS, LabelledScenes(options.photos, split=options.split))
+    images += labelled(PEOPLE, LabelledScenes(options.people))
+    none = np.zeros((0, 4))
+    for folder in options.without_hands:
+        images += [(EMPTY, file, none, none) for file in EmptyScenes(folder).files]
+    crops = HandPoseEstimator(options.pose, threads=options.threads).crops
+    print(f"| detector, pixels | w | found at {options.precision:g} | bias | photos | people | no hands | ms |")
+    print("|---" * 8 + "|")
+    for name in options.detectors:
+        detector = load_detector(name, threads=options.threads)
+        if not isinstance(detector, NetworkDetector):
+            raise InputError(name, "is no detector's weights", "give a folder that graphhand train wrote")
+        for size in options.sizes or [detector.network.info.image_size]:
+            detector.network.info = replace(detector.network.info, image_size=size)
+            found = candidates(detector, crops, images)
+            for line in lines(f"{name}, {size}", found, options.precision):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

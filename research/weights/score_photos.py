@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphhand.errors import GraphHandError, InputError
+from graphhand.errors import InputError, exit_status
 from graphhand.io.files import find_weights, write_text_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -175,7 +175,7 @@ def beside_mediapipe(weights: str, real: Path, python: str | None) -> dict[str, 
         return rows
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     of_choice = commands.add_parser("choose", help="validation of candidates; the first is the baseline")
@@ -191,13 +191,8 @@ def main() -> int:
     for one in (of_choice, of_final):
         one.add_argument("--synthetic", type=Path, required=True, help="rendered hands, plain layout")
     options = parser.parse_args()
-    try:
-        options.action(options)
-    except (GraphHandError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    options.action(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from typing import Any
 
@@ -47,6 +48,16 @@ class NoHandError(InputError):
 
 class NothingToCropError(NoHandError):
     """A sample with neither a box nor a labelled joint: there is nothing to crop around."""
+
+
+def exit_status(run: Callable[[], object]) -> int:
+    """What a script ends with: 0, or 1 after a line on standard error where GraphHand or the system refuses."""
+    try:
+        run()
+    except (GraphHandError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def fault_message(fault: Mapping[str, Any]) -> str:

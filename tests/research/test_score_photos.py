@@ -80,7 +80,7 @@ def test_same_weights_are_not_scored_twice(
     monkeypatch.setattr(sys, "argv", command)
     tables = []
     for _ in range(2):
-        assert score_photos.main() == 0
+        assert score_photos.exit_status(score_photos.main) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
     assert "| MediaPipe | 6.50 |" in tables[0]
