@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-ASSUMED_FOV_DEG = 60.0  # across the longer side; if you know K, use it
+ASSUMED_FOV_DEG, ASSUMED_CUT_FOV_DEG = 60.0, 35.0  # across the longer side; if you know K, use it
 
 
 def predict(
@@ -27,7 +27,8 @@ def predict(
     about = json.loads(network.get_modelmeta().custom_metadata_map["graphhand-onnx-1"])
     size = about["image_size"]
     height, width = image.shape[:2]
-    focal = max(width, height) / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2)
+    is_cut = max(box[2], box[3]) >= 0.5 * max(width, height)  # to the hand
+    focal = max(width, height) / 2 / np.tan(np.radians(ASSUMED_CUT_FOV_DEG if is_cut else ASSUMED_FOV_DEG) / 2)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
     # Smallest rotation from the camera's axis to the ray through the centre of the box.

@@ -166,15 +166,19 @@ def test_the_estimator_gives_the_same_hands(trained, arguments):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize(("size", "most_px", "most_m"), [(160, 0.005, 1e-5), (320, 0.1, 1e-4)])
-def test_the_example_without_torch_gives_the_same_joints(trained, side, size, most_px, most_m):
-    """At 320 pixels the crop is cut from a smaller copy, made in two ways."""
+@pytest.mark.parametrize(
+    ("seed", "is_cut", "size", "most_px", "most_m"),
+    [(20, False, 160, 0.005, 1e-5), (20, False, 320, 0.1, 1e-4), (34, True, 160, 0.005, 1e-5)],
+)
+def test_the_example_without_torch_gives_the_same_joints(trained, side, seed, is_cut, size, most_px, most_m):
+    """At 320 pixels the crop is cut from a smaller copy, made in two ways. Another camera is assumed of cut images."""
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "onnx_photo.py"))
-    drawn = RenderEngine(RenderConfig(image_size=160, seed=5)).render([0])
+    drawn = RenderEngine(RenderConfig(image_size=160, seed=seed)).render([0])
     smooth = cv2.GaussianBlur((255 * drawn.image[0].permute(1, 2, 0)).byte().numpy(), (0, 0), 4)
     image = np.pad(cv2.resize(smooth, (size, size)), ((0, 0), (0, size // 4), (0, 0)))
     joints_px = drawn.joints_px[0].numpy() * size / 160
     box = np.concatenate([joints_px.min(0), np.ptp(joints_px, axis=0)])
+    assert (box[2:].max() >= 0.5 * max(image.shape[:2])) == is_cut
     found = example["predict"](onnxruntime.InferenceSession(trained[1]), image, box, side == "left")
     (hand,) = HandPoseEstimator(trained[1])(image, box=box, side=side)
     np.testing.assert_allclose(found["joints_px"], hand.joints_px, rtol=0, atol=most_px)
@@ -182,7 +186,7 @@ def test_the_example_without_torch_gives_the_same_joints(trained, side, size, mo
     np.testing.assert_array_equal(found["K"], hand.camera.K)
     projected = hand.camera.project(found["joints_cam_m"])
     np.testing.assert_allclose(projected, found["joints_px"], rtol=0, atol=0.005 * hand.box_px[2:].max())
-    assert (np.abs(hand.joints_rel_m).max(0) > 0.02).all()  # a swap of any two axes would be seen
+    assert (np.abs(hand.joints_rel_m).max(0) > 0.03).all()
     assert found["joints"] == list(JOINT_NAMES)
 
 
