@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from graphhand.data import HandBatch
 from graphhand.data.datasets.synthetic import HandRecord
 from graphhand.data.sample import RowMasks
 from graphhand.evaluation import PoseRecords
+from graphhand.export.clips import HandClip, scenes_of
 from graphhand.hand_model import HandModel
 from graphhand.models import Generator, GeneratorConfig, save_generator
 from graphhand.skeleton import FINGERS
@@ -220,6 +221,12 @@ def posed_hand(seed: int = 0, side: Side = "right", placed: bool = True, camera:
         camera=camera,
         model="made up",
     )
+
+
+def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
+    """The hands of :func:`scenes_of` one by one; None where an image or video has none."""
+    for image, clips in scenes_of(predictions, right):
+        yield from ((image, clip) for clip in clips or (None,))
 
 
 def posed_prediction(

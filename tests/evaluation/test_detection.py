@@ -14,7 +14,6 @@ from graphhand.evaluation.detection import (
     average_precision,
     match_boxes,
     score_detections,
-    threshold_of_precision,
 )
 from graphhand.evaluation.detection_figures import write_detection_figures
 from graphhand.geometry.boxes import iou
@@ -119,14 +118,6 @@ def test_boxes_in_ignored_regions_count_nowhere_and_second_boxes_of_a_hand_are_f
     boxes = np.array([hand[0], hand[0] + 1, [110, 60, 20, 20]])
     scores = score_detections(truth, [FoundBoxes(boxes, np.array([0.9, 0.8, 0.7]), np.array([1, 1, 0]))], 0.5)
     assert (scores.recall, scores.precision, scores.false_an_image) == (1, 0.5, 1)
-
-
-def test_the_threshold_of_a_precision_gives_it() -> None:
-    truth, found = made_up(1, 30)
-    threshold = threshold_of_precision(truth, found, 0.35)
-    assert score_detections(truth, found, threshold).precision >= 0.35
-    assert 0 < threshold < 1
-    assert threshold_of_precision(truth, found, 1.1) == 1.0
 
 
 def test_figures_show_what_there_is(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factories import posed_hand, posed_prediction
-from graphhand.export.clips import clips_of
+from factories import clips_of, posed_hand, posed_prediction
 from graphhand.export.gltf import write_glb
 from graphhand.hand_model import HandModel
 

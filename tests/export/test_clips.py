@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from factories import posed_hand, posed_prediction
+from factories import clips_of, posed_hand, posed_prediction
 from graphhand.errors import InputError
 from graphhand.export.bvh import euler_zxy_deg, write_bvh
-from graphhand.export.clips import HandClip, clips_of, filled, held_still, quaternion_to_matrix, smoothed
+from graphhand.export.clips import HandClip, filled, held_still, quaternion_to_matrix, smoothed
 from graphhand.geometry import matrix_to_quaternion
 from graphhand.hand_model import HandModel
 from graphhand.skeleton import JOINT_NAMES

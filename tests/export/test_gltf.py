@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from factories import posed_hand, posed_prediction
+from factories import clips_of, posed_hand, posed_prediction
 from gltf_reader import Glb
 from graphhand.errors import InputError
 from graphhand.export.bones import BoneNames, bone_names, skeleton
-from graphhand.export.clips import HandClip, clips_of, rotations_json
+from graphhand.export.clips import HandClip, rotations_json
 from graphhand.export.gltf import write_glb
 from graphhand.hand_model import HandModel
 from graphhand.skeleton import FINGERS, JOINT_NAMES, TIPS

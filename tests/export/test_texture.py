@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from factories import posed_prediction
+from factories import clips_of, posed_prediction
 from gltf_reader import Glb
-from graphhand.export.clips import clips_of
 from graphhand.export.gltf import SKIN_COLOUR, write_glb
 from graphhand.export.texture import corner_uv, skin_jpeg, split_at_seams
 from graphhand.hand_model import HandModel

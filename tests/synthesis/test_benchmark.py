@@ -77,7 +77,7 @@ def test_labels_without_images_equal_rendered_labels(monkeypatch, shape_size, co
 
 @pytest.mark.parametrize("split", ["training", "evaluation"])
 def test_the_engine_reproduces_the_recorded_labels(split):
-    """A change here is a new benchmark: name it v2 (research/record_rendered_benchmark.py)."""
+    """A change here is a new benchmark: name it v2 (research/record_rendered.py)."""
     known = benchmark.recorded(split)["sample"]
     found = benchmark.sample_labels(split, RenderEngine(benchmark.config(split)), count=len(known["visible"]))
     # another processor may round the last digit the other way

@@ -14,7 +14,7 @@ def engine() -> SceneEngine:
 
 
 def test_the_engine_reproduces_the_recorded_labels(engine):
-    """A change here is a new benchmark: name it v3 (research/record_rendered_v2.py)."""
+    """A change here is a new benchmark: name it v3 (research/record_rendered.py)."""
     known = scene_benchmark.recorded("test")["sample"][:2]
     found = scene_benchmark.sample_labels("test", engine, len(known))
     for mine, theirs in zip(found, known, strict=True):

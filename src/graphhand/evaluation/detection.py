@@ -203,14 +203,3 @@ def score_detections(truth: Sequence[LabelledBoxes], found: Sequence[FoundBoxes]
         false_an_image=(int(counted.sum()) - hits) / max(len(truth), 1),
         side_right=(int((said == sides[hand])[known].sum()), int(known.sum())),
     )
-
-
-def threshold_of_precision(
-    truth: Sequence[LabelledBoxes], found: Sequence[FoundBoxes], least_precision: float
-) -> float:
-    """The lowest score at which the boxes from there on have this precision at IoU 0.5; 1 where none does."""
-    matches = match_boxes(truth, found, IOUS[0])
-    scores, hit = matches.ranked()
-    _, precision = precision_recall(hit, matches.hands)
-    enough = np.flatnonzero(precision >= least_precision)
-    return float(scores[enough[-1]]) if len(enough) else 1.0

@@ -107,12 +107,6 @@ def scenes_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[t
         yield seen[0].image, clips
 
 
-def clips_of(predictions: Iterable[Prediction], right: HandModel) -> Iterator[tuple[str, HandClip | None]]:
-    """The hands of :func:`scenes_of` one by one; None where an image or video has none."""
-    for image, clips in scenes_of(predictions, right):
-        yield from ((image, clip) for clip in clips or (None,))
-
-
 def image_clip(prediction: Prediction, hand: Hand, models: dict[Side, HandModel]) -> HandClip:
     """A clip of one image, or of one frame alone.
 
