@@ -198,3 +198,6 @@ def test_results_draw_and_save_themselves(tmp_path: Path) -> None:
     assert (tmp_path / "hands.jsonl").read_text("utf-8") == prediction.to_json_line() + "\n"
     with pytest.raises(InputError, match="no such file"):
         Prediction("none.jpg", 320, 240, (hand,), "tiny").draw()
+    for name in ("hands.json", "hands.png"):
+        with pytest.raises(InputError, match="cannot be written"):
+            prediction.save(tmp_path / "nowhere" / name)

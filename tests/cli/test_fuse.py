@@ -85,6 +85,17 @@ def test_views_that_do_not_fit_are_one_line(folder: Path, views: tuple[str, ...]
     assert "\n" not in str(result.exception)
 
 
+def test_a_rig_whose_places_are_inverted_is_one_line_and_no_hand(folder: Path) -> None:
+    rig = json.loads((folder / "rig.json").read_text())
+    for camera in rig["cameras"].values():
+        camera["t_cam_world_m"] = [-value for value in camera["t_cam_world_m"]]
+    (folder / "rig.json").write_text(json.dumps(rig))
+    result = run(folder, "front=front.jsonl", "side=side.jsonl")
+    assert isinstance(result.exception, InputError)
+    assert "rig.json: the joints of frame 0 lie behind camera front, and 1 more; check R_cam" in str(result.exception)
+    assert [json.loads(line)["hand"] for line in result.stdout.splitlines()] == [None, None, None]
+
+
 def test_another_camera_or_no_place_is_refused(folder: Path) -> None:
     text = (folder / "side.jsonl").read_text()
     (folder / "other.jsonl").write_text(text.replace('"fx": 300.0', '"fx": 500.0'))

@@ -118,6 +118,7 @@ def test_streams_follow_hands_and_stills_do_not(monkeypatch: pytest.MonkeyPatch)
         assert points(stream.process(image).multi_hand_landmarks[0]) == pytest.approx(
             points(results[0].multi_hand_landmarks[0])
         )
+    stream.close()  # twice is once
     with pytest.raises(RuntimeError, match="closed"):
         stream.process(image)
 

@@ -12,7 +12,7 @@ import torch
 
 from graphhand.errors import InputError
 from graphhand.inference import Detection, HandPoseEstimator, HandTracker
-from graphhand.inference.detection import candidates
+from graphhand.inference.detection import MOST_CANDIDATES, candidates
 from graphhand.inference.detector import (
     NetworkDetector,
     OnnxDetector,
@@ -124,6 +124,8 @@ def test_all_hands_of_a_detector_are_found_none_or_many(each_square: Any, draw_s
     silent = HandPoseEstimator.from_generator(each_square(), "squares", detector=lambda _: [])
     assert silent(image) == []
     assert silent.predict_many([image], detections=[[Detection(np.array(boxes[0][:4]))]])[0][0].score == 1.0
+    with pytest.raises(ValueError, match="2 images came with detections of 1"):
+        silent.predict_many([image, image], detections=[[]])
 
 
 def test_the_pose_network_judges_a_candidate(each_square: Any, draw_square: Any) -> None:
@@ -172,6 +174,8 @@ def test_only_a_networks_candidates_are_looked_at_below_the_least_score(is_candi
     given = [Detection(box, score, is_candidate=is_candidate) for score in (0.9, 0.45, 0.3, 0.01)]
     assert [d.score for d in candidates(given, 0.5)] == ([0.9, 0.45, 0.3] if is_candidate else [0.9])
     assert len(candidates(given, 0.0)) == (3 if is_candidate else 4)
+    many = given[:1] * 30
+    assert len(candidates(many, 0.5)) == (MOST_CANDIDATES if is_candidate else 30)
 
 
 def test_the_detectors_side_spares_a_crop_and_leads_where_the_network_does_not_know(

@@ -19,7 +19,8 @@ from graphhand.errors import InputError
 from graphhand.geometry import CROP_MARGIN, project_perspective
 from graphhand.inference import Detection, HandPoseEstimator, HandTracker
 from graphhand.inference.crops import MAX_UNCERTAINTY, MIN_RECROP_RATIO, CropView, Estimate
-from graphhand.io import Photo, write_image
+from graphhand.inference.estimator import as_photo
+from graphhand.io import Photo, read_image, write_image
 from graphhand.models.checkpoint import save_generator
 from graphhand.models.config import GeneratorConfig
 from graphhand.models.generator import Generator
@@ -334,6 +335,24 @@ def test_bgr_arrays_and_pil_images_give_the_same_hand() -> None:
     for other in same:
         np.testing.assert_allclose(other.joints_px, hand.joints_px, atol=1e-3)
     assert not np.allclose(estimator(flipped, min_score=0.0)[0].joints_px, hand.joints_px, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "I;16", "I", "CMYK", "1"])
+def test_pil_images_are_seen_as_the_files_they_are_saved_to(tmp_path: Path, mode: str) -> None:
+    pil = pytest.importorskip("PIL.Image", reason="pip install pillow")
+    ramp = np.arange(64 * 48, dtype=np.uint8).reshape(48, 64)
+    if mode.startswith("I"):
+        image = pil.fromarray(ramp.astype(np.uint16) * 257).convert(mode)
+    elif mode == "P":
+        image = pil.fromarray(ramp).convert("P")
+        image.info["transparency"] = 7
+    else:
+        image = pil.fromarray(np.dstack([ramp, ramp[::-1], ramp, ramp.T.reshape(48, 64)]), "RGBA").convert(mode)
+    file = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
+    image.save(file, **({"transparency": 7} if mode == "P" else {}))
+    expected = np.asarray(image.convert("RGB")) if mode == "CMYK" else read_image(file)
+    difference = as_photo(image).image.astype(int) - expected
+    assert np.abs(difference).max() <= 1
 
 
 def test_an_unreadable_file_and_a_missing_device_are_input_errors(tmp_path: Path) -> None:

@@ -114,3 +114,11 @@ def test_what_cannot_be_fused_is_refused(world_m: np.ndarray, rng: np.random.Gen
         fuse_views(hands, [rig[0], rig[0]])
     with pytest.raises(ValueError, match="has no place in the world"):
         fuse_views(hands, [rig[0], Calibration(PINHOLE)])
+
+
+def test_joints_behind_the_cameras_are_no_hand(world_m: np.ndarray, rng: np.random.Generator) -> None:
+    rig = [looking_at(world_m.mean(0), azimuth) for azimuth in (0, 50)]
+    hands = [seen(calibration, world_m, rng) for calibration in rig]
+    inverted = [replace(c, t_cam_world_m=-c.t_cam_world_m) for c in rig]
+    with pytest.raises(ValueError, match="the joints lie behind the camera of view 0"):
+        fuse_views(hands, inverted)

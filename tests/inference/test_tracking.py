@@ -323,6 +323,16 @@ def test_contradictions_are_refused(short_sighted: Any, arguments: dict[str, Any
         HandTracker(HandPoseEstimator.from_generator(short_sighted(), "network"), **arguments)
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("time_s", [0.5, 0.4, float("nan")])
+def test_time_must_advance(short_sighted: Any, draw_square: Any, smooth: bool, time_s: float) -> None:
+    tracker = HandTracker(HandPoseEstimator.from_generator(short_sighted(), "network"), smooth=smooth, whole_image=True)
+    tracker(draw_square(200, 150, 80), 0.5)
+    with pytest.raises(ValueError, match="time must advance"):
+        tracker(draw_square(200, 150, 80), time_s)
+    tracker(draw_square(200, 150, 80), 0.6)  # goes on
+
+
 @pytest.mark.parametrize(("keep_score", "kept"), [(None, 5), (0.5, 15)])
 def test_a_hand_that_is_followed_may_score_less_than_one_that_is_found(
     each_square: Any, draw_square: Any, keep_score: float | None, kept: int

@@ -41,7 +41,7 @@ def fuse(
       graphhand predict side.mp4 --calibration side.yml --json side.jsonl
       graphhand fuse rig.json front=front.jsonl side=side.jsonl --json world.jsonl
     """
-    from graphhand.inference.fusion import fuse_views
+    from graphhand.inference.fusion import BehindCameraError, fuse_views
     from graphhand.io import read_rig
 
     cameras = read_rig(rig)
@@ -52,6 +52,7 @@ def fuse(
         raise InputError("CAMERA=HANDS.jsonl", "is one view", "give two cameras or more")
     lines = {name: list(_predictions(file)) for name, file in files.items()}
     seen, errors_mm = 0, 0.0
+    behind: list[str] = []
     with text_lines(json, inputs=[rig, *files.values()]) as write:
         frames = _frames(lines, files)
         for key, predictions in frames:
@@ -63,15 +64,21 @@ def fuse(
             if len(found) >= 2:
                 try:
                     fused = fuse_views(list(found.values()), [cameras[name] for name in found], poses=poses)
+                    seen, errors_mm = seen + 1, errors_mm + 1e3 * float(fused.std_m.mean())
+                except BehindCameraError as error:
+                    behind.append(f"the joints of frame {key} lie behind camera {list(found)[error.number]}")
                 except ValueError as error:
                     raise InputError(rig, str(error), "calibrate the cameras' places") from None
-                seen, errors_mm = seen + 1, errors_mm + 1e3 * float(fused.std_m.mean())
             first = next(iter(predictions.values()))
             when: dict[str, Any] = {"index": key} if first.frame is None else {"frame": key, "time_s": first.time_s}
             hand = None if fused is None else {**fused.to_json(), "views": list(found)}
             write(jsonlib.dumps({**when, "hand": hand}, allow_nan=False))
     summary = f"{seen} of {len(frames)} frames fused" + (f", +-{errors_mm / seen:.1f} mm" if seen else "")
     typer.echo(summary, err=True)
+    if behind:
+        more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
+        remedy = "check R_cam_world and t_cam_world_m (from the world to the camera), and that all views show one hand"
+        raise InputError(rig, behind[0] + more, remedy)
 
 
 def _view(text: str, cameras: dict[str, Calibration], rig: Path) -> tuple[str, Path]:

@@ -159,9 +159,9 @@ def spans_image(box: ArrayLike, image: Image) -> bool:
 
 
 def candidates(detections: Sequence[Detection], least: float) -> list[Detection]:
-    """The detections that may come to a score of ``least``: those that do, and a detector's candidates."""
-    enough = [d for d in detections if d.score >= (CANDIDATE_SCORE if d.is_candidate else least)]
-    return enough[:MOST_CANDIDATES]
+    """The detections that may come to a score of ``least``: those that do, and a detector's best candidates."""
+    certain = [d for d in detections if not d.is_candidate and d.score >= least]
+    return certain + [d for d in detections if d.is_candidate and d.score >= CANDIDATE_SCORE][:MOST_CANDIDATES]
 
 
 def joint_score(detection: Detection, pose_score: float) -> float:

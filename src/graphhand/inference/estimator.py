@@ -23,6 +23,7 @@ from graphhand.inference.option_rules import Box
 from graphhand.inference.options import PredictOptions
 from graphhand.inference.runtime import Engine, HandNetwork, TorchNetwork, load_network
 from graphhand.io import Photo, read_photo
+from graphhand.io.images import rgb_of_pil
 from graphhand.types import Camera, FloatArray, Hand, Image
 
 if TYPE_CHECKING:
@@ -223,6 +224,8 @@ class HandPoseEstimator:
         """
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} images came with {len(boxes)} boxes")
+        if detections is not None and len(detections) != len(images):
+            raise ValueError(f"{len(images)} images came with detections of {len(detections)}")
         given = {"whole_image": whole_image, "side": side, "K": K, "focal_px": focal_px, "fov_deg": fov_deg}
         given |= {"distortion": distortion, "fisheye": fisheye, "calibrated_size": calibrated_size}
         given |= {"max_hands": max_hands, "min_score": min_score}
@@ -239,8 +242,11 @@ class HandPoseEstimator:
         detected = detections is not None or (boxes is None and not whole_image)
         least = options.score_limit(detected)
         if detected:
-            given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(arrays)
-            found = [self._detected(photo, options, least, some) for photo, some in zip(photos, given_detections)]
+            given_detections: Sequence[Sequence[Detection] | None] = detections or [None] * len(photos)
+            found = [
+                self._detected(photo, options, least, some)
+                for photo, some in zip(photos, given_detections, strict=True)
+            ]
         else:
             views = [v for photo, place in zip(photos, places) for v in self._views(photo, options, place)]
             groups = in_groups(self.crops.estimate(views), options.sides)
@@ -301,7 +307,7 @@ def as_photo(image: ImageLike, bgr: bool = False) -> Photo:
         return read_photo(image)
     pixels, focal_px = image if isinstance(image, Photo) else (image, None)
     if hasattr(pixels, "convert") and hasattr(pixels, "getbands"):  # PIL's, which is not required
-        return Photo(np.asarray(pixels.convert("RGB"), dtype=np.uint8), focal_px)
+        return Photo(rgb_of_pil(pixels), focal_px)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         described = f"{pixels.shape} {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise ValueError(f"an image is an (H, W, 3) uint8 RGB array, a PIL image or a path, not {described}")

@@ -35,6 +35,18 @@ _FACTORS = (0.5, 2.0)  # of the size of a view's pose
 _NEAREST_M = 0.02
 
 
+class BehindCameraError(ValueError):
+    """The joints that fit the views best lie behind a camera: its place may be inverted, or the views show two hands.
+
+    Args:
+        number: of the view, from 0.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"the joints lie behind the camera of view {number}")
+        self.number = number
+
+
 @dataclass(frozen=True, eq=False)
 class FusedHand:
     """A hand in the world.
@@ -85,8 +97,9 @@ def fuse_views(hands: Sequence[Hand], calibrations: Sequence[Calibration], *, po
         The hand in the world.
 
     Raises:
-        ValueError: there are fewer than two views, numbers differ, a place is unknown, or two cameras stand in the same
+        ValueError: there are fewer than two views, numbers differ, a place is unknown, or all cameras stand in one
             place.
+        BehindCameraError: the joints that fit best lie behind a camera.
     """
     if len(hands) != len(calibrations) or len(hands) < 2:
         raise ValueError(f"two views or more, each with its calibration, not {len(hands)} and {len(calibrations)}")
@@ -96,6 +109,9 @@ def fuse_views(hands: Sequence[Hand], calibrations: Sequence[Calibration], *, po
         raise ValueError("all cameras stand in one place: nothing can be triangulated")
     fit = _Fit([_View(hand, calibration) for hand, calibration in zip(hands, calibrations)], poses)
     joints_m, std_m = fit.solve()
+    for number, view in enumerate(fit.views):
+        if (view.calibration.to_camera(joints_m)[:, 2] <= _NEAREST_M).all():
+            raise BehindCameraError(number)
     votes = {side: [hand.score for hand in hands if hand.side == side] for side in ("left", "right")}
     side: Side = "left" if sum(votes["left"]) > sum(votes["right"]) else "right"
     return FusedHand(

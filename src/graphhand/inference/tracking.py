@@ -112,6 +112,7 @@ class HandTracker:
         self._hidden: list[Track] = []  # out of sight, remembered
         self._count = 0  # of several hands, so far
         self._frames = 0  # since the detector's last pass
+        self._time_s: float | None = None  # of the last frame
 
     def __call__(self, image: ImageLike, time_s: float, *, bgr: bool = False) -> list[Hand]:
         """The hands in the next frame.
@@ -130,6 +131,9 @@ class HandTracker:
         image = as_photo(image, bgr).image
         if (fault := self.options.unit_fault(image.shape[1], image.shape[0])) is not None:
             raise ValueError("; ".join(fault))
+        if self._time_s is not None and not time_s > self._time_s:
+            raise ValueError(f"time must advance: {time_s} s after {self._time_s} s")
+        self._time_s = time_s
         camera = self.options.camera(image.shape[1], image.shape[0])
         if self._detects:
             self._follow_detected(image, camera, time_s)

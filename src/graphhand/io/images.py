@@ -262,6 +262,16 @@ def _band_to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image:
     return rgb
 
 
+def rgb_of_pil(image: Any) -> Image:
+    """A PIL image's pixels (H, W, 3) uint8 RGB, as :func:`read_image` gives a file's: transparency over white, 16-bit
+    grey to 8 bits."""
+    if image.mode.startswith("I") and np.asarray(image).max() > 255:
+        return _to_rgb(np.asarray(image).clip(0, 65535).astype(np.uint16))
+    if "A" in image.getbands() or "transparency" in image.info:
+        return _to_rgb(np.asarray(image.convert("RGBA"), dtype=np.uint8)[..., [2, 1, 0, 3]])
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
 def turn_upright(image: Image, orientation: int) -> Image:
     """Undo an EXIF orientation (where the stored first row and column belong in the scene), 1 to 8."""
     if orientation >= 5:  # 5-8: rows and columns exchanged

@@ -72,8 +72,11 @@ class Prediction:
         """
         files = import_module("graphhand.io.files")
         if os.fspath(path).lower().endswith((".json", ".jsonl")):
-            with files.replacing(path) as temporary:
-                temporary.write_text(self.to_json_line() + "\n", encoding="utf-8")
+            try:
+                files.write_text_atomically(path, self.to_json_line() + "\n")
+            except OSError as error:
+                problem = f"cannot be written ({error.strerror or error})"
+                raise import_module("graphhand.errors").InputError(path, problem, "choose another path") from error
         else:
             import_module("graphhand.io").write_image(path, self.draw(image))
 

@@ -216,8 +216,9 @@ class Hands:
 
     def close(self) -> None:
         """Let go of the network."""
-        self._estimator = None
-        del self._tracker
+        if self._estimator is not None:
+            self._estimator = None
+            del self._tracker
 
     def __enter__(self) -> Hands:
         return self
