@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from graphhand.cli import app
+from graphhand.errors import InputError
 from graphhand.io import Video, read_image
 from graphhand.io.mp4 import read_video_track
 
@@ -133,6 +135,130 @@ def test_a_fragmented_file_has_an_orientation_and_no_durations(plain: bytes, tmp
     assert track is not None
     assert track.orientation == 6
     assert len(track.durations_s) == 0
+
+
+def with_boxes(data: bytes, parents: list[bytes], at: int, boxes: bytes) -> bytes:
+    """The file with boxes put in at a place inside these parents; its frames lie before them."""
+    changed = bytearray(data)
+    assert changed.index(b"mdat") < changed.index(b"moov")
+    for kind in parents:
+        struct.pack_into(">I", changed, changed.index(kind) - 4, len(boxes) + read_length(changed, kind))
+    changed[at:at] = boxes
+    return bytes(changed)
+
+
+def with_edits(data: bytes, edits: list[tuple[int, int]], version: int = 0) -> bytes:
+    """The file with another edit list, of (length in units of the movie, start in units of the track)."""
+    changed = bytearray(data)
+    old = changed.find(b"edts")
+    if old >= 0:
+        changed[old : old + 4] = b"free"
+    entries = b"".join(struct.pack(">Qq4x" if version else ">Ii4x", *edit) for edit in edits)
+    content = struct.pack(">B3xI", version, len(edits)) + entries
+    box = struct.pack(">I4sI4s", 16 + len(content), b"edts", 8 + len(content), b"elst") + content
+    return with_boxes(bytes(changed), [b"moov", b"trak"], changed.index(b"mdia") - 4, box)
+
+
+def with_delays(data: bytes, delay: int) -> bytes:
+    """The file with all frames shown later than they are decoded, in units of the track."""
+    (count,) = struct.unpack_from(">I", data, data.index(b"stsz") + 12)
+    box = struct.pack(">I4sIIIi", 24, b"ctts", 0, 1, count, delay)
+    parents = [b"moov", b"trak", b"mdia", b"minf", b"stbl"]
+    return with_boxes(data, parents, data.index(b"stts") - 4, box)
+
+
+def timescales(data: bytes) -> tuple[int, int]:
+    """Units a second of the movie and of the track."""
+    movie, track = (struct.unpack_from(">I", data, data.index(kind) + 16)[0] for kind in (b"mvhd", b"mdhd"))
+    return movie, track
+
+
+def edits_s(data: bytes, parts: list[tuple[float, float]], version: int = 0, delay_s: float = 0.0) -> bytes:
+    """The file of which only these parts are shown, from and to seconds."""
+    movie, track = timescales(data)
+    edits = [(round((end - start) * movie), round((start + delay_s) * track)) for start, end in parts]
+    return with_edits(data, edits, version)
+
+
+@pytest.fixture(scope="module")
+def five_seconds(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An MP4 of 100 frames, 20 a second."""
+    path = tmp_path_factory.mktemp("mp4") / "five.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (96, 64))
+    for k in range(100):
+        writer.write(np.full((64, 96, 3), 2 * k, np.uint8))
+    writer.release()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("delay", [0, 2])
+@pytest.mark.parametrize(("first", "last"), [(40, 100), (0, 50), (33, 47), (99, 100)])
+def test_a_trimmed_video_is_read_whole(
+    five_seconds: bytes, tmp_path: Path, first: int, last: int, delay: int, version: int
+) -> None:
+    """Cut without encoding again: all frames are stored, some are shown."""
+    path = tmp_path / "clip.mp4"
+    delayed = with_delays(five_seconds, delay * timescales(five_seconds)[1] // 20) if delay else five_seconds
+    path.write_bytes(edits_s(delayed, [(first / 20, last / 20)], version, delay / 20))
+    with Video(path) as video:
+        assert video.claimed == last - first
+        frames = list(video)
+    assert len(frames) == last - first
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(last - first) / 20, atol=1e-3)
+    assert frames[0].image.mean() == pytest.approx(2 * first, abs=4)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.8])
+def test_a_truncated_trimmed_video_is_refused(five_seconds: bytes, tmp_path: Path, kept: float) -> None:
+    """The table of contents is whole, and frames are missing: those after ``kept`` of the bytes are no frames."""
+    path = tmp_path / "clip.mp4"
+    changed = bytearray(edits_s(five_seconds, [(0.5, 5.0)]))
+    start = changed.index(b"mdat") + 4
+    length = read_length(changed, b"mdat")
+    at = start + round(kept * length)
+    changed[at : start + length - 8] = bytes(start + length - 8 - at)
+    path.write_bytes(bytes(changed))
+    with Video(path) as video, pytest.raises(InputError, match=r"ends after \d+ of 90 frames; "):
+        list(video)
+
+
+def test_edit_lists_agree_with_ffmpeg(five_seconds: bytes, tmp_path: Path) -> None:
+    """Parts in any order, shown twice, after a pause, or of no length."""
+    path, rng = tmp_path / "clip.mp4", np.random.default_rng(0)
+    movie, track = timescales(five_seconds)
+    for _ in range(15):
+        edits = []
+        for _ in range(rng.integers(1, 5)):
+            first = rng.integers(0, 90)
+            edits.append((round(rng.integers(2, 100 - first) * movie / 20), round(first * track / 20)))
+        if rng.random() < 0.3:
+            edits.insert(0, (movie // 2, -1))
+        edits.append((0, track))
+        path.write_bytes(with_edits(five_seconds, edits))
+        found = read_video_track(path)
+        assert found is not None
+        with Video(path) as video:
+            assert len(found.durations_s) == sum(1 for _ in video), edits
+
+
+@pytest.mark.parametrize("movflags", ["dash+global_sidx", "dash+global_sidx+frag_every_frame"])
+def test_a_fragmented_trimmed_video_is_read_whole(tmp_path: Path, movflags: str) -> None:
+    """Its edit list begins in its middle; FFmpeg shows all frames, and states a length of days."""
+    av = pytest.importorskip("av", reason="needs PyAV: pip install av")
+    path = tmp_path / "clip.mp4"
+    options = {"movflags": f"delay_moov+{movflags}", "frag_duration": "1000000"}
+    with av.open(str(path), "w", options=options) as file:
+        stream = file.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for k in range(100):
+            image = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 2 * k, np.uint8), format="rgb24")
+            image.pts, image.time_base = k - 50, Fraction(1, 20)
+            file.mux(stream.encode(image))
+        file.mux(stream.encode(None))
+    with Video(path) as video:
+        assert video.claimed is None
+        assert len(list(video)) == 100
 
 
 def with_second_size(data: bytes, width: int, height: int) -> bytes:

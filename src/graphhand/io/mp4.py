@@ -1,4 +1,8 @@
-"""The video track of MP4 and QuickTime files (ISO 14496-12), read without decoding: orientation, durations, sizes."""
+"""The video track of MP4 and QuickTime files (ISO 14496-12), read without decoding: orientation, durations, sizes.
+
+Cutting without encoding again stores all frames from the last key frame on; an edit list (``elst``) says which of them
+are shown.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from graphhand.types import FloatArray
 
 _MAX_ENTRIES = 64  # sample descriptions
 _MAX_RUNS = 2**20  # of frames of one duration
+_MAX_FRAMES = 2**22  # 39 hours of 30 a second; more is damage
+_MAX_EDITS = 2**12
 _UPRIGHT = (1.0, 0.0, 0.0, 1.0)
 
 
@@ -23,14 +29,24 @@ class VideoTrack(NamedTuple):
     Attributes:
         orientation: 1 (upright) to 8, as EXIF numbers them. A matrix that is not one of the eight is taken for the
             nearest.
-        durations_s: (N,) seconds that each frame is shown, in the order of decoding; empty in a fragmented file.
+        durations_s: (N,) seconds that each frame is shown, in the order of showing, of the frames that the edit list
+            shows, as often as it shows them; without such a list, of all. Empty in a fragmented file.
+        start_s: where in the stored media the edit list begins, seconds.
         frame_sizes: width and height of the frames as stored, pixels, in the order of the sample descriptions and each
             once; two where the size changes inside the file.
     """
 
     orientation: int
     durations_s: FloatArray
+    start_s: float = 0.0
     frame_sizes: tuple[tuple[int, int], ...] = ()
+
+
+class _Edit(NamedTuple):
+    """A part of the media that is shown, in the track's time scale."""
+
+    start: int
+    end: float
 
 
 class _Box(NamedTuple):
@@ -52,7 +68,8 @@ def read_video_track(path: Path) -> VideoTrack | None:
 
 def _read_track(file: BinaryIO, size: int) -> VideoTrack | None:
     movie = _inside(file, _Box(b"", 0, size), b"moov")
-    whole = _matrix(file, _inside(file, movie, b"mvhd"), {0: 36, 1: 48})
+    movie_header = _inside(file, movie, b"mvhd")
+    whole = _matrix(file, movie_header, {0: 36, 1: 48})
     for track in _boxes(file, movie):
         if track.kind != b"trak":
             continue
@@ -61,12 +78,12 @@ def _read_track(file: BinaryIO, size: int) -> VideoTrack | None:
             continue
         own = _matrix(file, _inside(file, track, b"tkhd"), {0: 40, 1: 52})
         tables = _inside(file, _inside(file, media, b"minf"), b"stbl")
-        header = _inside(file, media, b"mdhd")
-        version = _read(file, header, 1)[0]
-        (timescale,) = struct.unpack_from(">I", _read(file, header, 24), 20 if version == 1 else 12)
-        durations_s = _durations(file, _inside(file, tables, b"stts")) / max(1, timescale)
+        timescale = _timescale(file, _inside(file, media, b"mdhd"))
+        edits = _edits(file, track, timescale / _timescale(file, movie_header))
+        durations_s = _shown_durations(file, tables, edits) / timescale
+        start_s = min((edit.start for edit in edits), default=0) / timescale
         sizes = _frame_sizes(file, _inside(file, tables, b"stsd"))
-        return VideoTrack(_orientation(_product(own, whole)), durations_s, sizes)
+        return VideoTrack(_orientation(_product(own, whole)), durations_s, start_s, sizes)
     return None
 
 
@@ -89,6 +106,11 @@ def _boxes(file: BinaryIO, parent: _Box) -> Iterator[_Box]:
 
 def _inside(file: BinaryIO, parent: _Box, kind: bytes) -> _Box:
     return next(box for box in _boxes(file, parent) if box.kind == kind)
+
+
+def _content(file: BinaryIO, parent: _Box, kind: bytes, limit: int) -> bytes:
+    """Up to ``limit`` bytes of a box that need not be there."""
+    return next((_read(file, box, limit) for box in _boxes(file, parent) if box.kind == kind), b"")
 
 
 def _read(file: BinaryIO, box: _Box, count: int) -> bytes:
@@ -116,16 +138,58 @@ def _orientation(matrix: tuple[float, ...]) -> int:
     return {(False, False): 5, (True, False): 6, (True, True): 7, (False, True): 8}[c < 0, b < 0]
 
 
-def _durations(file: BinaryIO, table: _Box) -> FloatArray:
-    """(N,) of the time to sample table, in the track's time scale."""
-    content = _read(file, table, 8 + 8 * _MAX_RUNS)
+def _timescale(file: BinaryIO, header: _Box) -> int:
+    """Units of time a second, of an ``mdhd`` or ``mvhd`` box."""
+    content = _read(file, header, 24)
+    (timescale,) = struct.unpack_from(">I", content, 20 if content[0] == 1 else 12)
+    return max(1, timescale)
+
+
+def _edits(file: BinaryIO, track: _Box, media_per_movie: float) -> list[_Edit]:
+    """The parts of the media that are shown, in their order.
+
+    Args:
+        file: the file.
+        track: the ``trak`` box.
+        media_per_movie: units of the track's time scale in one of the movie's, in which lengths of edits are counted.
+    """
+    lists = next((box for box in _boxes(file, track) if box.kind == b"edts"), None)
+    content = b"" if lists is None else _content(file, lists, b"elst", 8 + 20 * _MAX_EDITS)
+    entry = struct.Struct(">Qq4x" if content[:1] == b"\x01" else ">Ii4x")
+    entries = entry.iter_unpack(content[8 : 8 + (len(content) - 8) // entry.size * entry.size] if content else b"")
+    stated = int.from_bytes(content[4:8], "big")
+    return [
+        _Edit(start, start + length * media_per_movie)
+        for length, start in itertools.islice(entries, stated)
+        if start >= 0  # before what is shown there may be a pause
+    ]
+
+
+def _shown_durations(file: BinaryIO, tables: _Box, edits: list[_Edit]) -> FloatArray:
+    """(N,) of the frames that the edits show, in the order of showing and in the track's time scale."""
+    durations = _runs(_read(file, _inside(file, tables, b"stts"), 8 + 8 * _MAX_RUNS), ">u4")
+    if not edits or not len(durations):
+        return durations
+    delays = np.zeros(len(durations))  # between decoding and showing
+    stored = _runs(_content(file, tables, b"ctts", 8 + 8 * _MAX_RUNS), ">i4")[: len(delays)]
+    delays[: len(stored)] = stored
+    shown_at = np.cumsum(durations) - durations + delays
+    order = np.argsort(shown_at, kind="stable")
+    bounds = np.searchsorted(shown_at[order], np.array(edits))
+    if np.ptp(bounds, axis=1).sum() > _MAX_FRAMES:
+        return np.zeros(0)
+    return np.concatenate([durations[order[first:last]] for first, last in bounds])
+
+
+def _runs(content: bytes, kind: str) -> FloatArray:
+    """(N,) values of a table of (how many times, value), such as that of times to samples."""
     numbers = len(content) // 8 - 1
     if numbers < 1:
         return np.zeros(0)
-    counts, lengths = np.frombuffer(content, ">u4", 2 * numbers, 8).reshape(-1, 2).T.astype(np.int64)
-    if counts.sum() > 2**24:  # days of video, or damage
+    counts = np.frombuffer(content, ">u4", 2 * numbers, 8)[::2].astype(np.int64)
+    if counts.sum() > _MAX_FRAMES:
         return np.zeros(0)
-    return np.repeat(lengths, counts).astype(np.float64)
+    return np.repeat(np.frombuffer(content, kind, 2 * numbers, 8)[1::2], counts).astype(np.float64)
 
 
 def _frame_sizes(file: BinaryIO, descriptions: _Box) -> tuple[tuple[int, int], ...]:

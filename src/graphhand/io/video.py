@@ -45,6 +45,7 @@ _UNCOUNTED_CONTAINERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75")
 _EVEN_S, _EVEN = 0.0025, 0.1
 _FASTEST_FPS = 60.0
 _UNCOUNTED = 0.05  # containers estimate how many frames they hold
+_DECODING_DELAY_S = 1.0  # edit lists of whole files begin at most so late: frames are not stored in their order
 
 
 class Frame(NamedTuple):
@@ -68,7 +69,7 @@ class Video:
         path: the file.
         fps: frames a second, on average; 25 where the file does not say. Where ``irregular``, a rate that keeps most
             frames apart.
-        claimed: how many frames the file says it holds, or by its length about holds, or None.
+        claimed: how many frames the file says it shows, or by its length about shows, or None.
         live: False: frames wait until they are read.
         irregular: whether frames are not evenly spaced, or may not be, so that only their times tell when to show them.
         frame_sizes: widths and heights that MP4 and QuickTime files state for their frames, as stored. Where there are
@@ -123,6 +124,10 @@ class Video:
         if self._uncounted and stated > _MAX_UNCOUNTED_FPS:
             self.fps = _RECORDING_FPS
         self._claimed_s = claimed / (stated if stated > 0 else self.fps)
+        if track is not None and len(track.durations_s):  # OpenCV also counts what the edit list leaves out
+            claimed, self._claimed_s = len(track.durations_s), float(track.durations_s.sum())
+        elif track is not None and track.start_s > _DECODING_DELAY_S:  # FFmpeg takes what is left out for length
+            claimed = 0
         count = self._claimed_s * self.fps if self._uncounted else claimed
         self.claimed = max(1, round(count)) if 0 < claimed < 2**31 else None
         self.irregular = self._uncounted
