@@ -513,6 +513,22 @@ def test_the_progress_of_a_video_ends_at_its_total(weights: Path, tmp_path: Path
     assert (len(done) == 12) == (share == 1)
 
 
+def test_a_closed_standard_output_is_no_fault_of_the_drawn_video(weights: Path, tmp_path: Path) -> None:
+    """As by ``graphhand predict clip.avi --csv - | head -1``: it ends the command, and typer ends it quietly."""
+    video, closed = clip(tmp_path / "clip", 12), BrokenPipeError("its reader has ended")
+
+    def emit(prediction: Prediction) -> None:
+        if prediction.frame == 2:
+            raise closed
+
+    target = tmp_path / "drawn" / "clip_hands.mp4"
+    estimator, options = HandPoseEstimator(weights), TrackOptions()
+    with pytest.raises(BrokenPipeError) as caught:
+        predict_video(estimator, video, None, options, target, emit, lambda _: None, lambda: None)
+    assert caught.value is closed
+    assert list(target.parent.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mts", "MPG2"), (".3gp", "mp4v"), (".wmv", "WMV2"), (".MTS", "MPG2"), (".mkv", "MJPG")]
 )

@@ -230,8 +230,8 @@ def test_edit_lists_agree_with_ffmpeg(five_seconds: bytes, tmp_path: Path) -> No
     for _ in range(15):
         edits = []
         for _ in range(rng.integers(1, 5)):
-            first = rng.integers(0, 90)
-            edits.append((round(rng.integers(2, 100 - first) * movie / 20), round(first * track / 20)))
+            first = int(rng.integers(0, 90))
+            edits.append((round(int(rng.integers(2, 100 - first)) * movie / 20), round(first * track / 20)))
         if rng.random() < 0.3:
             edits.insert(0, (movie // 2, -1))
         edits.append((0, track))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import shutil
 import subprocess
 from fractions import Fraction
@@ -14,7 +16,7 @@ import pytest
 
 from graphhand.errors import InputError
 from graphhand.io import Video, writes_h264, writing_video
-from graphhand.io.video_writer import writable_fps
+from graphhand.io.video_writer import VideoWriter, writable_fps
 from recordings import COLOURS, frame
 
 HAS_H264 = writes_h264()
@@ -77,6 +79,81 @@ def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
     with writing_video(path, 25):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("written", [0, 3])
+@pytest.mark.parametrize("kind", [BrokenPipeError, PermissionError, FileNotFoundError, OSError, KeyboardInterrupt])
+def test_an_error_of_the_caller_is_raised_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException], written: int
+) -> None:
+    """Also where the file cannot be finished either."""
+    error = kind(errno.EPIPE, "of the caller")
+
+    class FullDisk(VideoWriter):
+        def close(self) -> None:
+            super().close()
+            raise InputError("clip.mp4", "cannot be written", "choose another folder")
+
+    def write() -> None:
+        with writing_video(tmp_path / "clip.mp4", 25) as writer:
+            for k in range(written):
+                writer.write(frame(k))
+            raise error
+
+    for closing in (VideoWriter, FullDisk):
+        monkeypatch.setattr("graphhand.io.video_writer.VideoWriter", closing)
+        with pytest.raises(kind) as caught:
+            write()
+        assert caught.value is error
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("step", ["_open", "touch", "add", "close", "fsync", "replace"])
+def test_errors_of_writing_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "clip.mp4"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    def write() -> None:
+        with writing_video(path, 25) as writer:
+            if step in ("_open", "touch"):
+                monkeypatch.setattr(*{"_open": (VideoWriter, "_open"), "touch": (Path, "touch")}[step], fail)
+            writer.write(frame(0))
+            if step == "fsync":
+                monkeypatch.setattr("os.fsync", fail)
+            elif step == "replace":
+                monkeypatch.setattr(Path, "replace", fail)
+            elif step in ("add", "close"):
+                monkeypatch.setattr(writer._encoder, step, fail)
+            writer.write(frame(1))
+
+    with pytest.raises(InputError) as caught:
+        write()
+    assert str(caught.value) == f"{path}: cannot be written (the disk is broken); choose a folder you may write to"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize(
+    "name", ["rec-12:30.mp4", "file:clip.mp4", "concat:a|b.mp4", "pipe:1.mp4", "rec:1/clip.mp4", "clip_%02d.mp4"]
+)
+def test_a_name_is_no_protocol_and_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Relative names, as shells give them: written, read, and read for their sound."""
+    if os.name == "nt" and set(name) & set(":|"):
+        pytest.skip("Windows has no such names")
+    monkeypatch.chdir(tmp_path)
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    with writing_video(name, 25) as writer:
+        for k in range(5):
+            writer.write(frame(k))
+    with Video(name) as video:
+        assert str(video.path) == str(path)
+        assert len(list(video)) == 5
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [tmp_path / path]
 
 
 @pytest.mark.usefixtures("encoder")
@@ -260,6 +337,20 @@ def test_sound_is_kept_in_time(tmp_path: Path, suffix: str, codec: str, kept: st
     assert found_codec == kept
     assert beep_s == pytest.approx(1.2 - video_from_s, abs=0.06)
     assert last_s == pytest.approx(min(1.6, 2.0 - video_from_s), abs=0.06)
+
+
+@needs_h264
+def test_sound_of_a_name_with_a_colon_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.name == "nt":
+        pytest.skip("Windows has no such names")
+    monkeypatch.chdir(tmp_path)
+    write_with_sound(tmp_path / "rec-12:30.mp4", "aac", beep_s=0.2)
+    with writing_video("drawn:12.mp4", 25, "rec-12:30.mp4") as writer:
+        for k in range(25):
+            writer.write(frame(k))
+    codec, beep_s, _ = heard(tmp_path / "drawn:12.mp4")
+    assert codec == "aac"
+    assert beep_s == pytest.approx(0.2, abs=0.06)
 
 
 @needs_h264

@@ -13,6 +13,7 @@ import av
 import av.logging
 from av.error import FFmpegError
 
+from graphhand.io.video import ffmpeg_name
 from graphhand.types import Image
 
 _ENCODER = "libx264"
@@ -50,7 +51,7 @@ class H264:
         self.frames = 0
         self._last = -1
         self._duration = max(1, round(_TICKS / fps))
-        self._file = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._file = av.open(ffmpeg_name(path), "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._file.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(10_000), options=_X264)
         self._stream.width, self._stream.height, self._stream.pix_fmt = *size, "yuv420p"
         self._stream.time_base = Fraction(1, _TICKS)
@@ -108,7 +109,7 @@ class Sound:
     def of(cls, path: Path, target: Any) -> Sound | None:
         """The sound of a file; None where there is none that can be read."""
         with suppress(OSError, ValueError, FFmpegError):
-            source = av.open(str(path))
+            source = av.open(ffmpeg_name(path))
             if source.streams.audio and source.streams.video:
                 return cls(source, target)
             source.close()

@@ -99,11 +99,12 @@ class Video:
                 start = file.read(4)
                 if not start:
                     raise InputError(source, "is empty (0 bytes)", "copy or download it again")
+            name = ffmpeg_name(self.path)
         except OSError as error:
             raise InputError(source, f"cannot be read ({error.strerror or error})", "check its permissions") from error
         with quiet_opencv():
             # By FFmpeg alone: other readers of OpenCV take a name for a pattern of names.
-            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             remedy = "copy it again, or convert it to MP4 (H.264)"
             raise InputError(source, "is no video that can be read, or is cut short", remedy)
@@ -308,6 +309,11 @@ def camera_path(source: int | str) -> Path:
         return Path(f"camera_{source}")
     address = urlsplit(source)
     return Path(re.sub(r"[^\w.-]+", "_", f"{address.scheme}_{address.hostname or ''}{address.path}").strip("_"))
+
+
+def ffmpeg_name(path: Path) -> str:
+    """A file's name for FFmpeg, which takes what stands before the first colon of a relative one for a protocol."""
+    return str(path.absolute())
 
 
 def plausible_fps(fps: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ import numpy as np
 from graphhand.errors import InputError
 from graphhand.io.files import replacing
 from graphhand.io.images import quiet_opencv
+from graphhand.io.video import ffmpeg_name
 from graphhand.types import Image
 
 
@@ -49,18 +50,19 @@ class VideoWriter:
 
         Raises:
             InputError: a video of this size or rate cannot be encoded, or the file cannot be written.
-            OSError: the folder cannot be written to.
             ValueError: another size than before.
         """
         height, width = image.shape[0] & ~1, image.shape[1] & ~1
         if self._encoder is None:
             self._size = (width, height)
-            self._encoder = self._open()
+            with _in_one_line(self._name):
+                self._encoder = self._open()
         elif self._size != (width, height):
             raise ValueError(f"a frame of {width} x {height} after frames of {self._size[0]} x {self._size[1]}")
         time_s = self._next_s if time_s is None else time_s
         self._next_s = time_s + 1 / self._fps
-        self._encoder.add(np.ascontiguousarray(image[:height, :width]), time_s)
+        with _in_one_line(self._name):
+            self._encoder.add(np.ascontiguousarray(image[:height, :width]), time_s)
 
     def _open(self) -> _Encoder:
         self._path.touch()  # raises what the folder has against it
@@ -84,9 +86,14 @@ class VideoWriter:
         return self._encoder is not None
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         if self._encoder is not None:
-            self._encoder.close()
+            with _in_one_line(self._name):
+                self._encoder.close()
 
     def check(self) -> None:
         """Check the closed file: OpenCV is silent about a full disk.
@@ -95,12 +102,25 @@ class VideoWriter:
             InputError: it does not hold every frame that was written.
         """
         with quiet_opencv():
-            written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+            written = cv2.VideoCapture(ffmpeg_name(self._path), cv2.CAP_FFMPEG)
         count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
         written.release()
         if self._encoder is None or count != self._encoder.frames or not _boxes_fill(self._path):
             remedy = "make room on the disk, or choose another folder"
             raise InputError(self._name, "could not be written whole", remedy)
+
+
+@contextmanager
+def _in_one_line(name: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the system's errors of writing a video into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_be_written(name, error) from error
+
+
+def _cannot_be_written(name: str | os.PathLike[str], error: OSError) -> InputError:
+    return InputError(name, f"cannot be written ({error.strerror or error})", "choose a folder you may write to")
 
 
 class _CannotEncodeError(Exception):
@@ -119,7 +139,8 @@ class _Mpeg4:
         self._fps = writable_fps(fps)
         self._last: Image | None = None
         with quiet_opencv():
-            self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, size)
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(ffmpeg_name(path), cv2.CAP_FFMPEG, codec, self._fps, size)
         if not self._writer.isOpened():
             raise _CannotEncodeError
 
@@ -146,7 +167,8 @@ def writing_video(
 ) -> Iterator[VideoWriter]:
     """A video to write frames to.
 
-    The file takes its name when all is written: after an error, or without a frame, there is none, or the old one.
+    The file takes its name when all is written: after an error, or without a frame, there is none, or the old one. An
+    error of the caller's own in between is raised as it is.
 
     Args:
         path: an ``.mp4`` file; its folder must exist.
@@ -158,21 +180,27 @@ def writing_video(
     """
     if Path(path).suffix.lower() != ".mp4":
         raise InputError(path, "is not named as an MP4 file", "end it in .mp4")
+    of_caller: BaseException | None = None
     try:
         with replacing(path) as temporary:
             writer = VideoWriter(temporary, fps, path, None if sound_of is None else Path(sound_of))
             try:
                 yield writer
-            finally:
-                writer.close()
+            except BaseException as error:
+                of_caller = error
+                with suppress(InputError):  # what was written is not kept
+                    writer.close()
+                raise
+            writer.close()
             if not writer.begun:
                 raise _NothingWrittenError
             writer.check()
     except _NothingWrittenError:
         pass
     except OSError as error:
-        remedy = "choose a folder you may write to"
-        raise InputError(path, f"cannot be written ({error.strerror or error})", remedy) from error
+        if error is of_caller:  # such as that of a closed standard output
+            raise
+        raise _cannot_be_written(path, error) from error
 
 
 def writes_h264() -> bool:
