@@ -268,6 +268,26 @@ def test_a_file_of_boxes_gives_those_of_an_image(tmp_path: Path) -> None:
         given.of_image("a.jpg", np.zeros((8, 8, 3), np.uint8))
 
 
+def test_images_of_one_name_have_the_boxes_of_their_own_folder(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.jsonl"
+    lines = [
+        {"image": "A/1.jpg", "boxes": [[10, 10, 20, 20]]},
+        {"image": "B/1.jpg", "boxes": [[5, 5, 20, 20]]},
+        {"image": "A/1.jpg", "boxes": [[1, 1, 9, 9]]},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    image = np.zeros((50, 50, 3), np.uint8)
+    for root in (tmp_path, Path("moved")):
+        boxes = {name: GivenBoxes(file).of_image(root / name / "1.jpg", image) for name in "AB"}
+        assert [one.box_px.tolist() for one in boxes["A"]] == [[10, 10, 20, 20], [1, 1, 9, 9]]
+        assert [one.box_px.tolist() for one in boxes["B"]] == [[5, 5, 20, 20]]
+    with pytest.raises(InputError, match=r"has several images that .*1\.jpg may be \(A/1\.jpg, B/1\.jpg\)"):
+        GivenBoxes(file).of_image("C/1.jpg", image)
+    file.write_text(json.dumps(lines[0]), "utf-8")
+    with pytest.raises(InputError, match=r"has no image '1\.jpg' of the folder C"):
+        GivenBoxes(file, ["A/1.jpg", "C/1.jpg"]).of_image("C/1.jpg", image)
+
+
 def test_the_bundled_detector_is_loaded_where_hands_must_be_found_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphhand.errors import InputError
-from graphhand.io.boxes import read_scene_labels
+from graphhand.io.boxes import merge_scene_labels, read_scene_labels
 
 BOX, OTHER, CROWD = [10.0, 20.0, 30.0, 40.0], [60.0, 5.0, 8.0, 9.0], [0.0, 0.0, 5.0, 5.0]
 
@@ -84,6 +84,21 @@ def test_a_hand_out_of_sight_without_a_box_is_left_out(tmp_path: Path) -> None:
         ("c.json", coco(annotations=[{"image_id": 7}]), "not COCO's format"),
         ("c.json", coco(annotations=[{"image_id": 8, "bbox": BOX, "category_id": 0}]), "annotation of image 8"),
         ("boxes.json", by_name(hands=[{"bbox": BOX}]), "'hands' is not a list"),
+        ("s.jsonl", plain(sides=[["left"], None]), "'sides' is not"),
+        ("s.jsonl", plain(sides=["Left", None]), "'sides' is not"),
+        ("s.jsonl", plain(ignore=5), "'ignore' is not a list"),
+        ("s.jsonl", plain(boxes="", sides=[]), "'boxes' is not a list"),
+        ("s.jsonl", plain(boxes=BOX, sides=None), "not four numbers"),
+        ("s.jsonl", plain(boxes=[["1", "2", "3", "4"]], sides=None), "not four numbers"),
+        ("s.jsonl", plain(boxes=[[1, 2, 3, 10**400]], sides=None), "not four numbers"),
+        ("s.jsonl", plain(complete="false"), "'complete' is not true or false"),
+        ("c.json", coco(annotations=[{"image_id": 7, "bbox": list("1234"), "category_id": 0, "iscrowd": 1}]), "four"),
+        ("c.json", coco(annotations=[{"image_id": 7, "bbox": BOX, "category_id": 0, "iscrowd": "0"}]), "'iscrowd'"),
+        ("boxes.json", by_name(ignore=None), "'ignore' is not a list"),
+        ("boxes.json", by_name(hands=[{"box": BOX, "side": ["left"]}]), "'side' is not"),
+        ("boxes.json", by_name(hands=[{"box": BOX, "side": "Left"}]), "'side' is not"),
+        ("boxes.json", by_name(hands=[{"box": BOX, "hard": "no"}]), "'hard' is not true or false"),
+        ("boxes.json", by_name(hands=[{"box": None}]), "not four numbers"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, name: str, text: str, fragment: str) -> None:
@@ -93,6 +108,18 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, name: str, text: str, fragment
         read_scene_labels(file)
     assert "\n" not in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_merged_lines_of_an_image_hold_all_its_hands(tmp_path: Path) -> None:
+    file = tmp_path / "s.jsonl"
+    lines = plain(), plain(image="b.jpg"), plain(image="./a.jpg", boxes=[CROWD], sides=["left"], complete=False)
+    file.write_text("\n".join(lines), "utf-8")
+    first, second = merge_scene_labels(read_scene_labels(file))
+    assert first.boxes.tolist() == [BOX, OTHER, CROWD]
+    assert first.sides.tolist() == [0, 1, 0]
+    assert first.ignore.tolist() == [CROWD, CROWD]
+    assert not first.complete
+    assert (second.name, second.complete) == ("b.jpg", True)
 
 
 @pytest.mark.parametrize("box", [[100, 0, 5, 5], [0, 100, 5, 5], [-9, 0, 5, 5], [0, -9, 5, 5]])

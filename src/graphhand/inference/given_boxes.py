@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from graphhand.errors import InputError
 from graphhand.inference.detector import Detection, checked
-from graphhand.io.boxes import LEFT, RIGHT, UNKNOWN, read_scene_labels
+from graphhand.io.boxes import LEFT, RIGHT, UNKNOWN, SceneLabels, merge_scene_labels, read_scene_labels
+from graphhand.io.same_paths import SamePaths, absolute_path
 from graphhand.types import Image
 
 
@@ -21,38 +23,44 @@ def is_box_file(path: str | os.PathLike[str]) -> bool:
 class GivenBoxes:
     """Boxes that a file gives for each image, in place of a detector.
 
+    An image has the boxes under its own path, which is relative to the file's folder, else those under the path that
+    has the longest end in common with its own: the images may have been moved.
+
     Args:
         file: ``scenes.jsonl``, COCO's JSON or ``boxes.json``; COCO's results (a list with ``bbox``) need their images'
             names and are not read.
+        images: all that it will be asked for, where they are known: boxes that fit one of these better are not given
+            to another of the same name.
 
     Raises:
         InputError: the file is unreadable or of another format.
     """
 
-    def __init__(self, file: str | os.PathLike[str]) -> None:
+    def __init__(self, file: str | os.PathLike[str], images: Iterable[str | os.PathLike[str]] = ()) -> None:
         self.file = Path(file)
-        self._boxes = read_boxes(self.file)
+        self._labels = {absolute_path(one.path): one for one in merge_scene_labels(read_scene_labels(self.file))}
+        self._paths = SamePaths({path: Path(one.name) for path, one in self._labels.items()}, images)
 
     def of_image(self, name: str | os.PathLike[str], image: Image) -> list[Detection]:
-        """The boxes of an image by its file's name.
+        """The boxes of an image by its file's path.
 
         Raises:
-            InputError: the file names no such image, or a box lies outside it.
+            InputError: the file names no such image, or several that it may be, or a box lies outside it.
         """
-        base = Path(name).name
-        if base not in self._boxes:
-            raise InputError(self.file, f"has no image {base!r}", "name the images as this file does")
-        return checked(self._boxes[base], image, f"{self.file}: {base}")
+        path = Path(name)
+        try:
+            entry = self._paths.entry_of(path)
+        except ValueError as error:
+            raise InputError(self.file, str(error), "name the images with their folders, as this file does") from None
+        if entry is None:
+            raise InputError(
+                self.file,
+                f"has no image {path.name!r} of the folder {path.parent}",
+                "name the images as this file does",
+            )
+        return checked(_detections(self._labels[entry]), image, f"{self.file}: {self._labels[entry].name}")
 
 
-def read_boxes(file: Path) -> dict[str, list[Detection]]:
-    """Boxes by the name of their image, from a file in the plain, COCO's or ``boxes.json`` format.
-
-    Raises:
-        InputError: the file is unreadable, of another format, or has wrong keys.
-    """
+def _detections(labels: SceneLabels) -> list[Detection]:
     logits = {RIGHT: np.inf, LEFT: -np.inf, UNKNOWN: np.nan}
-    return {
-        labels.path.name: [Detection(box, 1.0, logits[int(side)]) for box, side in zip(labels.boxes, labels.sides)]
-        for labels in read_scene_labels(file)
-    }
+    return [Detection(box, 1.0, logits[int(side)]) for box, side in zip(labels.boxes, labels.sides)]

@@ -12,7 +12,8 @@ that nothing is learnt or scored in. ``complete: false`` says that other hands m
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ import numpy.typing as npt
 
 from graphhand.errors import InputError
 from graphhand.io.files import open_text, read_json
+from graphhand.io.same_paths import absolute_path
 from graphhand.types import FloatArray
 
 LEFT, RIGHT, UNKNOWN = 0, 1, -1
 SIDES = {"left": LEFT, "right": RIGHT, None: UNKNOWN}
+_SIDES_BY_NAME = {**SIDES, "unknown": UNKNOWN}
+"""Of ``boxes.json``."""
 _KEYS = {"image", "boxes", "sides", "ignore", "complete", "split", "source"}
 _SCHEMA = "see the field list in docs/howto/detector.md"
 
@@ -90,6 +94,28 @@ def read_scene_labels(file: Path, root: Path | None = None) -> list[SceneLabels]
     raise InputError(file, "holds no boxes", 'give COCO\'s {"images": [...], "annotations": [...]} or scenes.jsonl')
 
 
+def merge_scene_labels(labels: Iterable[SceneLabels]) -> list[SceneLabels]:
+    """One for each image, in the order of their first: the boxes of all that a file says of it.
+
+    It is complete where all of them are.
+    """
+    grouped: dict[Path, list[SceneLabels]] = {}
+    for one in labels:
+        grouped.setdefault(absolute_path(one.path), []).append(one)
+    return [
+        some[0]
+        if len(some) == 1
+        else replace(
+            some[0],
+            boxes=np.concatenate([one.boxes for one in some]),
+            sides=np.concatenate([one.sides for one in some]),
+            ignore=np.concatenate([one.ignore for one in some]),
+            complete=all(one.complete for one in some),
+        )
+        for some in grouped.values()
+    ]
+
+
 def _plain(line: str, root: Path, source: str) -> SceneLabels:
     try:
         record = json.loads(line)
@@ -103,14 +129,14 @@ def _plain(line: str, root: Path, source: str) -> SceneLabels:
         raise InputError(source, "'boxes' is missing", _SCHEMA)
     boxes = boxes_of(record["boxes"], source)
     sides = record.get("sides", [None] * len(boxes))
-    if not isinstance(sides, list) or len(sides) != len(boxes) or not all(s in SIDES for s in sides):
+    if not isinstance(sides, list) or len(sides) != len(boxes) or not all(is_one_of(side, SIDES) for side in sides):
         raise InputError(source, "'sides' is not 'left', 'right' or null for each box", _SCHEMA)
     return SceneLabels(
         path=root / record["image"],
         boxes=boxes,
         sides=np.array([SIDES[side] for side in sides], dtype=np.int64),
-        ignore=boxes_of(record.get("ignore", []), source),
-        complete=bool(record.get("complete", True)),
+        ignore=boxes_of(record.get("ignore", []), source, "ignore"),
+        complete=_flag(record.get("complete", True), "complete", source),
         name=record["image"],
         split=record.get("split"),
     )
@@ -122,14 +148,17 @@ def _by_name(name: str, record: Any, root: Path, file: Path) -> SceneLabels:
     hands = record.get("hands") if isinstance(record, dict) else None
     if not isinstance(hands, list) or not all(isinstance(hand, dict) and "box" in hand for hand in hands):
         raise InputError(source, "'hands' is not a list of objects with 'box'", _SCHEMA)
-    kept = [hand for hand in hands if not hand.get("hard")]
-    hard = [hand["box"] for hand in hands if hand.get("hard")]
-    sides = [SIDES.get(hand.get("side"), UNKNOWN) for hand in kept]
+    if not all(is_one_of(hand.get("side"), _SIDES_BY_NAME) for hand in hands):
+        raise InputError(source, "'side' is not 'left', 'right', 'unknown' or null", _SCHEMA)
+    is_hard = [_flag(hand.get("hard", False), "hard", source) for hand in hands]
+    kept = [hand for hand, hard in zip(hands, is_hard) if not hard]
+    sides = [_SIDES_BY_NAME[hand.get("side")] for hand in kept]
+    hard = boxes_of([hand["box"] for hand, hard in zip(hands, is_hard) if hard], source)
     return SceneLabels(
         path=root / name,
         boxes=boxes_of([hand["box"] for hand in kept], source),
         sides=np.array(sides, dtype=np.int64),
-        ignore=boxes_of([*hard, *record.get("ignore", [])], source),
+        ignore=np.concatenate((hard, boxes_of(record.get("ignore", []), source, "ignore"))),
         complete=True,
         name=name,
     )
@@ -149,16 +178,17 @@ def _coco(content: dict[str, Any], root: Path, file: Path) -> list[SceneLabels]:
             if not names or category in hands:
                 name = names.get(category, "")
                 side = LEFT if "left" in name else RIGHT if "right" in name else UNKNOWN
-                mine[one["image_id"]].append((bbox, side, bool(one.get("iscrowd", 0))))
+                crowd = _flag(one.get("iscrowd", 0), "iscrowd", f"{file}: {paths[one['image_id']]}")
+                mine[one["image_id"]].append((bbox, side, crowd))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             file, f"not COCO's format ({type(error).__name__} {error})", "annotations have image_id, bbox, category_id"
         ) from None
-    labels = []
+    labels: list[SceneLabels] = []
     for key, hands_in in mine.items():
         source = f"{file}: {paths[key]}"
         seen = [(bbox, side) for bbox, side, crowd in hands_in if not crowd]
-        crowds = [bbox for bbox, _, crowd in hands_in if crowd and _has_area(bbox)]
+        crowds = [bbox for bbox, _, crowd in hands_in if crowd and not _is_empty(bbox)]
         labels.append(
             SceneLabels(
                 path=root / paths[key],
@@ -172,19 +202,52 @@ def _coco(content: dict[str, Any], root: Path, file: Path) -> list[SceneLabels]:
     return labels
 
 
-def _has_area(bbox: Any) -> bool:
-    return isinstance(bbox, list) and len(bbox) == 4 and bbox[2] > 0 and bbox[3] > 0
+def _is_empty(bbox: Any) -> bool:
+    """Whether it is a box without area, which a hand out of sight has; what is no box is not empty but wrong."""
+    return _is_box(bbox) and (bbox[2] <= 0 or bbox[3] <= 0)
 
 
-def boxes_of(value: Any, source: str) -> FloatArray:
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+    )
+
+
+def is_one_of(value: Any, known: Collection[Any]) -> bool:
+    """Whether a value of JSON, which may be a list or an object, is one of texts or null."""
+    return (value is None or isinstance(value, str)) and value in known
+
+
+def _flag(value: Any, field: str, source: str) -> bool:
+    """True or false, or 1 or 0.
+
+    Raises:
+        InputError: it is neither: the text "false" would count as true.
+    """
+    if not isinstance(value, int | float) or value not in (0, 1):
+        raise InputError(source, f"'{field}' is not true or false", _SCHEMA)
+    return bool(value)
+
+
+def boxes_of(value: Any, source: str, field: str = "boxes") -> FloatArray:
     """Boxes (N, 4) from JSON.
+
+    Args:
+        value: a list of lists.
+        source, field: where it stands, for the error.
 
     Raises:
         InputError: they are not four finite numbers each, or have no area.
     """
+    if not isinstance(value, list):
+        raise InputError(source, f"'{field}' is not a list", "write [[x, y, width, height], ...] in pixels")
     try:
-        boxes = np.array(value, dtype=np.float64).reshape(-1, 4) if len(value) else np.zeros((0, 4))
-    except (TypeError, ValueError):
+        if not all(map(_is_box, value)):
+            raise ValueError
+        boxes = np.array(value, dtype=np.float64).reshape(-1, 4)
+    except (ValueError, OverflowError):
         raise InputError(source, "a box is not four numbers", "write [x, y, width, height] in pixels") from None
     if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
         raise InputError(source, "a box has no area", "write [x, y, width, height] in pixels")

@@ -89,9 +89,7 @@ def read_rig(path: str | PathLike[str]) -> dict[str, Calibration]:
     beside = {key: value for key, value in values.items() if key != "cameras"}
     if known := _named(path, "", beside, is_strict=is_plain_json):
         raise InputError(path, f"{', '.join(known)} beside cameras is of none of them", "write it into each camera")
-    return {
-        str(name): _calibration(path, f"camera {name}: ", value, is_plain_json) for name, value in cameras.items()
-    }
+    return {str(name): _calibration(path, f"camera {name}: ", value, is_plain_json) for name, value in cameras.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bool]:
