@@ -53,6 +53,20 @@ def test_predict_takes_boxes_from_a_file(folder: Path, tmp_path: Path) -> None:
     assert "has no image '1.png'" in rows[1]["error"]
 
 
+def test_predict_gives_no_image_the_boxes_of_another_folder(folder: Path, tmp_path: Path) -> None:
+    images = [tmp_path / name / "0.png" for name in "AB"]
+    for image in images:
+        image.parent.mkdir()
+        image.write_bytes((folder / "0.png").read_bytes())
+    boxes, out = tmp_path / "b.jsonl", tmp_path / "hands.jsonl"
+    boxes.write_text('{"image": "A/0.png", "boxes": [[10, 10, 30, 30]]}', "utf-8")
+    result = run("predict", *images, "--detector", boxes, "--weights", folder / "pose", "--json", out)
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert result.exit_code == 1
+    assert "error" not in rows[0]
+    assert "has no image '0.png' of the folder" in rows[1]["error"]
+
+
 @pytest.mark.parametrize("told", [("--box", "1,2,30,30"), ("--whole-image",)])
 @pytest.mark.parametrize("detector", [("--detector", "detector"), ("--detector", "boxes.jsonl"), ("--thorough",)])
 def test_where_the_hand_is_contradicts_a_detector(
@@ -91,6 +105,67 @@ def test_evaluate_scores_predictions(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "recall 0.500, precision 1.000" in result.output
     assert "side right: 1 of 1" in result.output
+
+
+def test_predictions_of_an_unreadable_image_count_as_no_hands(folder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "hands.jsonl"
+    hand = {"box_px": [10, 10, 30, 30], "score": 0.9, "side": "left"}
+    rows = {"image": "x/0.png", "hands": [hand]}, {"image": "x/1.png", "error": "x/1.png: is not an image"}
+    lines.write_text("\n\n".join(map(json.dumps, rows)) + "\n\n", "utf-8")
+    words = "evaluate", "--detection", folder / "boxes.jsonl", "--predictions", lines
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "recall 0.500, precision 1.000" in result.output
+    assert "1 of 2 images that predict could not read count as images without found hands" in result.stderr
+    lines.write_text(json.dumps(rows[0]), "utf-8")
+    assert "1 of 2 images without a line count as images without found hands" in run(*words).stderr
+
+
+def test_predictions_of_one_name_are_of_their_own_folder(folder: Path, tmp_path: Path) -> None:
+    box = [10, 10, 30, 30]
+    labels, lines = [], []
+    for name in ("A/0.png", "B/0.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes((folder / "0.png").read_bytes())
+        labels.append({"image": name, "boxes": [box]})
+        lines.append({"image": f"moved/{name}", "hands": [{"box_px": box, "score": 0.9, "side": "left"}]})
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, labels)), "utf-8")
+    words = "evaluate", "--detection", tmp_path / "labels.jsonl", "--predictions", tmp_path / "hands.jsonl"
+    for given, recall in ((lines, "1.000"), (lines[:1], "0.500")):
+        (tmp_path / "hands.jsonl").write_text("\n".join(map(json.dumps, given)), "utf-8")
+        result = run(*words)
+        assert result.exit_code == 0, result.output
+        assert f"recall {recall}, precision 1.000" in result.output
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"box_px": [1, 2, 3]}, {"box_px": [1, 2, 3, None]}, {"side": ["left"]}, {"side": "Left"}, {"score": "high"}],
+)
+def test_a_malformed_prediction_is_one_line(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    hand = {"box_px": [10, 10, 30, 30], "score": 0.9, "side": "left"}
+    (tmp_path / "hands.jsonl").write_text(json.dumps({"image": "0.png", "hands": [hand | changes]}), "utf-8")
+    result = run("evaluate", "--detection", folder / "boxes.jsonl", "--predictions", tmp_path / "hands.jsonl")
+    assert isinstance(result.exception, InputError)
+    assert "hands.jsonl:1: not a line of predict --json" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [("--json", "labels.jsonl"), ("--json", "hands.jsonl"), ("--json", "missed.jpg"), ("--figures", ".")],
+)
+def test_no_input_is_overwritten(folder: Path, tmp_path: Path, output: tuple[str, str]) -> None:
+    image = tmp_path / "missed.jpg"
+    write_image(image, np.zeros((64, 80, 3), np.uint8))
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": image.name, "boxes": [[10, 10, 30, 30]]}), "utf-8")
+    (tmp_path / "hands.jsonl").write_text(json.dumps({"image": image.name, "hands": []}), "utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    option, name = output
+    words = "--detection", tmp_path / "labels.jsonl", "--predictions", tmp_path / "hands.jsonl"
+    result = run("evaluate", *words, option, tmp_path / name)
+    assert isinstance(result.exception, InputError)
+    assert f"is one of the inputs; choose another {option}" in str(result.exception)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,18 @@ import numpy as np
 import typer
 from pydantic import Field
 
-from graphhand.cli.outputs import require_folder_of, write_json, writing
+from graphhand.cli.outputs import refuse_inputs, require_folder_of, require_writable, write_json, writing
 from graphhand.config import StrictModel, apply_overrides, validate
 from graphhand.errors import InputError
-from graphhand.io.boxes import SIDES, UNKNOWN
+from graphhand.io.boxes import SIDES, is_one_of
 
 if TYPE_CHECKING:
     from graphhand.evaluation.detection import DetectionScores, FoundBoxes, LabelledBoxes
     from graphhand.io.boxes import SceneLabels
+
+
+_Found = tuple[list[float], float, str | None]
+"""Box, score and side."""
 
 
 class BoxSettings(StrictModel):
@@ -54,13 +59,13 @@ def evaluate_detection(
         progress: called with images done and images in all.
 
     Raises:
-        InputError: a file is missing or malformed, or has no complete image.
+        InputError: a file is missing or malformed, has no complete image, or would be overwritten.
     """
     from graphhand.evaluation.detection import LabelledBoxes, score_detections
-    from graphhand.evaluation.detection_figures import write_detection_figures
+    from graphhand.evaluation.detection_figures import FIGURES, write_detection_figures
     from graphhand.inference.options import MIN_SCORE_OF_DETECTIONS
     from graphhand.io import read_image
-    from graphhand.io.boxes import read_scene_labels
+    from graphhand.io.boxes import merge_scene_labels, read_scene_labels
 
     if detector is not None and predictions is not None:
         raise InputError("--weights", "contradicts --predictions", "give one of them")
@@ -68,14 +73,24 @@ def evaluate_detection(
     apply_overrides(given, settings, "min_score=0.5")
     chosen = validate(BoxSettings, given, "settings of --detection")
     require_folder_of(json_file)
-    scenes = [one for one in read_scene_labels(labels, root) if split is None or one.split == split]
+    require_writable(figures, "--figures")
+    every = read_scene_labels(labels, root)
+    scenes = [one for one in every if split is None or one.split == split]
     partial = sum(not one.complete for one in scenes)
-    scenes = [one for one in scenes if one.complete][:limit]
+    scenes = merge_scene_labels(one for one in scenes if one.complete)
+    inputs = [labels, *([] if predictions is None else [predictions]), *(one.path for one in every)]
+    for path, option in ((json_file, "--json"), *((figures / name, "--figures") for name in FIGURES if figures)):
+        if path is not None:
+            refuse_inputs(path, option, inputs)
+    scenes = scenes[:limit]
     if partial:
         typer.echo(f"{labels}: {partial} images with unlabelled hands left out", err=True)
     if not scenes:
         raise InputError(labels, "has no complete image" + (f" of the split {split}" if split else ""), "check it")
-    find = _reader(predictions) if predictions is not None else _runner(detector, chosen.device)
+    if predictions is not None:
+        find = _reader(predictions, [one.path for one in scenes], [one.path for one in every])
+    else:
+        find = _runner(detector, chosen.device)
     truth: list[LabelledBoxes] = []
     found: list[FoundBoxes] = []
     for number, scene in enumerate(scenes):
@@ -115,33 +130,86 @@ def _runner(detector: str | None, device: str | None) -> Callable[[SceneLabels, 
     return find
 
 
-def _reader(file: Path) -> Callable[[SceneLabels, Any], FoundBoxes]:
-    """What lines of ``graphhand predict --json`` say."""
-    from graphhand.evaluation.detection import FoundBoxes
-    from graphhand.io.files import open_text
+def _reader(file: Path, images: Sequence[Path], every: Sequence[Path]) -> Callable[[SceneLabels, Any], FoundBoxes]:
+    """What lines of ``graphhand predict --json`` say of images; those with an error have no hand, and are counted.
 
-    hands: dict[str, list[dict[str, Any]]] = {}
-    with open_text(file) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                hands.setdefault(Path(row["image"]).name, []).extend(
-                    {"box": [float(x) for x in one["box_px"]], "score": float(one["score"]), "side": one["side"]}
-                    for one in row["hands"]
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                fault = f"not a line of predict --json ({type(error).__name__} {error})"
-                raise InputError(f"{file}:{number}", fault, "write it with graphhand predict --json") from None
+    Args:
+        file: the lines.
+        images: that are scored.
+        every: image of the labels, among which a line may be of another one.
+    """
+    from graphhand.evaluation.detection import FoundBoxes
+    from graphhand.io.same_paths import SamePaths, absolute_path
+
+    hands, written, unread = _read_predictions(file)
+    paths = SamePaths(written, every)
+
+    def entry_of(image: Path) -> Path | None:
+        try:
+            return paths.entry_of(image)
+        except ValueError as error:
+            raise InputError(file, str(error), "predict the images in the folders of the labels") from None
+
+    entries = {absolute_path(image): entry_of(image) for image in images}
+    failed = sum(entry in unread for entry in entries.values())
+    absent = sum(entry is None for entry in entries.values())
+    for count, what in ((failed, "that predict could not read"), (absent, "without a line")):
+        if count:
+            typer.echo(f"{file}: {count} of {len(images)} images {what} count as images without found hands", err=True)
 
     def find(scene: SceneLabels, _: Any) -> FoundBoxes:
-        mine = hands.get(scene.path.name, [])
+        entry = entries[absolute_path(scene.path)]
+        mine = [] if entry is None else hands[entry]
         return FoundBoxes(
-            np.array([one["box"] for one in mine]).reshape(-1, 4),
-            np.array([one["score"] for one in mine], dtype=np.float64),
-            np.array([SIDES.get(one["side"], UNKNOWN) for one in mine], dtype=np.int64),
+            np.array([box for box, _, _ in mine], dtype=np.float64).reshape(-1, 4),
+            np.array([score for _, score, _ in mine], dtype=np.float64),
+            np.array([SIDES[side] for _, _, side in mine], dtype=np.int64),
         )
 
     return find
+
+
+def _read_predictions(file: Path) -> tuple[dict[Path, list[_Found]], dict[Path, Path], set[Path]]:
+    """By absolute paths: the hands of each image, the path as it is written, and which could not be read."""
+    from graphhand.io.files import open_text
+    from graphhand.io.same_paths import absolute_path
+
+    hands: dict[Path, list[_Found]] = {}
+    written: dict[Path, Path] = {}
+    unread: set[Path] = set()
+    with open_text(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                image = Path(row["image"])
+                path = absolute_path(image)
+                if isinstance(row.get("error"), str) and "hands" not in row:
+                    unread.add(path)
+                    found = []
+                else:
+                    found = [_found(one) for one in row["hands"]]
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+                fault = f"not a line of predict --json ({type(error).__name__} {error})"
+                raise InputError(f"{file}:{number}", fault, "write it with graphhand predict --json") from None
+            written.setdefault(path, image)
+            hands.setdefault(path, []).extend(found)
+    return hands, written, unread
+
+
+def _found(hand: Any) -> _Found:
+    """Box, score and side of a hand.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is malformed.
+    """
+    box, score, side = [float(x) for x in hand["box_px"]], float(hand["score"]), hand["side"]
+    if len(box) != 4 or not all(map(math.isfinite, (*box, score))):
+        raise ValueError("a box is four finite numbers, and a score one")
+    if not is_one_of(side, SIDES):
+        raise ValueError("a side is left, right or null")
+    return box, score, side
 
 
 def refuse_joint_options(*given: object) -> None:

@@ -20,6 +20,9 @@ from graphhand.io.files import replacing
 from graphhand.types import FloatArray, Image
 from graphhand.visualize import contact_sheet, draw_boxes
 
+FIGURES = ("precision_recall.png", "missed.jpg", "false.jpg", "found.jpg")
+"""Files that :func:`write_detection_figures` may write."""
+
 _CURVES = (0.5, 0.75)  # IoUs
 _CELL = 160
 _CELLS = 48
