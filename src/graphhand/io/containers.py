@@ -22,7 +22,7 @@ _FOCAL_LENGTHS_MM = (8, 800)
 
 
 class Exif(NamedTuple):
-    """The tags that are used.
+    """The tags that are used. Of several EXIF blocks in a file the first counts.
 
     Attributes:
         orientation: 1 (upright) to 8.
@@ -97,12 +97,16 @@ class Header:
         width, height: pixels, as stored.
         exif: the camera's tags.
         alpha: whether it may be transparent.
+        deep: whether a value has 16 bits.
+        clear_grey: of a grey PNG, the value that stands for transparency, as decoded; None where there is none.
     """
 
     width: int
     height: int
     exif: Exif = NO_EXIF
     alpha: bool = False
+    deep: bool = False
+    clear_grey: int | None = None
 
 
 def inspector(data: bytes) -> Callable[[bytes], Header] | None:
@@ -155,7 +159,8 @@ def _inspect_jpeg(data: bytes) -> Header:
     A thumbnail inside the EXIF segment has an end marker of its own: segments are skipped by length, never searched.
     """
     size: tuple[int, int] | None = None
-    exif, scans, position = NO_EXIF, 0, 2
+    exif: Exif | None = None
+    scans, position = 0, 2
     while True:
         marker = _JPEG_MARKER.search(data, position)
         if marker is None:
@@ -170,23 +175,27 @@ def _inspect_jpeg(data: bytes) -> Header:
         if code in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", segment, 1)
             size = (width, height)
-        elif code == 0xE1 and segment.startswith(b"Exif\0"):
+        elif code == 0xE1 and segment.startswith(b"Exif\0") and exif is None:
             exif = parse_exif(segment[6:])
         elif code == 0xDA:
             scans += 1
         position += length
     if size is None or not scans:
         raise DamagedError("is damaged: a JPEG without image data")
-    return Header(*size, exif)
+    return Header(*size, exif or NO_EXIF)
 
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY = 0  # its type of colour
+_PNG_GREY_SCALES = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}  # from a stored value to a decoded one, by bits
 
 
 def _inspect_png(data: bytes) -> Header:
     """Walk the chunks to IEND and check the checksum of every chunk a decoder cannot do without."""
     size: tuple[int, int] | None = None
-    exif, alpha, seen_data, position = NO_EXIF, False, False, len(_PNG_SIGNATURE)
+    exif: Exif | None = None
+    clear_grey: int | None = None
+    depth, colour, alpha, seen_data, position = 8, -1, False, False, len(_PNG_SIGNATURE)
     while True:
         if position + 12 > len(data):
             raise DamagedError("is cut short: the PNG has no end chunk")
@@ -200,11 +209,14 @@ def _inspect_png(data: bytes) -> Header:
             raise DamagedError("is damaged: a PNG chunk fails its checksum")
         body = position + 8
         if kind == b"IHDR":
-            width, height, _, colour = struct.unpack_from(">IIBB", data, body)
+            width, height, depth, colour = struct.unpack_from(">IIBB", data, body)
             size, alpha = (width, height), colour in (4, 6)
         elif kind == b"tRNS":
             alpha = True
-        elif kind == b"eXIf":
+            if colour == _PNG_GREY and length == 2 and depth in _PNG_GREY_SCALES and not seen_data:
+                (value,) = struct.unpack_from(">H", data, body)
+                clear_grey = (value & 2**depth - 1) * _PNG_GREY_SCALES[depth]
+        elif kind == b"eXIf" and exif is None:
             exif = parse_exif(data[body : end - 4])
         elif kind == b"IDAT":
             seen_data = True
@@ -213,7 +225,7 @@ def _inspect_png(data: bytes) -> Header:
         position = end
     if size is None or not seen_data:
         raise DamagedError("is damaged: a PNG without image data")
-    return Header(*size, exif, alpha)
+    return Header(*size, exif or NO_EXIF, alpha, depth == 16, clear_grey)
 
 
 def _inspect_webp(data: bytes) -> Header:
@@ -223,7 +235,8 @@ def _inspect_webp(data: bytes) -> Header:
     if end > len(data):
         raise DamagedError("is cut short: the WebP container runs past the end of the file")
     size: tuple[int, int] | None = None
-    exif, alpha, seen_data = NO_EXIF, False, False
+    exif: Exif | None = None
+    alpha, seen_data = False, False
     for kind, body, length in _riff_chunks(data, 12, end):
         if kind == b"VP8X":
             alpha = bool(data[body] & 0x10)
@@ -242,12 +255,12 @@ def _inspect_webp(data: bytes) -> Header:
             alpha = alpha or bool(bits >> 28 & 1)
         elif kind == b"ANMF":
             seen_data = True
-        elif kind == b"EXIF":
+        elif kind == b"EXIF" and exif is None:
             block = data[body : body + length]
             exif = parse_exif(block[6:] if block.startswith(b"Exif\0\0") else block)
     if size is None or not seen_data:
         raise DamagedError("is damaged: a WebP without image data")
-    return Header(*size, exif, alpha)
+    return Header(*size, exif or NO_EXIF, alpha)
 
 
 def _riff_chunks(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:

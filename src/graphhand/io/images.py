@@ -140,12 +140,16 @@ def decode_photo(data: bytes, source: str = "image") -> Photo:
         )
     # Only here may a fourth channel be read as transparency: in 32-bit BMP files it is padding, mostly zero.
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if header.deep and not header.alpha:
+        flags |= cv2.IMREAD_ANYDEPTH  # else OpenCV cuts 16 bits to 8
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise InputError(source, "is damaged: it could not be decoded", _SAVE_AGAIN)
+    if header.clear_grey is not None and pixels.ndim == 2:  # which OpenCV leaves as it is
+        pixels[pixels == header.clear_grey] = np.iinfo(pixels.dtype).max
     image = np.ascontiguousarray(turn_upright(_to_rgb(pixels), header.exif.orientation))
     return Photo(image, header.exif.focal_px(header.width, header.height))
 
