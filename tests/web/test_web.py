@@ -247,6 +247,18 @@ def test_a_broken_image_does_not_end_the_tracking(client: TestClient) -> None:
     assert len(answer["hands"]) == 1
 
 
+@pytest.mark.parametrize("query", ["focal=150", "focal=150&whole_image=1", "focal=150&box=10,8,40,30"])
+def test_every_tracked_image_is_checked_as_a_photo_is(client: TestClient, query: str) -> None:
+    """A later image may be of another size, for which the focal length is none in pixels."""
+    with client.websocket_connect(f"/track?{query}") as socket:
+        for width, fits in ((96, True), (1600, False), (1600, False), (104, True)):
+            content = png(noise_image(0, width))
+            socket.send_bytes(content)
+            answer, photo = socket.receive_json(), client.post(f"/predict?{query}", content=content)
+            assert ("hands" in answer, photo.status_code) == ((True, 200) if fits else (False, 400))
+            assert answer.get("error") == photo.json().get("error")
+
+
 def test_tracking_with_unknown_switches_is_refused(client: TestClient) -> None:
     with client.websocket_connect("/track?smoth=1") as socket:
         assert socket.receive_json()["error"].startswith("smoth: ")

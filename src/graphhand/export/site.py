@@ -48,6 +48,7 @@ RUNTIME_FILES = {
 SITE_FILE = "site.json"
 
 _WEB = Path(__file__).parents[1] / "web"
+_OPTIONS = ("side", "whole_image", "fov_deg", "max_hands", "min_score")  # that the browser knows
 _SERVED_ONLY = ("api.html", "backend.js")
 _NPM_SECONDS = 600
 _NOTICE = """\
@@ -137,13 +138,24 @@ def rules() -> dict[str, Any]:
         "MIN_SHARED CANDIDATE_SCORE MOST_CANDIDATES POSE_WEIGHT SCORE_BIAS LARGEST_LOGIT",
         detector: "LEAST_SCORE MOST_IOU MOST_INSIDE",
         identities: "MATCH_IOU MEMORY_S MAX_COST OTHER_SIDE_COST VELOCITY_WEIGHT",
-        option_rules: "MAX_HANDS",
+        option_rules: "MAX_HANDS FASTEST_FPS",
         options: "MIN_SCORE MIN_SCORE_OF_DETECTIONS",
         tracking: "LOST_UNCERTAINTY DETECTION_FRAMES LOST_DETECTION_FRAMES MAX_MISSES SEEN_SHARE",
         tracks: "SIDE_MEMORY_S FRAME_LOGIT_LIMIT SIDE_LOGIT_LIMIT SIDE_LOGIT_MARGIN_VIDEO CUTOFF_HZ BETA_HZ_S_PER_M",
     }
     found = {name: getattr(module, name) for module, text in names.items() for name in text.split()}
-    return found | {"DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG}
+    return found | _options() | {"DEFAULT_FOV_DEG": DEFAULT_FOV_DEG, "DEFAULT_CUT_FOV_DEG": DEFAULT_CUT_FOV_DEG}
+
+
+def _options() -> dict[str, Any]:
+    """What a user of the page may say, what the rules allow of each, and which two contradict each other."""
+    names = {name: option_rules.RULES[name].text_name or name for name in _OPTIONS}
+    said = {}
+    for name, text_name in names.items():
+        rule = option_rules.RULES[name]
+        said[text_name] = {"limits": rule.limits, "choices": rule.choices, "example": rule.example}
+    pairs = [[names[name], names[other]] for name, other in options.CONTRADICTIONS if {name, other} <= set(names)]
+    return {"OPTIONS": said, "CONTRADICTIONS": pairs}
 
 
 def _pose_network(weights: str | PathLike[str]) -> tuple[list[Path], dict[str, Any]]:

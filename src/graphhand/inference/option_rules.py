@@ -16,15 +16,25 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 
 MAX_HANDS = 50
 
+FASTEST_FPS = 1000.0
+"""Of the frames of a video that come one by one."""
+
+_SIDES = ("left", "right", "auto")
+_DEGREES = (0.0, FOV_LIMITS_DEG[1])  # the shortest have a message of their own: radians
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class Rule(NamedTuple):
-    """How a field is read from a value or a text; its name and an example on the command line and in HTTP."""
+    """How a field is read from a value or a text; its name and an example on the command line and in HTTP.
+
+    ``limits`` or ``choices`` say what ``parse`` accepts, for the exported page, which has no Python.
+    """
 
     parse: Callable[[Any], Any]
     text_name: str | None = None
     example: str | None = None
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] | None = None
 
 
 def _choice(*choices: str) -> Callable[[Any], str]:
@@ -86,7 +96,7 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _fov(value: Any) -> float:
-    number = _within(_number, 0.0, FOV_LIMITS_DEG[1])(value)
+    number = _within(_number, *_DEGREES)(value)
     if number <= math.pi:
         raise ValueError(
             f"is {number:g} degrees: radians? {math.degrees(number):.4g} degrees are expected, or a focal length in "
@@ -138,18 +148,24 @@ def _intrinsics(value: Any) -> Matrix:
     return first, second, third
 
 
+def _ranged(
+    read: Callable[[Any], float], limits: tuple[float, float], text_name: str | None = None, example: str | None = None
+) -> Rule:
+    return Rule(_optional(_within(read, *limits)), text_name, example, limits)
+
+
 RULES = {
-    "side": Rule(_choice("left", "right", "auto")),
+    "side": Rule(_choice(*_SIDES), choices=_SIDES),
     "box": Rule(_optional(_box), example="120,80,300,300"),
     "whole_image": Rule(_truth),
-    "focal_px": Rule(_optional(_within(_number, *FOCAL_LIMITS_PX)), "focal", "1400"),
-    "fov_deg": Rule(_optional(_fov), "fov", "65"),
+    "focal_px": _ranged(_number, FOCAL_LIMITS_PX, "focal", "1400"),
+    "fov_deg": Rule(_optional(_fov), "fov", "65", _DEGREES),
     "K": Rule(_optional(_intrinsics)),
     "distortion": Rule(_coefficients),
     "fisheye": Rule(_truth),
     "calibrated_size": Rule(_optional(_size)),
-    "max_hands": Rule(_optional(_within(_whole, 1, MAX_HANDS)), example="2"),
-    "min_score": Rule(_optional(_within(_number, 0, 1)), example="0.5"),
+    "max_hands": _ranged(_whole, (1, MAX_HANDS), example="2"),
+    "min_score": _ranged(_number, (0, 1), example="0.5"),
     "smooth": Rule(_truth),
-    "keep_score": Rule(_optional(_within(_number, 0, 1)), example="0.3"),
+    "keep_score": _ranged(_number, (0, 1), example="0.3"),
 }

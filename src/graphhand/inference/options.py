@@ -31,11 +31,13 @@ MIN_SCORE = 0.3
 WIDEST_LENS_DEG = 140.0
 """Field of view that no focal length in pixels exceeds: such a one is in other units. ``fov_deg`` may be wider."""
 
-_CONTRADICTIONS = (
+CONTRADICTIONS = (
     *(("box", "whole_image"), ("max_hands", "box"), ("max_hands", "whole_image")),
     *(("focal_px", "fov_deg"), ("K", "focal_px"), ("K", "fov_deg")),
     *((name, other) for name in ("distortion", "fisheye") for other in ("focal_px", "fov_deg")),
 )
+"""Pairs of fields of which one may be given."""
+
 _PYTHON_ONLY = ("K", "distortion", "fisheye", "calibrated_size")
 
 
@@ -129,7 +131,7 @@ class PredictOptions:
                 except ValueError as error:
                     raise _Fault(name, str(error), "") from None
         changed = {name for name, value in values.items() if value != defaults[name]}
-        for name, other in _CONTRADICTIONS:
+        for name, other in CONTRADICTIONS:
             if {name, other} <= changed:
                 raise _Fault(name, "contradicts", other)
         lens = {name: values[name] for name in ("distortion", "fisheye") if name in changed}

@@ -18,6 +18,7 @@ import asyncio
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphhand.errors import InputError
 from graphhand.inference import HandPoseEstimator, HandTracker
+from graphhand.inference.option_rules import FASTEST_FPS
 from graphhand.inference.options import PredictOptions, TrackOptions, require_image_fits
 from graphhand.io import decode_image, decode_photo
 from graphhand.types import Prediction
@@ -48,7 +50,6 @@ MAX_WAITING = 16
 """How many requests may upload or wait at once; each may hold a file of :data:`MAX_BYTES`."""
 
 _T = TypeVar("_T")
-_FASTEST_FPS = 1000.0
 _STATIC = Path(__file__).parent / "static"
 _IMAGE = "image"  # what an upload, which has no name, is called in answers and errors
 _RESULTS = "results"
@@ -192,10 +193,10 @@ class _TrackSession:
     """
 
     def __init__(self, estimator: HandPoseEstimator, options: TrackOptions, fps: float | None) -> None:
-        self._model, self._options, self._fps = estimator.model, options, fps
+        self._model, self._fps = estimator.model, fps
         self._tracker = HandTracker(estimator, **options.arguments())
+        self._options = options  # without the box once the tracker has taken its first image, which the box is for
         self._count, self._first_s = 0, 0.0
-        self._started = False  # the tracker has taken its first image, which is the one that the box is for
 
     def answer(self, data: bytes | None, time_s: float) -> dict[str, Any]:
         """As a line of ``graphhand predict VIDEO --json``; ``error`` in place of ``hands`` for an unreadable image."""
@@ -208,10 +209,9 @@ class _TrackSession:
                 raise InputError(_IMAGE, "came as text", "send a file's bytes")
             image = decode_image(data, _IMAGE)
             height, width = image.shape[:2]
-            if not self._started:
-                require_image_fits(self._options, width, height, _IMAGE)
+            require_image_fits(self._options, width, height, _IMAGE)
             hands = tuple(self._tracker(image, time_s))
-            self._started = True
+            self._options = replace(self._options, box=None)
         except InputError as error:
             return Prediction(_IMAGE, None, None, (), self._model, str(error), number, time_s).to_json()
         return Prediction(_IMAGE, width, height, hands, self._model, None, number, round(time_s, 6)).to_json()
@@ -250,8 +250,8 @@ def _fps(text: str | None) -> float | None:
         fps = float(text)
     except ValueError:
         fps = 0.0
-    if not 0 < fps <= _FASTEST_FPS:
-        raise InputError("fps", f"is no rate between 0 and {_FASTEST_FPS:g}", "give frames a second, for instance 25")
+    if not 0 < fps <= FASTEST_FPS:
+        raise InputError("fps", f"is no rate between 0 and {FASTEST_FPS:g}", "give frames a second, for instance 25")
     return fps
 
 

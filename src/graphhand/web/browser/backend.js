@@ -20,9 +20,9 @@ export async function connect(progress) {
     ready,
     async predict(file, parameters) {
       await ready;
-      return worker.ask("predict", { file, parameters: Object.fromEntries(parameters) });
+      return worker.ask("predict", { file, parameters: [...parameters] });
     },
-    tracker: (parameters) => new Tracker(worker, ready, Object.fromEntries(parameters)),
+    tracker: (parameters) => new Tracker(worker, ready, [...parameters]),
   };
 }
 
@@ -73,29 +73,32 @@ let trackers = 0;
 
 class Tracker {
   #worker;
-  #parameters;
   #number = trackers++;
+  #fps = null; // of a video; null where images come from a camera
   #frame = 0;
   #begun = null;
 
   constructor(worker, ready, parameters) {
-    this.opened = ready;
     this.#worker = worker;
-    this.#parameters = parameters;
+    this.opened = ready.then(async () => {
+      this.#fps = await worker.ask("open", { tracker: this.#number, parameters });
+    });
+    this.opened.catch(() => {}); // whoever waits for it says so
   }
 
   /** The prediction of an image on a canvas. */
   async track(canvas) {
+    await this.opened;
     const now = performance.now() / 1000;
     this.#begun ??= now;
     const frame = this.#frame++;
-    const time = this.#parameters.fps ? frame / this.#parameters.fps : now - this.#begun;
+    const time = this.#fps === null ? now - this.#begun : frame / this.#fps;
     const bitmap = await createImageBitmap(canvas);
-    const given = { tracker: this.#number, parameters: this.#parameters, bitmap, time, frame };
+    const given = { tracker: this.#number, bitmap, time, frame };
     return this.#worker.ask("track", given, [bitmap]);
   }
 
   close() {
-    this.#worker.ask("close", { tracker: this.#number });
+    this.opened.then(() => this.#worker.ask("close", { tracker: this.#number })).catch(() => {});
   }
 }

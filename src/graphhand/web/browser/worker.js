@@ -5,6 +5,7 @@ import { candidates, detect, detectedHands, isCutToHand } from "./detection.js";
 import { exifFocalPx } from "./exif.js";
 import { cameraOf, wholeImageBox } from "./geometry.js";
 import { loadNetworks } from "./networks.js";
+import { Options, splitFps } from "./options.js";
 import { pixelsOf, readImage } from "./pixels.js";
 import { HandTracker } from "./tracking.js";
 
@@ -22,16 +23,19 @@ const actions = {
   },
 
   async predict({ file, parameters }) {
-    const options = new Options(parameters);
+    const options = new Options(parameters, rules);
     const image = await readImage(file);
     options.focalPx = await exifFocalPx(file, image.width, image.height);
     return predictionOf(image, await predicted(image, options));
   },
 
-  async track({ tracker, parameters, bitmap, time, frame }) {
-    if (!trackers.has(tracker)) {
-      trackers.set(tracker, new HandTracker(estimator, new Options(parameters)));
-    }
+  async open({ tracker, parameters }) {
+    const { fps, others } = splitFps(parameters, rules);
+    trackers.set(tracker, new HandTracker(estimator, new Options(others, rules)));
+    return fps;
+  },
+
+  async track({ tracker, bitmap, time, frame }) {
     const image = pixelsOf(bitmap);
     const hands = await trackers.get(tracker).next(image, time);
     return { ...predictionOf(image, hands), frame, time_s: Math.round(time * 1e6) / 1e6 };
@@ -51,32 +55,6 @@ addEventListener("message", ({ data: { id, action, ...given } }) => {
     }
   });
 });
-
-/** The page's settings, with the defaults of `graphhand predict`. */
-class Options {
-  constructor(parameters) {
-    const number = (name) => (parameters[name] === undefined ? null : Number(parameters[name]));
-    this.side = parameters.side ?? "auto";
-    this.wholeImage = parameters.whole_image === "true";
-    this.fovDeg = number("fov");
-    this.focalPx = null;
-    this.maxHands = number("max_hands");
-    this.minScore = number("min_score");
-    this.smooth = true;
-  }
-
-  get sides() {
-    return this.side === "auto" ? ["right", "left"] : [this.side];
-  }
-
-  get handLimit() {
-    return this.maxHands ?? rules.MAX_HANDS;
-  }
-
-  get scoreLimit() {
-    return this.minScore ?? (this.wholeImage ? rules.MIN_SCORE : rules.MIN_SCORE_OF_DETECTIONS);
-  }
-}
 
 async function predicted(image, options) {
   const { crops, detector } = estimator;
