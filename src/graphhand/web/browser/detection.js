@@ -1,7 +1,7 @@
 // Hands by a detector: graphhand.inference.detector and detection in the browser.
 
 import { mostLikelySide } from "./crops.js";
-import { iou, overSmaller, squareBox, suppress, wholeImageBox } from "./geometry.js";
+import { iou, overSmaller, roundedToEven, squareBox, suppress, wholeImageBox } from "./geometry.js";
 import { shrunk } from "./pixels.js";
 
 const ALIGNMENT = 32;
@@ -23,7 +23,7 @@ export async function detect(network, image, rules) {
 /** The longer side at `size` at most, grey to the right and below up to multiples of 32. */
 function letterbox(image, size) {
   const scale = Math.min(1, size / Math.max(image.width, image.height));
-  const [wide, high] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const [wide, high] = [image.width, image.height].map((side) => Math.max(1, roundedToEven(side * scale)));
   const small = scale < 1 ? shrunk(image, [0, 0, image.width, image.height], wide, high) : image;
   const [width, height] = [wide, high].map((side) => Math.ceil(side / ALIGNMENT) * ALIGNMENT);
   const data = new Uint8ClampedArray(4 * width * height).fill(GREY);

@@ -96,6 +96,13 @@ export function scaleAt(homography, u, v) {
   return Math.sqrt(Math.abs(determinant(homography) / w ** 3));
 }
 
+/** The nearest whole number, of two the even one: Python's round. */
+export function roundedToEven(value) {
+  const low = Math.floor(value);
+  if (value - low !== 0.5) return Math.round(value);
+  return low % 2 === 0 ? low : low + 1;
+}
+
 /** x, y, width, height of points. */
 export function boxOf(points) {
   const [us, vs] = [points.map(([u]) => u), points.map(([, v]) => v)];

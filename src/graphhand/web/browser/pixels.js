@@ -1,7 +1,7 @@
 // Images as pixels: read from a file, shrunk by areas, warped into crops. As OpenCV does it for graphhand.
 // An image is {width, height, data}: four bytes a pixel, red, green, blue, opaque.
 
-import { inverseOf, product, scaleAt } from "./geometry.js";
+import { inverseOf, product, roundedToEven, scaleAt } from "./geometry.js";
 
 const WIDEST_SHRINK = 0.5; // below this scale a crop goes through a smaller copy, so that nothing aliases
 
@@ -33,7 +33,7 @@ export function cropImage(crop, image) {
     const part = seen(back, size, image, 2 / scale);
     const [left, top, right, bottom] = part;
     const factor = Math.max(scale * 1.5, 1 / Math.min(right - left, bottom - top));
-    const [width, height] = [right - left, bottom - top].map((length) => Math.round(length * factor));
+    const [width, height] = [right - left, bottom - top].map((length) => roundedToEven(length * factor));
     const [fx, fy] = [width / (right - left), height / (bottom - top)];
     const shrink = [fx, 0, (fx - 1) / 2 - fx * left, 0, fy, (fy - 1) / 2 - fy * top, 0, 0, 1];
     image = shrunk(image, part, width, height);
