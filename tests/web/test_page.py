@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 
 from chromium import download, started
+from exif_files import jpeg, png, segment, tiff, webp
 from graphhand.cli.outputs import CSV_COLUMNS
-from graphhand.io import read_image
+from graphhand.io import decode_image, read_image
 from graphhand.types import Prediction
 
 PHOTO = Path(__file__).parents[2] / "examples" / "images" / "hand_12.jpg"
@@ -189,3 +191,30 @@ def test_labels_have_one_size_on_small_and_large_images(page: Any, tmp_path: Pat
         shots.append(cv2.imdecode(np.frombuffer(pixels(page, "#image"), np.uint8), cv2.IMREAD_COLOR).astype(float))
     assert shots[0].shape == shots[1].shape
     assert np.abs(shots[0] - shots[1]).mean() < 12
+
+
+def test_photos_of_all_formats_are_turned_as_in_python(page: Any) -> None:
+    """Browsers turn some formats by themselves, and others not."""
+    blocks = [tiff(26, order, orientation) for orientation in range(1, 9) for order in "<>"]
+    files = [jpeg(segment(b"Exif\0\0" + block)) for block in blocks] + [webp((b"EXIF", block)) for block in blocks]
+    files += [png(block) for block in blocks] + [png(block, at_end=True) for block in blocks[2::4]]
+    files += [jpeg(*(segment(b"Exif\0\0" + block) for block in pair)) for pair in (blocks[5:9:3], blocks[8:5:-2])]
+    script = """async (files) => {
+        const { uprightBitmap } = await import(new URL("static/exif.js", location.href));
+        const answers = [];
+        for (const text of files) {
+            const blob = new Blob([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))]);
+            const bitmap = await uprightBitmap(blob);
+            const { width, height } = bitmap;
+            const context = new OffscreenCanvas(width, height).getContext("2d");
+            context.drawImage(bitmap, 0, 0);
+            answers.push([height, width, Array.from(context.getImageData(0, 0, width, height).data)]);
+        }
+        return answers;
+    }"""
+    found = page.evaluate(script, [base64.b64encode(data).decode() for data in files])
+    for data, (height, width, values) in zip(files, found, strict=True):
+        expected = decode_image(data)
+        assert (height, width) == expected.shape[:2]
+        turned = np.array(values).reshape(height, width, 4)[:, :, :3]
+        assert np.abs(turned - expected).mean() < 3

@@ -1,13 +1,14 @@
 // Images as pixels: read from a file, shrunk by areas, warped into crops. As OpenCV does it for graphhand.
 // An image is {width, height, data}: four bytes a pixel, red, green, blue, opaque.
 
+import { uprightBitmap } from "./exif.js";
 import { inverseOf, product, roundedToEven, scaleAt } from "./geometry.js";
 
 const WIDEST_SHRINK = 0.5; // below this scale a crop goes through a smaller copy, so that nothing aliases
 
 /** The pixels of an image file, upright, transparency over white, colour profiles ignored. */
 export async function readImage(blob) {
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const bitmap = await uprightBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   return pixelsOf(bitmap);
 }
 

@@ -3,6 +3,7 @@
 
 import { connect } from "./backend.js";
 import { ImageView, PoseView } from "./drawing.js";
+import { uprightBitmap } from "./exif.js";
 import { csvTable, jsonLines, save, stem } from "./files.js";
 import { followCamera, Recording, VIDEO_FPS, VideoFile } from "./sources.js";
 
@@ -116,7 +117,7 @@ async function show(file) {
   const signal = begin(file.name, () => show(file));
   say("Looking for hands ...");
   try {
-    const bitmap = await createImageBitmap(file).catch(() => {
+    const bitmap = await uprightBitmap(file).catch(() => {
       throw new Error(`${file.name} is no picture or video that this browser can read.`);
     });
     if (signal.aborted) return;
