@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphhand.cli.outputs import DeviceOption, EngineOption, ThreadsOption, progress_bar, require_folder_of, write_json
+from graphhand.cli.outputs import (
+    DeviceOption,
+    EngineOption,
+    ThreadsOption,
+    model_files,
+    progress_bar,
+    refuse_inputs,
+    require_folder_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from graphhand.devices import Quartiles
@@ -59,7 +68,7 @@ def bench(
     from graphhand.inference.benchmark import time_prediction
     from graphhand.training.run_folder import environment_record
 
-    require_folder_of(json_file)
+    _require_output(json_file, *model_files(weights), image)
     with progress_bar() as bar:
         task = bar.add_task("predicting", total=2 * (repeats + 3))
         times = time_prediction(
@@ -90,7 +99,7 @@ def train(
     from graphhand.training.config import load_config
     from graphhand.training.run_folder import environment_record
 
-    require_folder_of(json_file)
+    _require_output(json_file, config)
     settings = load_config(config, overrides or ())
     with progress_bar() as bar:
         task = bar.add_task("stepping", total=number_of_calls(settings, repeats))
@@ -121,13 +130,19 @@ def losses(
     from graphhand.training.loss_gradients import ERRORS_MM, measure_loss_gradients
     from graphhand.training.run_folder import environment_record
 
-    require_folder_of(json_file)
+    _require_output(json_file, config)
     settings = load_config(config, overrides or ())
     with progress_bar() as bar:
         task = bar.add_task("training the discriminator", total=len(ERRORS_MM) * critic_steps)
         found = measure_loss_gradients(settings, critic_steps, lambda: bar.advance(task))
     if not write_json(json_file, {"gradients": asdict(found), "machine": environment_record()}):
         typer.echo(_gradient_table(found))
+
+
+def _require_output(json_file: Path | None, *inputs: Path | None) -> None:
+    """Refuse, before long work, a file that cannot be written or that is read."""
+    require_folder_of(json_file)
+    refuse_inputs(json_file, "--json", inputs)
 
 
 def _gradient_table(found: LossGradients) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from graphhand.cli.outputs import progress_bar, refuse_inputs, require_folder_of, write_json, writing
+from graphhand.cli.outputs import model_files, progress_bar, refuse_inputs, require_folder_of, write_json, writing
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def evaluate(
     console = Console()
     if detection is not None:
         refuse_joint_options(dataset, preset, protocol, save_predictions, submission)
+        refuse_inputs(json_file, "--json", [detection, predictions, *model_files(weights)])
         with _progress(True) as progress:
             scores = evaluate_detection(
                 detection, root, split, weights, predictions, limit, settings or (), json_file, figures, progress
@@ -169,7 +170,9 @@ def evaluate(
         "--submission": submission,
         "fit_regressor": chosen.fit_regressor,
     }
-    _refuse_outputs(outputs, figures, inputs=(predictions, chosen.regressor, chosen.curves, *(protocol or ())))
+    read = [predictions, chosen.regressor, chosen.curves, *(protocol or ()), *_files_in(chosen.curves)]
+    read += model_files(weights, *chosen.beside, hand_model=chosen.hand)
+    _refuse_outputs(outputs, figures, [f"pck_{one.name}.csv" for one in judged_by], read)
     curves = _load_curves(chosen.curves, figures)
     regressor = None if chosen.regressor is None else JointRegressor.load(chosen.regressor)
     hand = None if chosen.hand is None else hand_models(chosen.hand)["right"]
@@ -246,15 +249,23 @@ def _refuse_contradictions(
         raise InputError("--submission", "needs every sample of the split", "omit --limit")
 
 
-def _refuse_outputs(outputs: dict[str, Path | None], figures: Path | None, inputs: Sequence[Path | None]) -> None:
-    """Refuse, before the long work, outputs that cannot be written or that are read here."""
-    read = [path for path in inputs if path is not None]
+def _refuse_outputs(
+    outputs: dict[str, Path | None], figures: Path | None, names: Sequence[str], read: Sequence[Path | None]
+) -> None:
+    """Refuse, before the long work, outputs that cannot be written or that are read here; names are of figures."""
     for option, path in outputs.items():
-        if path is not None:
-            refuse_inputs(path, option, read)
-            require_folder_of(path, option)
-    if figures is not None and figures.exists() and not figures.is_dir():
+        refuse_inputs(path, option, read)
+        require_folder_of(path, option)
+    if figures is None:
+        return
+    if figures.exists() and not figures.is_dir():
         raise InputError(figures, "is not a folder", "choose another --figures")
+    for name in names:
+        refuse_inputs(figures / name, "--figures", read)
+
+
+def _files_in(folder: Path | None) -> list[Path]:
+    return [] if folder is None or not folder.is_dir() else list(folder.iterdir())
 
 
 def _load_curves(curves: Path | None, figures: Path | None) -> list[Curve]:

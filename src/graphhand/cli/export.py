@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.outputs import DetectorOption, refuse_inputs, require_folder_of
+from graphhand.cli.outputs import DetectorOption, model_files, refuse_inputs, require_folder_of
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def export(
     existing = out if file_format == "onnx" else out / WEIGHTS_FILE
     if existing.exists() and not force:
         raise InputError(existing, "exists already", "give another --out, or --force to overwrite it")
+    if half:  # the same file at full precision may be written again, but half of it is not the whole
+        refuse_inputs(existing, "--out", model_files(weights))
     if file_format == "onnx" and out.suffix.lower() != ONNX_SUFFIX:
         raise InputError(out, "an ONNX file is known by its suffix", "let --out end in .onnx")
     if not out.absolute().parent.is_dir():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from graphhand.errors import InputError
-from graphhand.io.files import write_text_atomically
+from graphhand.io.files import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, find_weights, write_text_atomically
 from graphhand.skeleton import JOINT_NAMES
 from graphhand.types import Prediction
 
@@ -190,19 +190,47 @@ def distinct_names(
     return names
 
 
-def refuse_inputs(target: str | Path, option: str, inputs: Iterable[Path]) -> None:
+def refuse_inputs(target: str | Path | None, option: str, inputs: Iterable[Path | None]) -> None:
     """Refuse to overwrite what a command reads.
 
     Args:
-        target: the file that would be written.
+        target: the file that would be written; None, and ``-`` with ``--json`` and ``--csv``, are accepted.
         option: the option that names it.
-        inputs: files that the command reads.
+        inputs: files that the command reads; None is passed over.
 
     Raises:
         InputError: the target is one of the inputs, perhaps by another path.
     """
-    if resolved(target) in {resolved(path) for path in inputs}:
-        raise InputError(target, "is one of the inputs", f"choose another {option}")
+    if target is None or (option in ("--json", "--csv") and str(target) == "-"):
+        return
+    place, number = resolved(target), _file_number(target)
+    for path in (path for path in inputs if path is not None):
+        if resolved(path) == place or (number is not None and _file_number(path) == number):
+            raise InputError(target, "is one of the inputs", f"choose another {option}")
+
+
+def _file_number(path: str | Path) -> tuple[int, int] | None:
+    """What all names of a file have in common; None where there is no such file."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def model_files(*weights: str | Path | None, hand_model: str | None = None) -> list[Path]:
+    """Files that weights (folders, files or names) and a hand model are read from, for :func:`refuse_inputs`."""
+    files: list[Path] = []
+    for given in (one for one in weights if one is not None):  # as text: ./fast is no bundled name
+        files.append(Path(given))
+        with suppress(InputError, OSError, ValueError):  # whoever reads them says what is wrong
+            files += [find_weights(given) / name for name in (WEIGHTS_FILE, CARD_FILE, GRAPH_FILE)]
+    if hand_model not in (None, "default"):
+        from graphhand.hand_model.files import find_hand_file
+
+        with suppress(InputError, OSError, ValueError):
+            files.append(find_hand_file(hand_model))
+    return files
 
 
 def require_folder_of(target: Path | None, option: str = "--json") -> None:

@@ -19,7 +19,9 @@ from graphhand.cli.outputs import (
     ThreadsOption,
     limit_opencv_threads,
     make_folder,
+    model_files,
     parse_shard,
+    refuse_inputs,
     require_writable,
     resolved,
     text_lines,
@@ -161,7 +163,6 @@ def predict(
         options = options.calibrated(read_calibration(calibration), "--calibration")
     number, shards = parse_shard(shard)
     jobs = list_jobs(images)
-    inputs = [job.path for job in jobs]
     if len(boxes) > 1 and any(job.is_video for job in jobs):
         raise InputError("--box", "is given more than once, and there is a video", "give one, or --max-hands")
     if json is not None and csv is not None and resolved(json) == resolved(csv):
@@ -170,6 +171,9 @@ def predict(
         raise InputError("--resume", "goes on after a file of photos or videos", "give --json FILE, and no camera")
     if hand_model != "default" and mesh is None:
         raise InputError("--hand-model", "is read with --mesh alone", "add --mesh, or leave it out")
+    read = [*(job.path for job in jobs), calibration, *model_files(weights, detector, hand_model=hand_model)]
+    for option, target in (("--json", json), ("--csv", csv)):
+        refuse_inputs(target, option, read)  # before --resume cuts a file, and before either is opened
     folder = DEFAULT_OUT if out is None and (mesh is not None or (json is None and csv is None)) else out
     require_writable(folder)
     from graphhand.cli.outputs import csv_header, csv_rows
@@ -198,8 +202,8 @@ def predict(
         failures, jobs, earlier = done.errors, jobs[done.jobs :], done_predictions(Path(json or ""))
     is_quiet = "-" in (json, csv)
     with (
-        text_lines(json, inputs=inputs, append=resume) as write,
-        text_lines(csv, "--csv", inputs) as write_row,
+        text_lines(json, append=resume) as write,
+        text_lines(csv, "--csv") as write_row,
         _progress(len(jobs), has_videos) as bar,
     ):
         write_row(csv_header())

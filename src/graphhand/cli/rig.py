@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from graphhand.cli.outputs import distinct_names, make_folder, text_lines
+from graphhand.cli.outputs import distinct_names, make_folder, model_files, refuse_inputs, text_lines
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def rig(
     from graphhand.export.clips import held_still, rotations_json, scenes_of, smoothed
     from graphhand.hand_model.fitting import hand_models
 
+    refuse_inputs(json, "--json", [*hands, *model_files(weights, hand_model=hand)])
     right = hand_models(hand)["right"]
     folder = out if out is not None else (None if json is not None else DEFAULT_RIGS)
     problems: list[str] = []
@@ -83,7 +84,7 @@ def rig(
         raise InputError(", ".join(map(str, hands)), "has no lines", "give the output of `graphhand predict --json`")
     targets = distinct_names([Path(image) for image, _ in scenes])
     taken: set[str] = set()
-    with text_lines(json, inputs=hands) as write:
+    with text_lines(json) as write:
         for (image, found), name in zip(scenes, targets):
             if not found:
                 problems.append(f"{image}: no hand was found in it; nothing to pose")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from graphhand.cli.outputs import require_folder_of, write_json
+from graphhand.cli.outputs import refuse_inputs, require_folder_of, write_json
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def train(
         listed = "".join(f"\n  {path:22} {what}" for path, what in recipes().items())
         raise InputError("--config", "is missing", f"choose a recipe:{listed}")
     settings = load_recipe(config, overrides or ())
+    if not (out / "environment.json").exists():  # else config.yaml is a run's own record, with which it may go on
+        refuse_inputs(out / "config.yaml", "--out", [config])
     choice = cast("Literal['auto', 'never'] | Path", resume if resume in ("auto", "never") else Path(resume))
     if not isinstance(settings, TrainConfig):
         _train_detector(settings, stage, out, choice, max_minutes)
@@ -189,6 +191,7 @@ def ablate(
             "start one process a GPU instead, each with other --seeds and the same --out",
         )
     require_folder_of(json_file)
+    refuse_inputs(json_file, "--json", [config])
     ablation = Ablation(
         load_config(config, overrides or ()), out, _tables(tables), _numbers(seeds, "--seeds"), protocol
     )
