@@ -88,8 +88,8 @@ def csv_rows(prediction: Prediction) -> list[str]:
 
 def _line(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # a cell that holds one of its characters is quoted
+    return text.getvalue().removesuffix("\r\n")
 
 
 def progress_bar() -> Progress:
