@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from factories import merge, noise_image, plain_source, tiny_recipe, write_hands
 from graphhand.cli import app
+from graphhand.cli.train import Stage, _this_command
 from graphhand.errors import InputError
 from graphhand.io.files import find_weights
 from graphhand.training.config import load_config, recipes
@@ -123,6 +124,22 @@ def test_one_stage_names_the_next(tmp_path, hands, monkeypatch):
     result = run(*words)
     assert f"weights are in {out}/stage1" in result.output
     assert f"  {shlex.join(['graphhand', *words[:-1], '2'])}" in result.output
+
+
+@pytest.mark.parametrize("stage", ["--stage 1", "--stage=1", "--stage 3 --stage=1", "--stage=3 --stage 1"])
+@pytest.mark.parametrize("resume", ["", "--resume auto", "--resume never", "--resume=never", "--resume=a/never"])
+def test_the_next_command_is_this_one_for_the_next_stage_of_the_same_run(monkeypatch, stage, resume):
+    words = shlex.split(f"train --config a.yaml {stage} --out --stage=x {resume} -- seed=1 --stage=1")
+    monkeypatch.setattr("sys.argv", ["graphhand", *words])
+
+    def parsed(words):
+        return dict(get_command(app).commands["train"].make_context("train", words[1:]).params)
+
+    goes_on = {"resume": "a/never" if "a/never" in resume else "auto"}  # there is a run, which never would refuse
+    now, later = (shlex.split(_this_command(stage=number)) for number in (None, 2))
+    assert now[0] == later[0] == "graphhand"
+    assert parsed(now[1:]) == parsed(words) | goes_on
+    assert parsed(later[1:]) == parsed(words) | goes_on | {"stage": Stage.two}
 
 
 def test_2d_labels_alone_warn_with_the_remedy(tmp_path, hands):

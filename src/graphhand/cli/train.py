@@ -145,11 +145,29 @@ def _print_next(settings: TrainConfig, out: Path, stage: int) -> None:
 
 
 def _this_command(stage: int | None = None) -> str:
-    """The command line of this process, for another stage where one is given."""
+    """The command line of this process, which goes on with the run, for another stage where one is given."""
     words = ["graphhand", *sys.argv[1:]]
-    if stage is not None and "--stage" in words:
-        words[words.index("--stage") + 1] = str(stage)
-    return shlex.join(words)
+    if stage is not None:
+        words = _with_value(words, "--stage", lambda _: str(stage))
+    # There is a run by now, which --resume never would refuse.
+    return shlex.join(_with_value(words, "--resume", lambda value: "auto" if value == "never" else value))
+
+
+def _with_value(words: list[str], option: str, change: Callable[[str], str]) -> list[str]:
+    """Words of a command, whose options all take a value, with one option changed wherever and however it is given."""
+    changed: list[str] = []
+    waiting = ""  # the option whose value is the next word
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if waiting:
+            changed.append(change(word) if waiting == option else word)
+            waiting = ""
+        elif word == "--":  # what is behind are no options
+            return changed + words[place:]
+        else:
+            changed.append(f"{option}={change(value)}" if equals and name == option else word)
+            waiting = "" if equals or not word.startswith("--") else word
+    return changed
 
 
 def ablate(
