@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from factories import noise_image, write_tiny_weights
 from graphhand.cli import app
+from graphhand.cli.predict_inputs import drawing_targets, list_jobs
 from graphhand.errors import InputError
 from graphhand.io import write_image, writing_video
 
@@ -52,6 +53,12 @@ def written(out: Path) -> dict[str, str]:
     return {name: (out / name).read_text() for name in ("hands.jsonl", "hands.csv")}
 
 
+def drawings(inputs: list[Path], out: Path) -> list[Path]:
+    """Where the drawing of each goes."""
+    targets = drawing_targets(list_jobs(map(str, inputs)), out / "drawn")
+    return [targets[index] for index in range(len(inputs))]
+
+
 @pytest.fixture(scope="module")
 def whole(inputs: list[Path], weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
@@ -70,12 +77,55 @@ def test_a_run_cut_at_any_line_ends_like_a_whole_one(
     assert len(texts) == 14
     started = "".join(texts[:lines]) + "".join(texts[lines : lines + 1])[:70]
     (tmp_path / "hands.jsonl").write_text(started)
+    targets = [target for path, target in zip(inputs, drawings(inputs, tmp_path)) if "broken" not in path.name]
+    before = targets[: sum("broken" not in path.name for path in inputs[: len(inputs) - left])]
+    (tmp_path / "drawn").mkdir()
+    for target in before:
+        target.write_text("as it was")
     result = run(inputs, weights, tmp_path, "--resume")
     assert result.exit_code == 1
     assert written(tmp_path) == written(whole)
     assert "8 of 10 files done" in result.output
-    drawn = list((tmp_path / "drawn").glob("*")) if (tmp_path / "drawn").exists() else []
-    assert len(drawn) == left - sum("broken" in str(path) for path in inputs[len(inputs) - left :])
+    assert sorted((tmp_path / "drawn").iterdir()) == sorted(targets)
+    for target in targets:
+        assert (target.read_bytes() == b"as it was") == (target in before)
+
+
+@pytest.mark.parametrize("name", ["0.png", "clip.mp4", "2.png"])
+def test_a_drawing_that_is_missing_is_made_again_and_its_lines_are_kept(
+    inputs: list[Path], weights: Path, tmp_path: Path, name: str
+) -> None:
+    given = [inputs[0], inputs[4], inputs[7]]
+    targets = drawings(given, tmp_path)
+    assert run(given, weights, tmp_path).exit_code == 0
+    texts, drawn = written(tmp_path), {target: target.read_bytes() for target in targets}
+    target = targets[[path.name for path in given].index(name)]
+    target.unlink()
+    result = run(given, weights, tmp_path, "--resume")
+    assert result.exit_code == 0, result.output
+    assert written(tmp_path) == texts
+    assert target.suffix == ".mp4" or target.read_bytes() == drawn[target]
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {path.name for path in targets}
+    (said,) = [line for line in result.output.splitlines() if "->" in line]
+    assert said.startswith(f"{given[targets.index(target)]}: ")
+
+
+def test_a_photo_whose_drawing_failed_is_not_done(inputs: list[Path], weights: Path, tmp_path: Path) -> None:
+    given = inputs[:2]
+    target = drawings(given, tmp_path)[0]
+    target.mkdir(parents=True)  # a folder in the way
+    assert run(given, weights, tmp_path).exit_code == 1
+    texts = written(tmp_path)
+    assert [len(json.loads(line)["hands"]) for line in texts["hands.jsonl"].splitlines()] == [1, 1]
+    again = run(given, weights, tmp_path, "--resume")
+    assert again.exit_code == 1
+    assert "1 of 2 photos done" in again.output
+    target.rmdir()
+    again = run(given, weights, tmp_path, "--resume")
+    assert again.exit_code == 0
+    assert "2 of 2 photos done" in again.output
+    assert target.is_file()
+    assert written(tmp_path) == texts
 
 
 def test_a_killed_shard_goes_on(inputs: list[Path], weights: Path, tmp_path: Path) -> None:

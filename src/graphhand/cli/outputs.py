@@ -167,7 +167,8 @@ def distinct_names(
 
     Args:
         paths: the files.
-        is_taken: called with a position in the list and a name; True where that file must not have that name.
+        is_taken: called with a position in the list and a name; True where that file must not have that name, else it
+            gets it.
     """
     spellings: list[Callable[[Path], str]] = [
         lambda path: path.stem,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -191,20 +191,22 @@ def predict(
     network = None if given is not None else detector
     estimator = HandPoseEstimator(weights, device, engine=engine, threads=threads, detector=network, thorough=thorough)
     limit_opencv_threads(threads)
-    targets = drawing_targets(jobs, folder)  # of all shards, so that no two write one file
+    targets = drawing_targets(jobs, folder, mesh is not None)  # of all shards, so that no two write one file
     jobs = jobs[number - 1 :: shards]
     meshes = None if mesh is None else MeshFiles(mesh, jobs, targets, hand_model)
     failures, all_jobs, has_videos = 0, len(jobs), any(job.is_video for job in jobs)
     earlier: Iterable[Prediction] = ()
+    undrawn: Sequence[Job] = ()
     if resume:
-        done = find_done(Path(json or ""), jobs, estimator.model)
+        done = find_done(Path(json or ""), jobs, estimator.model, targets)
         keep(Path(json or ""), done)
-        failures, jobs, earlier = done.errors, jobs[done.jobs :], done_predictions(Path(json or ""))
+        failures, undrawn, jobs = done.errors, done.undrawn, jobs[done.jobs :]
+        earlier = done_predictions(Path(json or ""))
     is_quiet = "-" in (json, csv)
     with (
         text_lines(json, append=resume) as write,
         text_lines(csv, "--csv") as write_row,
-        _progress(len(jobs), has_videos) as bar,
+        _progress(len(undrawn) + len(jobs), has_videos) as bar,
     ):
         write_row(csv_header())
 
@@ -213,17 +215,21 @@ def predict(
                 for row in csv_rows(prediction):
                     write_row(row)
 
-        def emit(prediction: Prediction) -> None:
+        def emit_mesh(prediction: Prediction) -> None:
             if meshes is not None:
                 meshes.write(prediction)
+
+        def emit(prediction: Prediction) -> None:
+            emit_mesh(prediction)
             if json is not None:
-                write(prediction.to_json_line())  # the last file of a photo: what has a line is done
+                write(prediction.to_json_line())  # the last file of a photo: see find_done
             emit_rows(prediction)
 
         for prediction in earlier if csv is not None else ():
             emit_rows(prediction)
 
-        for problem, summary in _outcomes(estimator, jobs, boxes or given, options, targets, emit, bar):
+        again = _outcomes(estimator, list(undrawn), boxes or given, options, targets, emit_mesh, bar)
+        for problem, summary in chain(again, _outcomes(estimator, jobs, boxes or given, options, targets, emit, bar)):
             if problem:
                 failures += 1
                 typer.echo(problem, err=True)

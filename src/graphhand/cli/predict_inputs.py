@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _UNSUPPORTED = (
     ".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".jfif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw",
 )  # fmt: skip
+
+_FRAME = re.compile(r"_[0-9]{6,}$")  # what the name of a frame's mesh has after the video's
 
 _LAST_CAMERA = 99  # larger numbers are file names
 
@@ -95,8 +98,14 @@ def _report_left_out(folder: Path) -> None:
             typer.echo(f"{folder}: {kinds} left out; {what}", err=True)
 
 
-def drawing_targets(jobs: list[Job], folder: Path | None) -> dict[int, Path]:
-    """Where each job's drawing goes, ``<name>_hands.jpg``, of a video ``.mp4``: never in the place of an input."""
+def drawing_targets(jobs: list[Job], folder: Path | None, meshes: bool = False) -> dict[int, Path]:
+    """Where each job's drawing goes, ``<name>_hands.jpg``, of a video ``.mp4``: never in the place of an input.
+
+    Args:
+        jobs: of all shards.
+        folder: where drawings go; None is nowhere.
+        meshes: meshes take these names too, so that no photo may be called as a frame of a video is.
+    """
     if folder is None:
         return {}
     jobs = [job for job in jobs if job.photo is None]
@@ -105,5 +114,19 @@ def drawing_targets(jobs: list[Job], folder: Path | None) -> dict[int, Path]:
     def target(place: int, name: str) -> Path:
         return folder / f"{name}_hands{'.mp4' if jobs[place].is_video else '.jpg'}"
 
-    names = distinct_names([job.path for job in jobs], lambda place, name: resolved(target(place, name)) in inputs)
+    videos: set[str] = set()  # names given so far
+    photos: set[str] = set()  # the same, each without what looks like the number of a frame
+
+    def is_taken(place: int, name: str) -> bool:
+        if resolved(target(place, name)) in inputs:
+            return True
+        key = name.lower()
+        mine, others = (videos, photos) if jobs[place].is_video else (photos, videos)
+        key = key if jobs[place].is_video else _FRAME.sub("", key)
+        if meshes and key in others:
+            return True
+        mine.add(key)
+        return False
+
+    names = distinct_names([job.path for job in jobs], is_taken)
     return {job.index: target(place, name) for place, (job, name) in enumerate(zip(jobs, names))}

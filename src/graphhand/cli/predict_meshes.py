@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from graphhand.cli.outputs import make_folder
+from graphhand.cli.outputs import make_folder, model_files, refuse_inputs
 from graphhand.cli.predict_inputs import Job
 from graphhand.errors import InputError
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from graphhand.types import Prediction
 
 MeshKind = Literal["obj", "ply", "glb", "npz"]
+
+
+def mesh_path(drawing: Path, frame: int | None, number: int, kind: MeshKind) -> Path:
+    """Where the mesh of a hand goes: beside the drawing of its photo or video, whose name it has."""
+    of_frame = "" if frame is None else f"_{frame:06d}"
+    return drawing.with_name(f"{drawing.stem.removesuffix('_hands')}{of_frame}_hand{number}.{kind}")
 
 
 class MeshFiles:
@@ -35,6 +41,7 @@ class MeshFiles:
 
         self.kind, self.hand_model = kind, hand_model
         self.models = hand_models(hand_model)
+        self.read = model_files(hand_model=hand_model)
         self.stems = {str(job.path): targets[job.index] for job in jobs if job.index in targets}
 
     def write(self, prediction: Prediction) -> None:
@@ -45,11 +52,10 @@ class MeshFiles:
         """
         if not prediction.hands:
             return
-        drawing = self.stems[prediction.image]
-        frame = "" if prediction.frame is None else f"_{prediction.frame:06d}"
         for number, hand in enumerate(prediction.hands):
             number = number if hand.track is None else hand.track
-            target = drawing.with_name(f"{drawing.stem.removesuffix('_hands')}{frame}_hand{number}.{self.kind}")
+            target = mesh_path(self.stems[prediction.image], prediction.frame, number, self.kind)
+            refuse_inputs(target, "--out", self.read)
             make_folder(target.parent)
             try:
                 if self.kind == "glb":

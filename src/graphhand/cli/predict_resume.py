@@ -1,13 +1,14 @@
 """``graphhand predict --resume``: what an interrupted run has written to its JSON file, and goes on after it.
 
-A photo's line is written after its drawing and its meshes, so what has a line is done.
+A line is written after meshes, and of a photo after its drawing, so what has a line and its drawing is done. A drawing
+that could not be written, or is gone, is made again; the numbers are kept, which are right without it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,32 +24,36 @@ class Done(NamedTuple):
 
     Attributes:
         jobs: so many of the first jobs are done.
-        errors: so many of them could not be read.
+        errors: so many of them could not be read, or written if they are videos.
         size: bytes of the file that their lines take.
+        undrawn: those of the others whose drawing is missing.
     """
 
     jobs: int
     errors: int
     size: int
+    undrawn: Sequence[Job] = ()
 
 
-def find_done(file: Path, jobs: Sequence[Job], model: str) -> Done:
+def find_done(file: Path, jobs: Sequence[Job], model: str, targets: Mapping[int, Path]) -> Done:
     """Read what is done. A line without its end is not, nor is a video whose frames are the last ones.
 
     Args:
         file: the JSON file; need not exist.
         jobs: the photos and videos of this run.
         model: what its results call the network.
+        targets: where drawings go, by the jobs' indices.
 
     Raises:
         InputError: the file is of other photos or another network, is no such file, or cannot be read.
     """
-    done, errors, size = -1, 0, 0
+    done, size = -1, 0
+    errors: set[int] = set()  # indices of jobs
     has_ended, before = True, Done(0, 0, 0)  # before: without the job that the last line belongs to
     for number, line in enumerate(_lines(file), 1):
         values = _parsed(line, file, number)
         if has_ended or values["image"] != str(jobs[done].path) or values.get("frame") == 0:
-            before = Done(done + 1, errors, size)
+            before = Done(done + 1, len(errors), size)
             done += 1
             if done == len(jobs) or values["image"] != str(jobs[done].path):
                 expected = "no more" if done == len(jobs) else f"{jobs[done].path}"
@@ -57,9 +62,13 @@ def find_done(file: Path, jobs: Sequence[Job], model: str) -> Done:
         if values["model"] != model:
             raise InputError(file, f"line {number} is of the network {values['model']}, not {model}", _OTHER_FILE)
         has_ended = not jobs[done].is_video or "error" in values
-        errors += "error" in values
+        if "error" in values:
+            errors.add(jobs[done].index)
         size += len(line)
-    return Done(done + 1, errors, size) if has_ended else before
+    found = Done(done + 1, len(errors), size) if has_ended else before
+    wanted = [job for job in jobs[: found.jobs] if job.index in targets and job.index not in errors]
+    # os.path says no of a name that is too long, where Path raises.
+    return found._replace(undrawn=[job for job in wanted if not os.path.isfile(targets[job.index])])  # noqa: PTH113
 
 
 def keep(file: Path, done: Done) -> None:
