@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -88,11 +89,23 @@ def test_what_exists_is_kept_unless_forced(tmp_path):
     assert (tmp_path / "small" / "model.json").read_bytes() != before
 
 
-def test_a_file_where_the_folder_should_be_is_one_line_and_stays(tmp_path):
+@pytest.mark.parametrize("options", [["--force"], ["--no-graph"], ["--half", "--no-graph"]])
+@pytest.mark.parametrize("weights", ["default", "detector"])
+def test_a_file_where_the_folder_should_be_is_one_line_and_stays(tmp_path, weights, options):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="taken: cannot be written"):
-        run("--format", "safetensors", "--out", tmp_path / "taken", "--force")
+        run("--weights", weights, "--format", "safetensors", "--out", tmp_path / "taken", *options)
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("weights", ["drawn", "detector"])
+def test_a_disk_that_fills_up_is_one_line(tmp_path, monkeypatch, weights):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("graphhand.models.checkpoint.save_file", full)
+    with pytest.raises(InputError, match=r"new: cannot be written .*No space left"):
+        run("--weights", weights, "--format", "safetensors", "--no-graph", "--out", tmp_path / "new")
 
 
 @pytest.mark.parametrize(

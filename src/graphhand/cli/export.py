@@ -5,12 +5,14 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphhand.cli.outputs import DetectorOption, model_files, refuse_inputs, require_folder_of
+from graphhand.cli.outputs import DetectorOption, model_files, refuse_inputs, require_folder_of, writing
 from graphhand.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,11 +93,12 @@ def export(
 
     generator, card = _load_network(weights)
     if isinstance(generator, HandDetector):
-        _export_detector(generator, card, out, file_format, name, half, graph)
+        with _writing(out):
+            _export_detector(generator, card, out, file_format, name, half, graph)
         return
     if name is not None:
         card["name"] = name
-    try:
+    with _writing(out):
         if file_format == "onnx":
             from graphhand.export.onnx import export_onnx
 
@@ -110,13 +113,23 @@ def export(
                 from graphhand.export.onnx import export_graph
 
                 export_graph(out)
-    except OSError as error:
-        raise InputError(out, f"cannot be written ({error.strerror})", "choose another --out") from None
     size, compared = generator.config.image_size, file_format == "onnx" or graph
     agrees = "; ONNX Runtime agrees with torch" if compared else ""
     typer.echo(f"{out}: {size} x {size} crops, {existing.stat().st_size / 1e6:.1f} MB{agrees}")
     if compared and generator.config.hand_model.file != DEFAULT_HAND:
         typer.echo("note: it contains parts of the hand model's file, whose licence applies to it too")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn errors of writing into one line: the system's, and those that safetensors makes of them."""
+    from safetensors import SafetensorError
+
+    try:
+        with writing(out, "--out"):
+            yield
+    except SafetensorError as error:
+        raise InputError(out, f"cannot be written ({error})", "correct that, or choose another --out") from None
 
 
 def _export_page(folder: Path, weights: str, detector: str | None, runtime: Path | None, force: bool) -> None:
