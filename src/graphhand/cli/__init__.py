@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -66,16 +68,61 @@ def _join_lines(group: typer.Typer) -> None:
 _join_lines(app)
 
 
+class _OutputError(OSError):
+    """Standard output could not be written."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose errors can be told from those of files, which do not always name their file."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:  # the reader has closed it: typer ends quietly
+            raise
+        except OSError as error:
+            raise _OutputError(error.errno, error.strerror) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OutputError(error.errno, error.strerror) from error
+
+
+def _flush_or_discard() -> None:
+    """Empty standard output's buffer: what cannot be written would fail again, with a traceback, when Python ends."""
+    if sys.stdout is None:  # closed before Python began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line. SIGTERM acts like Ctrl-C.
 
-    A GraphHandError, or a missing extra, is one line on stderr and exit status 1.
+    A GraphHandError, a missing extra, or a standard output that cannot be written is one line on stderr and exit
+    status 1.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # commands clean up as after Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file name that the encoding lacks must not stop a command.
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        out = sys.stdout
+        sys.stdout = _Output(
+            out.buffer,
+            encoding=out.encoding,
+            errors=out.errors,
+            line_buffering=out.line_buffering,
+            write_through=out.write_through,
+        )
     try:
         try:
             app()
@@ -83,4 +130,9 @@ def main() -> None:
             raise missing_extra(error) or error from None
     except GraphHandError as error:
         print(f"error: {error}", file=sys.stderr)
+        _flush_or_discard()
+        sys.exit(1)
+    except _OutputError as error:
+        print(f"error: standard output: cannot be written ({error.strerror}); give it another place", file=sys.stderr)
+        _flush_or_discard()
         sys.exit(1)

@@ -329,6 +329,8 @@ def text_lines(
     if target is None:
         yield lambda line: None
     elif target == "-":
+        if sys.stdout is None:
+            raise InputError("standard output", "is closed", f"choose another {option}")
         yield to(sys.stdout)
     else:
         refuse_inputs(target, option, inputs)
