@@ -180,7 +180,7 @@ def predict(
     from graphhand.inference import HandPoseEstimator
     from graphhand.inference.given_boxes import GivenBoxes, is_box_file
 
-    given = GivenBoxes(detector, inputs) if detector is not None and is_box_file(detector) else None
+    given = GivenBoxes(detector, [job.path for job in jobs]) if detector is not None and is_box_file(detector) else None
     if given is not None and any(job.is_video for job in jobs):
         raise InputError(detector or "", "holds boxes of photos, and there is a video", "give a detector's weights")
     if (boxes or whole_image) and (detector is not None or thorough):
