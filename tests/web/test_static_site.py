@@ -106,11 +106,14 @@ def with_exif(jpeg: bytes, orientation: int, focal_35mm: int) -> bytes:
 
 
 def pictures() -> list[tuple[bytes, dict[str, Any]]]:
-    """Ten files, and options of each: also a small hand, two hands, a turned photo, transparency."""
+    """Ten files, and options of each: also a small hand, two hands, a turned photo, transparency.
+
+    Where two answers nearly tie, rounding decides: the crops of the two hands are far from the recrop's limit.
+    """
     given: list[tuple[bytes, dict[str, Any]]] = [(file.read_bytes(), {}) for file in IMAGES]
     given.append((encoded(pasted(640, 480, (IMAGES[4], 40, 330, 100)), ".png"), {}))
     given.append(
-        (encoded(pasted(640, 400, (IMAGES[0], 20, 60, 280), (IMAGES[5], 330, 90, 260)), ".png"), {"max_hands": 2})
+        (encoded(pasted(640, 400, (IMAGES[0], 5, 50, 310), (IMAGES[5], 330, 90, 260)), ".png"), {"max_hands": 2})
     )
     photo = np.rot90(pasted(360, 480, (IMAGES[3], 10, 60, 340)))
     given.append((with_exif(encoded(photo, ".jpg"), 6, 26), {"side": "left"}))
