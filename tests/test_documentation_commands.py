@@ -28,9 +28,9 @@ SMALLER = (
     (re.compile(r"--count \d+"), "--count 5"),
     (re.compile(r"--size \d+"), "--size 64"),
     (re.compile(r"--limit \d+"), "--limit 2"),
-    (re.compile(r"\bDIR\b"), "photos"),
+    (re.compile(r"\bDIR\b|\bdata/backgrounds\b"), "photos"),
 )
-"""What is changed in a command: numbers of images alone."""
+"""What is changed in a command: numbers of images, and a user's folders."""
 SHORT_TRAINING = (
     *("batch_size=2", "epoch_samples=2", "stage1.epochs=1", "stage2.epochs=1", "stage3.epochs=1"),
     *("stage2.warmup_steps=0", "validation_images=0", "workers=0", "left_hand_negatives=0", "threads=1"),
@@ -46,7 +46,9 @@ PARSED_ONLY = {
     "evaluate --weights W": "reads a user's STB",
     "evaluate --weights default --dataset freihand": "reads a user's FreiHAND and MANO",
     "evaluate --weights default --dataset gloves": "tests/test_extending_page.py runs the page",
+    "evaluate --weights runs/procedural": "reads the run before it",
     "export --weights runs": "reads a training run; tests/cli/test_export.py makes one",
+    "export --web site --runtime": "reads a package of npm; tests/web/test_static_site.py exports from one",
     "rig clip.mp4": "needs a clip with a hand; tests/cli/test_rig.py rigs one",
     "fuse": "needs a rig; tests/cli/test_fuse.py runs it",
     "predict front.mp4": "reads a calibration; tests/inference/test_lens_prediction.py reads one",
@@ -58,12 +60,14 @@ PARSED_ONLY = {
     "predict photos/ --detector": "reads a user's boxes; tests/cli/test_detection.py reads some",
     "predict photo.jpg --weights weights/a": "reads what an export before it wrote",
     "render --benchmark": "renders 44,000 images, or computes their labels",
+    "render --scenes --assets MAKEHUMAN": "reads MakeHuman's clothes; tests/synthesis wears some",
     "serve": "does not end",
     "train --config configs/detector.yaml": "thousands of images; the recipe is loaded by tests/training",
     "train --config configs/finetune.yaml --out runs/gloves": "tests/test_extending_page.py runs the page",
     "train --config configs/paper_rhd.yaml": "reads a user's RHD",
     "train --config configs/paper.yaml": "a ResNet-50 and 224-pixel crops; the recipe is loaded by tests/training",
     "train --config quick --out runs/fingertips": "tests/test_extending_page.py runs the page",
+    "train --config research/": "thousands of images; the recipes are loaded by tests/training",
 }
 """Commands that are not run here, by how they begin, and why. tests/test_documentation.py parses them too."""
 
@@ -107,12 +111,14 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("photos", "crops", "data/mine"):
         (tmp_path / name).mkdir(parents=True)
-    cv2.imwrite("photo.jpg", noise_image(0, 960, 800, 8))
+    photo = noise_image(0, 960, 800, 8)
+    photo[60:760, 150:850] = cv2.resize(cv2.imread(str(REPOSITORY / "examples" / "images" / "hand_12.jpg")), (700, 700))
+    cv2.imwrite("photo.jpg", photo)
     for name in ("friends.jpg", "one_more.png", "photos/1.png", "crops/1.png"):
         cv2.imwrite(name, noise_image(len(name), 96, 96, 8))
-    clip = cv2.VideoWriter("clip.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (96, 96))
-    for k in range(3):
-        clip.write(noise_image(k, 96, 96, 8))
+    clip = cv2.VideoWriter("clip.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (240, 200))
+    for _ in range(3):
+        clip.write(cv2.resize(photo, (240, 200), interpolation=cv2.INTER_AREA))
     clip.release()
     write_coco(tmp_path / "data" / "mine")
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
