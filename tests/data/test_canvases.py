@@ -174,6 +174,18 @@ def test_crops_of_hands_are_scenes_of_one(tmp_path: Path) -> None:
     assert joints_box(np.full((21, 2), np.nan)) is None
 
 
+def test_lines_of_one_image_are_one_scene(tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png", spot().image)
+    boxes = [[4, 4, 9, 9], [20, 20, 9, 9], [30, 5, 9, 9]]
+    lines = [
+        {"image": "0.png", "boxes": [box], "split": split} for box, split in zip(boxes, ("train", "train", "test"))
+    ]
+    (tmp_path / "scenes.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    for split, count in ((None, 3), ("train", 2), ("test", 1)):
+        (scene,) = (LabelledScenes(tmp_path, split=split)[i] for i in range(len(LabelledScenes(tmp_path, split=split))))
+        assert len(scene.boxes) == len(scene.sides) == count
+
+
 def test_missing_images_and_splits_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         LabelledScenes(tmp_path)

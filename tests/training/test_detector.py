@@ -154,7 +154,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
 
 
 def test_a_few_images_are_overfitted(tmp_path: Path) -> None:
-    config = recipe(tmp_path, epochs=35, learning_rate=6e-3, ema=None, validation_epochs=60, log_every=20)
+    config = recipe(tmp_path, epochs=50, learning_rate=6e-3, ema=None, validation_epochs=60, log_every=20)
     trainer = DetectorTrainer(config, tmp_path / "run", quiet=True)
     assert trainer.run()
     scores, sheet = validate_detector(trainer.detector, trainer.validation, torch.device("cpu"), 2)

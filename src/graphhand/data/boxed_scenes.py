@@ -19,7 +19,7 @@ from graphhand.data.sample import HandDataset
 from graphhand.errors import InputError
 from graphhand.geometry.boxes import intersection_over_smaller
 from graphhand.io import read_image
-from graphhand.io.boxes import LEFT, RIGHT, SIDES, read_scene_labels
+from graphhand.io.boxes import LEFT, RIGHT, SIDES, merge_scene_labels, read_scene_labels
 from graphhand.io.files import open_text
 from graphhand.types import FloatArray, Image
 
@@ -81,7 +81,7 @@ class LabelledScenes:
         self.root = Path(root).expanduser()
         self.file = _find_labels(self.root) if labels is None else self.root / Path(labels).expanduser()
         every = read_scene_labels(self.file, self.root)
-        self.labels = [one for one in every if split is None or one.split == split]
+        self.labels = merge_scene_labels(one for one in every if split is None or one.split == split)
         if not self.labels:
             counts = Counter(str(one.split) for one in every)
             found = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
