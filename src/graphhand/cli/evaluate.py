@@ -147,7 +147,6 @@ def evaluate(
     console = Console()
     if detection is not None:
         refuse_joint_options(dataset, preset, protocol, save_predictions, submission)
-        refuse_inputs(json_file, "--json", [detection, predictions, *model_files(weights)])
         with _progress(True) as progress:
             scores = evaluate_detection(
                 detection, root, split, weights, predictions, limit, settings or (), json_file, figures, progress

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from pydantic import Field
 
-from graphhand.cli.outputs import refuse_inputs, require_folder_of, require_writable, write_json, writing
+from graphhand.cli.outputs import model_files, refuse_inputs, require_folder_of, require_writable, write_json, writing
 from graphhand.config import StrictModel, apply_overrides, validate
 from graphhand.errors import InputError
 from graphhand.io.boxes import SIDES, is_one_of
@@ -74,14 +74,15 @@ def evaluate_detection(
     chosen = validate(BoxSettings, given, "settings of --detection")
     require_folder_of(json_file)
     require_writable(figures, "--figures")
+    outputs = [(json_file, "--json"), *((figures / name, "--figures") for name in FIGURES if figures)]
+    for path, option in outputs:
+        refuse_inputs(path, option, [labels, predictions, *model_files(detector)])
     every = read_scene_labels(labels, root)
     scenes = [one for one in every if split is None or one.split == split]
     partial = sum(not one.complete for one in scenes)
     scenes = merge_scene_labels(one for one in scenes if one.complete)
-    inputs = [labels, *([] if predictions is None else [predictions]), *(one.path for one in every)]
-    for path, option in ((json_file, "--json"), *((figures / name, "--figures") for name in FIGURES if figures)):
-        if path is not None:
-            refuse_inputs(path, option, inputs)
+    for path, option in outputs:
+        refuse_inputs(path, option, (one.path for one in every))
     scenes = scenes[:limit]
     if partial:
         typer.echo(f"{labels}: {partial} images with unlabelled hands left out", err=True)
