@@ -36,20 +36,16 @@ def scenes(split: str) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version", choices=("v1", "v2"))
-    is_first = parser.parse_args().version == "v1"
+    version = parser.parse_args().version
     torch.set_num_threads(1)
-    name, record, counts = (
-        (benchmark.NAME, benchmark.RECORD, benchmark.COUNTS)
-        if is_first
-        else (scene_benchmark.NAME, scene_benchmark.RECORD, scene_benchmark.COUNTS)
-    )
+    module, recorded = (benchmark, hands) if version == "v1" else (scene_benchmark, scenes)
     content = {
-        "benchmark": name,
+        "benchmark": module.NAME,
         "made_on": f"{platform.machine()}, torch {torch.__version__}",
-        "splits": {split: (hands if is_first else scenes)(split) for split in counts},
+        "splits": {split: recorded(split) for split in module.COUNTS},
     }
-    write_text_atomically(record, json.dumps(content) + "\n")
-    print(record)
+    write_text_atomically(module.RECORD, json.dumps(content) + "\n")
+    print(module.RECORD)
 
 
 if __name__ == "__main__":
